@@ -1,0 +1,91 @@
+# Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types nag unit synth pipeline schema up down status deploy diff destroy benchmarks lock clean
+SHELL := /bin/bash
+PYTHON ?= python3
+PY := .venv/bin/python
+UV_VERSION := 0.13.9
+ARGS ?=
+TARGET ?= local
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
+export AWS_CDK_DISABLE_CLI_TELEMETRY := true
+
+# Everything that talks to an account goes to the local cloud unless TARGET=aws is said aloud.
+ifeq ($(TARGET),aws)
+CLOUD :=
+else ifeq ($(TARGET),local)
+CLOUD := eval "$$($(PY) -m localcloud env)" &&
+else
+$(error TARGET is local or aws, got $(TARGET))
+endif
+
+help: ## List the verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
+	@$(PY) -m demo $(ARGS)
+
+test: lint types nag unit ## Everything CI runs: lint, types, nag, then the tests
+
+lint: .venv/.ready ## ruff: rules and format
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+types: .venv/.ready ## mypy, strict
+	@.venv/bin/mypy
+
+nag: .venv/.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
+	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
+
+unit: .venv/.ready node_modules/.ready
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
+	@npx cdk synth --quiet && ls cdk.out/*.template.json
+
+pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
+	@$(PY) -m pipelines show $(or $(MODEL),$(error say which: make pipeline MODEL=flight-delays))
+
+schema: .venv/.ready ## Write the JSON Schemas of evergreen.yaml and model.yaml
+	@$(PY) -m configuration schema
+
+up: .venv/.ready ## Start the local cloud
+	@$(PY) -m localcloud up $(ARGS)
+
+down: .venv/.ready ## Stop the local cloud (ARGS=--purge forgets its state)
+	@$(PY) -m localcloud down $(ARGS)
+
+status: .venv/.ready ## Say what runs in the local cloud
+	@$(PY) -m localcloud status
+
+deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
+	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
+
+diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
+	@$(CLOUD) npx cdk diff --all $(ARGS)
+
+destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
+	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
+
+benchmarks: .venv/.ready node_modules/.ready ## Measure what the README claims
+	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py
+
+lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
+	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet
+
+clean: ## Remove what can be made again (not the local cloud's state)
+	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
+
+.venv/.ready: requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Evergreen needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say which: make PYTHON=python3.12 …"; exit 2; }
+	@echo "Making .venv (about 1.4 GB; a minute, more when nothing is cached) …"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+node_modules/.ready: package.json package-lock.json
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || \
+	  { echo "Evergreen needs Node 20 or newer (22 recommended); found: $$(node --version 2>/dev/null || echo none)"; exit 2; }
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
