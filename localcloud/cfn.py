@@ -1,8 +1,8 @@
 """How a part offers a CloudFormation resource type to the local cloud's CloudFormation engine.
 
-A part exports `CFN_TYPES: dict[str, CfnType]`; the adapter registers them with ministack. Handlers run on a worker thread,
-so they may block (wait for an endpoint, for example) and may call the gateway over HTTP. A handler that fails raises; the
-text of its exception is the resource's `ResourceStatusReason`, and the stack rolls back as on AWS.
+A part exports `CFN_TYPES: dict[str, CfnType]`; the adapter registers them with ministack. Handlers run on a worker
+thread, so they may block (wait for an endpoint, for example) and may call the gateway over HTTP. A handler that fails
+raises; the text of its exception is the resource's `ResourceStatusReason`, and the stack rolls back as on AWS.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class CfnContext:
     """Where and as whom a handler acts.
 
     Attributes:
-        client: makes a boto3 client (`client("sagemaker")`) with the rights of the stack's service role, or of the account's
-            root where the stack has none: CloudFormation does not act with more than its role may.
-        physical_name: the name CloudFormation makes for a resource without one, `<stack>-<logical id>-<suffix>`; stable for
-            one resource, new for its replacement, and at most `CfnType.max_name_length` characters.
+        client: makes a boto3 client (`client("sagemaker")`) with the rights of the stack's service role, or of the
+            account's root where the stack has none: CloudFormation does not act with more than its role may.
+        physical_name: the name CloudFormation makes for a resource without one, `<stack>-<logical id>-<suffix>`; stable
+            for one resource, new for its replacement, and at most `CfnType.max_name_length` characters.
     """
 
     stack_name: str
@@ -50,8 +50,8 @@ class CfnType:
         create: (context, properties) → the resource.
         delete: (context, physical id, properties) → nothing; succeeds where the resource is already gone.
         update: (context, physical id, old, new) → the resource, for changes that touch no property of `replace_on`.
-        replace_on: properties whose change makes a new resource (`create`) and deletes the old one once the whole update
-            succeeded (`delete`; not under `UpdateReplacePolicy: Retain`).
+        replace_on: properties whose change makes a new resource (`create`) and deletes the old one once the whole
+            update succeeded (`delete`; not under `UpdateReplacePolicy: Retain`).
         name_property: the property that names the resource. Given and unchanged, it forbids replacement, as on AWS.
     """
 
