@@ -1,0 +1,105 @@
+"""The local cloud and the CDK CLI, driven by their command lines as a person would."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from demo.terminal import DemoError, say
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """One local cloud: a port and a folder of state. `up` may be called at any time."""
+
+    port: int
+    state: Path
+
+    def _command(self, verb: str, *arguments: str) -> list[str]:
+        where = ["--port", str(self.port), "--state", str(self.state)]
+        return [sys.executable, "-m", "localcloud", verb, *where, *arguments]
+
+    def up(self) -> None:
+        if subprocess.run(self._command("up"), cwd=ROOT, check=False).returncode:
+            raise DemoError("the local cloud did not start; its own message is above")
+
+    def down(self, *arguments: str) -> None:
+        subprocess.run(self._command("down", *arguments), cwd=ROOT, check=True)
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """The AWS_* variables that lead every client here, and nowhere else."""
+        printed = subprocess.run(self._command("env"), cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        pairs = (word.split("=", 1) for word in shlex.split(printed) if "=" in word)
+        return {name: value for name, value in pairs}
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """This process's environment without any AWS setting of its own, then the local cloud's."""
+        return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | self.settings
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
+            aws_access_key_id=self.settings["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.settings["AWS_SECRET_ACCESS_KEY"],
+            region_name=self.settings["AWS_DEFAULT_REGION"],
+        )
+
+    def client(self, service: str) -> Any:
+        config = Config(retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"})
+        return self._session.client(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
+
+    def aws(self, arguments: str) -> str:
+        """An AWS CLI line that runs as pasted, from the repository's root."""
+        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+        return " ".join([*(f"{name}={self.settings[name]}" for name in names), ".venv/bin/aws", arguments])
+
+    def cdk(self, *arguments: str) -> None:
+        """Run the pinned CDK CLI; show its milestones, keep all that it said in the state folder."""
+        log = self.state / "demo" / f"cdk-{arguments[0]}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        began = spoke = time.monotonic()
+        with log.open("w") as sink:
+            process = subprocess.Popen(
+                ["npx", "cdk", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+            assert process.stdout is not None
+            for line in process.stdout:
+                sink.write(line)
+                if _is_milestone(line):
+                    say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {line.strip()}")
+                    spoke = time.monotonic()
+                elif time.monotonic() - spoke > 10:
+                    say(f"[dim]{time.monotonic() - began:5.1f} s  {line.strip()[:100]}[/]")
+                    spoke = time.monotonic()
+        if process.wait():
+            tail = "".join(log.read_text().splitlines(keepends=True)[-12:])
+            raise DemoError(f"`npx cdk {' '.join(arguments)}` failed; its last words, all of them in {log}:\n{tail}")
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+
+def _is_milestone(line: str) -> bool:
+    """The CLI's own lines about a whole stack: done, failed, begun."""
+    return any(mark in line for mark in ("✅", "❌", "✨  Synthesis time", "⏳  Bootstrapping"))
