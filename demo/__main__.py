@@ -123,10 +123,11 @@ def _train_and_approve(cloud: LocalCloud, new_objects: int, *, granted: bool) ->
 
 def _look_around(cloud: LocalCloud, package_arn: str, bucket: str) -> None:
     heading("Look around (each line runs as pasted)")
+    serving = f"{MODEL.app}-serving-{MODEL.name}-{MODEL.stage}"
     for line in (
         f"sagemaker describe-model-package --model-package-name {package_arn}",
         f"sagemaker list-pipeline-executions --pipeline-name {MODEL.group}",
-        f"cloudformation describe-stack-events --stack-name {MODEL.app}-serving-{MODEL.name}-{MODEL.stage} --max-items 20",
+        f"cloudformation describe-stack-events --stack-name {serving} --max-items 20",
         f"s3 ls --recursive s3://{bucket}/{MODEL.name}/capture/",
         f"sagemaker update-model-package --model-package-arn {package_arn} --model-approval-status Rejected",
     ):

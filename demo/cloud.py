@@ -42,8 +42,8 @@ class LocalCloud:
     def settings(self) -> dict[str, str]:
         """The AWS_* variables that lead every client here, and nowhere else."""
         printed = subprocess.run(self._command("env"), cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        pairs = (word.split("=", 1) for word in shlex.split(printed) if "=" in word)
-        return {name: value for name, value in pairs}
+        pairs = (word.partition("=") for word in shlex.split(printed) if "=" in word)
+        return {name: value for name, _, value in pairs}
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -60,7 +60,8 @@ class LocalCloud:
 
     def client(self, service: str) -> Any:
         config = Config(retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"})
-        return self._session.client(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
+        create: Any = self._session.client  # its overloads want a literal service name
+        return create(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
 
     def aws(self, arguments: str) -> str:
         """An AWS CLI line that runs as pasted, from the repository's root."""

@@ -44,7 +44,8 @@ def await_release(cloud: LocalCloud, model: Model, package_arn: str, *, patience
         described = stacks.describe_stacks(StackName=stack)["Stacks"][0]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
         endpoint = _endpoint(sagemaker, model.endpoint)
-        now = f"record {record[0]}, stack {described['StackStatus']}, endpoint {endpoint.get('EndpointStatus', 'none yet')}"
+        serving = endpoint.get("EndpointStatus", "none yet")
+        now = f"record {record[0]}, stack {described['StackStatus']}, endpoint {serving}"
         if now != said:
             say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {now}")
             said = now
@@ -56,13 +57,7 @@ def await_release(cloud: LocalCloud, model: Model, package_arn: str, *, patience
         ):
             return record[0]
         time.sleep(0.3)
-    raise DemoError(
-        f"not released after {patience:.0f} s: {said}; the controller's log says why:\n{cloud.aws(_log(model))}"
-    )
-
-
-def _log(model: Model) -> str:
-    return f"logs tail $(.venv/bin/aws logs describe-log-groups --query 'logGroups[?contains(logGroupName,`elease`)]|[0].logGroupName' --output text) --since 15m # {model.endpoint}"
+    raise DemoError(f"not released after {patience:.0f} s: {said}; `.venv/bin/python -m localcloud logs` says why")
 
 
 def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:

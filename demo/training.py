@@ -46,7 +46,7 @@ class Model:
 
 
 def upload_raw_data(cloud: LocalCloud, model: Model, bucket: str, start: str, end: str) -> int:
-    """Put the sample model's raw objects where data lands; those already there unchanged stay. Return how many went up."""
+    """Put the sample model's raw objects where data lands; return how many of them were new."""
     s3 = cloud.client("s3")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(model.folder / "data.py"), "--out", folder, "--start", start, "--end", end]
@@ -129,9 +129,8 @@ def train(cloud: LocalCloud, model: Model) -> str:
     described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
     if described["PipelineExecutionStatus"] != "Succeeded":
         reasons = [step["FailureReason"] for step in steps if step.get("FailureReason")]
-        raise DemoError(
-            f"the pipeline ended {described['PipelineExecutionStatus']}: {'; '.join(reasons) or described.get('FailureReason')}"
-        )
+        why = "; ".join(reasons) or described.get("FailureReason")
+        raise DemoError(f"the pipeline ended {described['PipelineExecutionStatus']}: {why}")
     registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
     if not registered:
         raise DemoError("the pipeline succeeded but registered nothing; look at its steps")
