@@ -1,0 +1,97 @@
+"""Serve the model: the four functions that SageMaker's inference toolkit calls.
+
+A request carries rows of `features.COLUMNS`, in order: `text/csv` (empty field: missing), or `application/json` as
+`{"instances": [[…], …]}` (null: missing). The answer is each flight's probability of landing late.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xgboost
+from features import COLUMNS, FEATURE_TYPES, encode
+
+CSV, JSON = "text/csv", "application/json"
+
+
+class Model(NamedTuple):
+    """A booster and the vocabulary it was trained with."""
+
+    booster: xgboost.Booster
+    vocabulary: dict[str, list[str]]
+
+
+def model_fn(model_dir: str) -> Model:
+    """Load what train.py saved."""
+    folder = Path(model_dir)
+    booster = xgboost.Booster(model_file=folder / "model.ubj")
+    return Model(booster, json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+
+
+def input_fn(body: str | bytes, content_type: str) -> list[list[str]]:
+    """Request rows, as strings.
+
+    Raises:
+        ValueError: another content type, no rows, or JSON of another shape.
+    """
+    text = body.decode("utf-8") if isinstance(body, bytes) else body
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == CSV:
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+    elif media_type == JSON:
+        rows = json_rows(text)
+    else:
+        raise ValueError(f"content type {content_type!r} is not supported, send {CSV} or {JSON}")
+    if not rows:
+        raise ValueError(f"the request has no rows; a row is {', '.join(COLUMNS)}")
+    return rows
+
+
+def json_rows(text: str) -> list[list[str]]:
+    """Rows of `{"instances": [[…], …]}`."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the request is not JSON: {error}") from None
+    instances = document.get("instances") if isinstance(document, dict) else None
+    if not isinstance(instances, list) or not all(isinstance(row, list) for row in instances):
+        raise ValueError('a JSON request is {"instances": [[…], …]}, one list a row')
+    return [[json_field(value) for value in row] for row in instances]
+
+
+def json_field(value: Any) -> str:
+    """A JSON value as the field of a row."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"a field is a string, a number or null, not {value!r}")
+    return str(value)
+
+
+def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
+    """The probability of landing late, row by row."""
+    data = xgboost.DMatrix(
+        encode(rows, model.vocabulary),
+        feature_names=list(COLUMNS),
+        feature_types=FEATURE_TYPES,
+        enable_categorical=True,
+    )
+    return [float(probability) for probability in model.booster.predict(data)]
+
+
+def output_fn(probabilities: list[float], accept: str) -> tuple[str, str]:
+    """The body of the answer and its content type; CSV unless JSON is asked for.
+
+    Raises:
+        ValueError: neither is acceptable.
+    """
+    wanted = [part.partition(";")[0].strip().lower() for part in (accept or CSV).split(",")]
+    for media_type in wanted:
+        if media_type == JSON:
+            return json.dumps({"predictions": probabilities}), JSON
+        if media_type in (CSV, "text/*", "*/*"):
+            return "".join(f"{probability!r}\n" for probability in probabilities), CSV
+    raise ValueError(f"cannot answer as {accept!r}, accept {CSV} or {JSON}")
