@@ -1,0 +1,33 @@
+"""What `evergreen.yaml` and `models/*/model.yaml` say, validated."""
+
+from configuration.application import Application, Stage
+from configuration.load import Configuration, load
+from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
+from configuration.problems import ConfigurationError, Problem
+from configuration.serving import Alarms, AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
+
+__all__ = [
+    "METRICS",
+    "SCRIPTS",
+    "Alarms",
+    "AllAtOnce",
+    "Application",
+    "Canary",
+    "Column",
+    "Configuration",
+    "ConfigurationError",
+    "Data",
+    "Deployment",
+    "Framework",
+    "Gate",
+    "Linear",
+    "Model",
+    "Problem",
+    "Processing",
+    "Realtime",
+    "Serverless",
+    "Serving",
+    "Stage",
+    "Training",
+    "load",
+]

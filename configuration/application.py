@@ -1,0 +1,77 @@
+"""`evergreen.yaml`: the application, its stages and what is common to all models."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from configuration.base import Spec
+
+
+def _application_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value):
+        raise ValueError("lower-case words joined by single hyphens, such as evergreen")
+    if value.startswith(("aws", "ssm")):
+        raise ValueError("a name that does not start with aws or ssm, which Parameter Store keeps for itself")
+    return value
+
+
+def _stage_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*", value):
+        raise ValueError("one lower-case word, such as prod")
+    return value
+
+
+def _account(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", value):
+        raise ValueError('twelve digits in quotes, such as "123456789012", or null for the account of the credentials')
+    return value
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", value):
+        raise ValueError("an AWS region, such as us-east-1")
+    return value
+
+
+def _email(value: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value):
+        raise ValueError("an e-mail address, such as ml-alerts@example.com")
+    return value
+
+
+def _one(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    if len(stages) != 1:
+        raise ValueError("exactly one stage: staged release over several comes with delivery")
+    return stages
+
+
+class Stage(Spec):
+    """One environment that models are served in."""
+
+    # Sixteen characters leave the endpoint's 63 to the application and the model.
+    name: Annotated[str, AfterValidator(_stage_name), Field(max_length=16)]
+    account: Annotated[str, AfterValidator(_account)] | None = None
+    """Twelve digits, quoted; null is the account of the credentials that deploy."""
+    region: Annotated[str, AfterValidator(_region)]
+
+
+class Application(Spec):
+    """The application."""
+
+    # IAM role names that CloudFormation makes keep 24 characters of the stack's name; policies name roles by
+    # `{name}-training-*`, so the application's name and the word must fit.
+    name: Annotated[str, AfterValidator(_application_name), Field(max_length=14)]
+    """In front of every name: stacks, endpoints, package groups, parameters."""
+    stages: Annotated[tuple[Stage, ...], AfterValidator(_one)]
+    alert_emails: tuple[Annotated[str, AfterValidator(_email)], ...] = ()
+    """Who is told of rollbacks, quarantines and failures; each confirms a subscription."""
+    log_retention_days: Literal[7, 14, 30, 60, 90, 180, 365, 731] = 90
+    """How long log groups keep what the functions write, days."""
+
+    @property
+    def stage(self) -> Stage:
+        """The only stage."""
+        return self.stages[0]

@@ -1,0 +1,49 @@
+"""What all parts of the configuration share: strict, frozen, and closed to unknown keys."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+
+class Spec(BaseModel):
+    """A section of a configuration file."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        # Without it `"false"` is true, and `account: 012345678901` is an octal number.
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class Mistakes:
+    """Collects the broken rules of one section, so that one run tells all of them.
+
+    A validator that raises at the first mistake hides the next one. Pydantic merges a `ValidationError` that a
+    validator raises into the outer one and puts the section's place in front of each location.
+    """
+
+    def __init__(self, section: BaseModel) -> None:
+        self._section = section
+        self._errors: list[InitErrorDetails] = []
+
+    def add(self, *path: str, should: str) -> None:
+        """Record that the value at `path`, relative to the section, should be something else."""
+        value: object = self._section
+        for key in path:
+            value = getattr(value, key)
+        # A message template of pydantic's formats {}, so the text goes in as a value.
+        error = PydanticCustomError("rule", "{should}", {"should": should})
+        self._errors.append(InitErrorDetails(type=error, loc=path, input=value))
+
+    def raise_if_any(self) -> None:
+        """Raise what was collected.
+
+        Raises:
+            ValidationError: If any mistake was added.
+        """
+        if self._errors:
+            raise ValidationError.from_exception_data(type(self._section).__name__, self._errors)

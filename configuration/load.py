@@ -1,0 +1,120 @@
+"""Reads all configuration files of a tree, and tells all their mistakes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from configuration.application import Application
+from configuration.images import image_uri
+from configuration.model import SCRIPTS, Model
+from configuration.problems import ConfigurationError, Problem, parse, problems_of, shown
+from configuration.yaml_file import read_yaml
+
+_Section = TypeVar("_Section", bound=BaseModel)
+
+_LONGEST_ENDPOINT_NAME = 63
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a tree says: its application and its models, in the order of their folders."""
+
+    root: Path
+    application: Application
+    models: tuple[Model, ...]
+
+    def folder_of(self, model: Model) -> Path:
+        """Where a model's scripts lie."""
+        return self.root / "models" / model.folder
+
+
+def load(root: Path) -> Configuration:
+    """Read `evergreen.yaml` and every `models/<folder>/model.yaml` under a root.
+
+    Raises:
+        ConfigurationError: With every mistake of all files.
+    """
+    problems: list[Problem] = []
+    application, document = _read(root / "evergreen.yaml", "evergreen.yaml", Application, problems)
+    if application:
+        problems += _region_without_image(application)
+    models = []
+    for folder in _folders(root / "models"):
+        file = f"models/{folder.name}/model.yaml"
+        problems += _missing_scripts(folder)
+        model, model_document = _read(folder / "model.yaml", file, Model, problems)
+        problems += _disagreements(file, folder.name, model_document, document)
+        if model:
+            models.append(model)
+    if problems or not application:
+        raise ConfigurationError(problems)
+    return Configuration(root, application, tuple(models))
+
+
+def _folders(models: Path) -> list[Path]:
+    """Folders that hold a model: anything but caches and what is hidden."""
+    folders = (p for p in models.iterdir() if p.is_dir()) if models.is_dir() else ()
+    return sorted(p for p in folders if not p.name.startswith((".", "__")))
+
+
+def _read(
+    path: Path, file: str, schema: type[_Section], problems: list[Problem]
+) -> tuple[_Section | None, Mapping[str, object]]:
+    try:
+        document = read_yaml(path, file)
+    except ConfigurationError as error:
+        problems += error.problems
+        return None, {}
+    if not isinstance(document, Mapping):
+        problems.append(Problem(file, "", f"{shown(document)}: should be a section of keys"))
+        return None, {}
+    found = list(problems_of(schema, document, file))
+    problems += found
+    return None if found else parse(schema, document), document
+
+
+def _missing_scripts(folder: Path) -> Iterator[Problem]:
+    for script in SCRIPTS:
+        if not (folder / script).is_file():
+            yield Problem(f"models/{folder.name}/{script}", "", "missing: every model has one (docs/contracts.md)")
+
+
+def _disagreements(
+    file: str, folder: str, model: Mapping[str, object], application: Mapping[str, object]
+) -> Iterator[Problem]:
+    """What only two files together can get wrong; read from the documents, so that other mistakes hide none of it."""
+    name, app = model.get("name"), application.get("name")
+    if isinstance(name, str) and name.replace("-", "_") != folder:
+        yield Problem(file, "name", f"{shown(name)}: should be {shown(folder.replace('_', '-'))}, as its folder says")
+    listed = application.get("stages")
+    names = [stage.get("name") for stage in listed if isinstance(stage, Mapping)] if isinstance(listed, list) else []
+    stages = [stage for stage in names if isinstance(stage, str)]
+    serving = model.get("serving")
+    if not isinstance(serving, Mapping) or not stages:
+        return
+    known = ", ".join(stages)
+    for stage in serving:
+        if stage not in stages:
+            yield Problem(file, f"serving.{stage}", f"no such stage; evergreen.yaml has {known}")
+        elif isinstance(name, str) and isinstance(app, str):
+            endpoint = f"{app}-{name}-{stage}"
+            if len(endpoint) > _LONGEST_ENDPOINT_NAME:
+                excess = len(endpoint) - _LONGEST_ENDPOINT_NAME
+                yield Problem(file, "name", f"{shown(name)}: should be {excess} shorter: the endpoint's name {endpoint}"
+                              f" may have {_LONGEST_ENDPOINT_NAME} characters")  # fmt: skip
+    for stage in stages:
+        if stage not in serving:
+            yield Problem(file, f"serving.{stage}", f"required: how stage {stage} of evergreen.yaml serves the model")
+
+
+def _region_without_image(application: Application) -> Iterator[Problem]:
+    for index, stage in enumerate(application.stages):
+        try:
+            image_uri("xgboost", "3.2-0", stage.region)
+        except ValueError as error:
+            yield Problem("evergreen.yaml", f"stages[{index}].region", f"{shown(stage.region)}: should be {error}")

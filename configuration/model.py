@@ -1,0 +1,248 @@
+"""`models/<folder>/model.yaml`: what a model is, how it is trained and judged, and how each stage serves it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from configuration.base import Mistakes, Spec
+from configuration.images import image_uri
+from configuration.instances import InstanceType
+from configuration.serving import Serving
+
+SCRIPTS = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
+"""What a model's folder must hold beside `model.yaml` (docs/contracts.md, "Model scripts")."""
+
+PIPELINE_PARAMETERS = frozenset(
+    [
+        "CommitId",
+        "Trigger",
+        "Evidence",
+        "WindowStart",
+        "WindowEnd",
+        "WindowDays",
+        "HoldoutDays",
+        "Seed",
+        "Minimum",
+        "MinImprovement",
+        "ProcessingInstanceType",
+        "TrainingInstanceType",
+        "DataBucket",
+        "ArtifactBucket",
+        "KmsKeyArn",
+        "JobRoleArn",
+        "ToolRoleArn",
+        "ReleaseParameter",
+        "CodeUri",
+        "SnapshotScriptUri",
+        "RecordScriptUri",
+    ]
+)
+"""Parameters of every pipeline; a hyperparameter is one more, by its own name, and may take none of these."""
+
+ProblemType = Literal["binary_classification", "multiclass_classification", "regression"]
+Direction = Literal["maximize", "minimize"]
+
+METRICS: dict[ProblemType, dict[str, Direction]] = {
+    "binary_classification": {
+        "auc": "maximize",
+        "accuracy": "maximize",
+        "precision": "maximize",
+        "recall": "maximize",
+        "f1": "maximize",
+        "log_loss": "minimize",
+    },
+    "multiclass_classification": {"accuracy": "maximize", "macro_f1": "maximize", "log_loss": "minimize"},
+    "regression": {"r2": "maximize", "rmse": "minimize", "mae": "minimize"},
+}
+"""Metrics that can gate each problem type, and which way is better."""
+
+_SHARES = frozenset({"auc", "accuracy", "precision", "recall", "f1", "macro_f1"})
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value):
+        raise ValueError("lower-case words joined by single hyphens, such as flight-delays")
+    return value
+
+
+def _column(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("letters, digits and underscores, starting with a letter, such as wind_speed")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"([a-z0-9][a-z0-9_-]*/)+", value):
+        raise ValueError('lower-case folders that end with a slash, such as "raw/"')
+    if value.split("/")[0] == "capture":
+        raise ValueError('another folder than "capture/", where the endpoint writes its data capture')
+    return value
+
+
+def _scalar(value: object, parse: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return parse(value)
+    except ValidationError:  # one line, instead of one for each member of the union
+        raise ValueError("a number, text, true or false") from None
+
+
+Scalar = Annotated[bool | int | float | str, WrapValidator(_scalar)]
+Name = Annotated[str, AfterValidator(_name)]
+ColumnName = Annotated[str, AfterValidator(_column)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
+
+
+class Column(Spec):
+    """One column of the data contract."""
+
+    name: ColumnName
+    type: Literal["integer", "number", "string", "boolean"]
+    nullable: bool = False
+    """Whether a value may be missing."""
+
+
+class Data(Spec):
+    """The data contract: what lands, and what a request carries."""
+
+    prefix: Annotated[str, AfterValidator(_prefix)] = "raw/"
+    """Folder of the raw objects under the model's own in the data bucket: `<model>/<prefix>dt=<date>/<file>`."""
+    format: Literal["csv"]
+    """Format of the raw objects; each has a header line."""
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    """A request row holds these columns in this order; a raw object holds them and the target, by name."""
+
+
+class Framework(Spec):
+    """The SageMaker image that runs the scripts, in training, evaluation and serving alike."""
+
+    name: Literal["xgboost"]
+    version: Literal["3.2-0"]
+
+    def image_uri(self, region: str) -> str:
+        """The image's address in a region, by tag.
+
+        Raises:
+            ValueError: If AWS does not publish the image in the region.
+        """
+        return image_uri(self.name, self.version, region)
+
+
+class Processing(Spec):
+    """The machine of the snapshot, preprocess, evaluate and record steps."""
+
+    instance_type: InstanceType = "ml.m5.xlarge"
+    volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
+    max_runtime_minutes: Annotated[int, Field(ge=1, le=12_960)] = 60
+    """A job that takes longer is stopped; SageMaker allows nine days at most."""
+
+
+class Training(Spec):
+    """What is trained on, where, and with which parameters; each of them can be changed for one run."""
+
+    instance_type: InstanceType = "ml.m5.xlarge"
+    instance_count: Literal[1] = 1
+    """One: training must give the same model bit for bit from the same manifest."""
+    volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
+    max_runtime_minutes: Annotated[int, Field(ge=1, le=40_320)] = 60
+    """A job that takes longer is stopped; SageMaker allows 28 days at most."""
+    window_days: Annotated[int, Field(ge=2, le=3_660)]
+    """Days of data up to the newest, the holdout included."""
+    holdout_days: Annotated[int, Field(ge=1)]
+    """The last days of the window, which no model is trained on."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    hyperparameters: Annotated[dict[str, Scalar], Field(max_length=60, default_factory=dict)]
+    """Given to train.py by name."""
+
+    @model_validator(mode="after")
+    def _leaves_days_to_train_on(self) -> Training:
+        mistakes = Mistakes(self)
+        if self.holdout_days >= self.window_days:
+            mistakes.add("holdout_days", should=f"less than window_days, which is {self.window_days}")
+        taken = {name.lower() for name in PIPELINE_PARAMETERS}
+        for name in self.hyperparameters:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+                mistakes.add("hyperparameters", should=f"named by letters, digits and underscores only, not {name!r}")
+            elif name.lower() in taken:
+                mistakes.add(
+                    "hyperparameters", should=f"without {name!r}, which every pipeline has as its own parameter"
+                )
+        mistakes.raise_if_any()
+        return self
+
+
+class Gate(Spec):
+    """What a challenger must reach to be registered."""
+
+    metric: str
+    """A metric of evaluate.py that fits the problem type."""
+    minimum: float
+    """The worst value that is still good enough: a floor for auc, a ceiling for rmse."""
+    min_improvement: Annotated[float, Field(ge=0)] = 0.0
+    """How much better than the champion it must be, in the metric's own unit."""
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the metric is better."""
+        return next(metrics[self.metric] for metrics in METRICS.values() if self.metric in metrics)
+
+
+class Model(Spec):
+    """A model, as its folder describes it."""
+
+    name: Annotated[Name, Field(max_length=40)]
+    """The folder's name with hyphens for underscores."""
+    description: Line
+    owner: Line
+    """The team or address that answers for the model."""
+    problem_type: ProblemType
+    target: ColumnName
+    """The column to predict; raw objects carry it, requests do not."""
+    data: Data
+    framework: Framework
+    processing: Processing = Processing()
+    training: Training
+    gate: Gate
+    serving: dict[str, Serving]
+    """How each stage of evergreen.yaml serves the model."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Model:
+        mistakes = Mistakes(self)
+        names = [column.name for column in self.data.columns]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            mistakes.add("data", "columns", should=f"a list without two columns named {name!r}")
+        if self.target in names:
+            mistakes.add("target", should="a column that is not among data.columns, which are what a request carries")
+        metrics = METRICS[self.problem_type]
+        if self.gate.metric not in metrics:
+            mistakes.add("gate", "metric", should=f"one of {', '.join(metrics)} for {self.problem_type}")
+        elif self.gate.metric in _SHARES and not 0 < self.gate.minimum < 1:
+            mistakes.add("gate", "minimum", should=f"between 0 and 1, as {self.gate.metric} is")
+        mistakes.raise_if_any()
+        return self
+
+    @property
+    def folder(self) -> str:
+        """The folder under `models/`."""
+        return self.name.replace("-", "_")
+
+    @property
+    def raw_prefix(self) -> str:
+        """Where raw objects land in the data bucket, with the slash at its end."""
+        return f"{self.name}/{self.data.prefix}"
+
+    def canonical(self) -> dict[str, JsonValue]:
+        """The whole specification as plain JSON, defaults filled in: what a compile cache may hash."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,152 @@
+"""How a stage serves a model: `realtime` (instances, trusted releases) or `serverless` (cheap when idle)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from configuration.base import Mistakes, Spec
+from configuration.instances import InstanceType
+
+# Starting two fleets and moving traffic takes time beside the waits (CreateEndpoint: up to 30 minutes a fleet).
+_PROVISIONING_SECONDS = 30 * 60
+# MaximumExecutionTimeoutInSeconds of AutoRollbackConfig's BlueGreenUpdatePolicy: 600 to 28,800.
+_LONGEST_DEPLOYMENT_SECONDS = 28_800
+
+
+class Instances(Spec):
+    """The fleet's size; target tracking moves it between the two."""
+
+    min: Annotated[int, Field(ge=1, le=100)]
+    """Fewest instances."""
+    max: Annotated[int, Field(ge=1, le=100)]
+    """Most instances."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Instances:
+        mistakes = Mistakes(self)
+        if self.max < self.min:
+            mistakes.add("max", should=f"at least min, which is {self.min}")
+        mistakes.raise_if_any()
+        return self
+
+
+class Canary(Spec):
+    """A share of the fleet takes traffic first; the rest follows after the bake."""
+
+    strategy: Literal["canary"]
+    canary_percent: Annotated[int, Field(ge=1, le=50)]
+    """Share of the fleet that is tried first, percent; SageMaker allows half of it at most."""
+    bake_minutes: Annotated[int, Field(ge=1, le=60)]
+    """Watched time after the canary, and again before the old fleet ends."""
+
+    @property
+    def waits_seconds(self) -> int:
+        """Sum of the waits of one deployment, in seconds."""
+        return 2 * self.bake_minutes * 60
+
+
+class Linear(Spec):
+    """Traffic moves in equal steps, with a bake after each."""
+
+    strategy: Literal["linear"]
+    step_percent: Annotated[int, Field(ge=10, le=50)]
+    """Share of the fleet in each step, percent; SageMaker allows 10 to 50."""
+    bake_minutes: Annotated[int, Field(ge=1, le=60)]
+    """Watched time after each step, and again before the old fleet ends."""
+
+    @property
+    def waits_seconds(self) -> int:
+        """Sum of the waits of one deployment, in seconds."""
+        return (math.ceil(100 / self.step_percent) + 1) * self.bake_minutes * 60
+
+
+class AllAtOnce(Spec):
+    """All traffic moves at once; the old fleet stays until the bake is over."""
+
+    strategy: Literal["all_at_once"]
+    bake_minutes: Annotated[int, Field(ge=1, le=60)]
+    """Watched time before the old fleet ends."""
+
+    @property
+    def waits_seconds(self) -> int:
+        """Sum of the waits of one deployment, in seconds."""
+        return self.bake_minutes * 60
+
+
+Deployment = Annotated[Canary | Linear | AllAtOnce, Field(discriminator="strategy")]
+
+
+class Alarms(Spec):
+    """What rolls a deployment back, measured on the new fleet alone."""
+
+    error_percent: Annotated[float, Field(gt=0, lt=100)]
+    """Share of requests that the model answers with a 5xx, percent."""
+    latency_ms: Annotated[int, Field(ge=1, le=60_000)]
+    """99th percentile of the model's latency, milliseconds."""
+    period_seconds: Annotated[int, Field(ge=60, le=3600, multiple_of=60)] = 60
+    """Length of one evaluated period; endpoint metrics come once a minute."""
+    evaluation_periods: Annotated[int, Field(ge=1, le=60)] = 3
+    """Periods in a row that must be above a threshold."""
+
+
+class Realtime(Spec):
+    """Instances behind an endpoint: autoscaling, data capture, guarded deployments, network isolation."""
+
+    profile: Literal["realtime"]
+    instance_type: InstanceType
+    """For example ml.m5.large."""
+    instances: Instances
+    invocations_per_instance: Annotated[int, Field(ge=1)]
+    """Requests a minute and instance that target tracking aims at."""
+    capture_percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of requests and answers that is written to the data bucket, percent."""
+    deployment: Deployment
+    alarms: Alarms
+
+    @model_validator(mode="after")
+    def _can_be_deployed_and_rolled_back(self) -> Realtime:
+        mistakes, deployment = Mistakes(self), self.deployment
+        if self.instances.min < 2 and not isinstance(deployment, AllAtOnce):
+            mistakes.add(
+                "instances",
+                "min",
+                should=f"at least 2: a {deployment.strategy} deployment must leave an instance on the old model",
+            )
+        alarm_seconds = self.alarms.period_seconds * self.alarms.evaluation_periods
+        if deployment.bake_minutes * 60 < alarm_seconds:
+            mistakes.add(
+                "deployment",
+                "bake_minutes",
+                should=f"at least {math.ceil(alarm_seconds / 60)}: a bake shorter than period × evaluation periods "
+                f"({alarm_seconds} s) ends before an alarm can trip",
+            )
+        if self.execution_timeout_seconds > _LONGEST_DEPLOYMENT_SECONDS:
+            mistakes.add(
+                "deployment",
+                "bake_minutes",
+                should=f"less: the deployment would take up to {self.execution_timeout_seconds} s, and SageMaker "
+                f"ends one after {_LONGEST_DEPLOYMENT_SECONDS} s",
+            )
+        mistakes.raise_if_any()
+        return self
+
+    @property
+    def execution_timeout_seconds(self) -> int:
+        """`MaximumExecutionTimeoutInSeconds`: above the sum of the waits, or SageMaker ends a sound deployment."""
+        return self.deployment.waits_seconds + _PROVISIONING_SECONDS
+
+
+class Serverless(Spec):
+    """Paid by the request. SageMaker gives it no data capture, no guardrails and no network isolation."""
+
+    profile: Literal["serverless"]
+    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144]
+    """Memory of one copy, MB."""
+    max_concurrency: Annotated[int, Field(ge=1, le=200)]
+    """Requests served at once."""
+
+
+Serving = Annotated[Realtime | Serverless, Field(discriminator="profile")]
