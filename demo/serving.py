@@ -67,22 +67,12 @@ def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
         return {}
 
 
-def flights(model: Model, start: str, end: str, limit: int) -> tuple[list[str], list[int]]:
-    """Request rows (CSV lines) and true labels of real flights, spread evenly over the days."""
+def flights(model: Model, start: str, end: str, count: int) -> tuple[list[str], list[int]]:
+    """Request rows (CSV lines) and true labels of a sample of real flights."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "requests.csv"
-        command = [
-            sys.executable,
-            str(model.folder / "data.py"),
-            "--requests",
-            str(out),
-            "--start",
-            start,
-            "--end",
-            end,
-        ]
-        subprocess.run([*command, "--limit", str(limit)], check=True, stdout=subprocess.DEVNULL)
-        with out.open(newline="") as lines:
+        command = [sys.executable, str(model.folder / "data.py"), "--out", folder, "--requests", str(count)]
+        subprocess.run([*command, "--start", start, "--end", end], check=True, stdout=subprocess.DEVNULL)
+        with (Path(folder) / "requests.csv").open(newline="", encoding="utf-8") as lines:
             rows = list(csv.reader(lines))
     return [",".join(row[1:]) for row in rows], [int(row[0]) for row in rows]
 
