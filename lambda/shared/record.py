@@ -1,0 +1,74 @@
+"""The release record: the one string that says what a stage serves (docs/contracts.md, "Release record")."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NONE = "none"
+# The id becomes an S3 key, an alarm's name and a change set's, so its form is checked wherever it comes from.
+_RELEASE_ID = re.compile(r"v([1-9][0-9]*)-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a stage serves.
+
+    Attributes:
+        release_id: `v<version>-<first 8 hex of the registration record's SHA-256>`, or `none`.
+        image: `<registry>/<repository>@sha256:…`.
+        package_arn: ARN of the model package version.
+        artifact_sha256: SHA-256 of model.tar.gz, 64 hexadecimal digits.
+    """
+
+    release_id: str
+    image: str
+    package_arn: str
+    artifact_sha256: str
+
+    @property
+    def version(self) -> int | None:
+        """The model package's version, or None before the first release."""
+        match = _RELEASE_ID.fullmatch(self.release_id)
+        return int(match.group(1)) if match else None
+
+    def format(self) -> str:
+        """Return the record's string.
+
+        Raises:
+            ValueError: a field is empty or holds the separator.
+        """
+        fields = (self.release_id, self.image, self.package_arn, self.artifact_sha256)
+        if any(not field or "|" in field for field in fields):
+            raise ValueError(f"a release record's fields are not empty and hold no '|', got {fields}")
+        return "|".join(fields)
+
+
+NO_RELEASE = Release(_NONE, _NONE, _NONE, _NONE)
+
+
+def release_id(version: int, record_sha256: str) -> str:
+    """Return the release id of a package version: the same package always gives the same id.
+
+    Args:
+        version: the model package's version, 1 or more.
+        record_sha256: SHA-256 of its registration record, 64 hexadecimal digits.
+    """
+    return f"v{version}-{record_sha256[:8]}"
+
+
+def parse_record(text: str) -> Release:
+    """Take a release record apart.
+
+    Raises:
+        ValueError: it has not four fields, is partly `none`, or its release id has another form.
+    """
+    fields = text.split("|")
+    if len(fields) != 4:
+        raise ValueError(f"a release record has 4 fields separated by '|', got {len(fields)} in {text!r}")
+    record = Release(*fields)
+    if record == NO_RELEASE:
+        return record
+    if record.version is None or not all(fields) or _NONE in fields:
+        raise ValueError(f"not a release record: {text!r}")
+    return record
