@@ -1,0 +1,243 @@
+"""Starts one container and ends it with everything in it. Run as a program: `python -I -S launcher.py <status fd>`.
+
+It imports next to nothing, because each job pays for its start. The plan comes as one line of JSON on standard input
+(it holds credentials, which have no place on a command line); the pipe stays open afterwards as a lifeline: when the
+gateway dies, even by `kill -9`, it closes and the container is ended. Errors before the program runs go to the status
+pipe, which closes without a word when the program has been started.
+
+With namespaces there are two processes above the program: this one, outside, and the container's init, inside, whose
+end makes the kernel end every process of the container, however it detached itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+PR_SET_PDEATHSIG = 1
+SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
+
+Plan = dict[str, Any]
+
+
+def call(name: str, *arguments: Any) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    try:
+        call("mount", source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
+    except OSError as error:
+        raise OSError(error.errno, f"mount {source} on {target}: {error.strerror}") from error
+
+
+def bind(source: str, target: str) -> None:
+    mount(source, target, None, MS_BIND | MS_REC)
+
+
+def enter_namespaces(plan: Plan) -> None:
+    """Leave the host's namespaces. A process that may not do so as itself becomes root of a user namespace of its own."""
+    flags = CLONE_NEWNS
+    flags |= CLONE_NEWPID if plan["pid_namespace"] else 0
+    flags |= CLONE_NEWNET if plan["isolate_network"] else 0
+    user, group = os.getuid(), os.getgid()
+    if user != 0:
+        flags |= CLONE_NEWUSER
+    call("unshare", flags)
+    if user != 0:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib would double the start-up time
+                file.write(text)
+
+
+def mirror(directory: str, staging: str, hidden: set[str]) -> None:
+    """Make `staging` show what `directory` holds, except the names in `hidden`."""
+    for entry in os.scandir(directory):
+        place = os.path.join(staging, entry.name)
+        if entry.name in hidden or os.path.lexists(place):
+            continue
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), place)
+            continue
+        if entry.is_dir():
+            os.mkdir(place)
+        else:
+            os.close(os.open(place, os.O_CREAT, 0o600))
+        bind(entry.path, place)
+
+
+def build_root(plan: Plan) -> None:
+    """Give the container its own /opt/ml and /tmp; all else is the host's."""
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    if os.path.isdir("/opt/ml"):
+        bind(plan["opt_ml"], "/opt/ml")
+    else:
+        staging = plan["opt"]
+        mirror("/opt", staging, {"ml"})
+        os.makedirs(os.path.join(staging, "ml"), exist_ok=True)
+        bind(plan["opt_ml"], os.path.join(staging, "ml"))
+        bind(staging, "/opt")
+    for path in plan["keep"]:  # the interpreter or the project may themselves live below /tmp
+        place = os.path.join(plan["tmp"], os.path.relpath(path, "/tmp"))  # noqa: S108
+        os.makedirs(place, exist_ok=True)
+        bind(path, place)
+    bind(plan["tmp"], "/tmp")  # noqa: S108
+    if plan["pid_namespace"]:
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if plan["isolate_network"]:
+        raise_loopback()
+
+
+def raise_loopback() -> None:
+    """A container without a network still has itself."""
+    import fcntl
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        fcntl.ioctl(probe, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
+
+
+def die_with_parent() -> None:
+    if sys.platform == "linux":
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def execute(plan: Plan, status: int) -> None:
+    """Become the program; never returns."""
+    try:
+        die_with_parent()
+        os.setpgid(0, 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for descriptor in plan["pass_fds"]:
+            os.set_inheritable(descriptor, True)
+        os.chdir(plan["cwd"])
+        os.execvpe(plan["command"][0], plan["command"], plan["environment"])
+    except OSError as error:
+        os.write(status, f"{plan['command'][0]}: {error.strerror}".encode())
+    finally:
+        os._exit(127)
+
+
+def supervise(child: int, terminate: Callable[[], None], kill: Callable[[], None], lifeline: int | None) -> int:
+    """Pass SIGTERM on, end the child when the lifeline breaks, reap what dies; return the child's exit code."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def on_terminate(_number: int, _frame: FrameType | None) -> None:
+        terminate()
+
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGTERM, on_terminate)
+    waiting = [reader] if lifeline is None else [reader, lifeline]
+    while True:
+        while True:
+            try:
+                process, state = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return 1
+            if process == child:
+                return os.WEXITSTATUS(state) if os.WIFEXITED(state) else 128 + os.WTERMSIG(state)
+            if process == 0:
+                break
+        ready, _, _ = select.select(waiting, [], [])
+        if reader in ready:
+            os.read(reader, 4096)
+        if lifeline in ready and not os.read(0, 4096):
+            kill()
+            waiting = [reader]
+
+
+def signal_quietly(send: Callable[[int, int], None], process: int, number: int) -> Callable[[], None]:
+    def deliver() -> None:
+        try:
+            send(process, number)
+        except ProcessLookupError:
+            return
+
+    return deliver
+
+
+def run_program(plan: Plan, status: int, lifeline: int | None) -> int:
+    """Run the program as a process group of its own, below this process."""
+    child = os.fork()
+    if child == 0:
+        execute(plan, status)
+    os.close(status)
+    for descriptor in plan["pass_fds"]:
+        os.close(descriptor)
+    if plan["pid_namespace"]:
+        everyone = signal_quietly(os.kill, -1, signal.SIGTERM)
+        return supervise(child, everyone, signal_quietly(os.kill, -1, signal.SIGKILL), lifeline)
+    kill = signal_quietly(os.killpg, child, signal.SIGKILL)
+    code = supervise(child, signal_quietly(os.killpg, child, signal.SIGTERM), kill, lifeline)
+    kill()
+    return code
+
+
+def run(plan: Plan, status: int) -> int:
+    if not plan["namespaces"]:
+        return run_program(plan, status, lifeline=0)
+    enter_namespaces(plan)
+    if not plan["pid_namespace"]:
+        build_root(plan)
+        return run_program(plan, status, lifeline=0)
+    init = os.fork()
+    if init == 0:
+        code = 127
+        try:
+            die_with_parent()
+            build_root(plan)
+            code = run_program(plan, status, lifeline=None)
+        except OSError as error:
+            os.write(status, f"container: {error.strerror}".encode())
+        finally:
+            os._exit(code)
+    os.close(status)
+    for descriptor in plan["pass_fds"]:
+        os.close(descriptor)
+    return supervise(
+        init, signal_quietly(os.kill, init, signal.SIGTERM), signal_quietly(os.kill, init, signal.SIGKILL), lifeline=0
+    )
+
+
+def read_plan() -> Plan:
+    text = b""
+    while not text.endswith(b"\n"):
+        piece = os.read(0, 65536)
+        if not piece:
+            raise SystemExit(1)
+        text += piece
+    return dict(json.loads(text))
+
+
+def main() -> None:
+    status = int(sys.argv[1])
+    os.set_inheritable(status, False)
+    plan = read_plan()
+    try:
+        code = run(plan, status)
+    except OSError as error:
+        os.write(status, f"container: {error.strerror}".encode())
+        code = 127
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
