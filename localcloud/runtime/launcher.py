@@ -1,6 +1,6 @@
 """Starts one container and ends it with everything in it. Run as a program: `python -I -S launcher.py <status fd>`.
 
-It imports next to nothing, because each job pays for its start. The plan comes as one line of JSON on standard input
+It imports next to nothing (no pathlib either), because each job pays for its start. The plan comes as one line of JSON on standard input
 (it holds credentials, which have no place on a command line); the pipe stays open afterwards as a lifeline: when the
 gateway dies, even by `kill -9`, it closes and the container is ended. Errors before the program runs go to the status
 pipe, which closes without a word when the program has been started.
@@ -48,7 +48,7 @@ def bind(source: str, target: str) -> None:
 
 
 def enter_namespaces(plan: Plan) -> None:
-    """Leave the host's namespaces. A process that may not do so as itself becomes root of a user namespace of its own."""
+    """Leave the host's namespaces; who may not do so as itself becomes root of a user namespace of its own."""
     flags = CLONE_NEWNS
     flags |= CLONE_NEWPID if plan["pid_namespace"] else 0
     flags |= CLONE_NEWNET if plan["isolate_network"] else 0
@@ -58,7 +58,7 @@ def enter_namespaces(plan: Plan) -> None:
     call("unshare", flags)
     if user != 0:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib would double the start-up time
+            with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
 
 

@@ -80,8 +80,8 @@ def process_start(pid: int) -> str | None:
     except FileNotFoundError:
         if sys.platform == "linux":
             return None
-        answer = subprocess.run(  # noqa: S607 - macOS has no /proc
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        answer = subprocess.run(  # macOS has no /proc
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
         )
         return answer.stdout.strip() or None
     fields = stat.rpartition(")")[2].split()
@@ -204,18 +204,10 @@ class Sandbox:
         return Container(process, process.stdout)
 
     def remove(self) -> None:
-        """Delete everything; files that a program made unreadable included."""
-        shutil.rmtree(self.root, onerror=_make_writable_and_retry)
-
-
-def _make_writable_and_retry(function: object, path: str, _error: object) -> None:
-    parent = Path(path).parent
-    if not parent.exists():
-        return
-    parent.chmod(0o700)
-    target = Path(path)
-    if target.is_dir() and not target.is_symlink():
-        target.chmod(0o700)
-        shutil.rmtree(target, ignore_errors=True)
-    else:
-        target.unlink(missing_ok=True)
+        """Delete everything, directories that a program made unreadable included."""
+        for parent, directories, _ in os.walk(self.root):
+            for name in directories:
+                path = Path(parent, name)
+                if not path.is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(self.root)

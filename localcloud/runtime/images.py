@@ -1,0 +1,75 @@
+"""Which container images have a stand-in on this machine, by repository name."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.runtime.contract import ContainerError
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What runs instead of an image.
+
+    Attributes:
+        framework: module of `image/sagemaker_stand_in/` that holds its algorithm and default handlers.
+        trains: the container trains without an entry point of the request (script mode or an algorithm).
+        algorithm: it trains and serves without any script.
+        serves: it has a model server.
+    """
+
+    framework: str
+    trains: bool
+    algorithm: bool
+    serves: bool
+
+
+STAND_INS = {
+    "sagemaker-xgboost": StandIn("xgboost", trains=True, algorithm=True, serves=True),
+    "sagemaker-scikit-learn": StandIn("sklearn", trains=True, algorithm=False, serves=True),
+}
+REFUSED = {"sagemaker-model-monitor-analyzer": "the managed analyzer is not run locally"}
+
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+
+
+def repository(image: str) -> str:
+    """`…/sagemaker-xgboost:3.2-0` and `…/sagemaker-xgboost@sha256:…` → `sagemaker-xgboost`."""
+    return image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+
+
+def stand_in(image: str) -> StandIn | None:
+    """Return what runs instead of `image`, None where only an explicit entry point can be run.
+
+    Raises:
+        ContainerError: the image is known and refused.
+    """
+    name = repository(image)
+    if name in REFUSED:
+        raise ContainerError(f"ClientError: image {image} is not supported by the local cloud: {REFUSED[name]}")
+    return STAND_INS.get(name)
+
+
+def no_stand_in(image: str) -> ContainerError:
+    """The refusal of an image that cannot be run without Docker."""
+    return ContainerError(
+        f"ClientError: image {image} has no stand-in in the local cloud, and the request names no ContainerEntrypoint; "
+        f"stand-ins: {', '.join(sorted(STAND_INS))}"
+    )
+
+
+def search_path() -> str:
+    """The container's PATH: `python` and `python3` are this environment's."""
+    return f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def host_command(command: Sequence[str]) -> list[str]:
+    """An image's own interpreter (`/miniconda3/bin/python3`) is this environment's; the rest stays as it is."""
+    first = command[0]
+    if first.startswith("/") and _PYTHON.fullmatch(Path(first).name):
+        first = sys.executable
+    return [first, *command[1:]]

@@ -1,0 +1,258 @@
+"""Processing and training jobs as supervised process trees, from download to upload."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from localcloud.cloud import Cloud
+from localcloud.runtime import orphans
+from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metric
+from localcloud.runtime.logs import LogStream
+from localcloud.runtime.processing import Processing
+from localcloud.runtime.program import HOST, Program, Refused
+from localcloud.runtime.sandbox import Container, Sandbox, isolation
+from localcloud.runtime.toolkit import ScriptError
+from localcloud.runtime.training import Training
+from localcloud.runtime.transfer import Clients, Transfer, TransferError
+
+RECORDS = "RuntimeJob"
+STOP_GRACE_SECONDS = 120.0  # "SIGTERM, which delays job termination for 120 seconds" (StopTrainingJob)
+_LOST = "InternalServerError: the local cloud ended while the job ran; its processes were ended. Start the job again."
+
+OnUpdate = Callable[[str, str, JobUpdate], None]
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs each job in a thread of its own; tells `on_update` of every change, from that thread."""
+
+    def __init__(self, cloud: Cloud, on_update: OnUpdate, *, stop_grace: float = STOP_GRACE_SECONDS) -> None:
+        self._cloud, self._on_update, self._grace = cloud, on_update, stop_grace
+        self._clients = Clients(cloud)
+        self._root = cloud.state_dir.resolve() / "runtime" / "jobs"
+        self._jobs: dict[tuple[str, str], Job] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def isolation(self) -> str:
+        """One sentence for `status`: how containers are kept apart on this machine."""
+        return isolation().sentence
+
+    def start(self, kind: JobKind, name: str, arn: str, request: Mapping[str, Any]) -> None:
+        """Start a job from its validated `Create*Job` request; return at once.
+
+        Whatever is wrong with it is the job's failure, told by `on_update`.
+        """
+        root = self._root / f"{kind}-{name}-{uuid.uuid4().hex[:8]}"
+        self._cloud.store.put(RECORDS, f"{kind}/{name}", {"root": str(root), "pid": None, "start": None})
+        job = Job(self._cloud, self._clients, kind, name, arn, request, root, self._grace, self._tell)
+        with self._lock:
+            self._jobs[kind, name] = job
+        job.thread.start()
+
+    def stop(self, kind: JobKind, name: str) -> None:
+        """Ask a job to stop: SIGTERM now, SIGKILL after the grace; a job that is not running is left as it is."""
+        with self._lock:
+            job = self._jobs.get((kind, name))
+        if job is not None:
+            job.stop()
+
+    def recover(self) -> None:
+        """At boot: end what a killed gateway left behind and report those jobs Failed."""
+        now = self._cloud.clock.now()
+        for key, record in self._cloud.store.list(RECORDS):
+            kind, _, name = key.partition("/")
+            orphans.end(record)
+            self._on_update(kind, name, JobUpdate("Failed", "Failed", _LOST, failure_reason=_LOST, ended_at=now))
+            self._cloud.store.delete(RECORDS, key)
+
+    def shutdown(self) -> None:
+        """End every container now and report its job Failed; return when all is told and removed."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.abort()
+        for job in jobs:
+            job.thread.join()
+
+    def _tell(self, job: Job, update: JobUpdate) -> None:
+        try:
+            self._on_update(job.kind, job.name, update)
+        finally:
+            if update.ended_at is not None:
+                self._cloud.store.delete(RECORDS, f"{job.kind}/{job.name}")
+                with self._lock:
+                    self._jobs.pop((job.kind, job.name), None)
+
+
+class _Ended(Exception):
+    """The job was stopped or aborted between two steps."""
+
+
+class Job:
+    """One job's life; `thread` runs it."""
+
+    def __init__(
+        self, cloud: Cloud, clients: Clients, kind: JobKind, name: str, arn: str, request: Mapping[str, Any],
+        root: Path, grace: float, tell: Callable[[Job, JobUpdate], None],
+    ) -> None:  # fmt: skip
+        self.kind, self.name, self._arn, self._request = kind, name, arn, request
+        self._cloud, self._clients, self._root, self._grace, self._tell = cloud, clients, root, grace, tell
+        self._wake = threading.Condition()
+        self._stopping = self._aborted = self._exited = self._timed_out = False
+        self._metrics: dict[str, Metric] = {}
+        self._patterns = [
+            (item["Name"], re.compile(item["Regex"]))
+            for item in request.get("AlgorithmSpecification", {}).get("MetricDefinitions", ())
+        ]
+        self._state = JobUpdate("InProgress", "Starting", started_at=cloud.clock.now())
+        self.thread = threading.Thread(target=self._run, name=f"{kind} job {name}", daemon=True)
+
+    def stop(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+
+    def abort(self) -> None:
+        with self._wake:
+            self._aborted = True
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        box = Sandbox(self._root)
+        final = replace(self._state, status="Failed", secondary_status="Failed")
+        try:
+            final = self._work(box)
+        except (Refused, TransferError, ContainerError) as error:
+            final = self._failed(str(error))
+        except ScriptError as error:
+            final = self._failed(f"AlgorithmError: {error}, exit code: 1")
+        except _Ended:
+            final = self._failed(_LOST) if self._aborted else self._ended("Stopped", "Stopped", "Job stopped")
+        except Exception as error:
+            log.exception("%s job %s", self.kind, self.name)
+            final = self._failed(f"InternalServerError: {type(error).__name__}: {error}")
+        finally:
+            box.remove()
+            self._tell(self, final)
+
+    def _work(self, box: Sandbox) -> JobUpdate:
+        """Download, run, upload; return how it ended."""
+        job = (Training if self.kind == "training" else Processing)(
+            self._cloud, self.name, self._arn, self._request, box
+        )
+        self._update("Starting", "Preparing the instances")
+        job.check()
+        transfer = Transfer(self._clients, job.role_arn, self._cloud.region)
+        self._update("Downloading", "Downloading input data")
+        job.download(transfer)
+        self._unless_ended()
+        program = job.program()
+        container = box.start(program.command, program.environment, cwd=program.cwd, isolate_network=job.isolated)
+        orphans.record(self._cloud.store, RECORDS, f"{self.kind}/{self.name}", container.pid)
+        self._update("Training", f"{self.kind.capitalize()} in progress", training_started_at=self._cloud.clock.now())
+        code, lines = self._supervise(container, job.log_group)
+        self._state = replace(self._state, exit_message=job.exit_message(), final_metrics=tuple(self._metrics.values()))
+        return self._conclude(job, transfer, program, code, lines)
+
+    def _conclude(
+        self, job: Training | Processing, transfer: Transfer, program: Program, code: int, lines: list[str]
+    ) -> JobUpdate:
+        if self._aborted:
+            return self._failed(_LOST)
+        if self._timed_out or self._stopping:
+            artefacts = job.upload_after_stop(transfer)
+            if self._timed_out and not self._stopping:
+                text = "Job runtime exceeded MaxRuntimeInSeconds provided"
+                return self._ended("Stopped", "MaxRuntimeExceeded", text, artefacts)
+            return self._ended("Stopped", "Stopped", "Job stopped", artefacts)
+        if code != 0:
+            return self._failed(job.failure(code, lines, program))
+        self._update("Uploading", "Uploading generated output")
+        return self._ended("Completed", "Completed", f"{self.kind.capitalize()} job completed", job.upload(transfer))
+
+    def _supervise(self, container: Container, group: str) -> tuple[int, list[str]]:
+        """Wait for the program's end, its time limit, or somebody who stops it; return exit code and last lines."""
+        stream = f"{self.name}/{HOST}-{int(self._cloud.clock.now().timestamp())}"
+        output = LogStream(self._cloud, group, stream, container.output, self._match if self._patterns else None)
+        waiter = threading.Thread(target=self._wait_for_exit, args=(container,), daemon=True)
+        waiter.start()
+        limit = self._request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+        with self._wake:
+            self._wake.wait_for(lambda: self._exited or self._stopping or self._aborted, timeout=limit)
+            overdue = not (self._exited or self._aborted)
+            self._timed_out = overdue and not self._stopping
+        if overdue:
+            self._let_stop(container)
+        if not self._exited:
+            container.kill()
+        code = container.wait()
+        waiter.join()
+        output.finish()
+        return code, list(output.tail)
+
+    def _let_stop(self, container: Container) -> None:
+        """Ask the program to end and give it time to."""
+        container.terminate()
+        self._state = replace(self._state, status="InProgress" if self._timed_out else "Stopping")
+        self._update("Stopping", "Stopping the job")
+        with self._wake:
+            self._wake.wait_for(lambda: self._exited or self._aborted, timeout=self._grace)
+
+    def _wait_for_exit(self, container: Container) -> None:
+        container.process.wait()
+        with self._wake:
+            self._exited = True
+            self._wake.notify_all()
+
+    def _match(self, line: str) -> None:
+        for name, pattern in self._patterns:
+            found = pattern.search(line)
+            if found is None or not found.groups():
+                continue
+            try:
+                value = float(found[1])
+            except ValueError:
+                continue
+            self._metrics[name] = Metric(name, value, self._cloud.clock.now())
+
+    def _unless_ended(self) -> None:
+        if self._stopping or self._aborted:
+            raise _Ended
+
+    def _update(self, secondary: str, message: str, training_started_at: datetime | None = None) -> None:
+        self._state = replace(
+            self._state,
+            secondary_status=secondary,
+            status_message=message,
+            training_started_at=training_started_at or self._state.training_started_at,
+        )
+        self._tell(self, self._state)
+
+    def _failed(self, reason: str) -> JobUpdate:
+        return replace(
+            self._state,
+            status="Failed",
+            secondary_status="Failed",
+            status_message=f"{self.kind.capitalize()} job failed",
+            failure_reason=reason[:1024],
+            ended_at=self._cloud.clock.now(),
+        )
+
+    def _ended(self, status: Any, secondary: str, message: str, artefacts: str | None = None) -> JobUpdate:
+        return replace(
+            self._state,
+            status=status,
+            secondary_status=secondary,
+            status_message=message,
+            model_artifacts=artefacts,
+            ended_at=self._cloud.clock.now(),
+        )

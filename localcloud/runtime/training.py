@@ -1,0 +1,158 @@
+"""The training container contract: what lies where before it runs, and what is taken from it afterwards.
+
+Source: SageMaker Developer Guide, "How Amazon SageMaker AI Provides Training Information", "Run Your Training Image".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from localcloud.cloud import Cloud
+from localcloud.runtime import images, toolkit
+from localcloud.runtime.program import Program, base_environment, one_instance, refuse, resource_config
+from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
+from localcloud.runtime.transfer import Transfer, pack
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_DIRECTORIES = ("input/config", "input/data", "model", "output/data", "output/intermediate", "code", "checkpoints")
+
+
+class Training:
+    """One training job's files and program."""
+
+    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], box: Sandbox) -> None:
+        self._cloud, self._name, self._arn, self._request, self._box = cloud, name, arn, request, box
+        self.isolated = bool(request.get("EnableNetworkIsolation"))
+        self.role_arn = str(request["RoleArn"])
+        self.log_group = LOG_GROUP
+
+    def check(self) -> None:
+        """Refuse what cannot be run here, before anything is done."""
+        specification = self._request["AlgorithmSpecification"]
+        refuse(specification.get("AlgorithmName"), "AlgorithmName (an algorithm resource)")
+        one_instance(self._request["ResourceConfig"])
+        stand_in = images.stand_in(specification["TrainingImage"])
+        if not specification.get("ContainerEntrypoint") and not (stand_in and stand_in.trains):
+            raise images.no_stand_in(specification["TrainingImage"])
+        for channel in self._request.get("InputDataConfig", ()):
+            name = channel["ChannelName"]
+            mode = channel.get("InputMode", specification.get("TrainingInputMode", "File"))
+            refuse(mode == "Pipe", f"input mode Pipe (channel {name})")
+            source = channel["DataSource"]
+            refuse("S3DataSource" not in source, f"the data source {', '.join(source)} (channel {name})")
+            kind = source["S3DataSource"].get("S3DataType", "S3Prefix")
+            refuse(kind not in ("S3Prefix", "ManifestFile"), f"S3DataType {kind} (channel {name})")
+            refuse(channel.get("CompressionType", "None") != "None", f"CompressionType Gzip (channel {name})")
+
+    def download(self, transfer: Transfer) -> None:
+        """Lay out `/opt/ml/input` and `/opt/ml/code`."""
+        for directory in _DIRECTORIES:
+            (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
+        self._write("hyperparameters", self._request.get("HyperParameters", {}))
+        self._write("inputdataconfig", toolkit.input_data_config(self._request))
+        self._write("resourceconfig", self._resources)
+        for channel in self._request.get("InputDataConfig", ()):
+            target = self._box.ml / "input/data" / channel["ChannelName"]
+            target.mkdir()
+            source = channel["DataSource"]["S3DataSource"]
+            if source.get("S3DataType", "S3Prefix") == "ManifestFile":
+                transfer.download_manifest(source["S3Uri"], target)
+            else:
+                transfer.download_prefix(source["S3Uri"], target)
+        checkpoints = self._request.get("CheckpointConfig")
+        if checkpoints:
+            transfer.download_prefix(checkpoints["S3Uri"], self._checkpoints(checkpoints), required=False)
+        if self._program_name and not self._entrypoint:
+            directory = str(self._own("sagemaker_submit_directory", "SAGEMAKER_SUBMIT_DIRECTORY") or toolkit.CODE)
+            toolkit.fetch_code(directory, self._box, transfer, isolated=self.isolated)
+
+    def program(self) -> Program:
+        """What runs: an explicit entry point, the user's script, or the image's algorithm."""
+        request = self._request
+        environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
+        environment |= {"TRAINING_JOB_NAME": self._name, "TRAINING_JOB_ARN": self._arn}
+        stand_in = images.stand_in(request["AlgorithmSpecification"]["TrainingImage"])
+        if stand_in is not None:
+            environment["PYTHONPATH"] = str(IMAGE_ROOT)
+        environment |= toolkit.environment_variables(request, self._hyperparameters, self._resources, self._box)
+        environment |= dict(request.get("Environment", {}))
+        if self._entrypoint:
+            return Program(images.host_command(self._entrypoint), environment, toolkit.CODE)
+        if self._program_name:
+            toolkit.check_requirements(self._box.host_path(toolkit.CODE))
+            user = {key: value for key, value in self._hyperparameters.items() if not key.startswith("sagemaker_")}
+            return toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._box)
+        if stand_in is None or not stand_in.algorithm:
+            raise toolkit.ScriptError(
+                f"ClientError: {images.repository(request['AlgorithmSpecification']['TrainingImage'])} trains scripts "
+                "only: the hyperparameter sagemaker_program is missing"
+            )
+        command = ["python3", "-m", f"sagemaker_stand_in.{stand_in.framework}_train"]
+        return Program(command, environment, toolkit.CODE)
+
+    def upload(self, transfer: Transfer) -> str:
+        """Upload the model, the output and checkpoints; return the model artefact's S3 URI."""
+        output = self._request["OutputDataConfig"]
+        base = f"{output['S3OutputPath'].rstrip('/')}/{self._name}/output"
+        checkpoints = self._request.get("CheckpointConfig")
+        if checkpoints:
+            transfer.upload_tree(self._checkpoints(checkpoints), checkpoints["S3Uri"])
+        data = self._box.ml / "output/data"
+        if output.get("CompressionType", "GZIP") == "NONE":
+            transfer.upload_tree(data, f"{base}/data")
+            transfer.upload_tree(self._box.ml / "model", f"{base}/model")
+            return f"{base}/model/"
+        if any(data.iterdir()):
+            self._upload_archive("output", transfer, base)
+        return self._upload_archive("model", transfer, base)
+
+    def upload_after_stop(self, transfer: Transfer) -> str | None:
+        """A stopped job's model is kept: "SageMaker uploads the artefacts that exist" (StopTrainingJob)."""
+        return self.upload(transfer)
+
+    def exit_message(self) -> str | None:
+        return None
+
+    def failure(self, code: int, lines: list[str], program: Program) -> str:
+        """`FailureReason`, worded as AWS does."""
+        path = self._box.ml / "output/failure"
+        written = path.read_text(errors="replace") if path.is_file() else program.explain(code, lines)
+        return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
+
+    def _upload_archive(self, name: str, transfer: Transfer, base: str) -> str:
+        archive = self._box.root / f"{name}.tar.gz"
+        pack(self._box.ml / ("output/data" if name == "output" else name), archive)
+        uri = f"{base}/{name}.tar.gz"
+        transfer.upload_file(archive, uri)
+        return uri
+
+    def _write(self, name: str, content: object) -> None:
+        (self._box.ml / "input/config" / f"{name}.json").write_text(json.dumps(content))
+
+    def _checkpoints(self, config: Mapping[str, Any]) -> Any:
+        path = self._box.host_path(config.get("LocalPath", "/opt/ml/checkpoints"))
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _own(self, hyperparameter: str, variable: str) -> Any:
+        return self._hyperparameters.get(hyperparameter) or self._request.get("Environment", {}).get(variable)
+
+    @property
+    def _entrypoint(self) -> list[str]:
+        specification = self._request["AlgorithmSpecification"]
+        entrypoint = specification.get("ContainerEntrypoint") or []
+        return [*entrypoint, *(specification.get("ContainerArguments") or [])] if entrypoint else []
+
+    @property
+    def _program_name(self) -> str:
+        return str(self._own("sagemaker_program", "SAGEMAKER_PROGRAM") or "")
+
+    @property
+    def _hyperparameters(self) -> dict[str, Any]:
+        return toolkit.decode(self._request.get("HyperParameters", {}))
+
+    @property
+    def _resources(self) -> dict[str, Any]:
+        return resource_config(self._request["ResourceConfig"].get("InstanceType", "ml.m5.large"))

@@ -1,0 +1,230 @@
+"""Data in and out of containers: SageMaker's reading of S3 addresses, with the role's credentials."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import tarfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.cloud import Cloud
+
+_WORKERS = 8
+_CLIENT_SECONDS = 900  # well below the hour that a role's temporary credentials live
+_WHOLE_OBJECTS = TransferConfig(multipart_threshold=1 << 30, use_threads=False)  # one request beats ten on one machine
+
+
+class TransferError(Exception):
+    """Data could not be moved; the text is the job's `FailureReason`."""
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/a/b` → (`bucket`, `a/b`)."""
+    if not uri.startswith("s3://") or len(uri) == len("s3://"):
+        raise TransferError(f"ClientError: {uri!r} is not an S3 URI (s3://bucket/prefix)")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def local_name(key: str, prefix: str) -> str:
+    """Where an object found under `prefix` lands, relative to the input's directory.
+
+    A prefix may end anywhere: it is a directory (`data/`), a directory without its slash (`data`), one object
+    (`data/a.csv`), or the beginning of several names (`data/part-`).
+    """
+    directory = prefix if prefix.endswith("/") or not prefix else prefix + "/"
+    if key.startswith(directory):
+        return key[len(directory) :]
+    return key[prefix.rfind("/") + 1 :]
+
+
+class Clients:
+    """S3 clients by role: making one takes longer than most transfers."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._made: dict[str, tuple[float, Any]] = {}
+
+    def s3(self, role_arn: str) -> Any:
+        with self._lock:
+            made, client = self._made.get(role_arn, (0.0, None))
+            if client is None or time.monotonic() - made > _CLIENT_SECONDS:
+                client = self._cloud.client("s3", role_arn=role_arn)
+                self._made[role_arn] = (time.monotonic(), client)
+            return client
+
+
+class Transfer:
+    """Moves files for one container, as its role."""
+
+    def __init__(self, clients: Clients, role_arn: str, region: str) -> None:
+        self._clients, self._role, self._region = clients, role_arn, region
+
+    @property
+    def _s3(self) -> Any:
+        return self._clients.s3(self._role)
+
+    def download_prefix(self, uri: str, target: Path, *, required: bool = True) -> int:
+        """Fetch every object whose key starts with the URI's key; return how many.
+
+        Raises:
+            TransferError: nothing there, or not allowed; worded as SageMaker does.
+        """
+        bucket, prefix = split_uri(uri)
+        try:
+            keys = [key for key in self._keys(bucket, prefix) if not key.endswith("/")]
+        except (ClientError, BotoCoreError) as error:
+            raise self._nothing_found(uri, bucket, str(error)) from error
+        if not keys:
+            if not required:
+                return 0
+            raise self._nothing_found(uri, bucket, "no object has this prefix")
+        self._download(bucket, [(key, target / _safe(local_name(key, prefix))) for key in keys])
+        return len(keys)
+
+    def download_manifest(self, uri: str, target: Path) -> int:
+        """Fetch what a `ManifestFile` lists: `[{"prefix": "s3://…/"}, "relative/path", …]`; return how many."""
+        bucket, key = split_uri(uri)
+        try:
+            entries = json.loads(self.read(bucket, key))
+        except ValueError as error:
+            raise TransferError(f"ClientError: manifest {uri} is not JSON: {error}") from error
+        if not isinstance(entries, list) or not isinstance(entries[0] if entries else None, dict):
+            raise TransferError(f'ClientError: manifest {uri} must be a list that begins with {{"prefix": "s3://…"}}')
+        source, prefix = split_uri(entries[0].get("prefix", ""))
+        names = [str(name) for name in entries[1:]]
+        if not names:
+            raise TransferError(f"ClientError: manifest {uri} lists no objects")
+        self._download(source, [(prefix + name, target / _safe(name)) for name in names])
+        return len(names)
+
+    def read(self, bucket: str, key: str) -> bytes:
+        try:
+            return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except (ClientError, BotoCoreError) as error:
+            raise _download_failed(bucket, key, error) from error
+
+    def download_file(self, uri: str, target: Path) -> None:
+        bucket, key = split_uri(uri)
+        self._download(bucket, [(key, target)])
+
+    def upload_tree(self, source: Path, uri: str) -> int:
+        """Upload every file below `source` under the URI; return how many."""
+        bucket, prefix = split_uri(uri.rstrip("/"))
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        names = (PurePosixPath(prefix, *path.relative_to(source).parts) for path in files)
+        self._each(lambda pair: self._put(pair[0], bucket, str(pair[1])), list(zip(files, names, strict=True)))
+        return len(files)
+
+    def upload_file(self, source: Path, uri: str) -> None:
+        bucket, key = split_uri(uri)
+        self._put(source, bucket, key)
+
+    def put(self, uri: str, body: bytes, content_type: str) -> None:
+        bucket, key = split_uri(uri)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+    def _keys(self, bucket: str, prefix: str) -> Iterable[str]:
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                yield item["Key"]
+
+    def _download(self, bucket: str, pairs: list[tuple[str, Path]]) -> None:
+        client = self._s3
+
+        def fetch(pair: tuple[str, Path]) -> None:
+            key, path = pair
+            try:
+                body = client.get_object(Bucket=bucket, Key=key)["Body"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    shutil.copyfileobj(body, file, 1 << 20)
+            except (ClientError, BotoCoreError, OSError) as error:
+                raise _download_failed(bucket, key, error) from error
+
+        self._each(fetch, pairs)
+
+    def _put(self, path: Path, bucket: str, key: str) -> None:
+        try:
+            self._s3.upload_file(str(path), bucket, key, Config=_WHOLE_OBJECTS)
+        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            raise TransferError(f"ClientError: Data upload failed:{_reason(error)} (s3://{bucket}/{key})") from error
+
+    @staticmethod
+    def _each(move: Callable[[Any], None], items: list[Any]) -> None:
+        if len(items) < 2:
+            for item in items:
+                move(item)
+            return
+        with ThreadPoolExecutor(min(_WORKERS, len(items)), thread_name_prefix="transfer") as pool:
+            for _ in pool.map(move, items):
+                continue
+
+    def _nothing_found(self, uri: str, bucket: str, reason: str) -> TransferError:
+        return TransferError(
+            f'ClientError: No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
+            f"bucket exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that "
+            f'the role "{self._role}" has "s3:ListBucket" permissions on bucket "{bucket}". '
+            f"Error message from S3: {reason}"
+        )
+
+
+def _safe(name: str) -> str:
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        raise TransferError(f"ClientError: Data download failed:the object name {name!r} leaves the input's directory")
+    return name
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+        details = error.response.get("Error", {})
+        return f"{details.get('Code', 'Unknown')} ({status}): {details.get('Message', '')}"
+    return str(error)
+
+
+def _download_failed(bucket: str, key: str, error: Exception) -> TransferError:
+    return TransferError(f"ClientError: Data download failed:{_reason(error)} (s3://{bucket}/{key})")
+
+
+def pack(directory: Path, archive: Path) -> None:
+    """Write `directory`'s contents as a tar.gz that depends on nothing but them: the same files, the same bytes."""
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        for path in sorted(directory.rglob("*")):
+            tar.add(path, arcname=str(path.relative_to(directory)), recursive=False, filter=_anonymous)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def unpack(archive: Path, directory: Path, what: str) -> None:
+    """Extract a tar (compressed or not) that may have been made by anybody.
+
+    Raises:
+        TransferError: it is no archive, is damaged, or wants to write outside of `directory`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(directory, filter="data")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise TransferError(f"ClientError: {what} is not a readable tar.gz archive: {error}") from error
