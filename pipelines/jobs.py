@@ -1,0 +1,224 @@
+"""The requests that the steps make, in the API's own words (Amazon SageMaker API Reference)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sagemaker.core.workflow.execution_variables import ExecutionVariables
+from sagemaker.core.workflow.functions import Join
+
+from configuration import Model
+from configuration.instances import has_local_disk
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import (
+        ChannelTypeDef,
+        ModelPackageContainerDefinitionTypeDef,
+        ProcessingInputTypeDef,
+        ProcessingOutputTypeDef,
+    )
+
+INPUT = "/opt/ml/processing/input"
+OUTPUT = "/opt/ml/processing/output"
+CONTENT_TYPES = ["text/csv", "application/json"]
+RESPONSE_TYPES = ["text/csv", "application/json"]
+SERVING_ENVIRONMENT = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+# A tool's script keeps the name that its CDK asset has, a hash, so it is run by pattern.
+TOOL_ENTRYPOINT = ["/bin/sh", "-c", f"exec python3 {INPUT}/script/*.py"]
+
+Variable = Any
+"""A string, or one of the SDK's pipeline variables that becomes one at run time; the SDK is untyped."""
+
+
+def text(*values: Variable) -> Variable:
+    """The values, joined at run time."""
+    return Join(on="", values=list(values))
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests of one model's pipeline.
+
+    Attributes:
+        model: What is trained.
+        parameters: The pipeline's parameters by name.
+    """
+
+    model: Model
+    parameters: Mapping[str, Variable]
+
+    def artifact_uri(self, *path: Variable) -> Variable:
+        """An address in the artifact bucket."""
+        return text("s3://", self.parameters["ArtifactBucket"], "/", *path)
+
+    def run_uri(self, step: str, output: str = "") -> Variable:
+        """Where a step's output goes; every execution has a folder of its own."""
+        return self.artifact_uri(
+            f"runs/{self.model.name}/", ExecutionVariables.PIPELINE_EXECUTION_ID, f"/{step}" + (output and f"/{output}")
+        )
+
+    def tool(
+        self, step: str, *, script: Variable, environment: Mapping[str, Variable], output: str
+    ) -> dict[str, object]:
+        """A `CreateProcessingJob` request for a program of ours that calls AWS, hence without isolation."""
+        return {
+            **self._processing(step, [("script", script, "S3Prefix")], [output], isolated=False),
+            "AppSpecification": {"ImageUri": self.parameters["ImageUri"], "ContainerEntrypoint": TOOL_ENTRYPOINT},
+            "Environment": dict(environment),
+            "RoleArn": self.parameters["ToolRoleArn"],
+        }
+
+    def script(
+        self,
+        step: str,
+        *,
+        program: str,
+        arguments: Sequence[Variable] = (),
+        inputs: Sequence[tuple[str, Variable, str]],
+        outputs: Sequence[str],
+    ) -> dict[str, object]:
+        """A `CreateProcessingJob` request for one of the model's scripts, under network isolation.
+
+        Args:
+            inputs: Name, address and kind (`S3Prefix` or `ManifestFile`) of each; `code` must be among them.
+        """
+        specification = {
+            "ImageUri": self.parameters["ImageUri"],
+            "ContainerEntrypoint": ["python3", f"{INPUT}/code/{program}"],
+            **({"ContainerArguments": list(arguments)} if arguments else {}),
+        }
+        return {
+            **self._processing(step, inputs, outputs, isolated=True),
+            "AppSpecification": specification,
+            "RoleArn": self.parameters["JobRoleArn"],
+        }
+
+    def training(self, step: str, *, train: Variable, code: Variable) -> dict[str, object]:
+        """The `CreateTrainingJob` request: script mode, with the code as a channel because the network is cut off."""
+        training = self.model.training
+        hyperparameters = {
+            "sagemaker_program": json.dumps("train.py"),
+            "sagemaker_submit_directory": json.dumps("/opt/ml/input/data/code"),
+            "seed": self.parameters["Seed"].to_string(),
+            **{name: quoted(default, self.parameters[name]) for name, default in training.hyperparameters.items()},
+        }
+        return {
+            "AlgorithmSpecification": {"TrainingImage": self.parameters["ImageUri"], "TrainingInputMode": "File"},
+            "HyperParameters": hyperparameters,
+            "InputDataConfig": [_channel("train", train, "text/csv"), _channel("code", code)],
+            "OutputDataConfig": {"S3OutputPath": self.run_uri(step), "KmsKeyId": self.parameters["KmsKeyArn"]},
+            "ResourceConfig": {
+                "InstanceCount": training.instance_count,
+                "InstanceType": self.parameters["TrainingInstanceType"],
+                "VolumeSizeInGB": training.volume_gb,
+                **self._volume_key(training.instance_type),
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": training.max_runtime_minutes * 60},
+            "EnableNetworkIsolation": True,
+            "EnableInterContainerTrafficEncryption": True,
+            "RoleArn": self.parameters["JobRoleArn"],
+        }
+
+    def package(
+        self,
+        *,
+        artifact: Variable,
+        description: Variable,
+        metadata: Mapping[str, Variable],
+        evaluation: Variable,
+        payload: Variable,
+        code: Variable,
+    ) -> dict[str, object]:
+        """The `CreateModelPackage` request; a person approves what it creates."""
+        container: ModelPackageContainerDefinitionTypeDef = {
+            "Image": self.parameters["ImageUri"],
+            "ModelDataUrl": artifact,
+            "Environment": SERVING_ENVIRONMENT,
+            "Framework": self.model.framework.name.upper(),
+            "FrameworkVersion": self.model.framework.version,
+        }
+        instance_types = sorted(
+            {serving.instance_type for serving in self.model.serving.values() if serving.profile == "realtime"}
+        )
+        return {
+            "ModelPackageGroupName": self.parameters["ModelPackageGroupName"],
+            "ModelPackageDescription": description,
+            "ModelApprovalStatus": "PendingManualApproval",
+            "InferenceSpecification": {
+                "Containers": [container],
+                "SupportedContentTypes": CONTENT_TYPES,
+                "SupportedResponseMIMETypes": RESPONSE_TYPES,
+                "SupportedTransformInstanceTypes": [self.model.processing.instance_type],
+                **({"SupportedRealtimeInferenceInstanceTypes": instance_types} if instance_types else {}),
+            },
+            "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation}}},
+            "MetadataProperties": {
+                "CommitId": self.parameters["CommitId"],
+                "GeneratedBy": ExecutionVariables.PIPELINE_EXECUTION_ARN,
+            },
+            "CustomerMetadataProperties": dict(metadata),
+            "Domain": "MACHINE_LEARNING",
+            "Task": "REGRESSION" if self.model.problem_type == "regression" else "CLASSIFICATION",
+            "SamplePayloadUrl": payload,
+            "SourceUri": code,
+        }
+
+    def _processing(
+        self, step: str, inputs: Sequence[tuple[str, Variable, str]], outputs: Sequence[str], *, isolated: bool
+    ) -> dict[str, object]:
+        processing = self.model.processing
+        return {
+            "ProcessingInputs": [_input(name, uri, kind) for name, uri, kind in inputs],
+            "ProcessingOutputConfig": {
+                "Outputs": [_output(name, self.run_uri(step, name)) for name in outputs],
+                "KmsKeyId": self.parameters["KmsKeyArn"],
+            },
+            "ProcessingResources": {
+                "ClusterConfig": {
+                    "InstanceCount": 1,
+                    "InstanceType": self.parameters["ProcessingInstanceType"],
+                    "VolumeSizeInGB": processing.volume_gb,
+                    **self._volume_key(processing.instance_type),
+                }
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": processing.max_runtime_minutes * 60},
+            "NetworkConfig": {"EnableNetworkIsolation": isolated, "EnableInterContainerTrafficEncryption": True},
+        }
+
+    def _volume_key(self, instance_type: str) -> dict[str, Variable]:
+        """No key for a type with local NVMe, which encrypts itself and makes SageMaker refuse one."""
+        return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": self.parameters["KmsKeyArn"]}
+
+
+def quoted(default: bool | int | float | str, parameter: Variable) -> Variable:
+    """A hyperparameter as the training toolkit reads it: JSON, so a string goes in quotes."""
+    return text('"', parameter, '"') if isinstance(default, str) else parameter.to_string()
+
+
+def _input(name: str, uri: Variable, kind: Any) -> ProcessingInputTypeDef:
+    return {
+        "InputName": name,
+        "S3Input": {"S3Uri": uri, "LocalPath": f"{INPUT}/{name}", "S3DataType": kind, "S3InputMode": "File"},
+    }
+
+
+def _output(name: str, uri: Variable) -> ProcessingOutputTypeDef:
+    return {
+        "OutputName": name,
+        "S3Output": {"S3Uri": uri, "LocalPath": f"{OUTPUT}/{name}", "S3UploadMode": "EndOfJob"},
+    }
+
+
+def _channel(name: str, uri: Variable, content_type: str | None = None) -> ChannelTypeDef:
+    channel: ChannelTypeDef = {
+        "ChannelName": name,
+        "DataSource": {
+            "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+        },
+    }
+    if content_type:
+        channel["ContentType"] = content_type
+    return channel
