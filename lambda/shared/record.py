@@ -29,8 +29,7 @@ class Release:
     @property
     def version(self) -> int | None:
         """The model package's version, or None before the first release."""
-        match = _RELEASE_ID.fullmatch(self.release_id)
-        return int(match.group(1)) if match else None
+        return version_of(self.release_id)
 
     def format(self) -> str:
         """Return the record's string.
@@ -55,6 +54,12 @@ def release_id(version: int, record_sha256: str) -> str:
         record_sha256: SHA-256 of its registration record, 64 hexadecimal digits.
     """
     return f"v{version}-{record_sha256[:8]}"
+
+
+def version_of(release: str) -> int | None:
+    """Return the package version a release id names, or None where it is no release id."""
+    match = _RELEASE_ID.fullmatch(release)
+    return int(match.group(1)) if match else None
 
 
 def parse_record(text: str) -> Release:

@@ -1,0 +1,213 @@
+"""Does one step of one model: the hands of the controller."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from release.decide import (
+    CONTROLLER,
+    RELEASING_SECONDS,
+    WORKING_SECONDS,
+    Abandon,
+    Deploy,
+    Refuse,
+    RollBack,
+    Settle,
+    Step,
+)
+from release.observe import observe_endpoint, observe_stack
+from release.rollout import ChangeSetRefused, Rollout
+from release.verified_copy import copy_release
+from release.world import Package, Stack, World
+from shared.environment import Environment
+from shared.ledger import Lease, Ledger, Quarantine
+from shared.record import Release, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from release.clients import Clients
+
+
+class Overtaken(Exception):
+    """The world changed between looking and taking the lease; the next invocation looks again."""
+
+
+class Hands:
+    """Carries out steps for one model.
+
+    Args:
+        owner: names this invocation in the lease.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        environment: Environment,
+        ledger: Ledger,
+        model: str,
+        *,
+        owner: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._clients = clients
+        self._environment = environment
+        self._ledger = ledger
+        self._model = model
+        self._owner = CONTROLLER + owner
+        self._now = now
+
+    def act(self, world: World, step: Step) -> None:
+        """Carry out `step`. What only looks (Nothing, Wait, Hold) has nothing to be done.
+
+        Raises:
+            LeaseLost, Overtaken: somebody else was faster; nothing was changed.
+            Refused: the package to deploy is not what was registered; nothing was changed.
+            ChangeSetRefused: CloudFormation would not deploy it; the old record is back.
+        """
+        match step:
+            case Deploy():
+                self._deploy(world, step)
+            case Refuse():
+                self._quarantine(world, step.version, step.reason)
+            case Settle():
+                self._ledger.release_lease(step.lease)
+            case Abandon():
+                held = self._claim(step.lease)
+                self._write_record(step.restore.format())
+                self._ledger.release_lease(held)
+            case RollBack():
+                self._roll_back(world, step)
+
+    def _deploy(self, world: World, step: Deploy) -> None:
+        package = next(package for package in world.packages if package.version == step.version)
+        held = self._take_lease(world, step)
+        try:
+            self._expect_unchanged(world)
+            release = self._copy(package, step.release_id)
+        except Exception:
+            self._ledger.release_lease(held)
+            raise
+        assert world.stack is not None, "decide() deploys to no stack that is not there"
+        if world.serves == release.release_id:
+            # Only the record is behind: CloudFormation would see nothing to change.
+            self._write_record(release.format())
+            self._ledger.release_lease(held)
+            return
+        self._roll_out(world.stack, held, release)
+
+    def _take_lease(self, world: World, step: Deploy) -> Lease:
+        now = self._seconds()
+        lease = Lease(
+            owner=self._owner,
+            purpose="prepare",
+            release_id=step.release_id,
+            previous=world.record.format(),
+            acquired_at=now,
+            expires_at=now + WORKING_SECONDS,
+            stack_updated_at=world.stack.updated_at if world.stack else "",
+            endpoint_config=world.endpoint.config if world.endpoint else "",
+        )
+        self._ledger.swap_lease(world.lease, lease)
+        return lease
+
+    def _expect_unchanged(self, world: World) -> None:
+        """Look again under the lease: since the first look, another invocation may have come and gone."""
+        stack = observe_stack(self._clients.cloudformation, self._environment.serving_stack(self._model))
+        endpoint = observe_endpoint(self._clients.sagemaker, self._environment.endpoint(self._model))
+        if (stack, endpoint) != (world.stack, world.endpoint):
+            raise Overtaken("the stack or the endpoint changed before the lease was taken")
+        if self._read_record() != world.record.format():
+            raise Overtaken("the release record changed before the lease was taken")
+
+    def _copy(self, package: Package, wanted: str) -> Release:
+        described = self._clients.sagemaker.describe_model_package(ModelPackageName=package.arn)
+        if described["ModelApprovalStatus"] != "Approved":
+            raise Overtaken(f"version {package.version} is {described['ModelApprovalStatus']} by now")
+        release = copy_release(self._clients.s3, self._environment.artifact_bucket, self._model, described)
+        if release.release_id != wanted:
+            raise Overtaken(f"version {package.version} is {release.release_id} by now, not {wanted}")
+        return release
+
+    def _roll_out(self, stack: Stack, held: Lease, release: Release) -> None:
+        """Record, change set, execute. Until that is executed, whatever fails puts the old record back at once."""
+        rollout = Rollout(
+            self._clients.cloudformation,
+            stack_name=self._environment.serving_stack(self._model),
+            name=f"release-{release.release_id}-{held.acquired_at}",
+            role_arn=self._environment.release_role_arn,
+        )
+        try:
+            self._write_record(release.format())
+            rollout.prepare(stack, release)
+        except Exception:
+            self._put_back(held)
+            raise
+        self._execute(rollout, held)
+        lasting = replace(held, purpose="release", expires_at=self._seconds() + RELEASING_SECONDS)
+        self._ledger.swap_lease(held, lasting)
+
+    def _execute(self, rollout: Rollout, held: Lease) -> None:
+        """Execute; put the old record back only on a clear refusal.
+
+        Where no answer came the lease is left: the stack will show whether it moved, and the release is then finished
+        or undone.
+        """
+        try:
+            rollout.execute()
+        except ChangeSetRefused:
+            self._put_back(held)
+            raise
+
+    def _put_back(self, held: Lease) -> None:
+        self._write_record(held.previous)
+        self._ledger.release_lease(held)
+
+    def _roll_back(self, world: World, step: RollBack) -> None:
+        held = self._claim(step.lease)
+        version = version_of(step.lease.release_id)
+        if version is not None:
+            self._quarantine(world, version, step.reason)
+        if step.restore is not None:
+            self._write_record(step.restore.format())
+        if step.restore is None or not step.redeploy or world.stack is None or world.endpoint is None:
+            self._ledger.release_lease(held)
+            return
+        now = self._seconds()
+        redeploying = replace(
+            held,
+            purpose="prepare",
+            release_id=step.restore.release_id,
+            previous=step.restore.format(),
+            acquired_at=now,
+            expires_at=now + WORKING_SECONDS,
+            stack_updated_at=world.stack.updated_at,
+            endpoint_config=world.endpoint.config,
+        )
+        self._ledger.swap_lease(held, redeploying)
+        self._roll_out(world.stack, redeploying, step.restore)
+
+    def _claim(self, lease: Lease) -> Lease:
+        """Take an unfinished release over from whoever began it, so that nobody else ends it at the same time."""
+        claimed = replace(lease, owner=self._owner, purpose="rollback", expires_at=self._seconds() + WORKING_SECONDS)
+        self._ledger.swap_lease(lease, claimed)
+        return claimed
+
+    def _quarantine(self, world: World, version: int, reason: str) -> None:
+        arns = {package.version: package.arn for package in world.packages}
+        arn = arns.get(version, world.record.package_arn if world.record.version == version else "")
+        self._ledger.quarantine(Quarantine(version, reason, self._now(), arn))
+
+    def _read_record(self) -> str:
+        name = self._environment.record_name(self._model)
+        return self._clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+
+    def _write_record(self, value: str) -> None:
+        name = self._environment.record_name(self._model)
+        self._clients.ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def _seconds(self) -> int:
+        return int(self._now().timestamp())

@@ -1,0 +1,158 @@
+"""Observe, decide, act: one step for every model of the stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from release.act import Hands, Overtaken
+from release.clients import Clients
+from release.decide import Abandon, Deploy, Hold, Refuse, RollBack, Step, decide, desired_package
+from release.observe import observe, released_models
+from release.rollout import ChangeSetRefused
+from release.verified_copy import Refused
+from release.world import World
+from shared.alerts import Alerts
+from shared.environment import Environment
+from shared.ledger import Decision, LeaseLost, Ledger
+from shared.record import release_id
+
+logger = Logger()
+
+
+class ReconcileFailed(Exception):
+    """Some models could not be taken a step further; the others were."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Controller:
+    """The release controller of one stage.
+
+    Args:
+        invocation: names the invocation in leases and ledger rows; Lambda's retry of it has the same name.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        environment: Environment,
+        *,
+        invocation: str,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._clients = clients
+        self._environment = environment
+        self._alerts = Alerts(clients.sns, environment.alert_topic_arn)
+        self._invocation = invocation
+        self._now = now
+
+    def reconcile(self, hint: Mapping[str, Any]) -> dict[str, str]:
+        """Take each model one step further, the one the event may be about first.
+
+        Returns:
+            The step taken, by model.
+
+        Raises:
+            ReconcileFailed: for some models; by then every model had its turn.
+        """
+        steps: dict[str, str] = {}
+        failed: dict[str, Exception] = {}
+        for model in self._models(hint):
+            logger.append_keys(model=model, stage=self._environment.stage)
+            try:
+                steps[model] = self._take_step(model)
+            except (LeaseLost, Overtaken) as reason:
+                logger.info("overtaken by another invocation", reason=str(reason))
+                steps[model] = "Overtaken"
+            except Exception as error:
+                logger.exception("the step failed")
+                failed[model] = error
+        if failed:
+            raise ReconcileFailed("; ".join(f"{model}: {error}" for model, error in failed.items()))
+        return steps
+
+    def _models(self, hint: Mapping[str, Any]) -> list[str]:
+        """Groups, endpoints, stacks and alarms carry the model's name; the payload is believed no further than this."""
+        text = json.dumps(hint, default=str)
+        return sorted(released_models(self._clients.ssm, self._environment), key=lambda model: f"-{model}" not in text)
+
+    def _take_step(self, model: str) -> str:
+        environment = self._environment
+        ledger = Ledger(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+        hands = Hands(self._clients, environment, ledger, model, owner=self._invocation, now=self._now)
+        world = observe(self._clients, environment, ledger, model)
+        step = decide(world, self._now())
+        if isinstance(step, Deploy):
+            return self._deploy(ledger, hands, model, world, step)
+        # Told before it is done: a crash in between tells twice, never not at all.
+        self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
+        hands.act(world, step)
+        return type(step).__name__
+
+    def _deploy(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy) -> str:
+        """Deploy, or say why not; only what was begun is reported as a deployment."""
+        try:
+            hands.act(world, step)
+        except Refused as refusal:
+            refuse = Refuse(step.version, str(refusal))
+            self._report(ledger, model, world, "Refuse", refuse.reason, _alert(refuse))
+            hands.act(world, refuse)
+            return "Refuse"
+        except ChangeSetRefused as refusal:
+            alert = (
+                f"version {step.version} could not be released, because {refusal}; the old release record is back, "
+                "and it is tried again at the next tick: repair the cause, or reject the version"
+            )
+            self._report(ledger, model, world, "ChangeSetRefused", str(refusal), alert)
+            raise
+        self._report(ledger, model, world, "Deploy", step.reason, None)
+        return "Deploy"
+
+    def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
+        """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
+        package = desired_package(world)
+        decision = Decision(
+            step=step,
+            reason=reason,
+            desired=release_id(package.version, package.record_sha256 or "") if package else "none",
+            actual=world.serves or ("unknown" if world.endpoint else "none"),
+            approver=package.modified_by if package else "",
+        )
+        if ledger.last_decision() == decision:
+            logger.debug("no change", step=step, reason=reason)
+            return
+        if alert is not None:
+            stage = self._environment.stage
+            self._alerts.tell(subject=f"{model} in {stage}: {step}", sentence=f"{model} in {stage}: {alert}.")
+        ledger.write_decision(decision, now=self._now(), request_id=self._invocation)
+        logger.info(reason, step=step, desired=decision.desired, actual=decision.actual, approver=decision.approver)
+
+
+def _alert(step: Step) -> str | None:
+    """Say in one sentence what a person has to know and do, or None."""
+    match step:
+        case Refuse(version, reason):
+            return (
+                f"version {version} was approved and is refused, because {reason}; "
+                "register it anew, or repair it and approve it again"
+            )
+        case RollBack(lease, restore, _, reason):
+            stays = restore.release_id if restore is not None else "what is live"
+            return (
+                f"{lease.release_id} is quarantined, because {reason}; {stays} stays: "
+                "find the cause, then approve this version again, or another one"
+            )
+        case Abandon(lease, restore, reason):
+            return f"{reason}, so the record says {restore.release_id} again; nothing has to be done, it is tried again"
+        case Hold(reason):
+            return reason
+        case _:
+            return None

@@ -1,0 +1,118 @@
+"""Moves a serving stack to its release record: a change set on the previous template, checked before it is executed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError, WaiterError
+
+from release.world import Stack
+from shared.record import Release
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import WaiterConfigTypeDef
+
+# The parameter of the release record; CDK's own is called BootstrapVersion (docs/contracts.md, "Release record").
+_RELEASE_PARAMETER = "Release"
+_EXECUTING = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
+# A change set takes seconds; three minutes is far more than one ever took.
+_WAIT: WaiterConfigTypeDef = {"Delay": 2, "MaxAttempts": 90}
+# By resource type, not by logical id: a release knows no template. Only `retire` lifts it.
+STACK_POLICY = json.dumps(
+    {
+        "Statement": [
+            {"Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*"},
+            {
+                "Effect": "Deny",
+                "Action": ["Update:Replace", "Update:Delete"],
+                "Principal": "*",
+                "Resource": "*",
+                "Condition": {"StringEquals": {"ResourceType": ["AWS::SageMaker::Endpoint"]}},
+            },
+        ]
+    }
+)
+
+
+class ChangeSetRefused(Exception):
+    """CloudFormation would not, or may not, do what was meant. Nothing was executed."""
+
+
+class Rollout:
+    """One change set on one serving stack.
+
+    Args:
+        name: the change set's; derived from the lease, so that a retry of a call makes no second one.
+        role_arn: what CloudFormation works as. Without it, it would use the role last attached, by default CDK's
+            administrator.
+    """
+
+    def __init__(self, cloudformation: CloudFormationClient, *, stack_name: str, name: str, role_arn: str) -> None:
+        self._cloudformation = cloudformation
+        self._stack_name = stack_name
+        self._name = name
+        self._role_arn = role_arn
+
+    def prepare(self, stack: Stack, release: Release) -> None:
+        """Create the change set and check that it means `release`.
+
+        Raises:
+            ChangeSetRefused: it could not be created, or resolved the record to something else; it is deleted again.
+        """
+        self._cloudformation.set_stack_policy(StackName=self._stack_name, StackPolicyBody=STACK_POLICY)
+        self._cloudformation.create_change_set(
+            StackName=self._stack_name,
+            ChangeSetName=self._name,
+            ChangeSetType="UPDATE",
+            Description=f"Release {release.release_id}",
+            UsePreviousTemplate=True,
+            Parameters=[{"ParameterKey": key, "UsePreviousValue": True} for key in stack.parameters],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+            RoleARN=self._role_arn,
+            ClientToken=self._name,
+        )
+        try:
+            self._wait()
+            self._check(release)
+        except ChangeSetRefused:
+            self._cloudformation.delete_change_set(StackName=self._stack_name, ChangeSetName=self._name)
+            raise
+
+    def execute(self) -> None:
+        """Execute the change set.
+
+        Raises:
+            ChangeSetRefused: it was surely not executed.
+            BotoCoreError: no answer came; whether it was executed shows in the stack.
+        """
+        try:
+            self._cloudformation.execute_change_set(
+                StackName=self._stack_name, ChangeSetName=self._name, ClientRequestToken=self._name
+            )
+        except ClientError as error:
+            # boto3 repeats a call that got no answer, and the repetition is refused because the first one worked.
+            described = self._cloudformation.describe_change_set(StackName=self._stack_name, ChangeSetName=self._name)
+            if described["ExecutionStatus"] not in _EXECUTING:
+                raise ChangeSetRefused(f"CloudFormation refused to execute the change set: {error}") from error
+
+    def _wait(self) -> None:
+        waiter = self._cloudformation.get_waiter("change_set_create_complete")
+        try:
+            waiter.wait(StackName=self._stack_name, ChangeSetName=self._name, WaiterConfig=_WAIT)
+        except WaiterError as error:
+            status = error.last_response.get("Status", "not there")
+            reason = error.last_response.get("StatusReason", str(error))
+            raise ChangeSetRefused(f"the change set is {status}: {reason}") from error
+
+    def _check(self, release: Release) -> None:
+        described = self._cloudformation.describe_change_set(StackName=self._stack_name, ChangeSetName=self._name)
+        # A parameter of SSM type has its key as value, and what the key held as resolved value.
+        values = [
+            parameter.get("ResolvedValue") or parameter.get("ParameterValue", "")
+            for parameter in described.get("Parameters", [])
+            if parameter["ParameterKey"].startswith(_RELEASE_PARAMETER)
+        ]
+        if values != [release.format()]:
+            raise ChangeSetRefused(f"the change set would release {values}, meant was {release.format()}")

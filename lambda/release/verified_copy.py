@@ -1,0 +1,212 @@
+"""Promotion copies by hash: what was approved is verified, then copied write-once to where Serving reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from shared.canonical import canonical_json, sha256_of
+from shared.record import Release, release_id
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+# CopyObject copies up to 5 GiB at once.
+_LARGEST_COPY_BYTES = 5 * 1024**3
+_LARGEST_RECORD_BYTES = 1024 * 1024
+
+
+class Refused(Exception):
+    """The package is not what was registered; the message says in one sentence what differs."""
+
+
+def inference_specification_sha256(specification: Mapping[str, Any]) -> str:
+    """Return the hash of an inference specification's canonical form (docs/contracts.md, "Registration record").
+
+    Args:
+        specification: `InferenceSpecification` as `DescribeModelPackage` returns it.
+
+    Raises:
+        Refused: it has not exactly one container.
+    """
+    container = _container(specification)
+    canonical = {
+        "image": container["Image"].partition("@")[0],
+        "model_data_url": container.get("ModelDataUrl", ""),
+        "environment": container.get("Environment", {}),
+        "content_types": specification.get("SupportedContentTypes", []),
+        "response_types": specification.get("SupportedResponseMIMETypes", []),
+    }
+    return sha256_of(canonical_json(canonical))
+
+
+def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModelPackageOutputTypeDef) -> Release:
+    """Verify a package against its registration record and copy what it needs to `releases/{model}/{release id}/`.
+
+    Where a right copy is there already, nothing is read from the registry's side but the record.
+
+    Returns:
+        The release that the copy holds.
+
+    Raises:
+        Refused: something is missing, or is not what was registered.
+    """
+    metadata = described.get("CustomerMetadataProperties") or {}
+    if not metadata.get("record_uri") or not metadata.get("record_sha256"):
+        raise Refused("the package carries no registration record")
+    record_sha256 = metadata["record_sha256"]
+    record = _read_record(s3, metadata["record_uri"], record_sha256)
+    artifact_sha256 = _verify(record, model, described)
+    release = Release(
+        release_id=release_id(described["ModelPackageVersion"], record_sha256),
+        image=_pinned_image(_container(described["InferenceSpecification"])),
+        package_arn=described["ModelPackageArn"],
+        artifact_sha256=artifact_sha256,
+    )
+    folder = f"releases/{model}/{release.release_id}"
+    for name, uri, digest in (
+        ("record.json", metadata["record_uri"], record_sha256),
+        ("payload.csv", _text(record, "sample_payload", "uri"), _text(record, "sample_payload", "sha256")),
+        ("model.tar.gz", _text(record, "artifact", "uri"), artifact_sha256),
+    ):
+        _copy(s3, uri, bucket, f"{folder}/{name}", digest)
+    return release
+
+
+def _read_record(s3: S3Client, uri: str, sha256: str) -> dict[str, Any]:
+    bucket, key = _address(uri)
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        raise _missing_or(error, uri) from error
+    body = answer["Body"].read(_LARGEST_RECORD_BYTES + 1)
+    if sha256_of(body) != sha256:
+        raise Refused(f"its registration record {uri} has SHA-256 {sha256_of(body)}, the package says {sha256}")
+    try:
+        record = json.loads(body)
+    except ValueError as error:
+        raise Refused(f"its registration record {uri} is not JSON") from error
+    if not isinstance(record, dict) or record.get("version") != 1:
+        raise Refused(f"its registration record {uri} is not of version 1, the only one supported")
+    return record
+
+
+def _verify(record: Mapping[str, Any], model: str, described: DescribeModelPackageOutputTypeDef) -> str:
+    """Compare record and package; return the artefact's SHA-256."""
+    if record.get("model") != model:
+        raise Refused(f"its registration record is of the model {record.get('model')!r}, not of {model}")
+    specification = described.get("InferenceSpecification")
+    if specification is None:
+        raise Refused("the package has no inference specification")
+    found = inference_specification_sha256(specification)
+    registered = _text(record, "inference_specification_sha256")
+    if found != registered:
+        raise Refused(f"its inference specification was changed after registration: {found}, was {registered}")
+    uri = _text(record, "artifact", "uri")
+    served = _container(specification).get("ModelDataUrl", "")
+    if uri != served:
+        raise Refused(f"it would serve {served}, and {uri} was registered")
+    return _text(record, "artifact", "sha256")
+
+
+def _copy(s3: S3Client, source_uri: str, bucket: str, key: str, sha256: str) -> None:
+    """Copy one object write-once, verified before and after."""
+    there = _hash_object(s3, bucket, key)
+    if there is None:
+        source_bucket, source_key = _address(source_uri)
+        source = _hash_object(s3, source_bucket, source_key)
+        if source is None:
+            raise Refused(f"{source_uri} does not exist")
+        digest, etag = source
+        if digest != sha256:
+            raise Refused(f"{source_uri} has SHA-256 {digest}, registered was {sha256}")
+        _copy_object(s3, source_bucket, source_key, etag, bucket, key)
+        there = _hash_object(s3, bucket, key)
+    if there is None or there[0] != sha256:
+        raise Refused(f"s3://{bucket}/{key} holds something else than was registered ({sha256}); find out who wrote it")
+
+
+def _copy_object(s3: S3Client, source_bucket: str, source_key: str, etag: str, bucket: str, key: str) -> None:
+    """Copy exactly the object that was hashed (its ETag), only where there is none yet."""
+    try:
+        s3.copy_object(
+            Bucket=bucket,
+            Key=key,
+            CopySource={"Bucket": source_bucket, "Key": source_key},
+            CopySourceIfMatch=etag,
+            IfNoneMatch="*",
+            MetadataDirective="REPLACE",
+            TaggingDirective="REPLACE",
+        )
+    except ClientError as error:
+        # Somebody wrote it in between: the hash of what is there now decides.
+        if error.response["Error"]["Code"] not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            raise
+
+
+def _hash_object(s3: S3Client, bucket: str, key: str) -> tuple[str, str] | None:
+    """Return an object's SHA-256, streamed, and its ETag; None when it does not exist."""
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if _is_missing(error):
+            return None
+        raise
+    if answer["ContentLength"] > _LARGEST_COPY_BYTES:
+        size = answer["ContentLength"]
+        raise Refused(f"s3://{bucket}/{key} has {size} bytes, and at most {_LARGEST_COPY_BYTES} are supported")
+    digest = hashlib.sha256()
+    for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest(), answer["ETag"]
+
+
+def _container(specification: Mapping[str, Any]) -> Mapping[str, Any]:
+    containers = specification.get("Containers", [])
+    if len(containers) != 1:
+        raise Refused(f"its inference specification has {len(containers)} containers, and exactly one is supported")
+    container: Mapping[str, Any] = containers[0]
+    return container
+
+
+def _pinned_image(container: Mapping[str, Any]) -> str:
+    """Return the image by digest, without its tag: a tag can be moved."""
+    image, _, given = container["Image"].partition("@")
+    digest = container.get("ImageDigest") or given
+    if not digest.startswith("sha256:"):
+        raise Refused(f"the registry gives no digest for its image {image}")
+    if given and given != digest:
+        raise Refused(f"its image {container['Image']} was resolved to another digest, {digest}")
+    registry, slash, repository = image.rpartition("/")
+    return f"{registry}{slash}{repository.partition(':')[0]}@{digest}"
+
+
+def _text(record: Mapping[str, Any], *path: str) -> str:
+    value: Any = record
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, str) or not value:
+        raise Refused(f"its registration record has no {'.'.join(path)}")
+    return value
+
+
+def _address(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket or not key:
+        raise Refused(f"{uri!r} is not the address of an S3 object")
+    return bucket, key
+
+
+def _missing_or(error: ClientError, uri: str) -> Exception:
+    return Refused(f"{uri} does not exist") if _is_missing(error) else error
+
+
+def _is_missing(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] in {"NoSuchKey", "NoSuchBucket", "404"}
