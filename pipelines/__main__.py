@@ -22,13 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = {model.name: model for model in load(ROOT).models}
         if options.model not in models:
             known = ", ".join(models) or "none"
-            print(f"no model {options.model!r} under models/, there is: {known}", file=sys.stderr)  # noqa: T201
+            print(f"no model {options.model!r} under models/, there is: {known}", file=sys.stderr)
             return 2
         definition = compile_pipeline(models[options.model])
     except (ConfigurationError, CompileError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 2
-    print(json.dumps(json.loads(definition), indent=2, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(json.loads(definition), indent=2, ensure_ascii=False))
     return 0
 
 

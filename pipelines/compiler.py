@@ -71,7 +71,7 @@ def _compile(models: Sequence[Model]) -> list[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         [sys.executable, "-m", "pipelines.definition"],
         input=json.dumps([model.canonical() for model in models]),
         capture_output=True,

@@ -137,9 +137,7 @@ def build(model: Model) -> Pipeline:
         requests.package(
             artifact=artifact,
             description=Join(on=". ", values=[evaluate.value("verdict"), model.description[:DESCRIPTION_LENGTH]]),
-            metadata={
-                name: record.value(name) for name in ("record_uri", "record_sha256", "release_code", "trigger")
-            },
+            metadata={name: record.value(name) for name in ("record_uri", "record_sha256", "release_code", "trigger")},
             evaluation=record.value("evaluation_uri"),
             payload=record.value("sample_payload_uri"),
             code=snapshot.value("code_uri"),

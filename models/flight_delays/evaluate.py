@@ -1,7 +1,7 @@
 """Score the new model and the champion on the same raw holdout, and say by how much the new one is better.
 
-Runs as a SageMaker processing job: `evaluate.py --metric auc --champion <package ARN | none>`. Each candidate scores in a
-process of its own, by the code in its own archive (score.py). Both are measured against the labels as they are made
+Runs as a SageMaker processing job: `evaluate.py --metric auc --champion <package ARN | none>`. Each candidate scores in
+a process of its own, by the code in its own archive (score.py). Both are measured against the labels as they are made
 today, flight by flight, so a champion that labelled otherwise, or left rows out, cannot flatter itself.
 """
 
@@ -116,7 +116,7 @@ def scored(archive: Path, holdout: Path) -> dict[str, tuple[int, float]]:
         script = unpack(archive, Path(folder) / "model")
         output = Path(folder) / "scores.csv"
         command = [sys.executable, str(script), str(holdout), str(output)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise RuntimeError(f"{archive.parent.name}/{archive.name} could not score the holdout: {reason}")
@@ -162,7 +162,7 @@ def main() -> None:
     path = PROCESSING / "output" / "evaluation" / "evaluation.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(evaluation, indent=2, sort_keys=True), encoding="utf-8")
-    print(evaluation["verdict"], flush=True)  # noqa: T201
+    print(evaluation["verdict"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Turn raw objects into labelled rows: the first column is the label, the others are a request row.
 
-Runs as a SageMaker processing job. `labelled` is also what scores a packaged model on raw data (score.py): it travels in
-the model's archive.
+Runs as a SageMaker processing job. `labelled` is also what scores a packaged model on raw data (score.py), so it
+travels in the model's archive.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
             requests = [flight.request for flight in flights[:PAYLOAD_ROWS]]
             write_rows(PROCESSING / "output" / "payload" / "payload.csv", requests)
         late = sum(flight.late for flight in flights)
-        print(f"{split}: {len(flights)} flights, {late / len(flights):.1%} late", flush=True)  # noqa: T201
+        print(f"{split}: {len(flights)} flights, {late / len(flights):.1%} late", flush=True)
 
 
 if __name__ == "__main__":

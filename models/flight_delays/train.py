@@ -98,7 +98,7 @@ def main() -> None:
     }
     booster = xgboost.train(parameters, data, num_boost_round=options.num_boost_round)
     save(options.model_dir, booster, known)
-    print(f"trained {options.num_boost_round} trees of depth {options.max_depth} on {len(rows)} flights", flush=True)  # noqa: T201
+    print(f"trained {options.num_boost_round} trees of depth {options.max_depth} on {len(rows)} flights", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,243 @@
+"""Write the registration record: what a package was made from and measured by, hashed, once.
+
+Runs as a SageMaker processing job in the framework's container, by itself: standard library and boto3 only. It runs
+after the gate and before the registration, reads its arguments from the environment, checks that no raw object
+of the dataset changed meanwhile, and leaves `record.json` for the registration.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+OUTPUT = Path("/opt/ml/processing/output/record/record.json")
+EXIT_MESSAGE = Path("/opt/ml/output/message")
+"""What is written there becomes the job's `ExitMessage`."""
+THREADS = 16
+NO_CHAMPION = "none"
+PARAMETER = "PARAMETER_"
+"""In front of each hyperparameter's name in the environment."""
+
+
+class RecordError(Exception):
+    """What is wrong, in one line for a person."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The step's arguments, as the pipeline's `Environment` gives them."""
+
+    model: str
+    data_bucket: str
+    artifact_bucket: str
+    execution_id: str
+    execution_arn: str
+    commit_id: str
+    trigger: str
+    evidence: str
+    seed: str
+    manifest_uri: str
+    manifest_sha256: str
+    code_uri: str
+    code_sha256: str
+    champion: str
+    artifact_uri: str
+    evaluation_uri: str
+    payload_uri: str
+    image: str
+    environment: str
+    content_types: str
+    response_types: str
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Read them from `MODEL`, `DATA_BUCKET` and so on, and hyperparameters from `PARAMETER_…`."""
+        values: dict[str, Any] = {
+            name: environment[name.upper()] for name in cls.__dataclass_fields__ if name != "parameters"
+        }
+        parameters = {
+            name.removeprefix(PARAMETER): value for name, value in environment.items() if name.startswith(PARAMETER)
+        }
+        return cls(**values, parameters=parameters)
+
+
+def canonical(document: object) -> bytes:
+    """JSON with sorted keys and no spaces: the same content gives the same bytes."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sha256_of(body: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def place(uri: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` address."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def read(s3: S3Client, uri: str) -> bytes:
+    """An object's content."""
+    bucket, key = place(uri)
+    return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def streamed_sha256(s3: S3Client, uri: str) -> str:
+    """An object's SHA-256, without holding it in memory."""
+    bucket, key = place(uri)
+    digest = hashlib.sha256()
+    for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def dataset(s3: S3Client, settings: Settings) -> int:
+    """Check the dataset as it was trained on, and count its objects.
+
+    The jobs fetched raw objects by key, not by version: that each is still at the version of the manifest says that
+    they fetched what the manifest says. Versions only ever grow, so nobody can have changed one and changed it back.
+
+    Raises:
+        RecordError: The manifest is not the one of the snapshot, or an object was overwritten or deleted since.
+    """
+    manifest = read(s3, settings.manifest_uri)
+    if sha256_of(manifest) != settings.manifest_sha256:
+        raise RecordError(f"{settings.manifest_uri} is not what the snapshot wrote: its SHA-256 differs")
+    objects = json.loads(manifest)["objects"]
+
+    def current_version(one: Mapping[str, str]) -> str:
+        try:
+            return s3.head_object(Bucket=settings.data_bucket, Key=one["key"])["VersionId"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                return "deleted"
+            raise
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        current = list(pool.map(current_version, objects))
+    changed = [one["key"] for one, version in zip(objects, current, strict=True) if version != one["version_id"]]
+    if changed:
+        raise RecordError(
+            f"{len(changed)} of {len(objects)} raw objects changed during the run, first {changed[0]}: run it again"
+        )
+    return len(objects)
+
+
+def write_once(s3: S3Client, bucket: str, key: str, body: bytes, content_type: str) -> str:
+    """Write an object that must never change, and give its address; the same content again is a retry of this step.
+
+    Raises:
+        RecordError: Something else is there.
+    """
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "PreconditionFailed":
+            raise
+        if read(s3, f"s3://{bucket}/{key}") != body:
+            raise RecordError(f"s3://{bucket}/{key} exists with another content") from None
+    return f"s3://{bucket}/{key}"
+
+
+def archive(name: str, body: bytes) -> bytes:
+    """A tar.gz of one file, the same bytes each time: `SamplePayloadUrl` must point to one."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, filename="") as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        member = tarfile.TarInfo(name)
+        member.size = len(body)
+        tar.addfile(member, io.BytesIO(body))
+    return buffer.getvalue()
+
+
+def inference_specification(settings: Settings) -> dict[str, object]:
+    """What is about to be registered, in the form that the release controller compares with."""
+    return {
+        "image": settings.image,
+        "model_data_url": settings.artifact_uri,
+        "environment": json.loads(settings.environment),
+        "content_types": json.loads(settings.content_types),
+        "response_types": json.loads(settings.response_types),
+    }
+
+
+def record(s3: S3Client, settings: Settings) -> dict[str, str]:
+    """Write the record and the sample payload, and give what the registration needs, all of it text.
+
+    Raises:
+        RecordError: The dataset changed, or another record is in the way.
+    """
+    objects = dataset(s3, settings)
+    payload = read(s3, settings.payload_uri)
+    bucket, folder = settings.artifact_bucket, f"packages/{settings.model}/{settings.execution_id}"
+    payload_uri = write_once(s3, bucket, f"{folder}/payload.csv", payload, "text/csv")
+    archive_uri = write_once(
+        s3, bucket, f"{folder}/payload.tar.gz", archive("payload.csv", payload), "application/gzip"
+    )
+    body = canonical(
+        {
+            "version": 1,
+            "model": settings.model,
+            "execution_arn": settings.execution_arn,
+            "commit": settings.commit_id,
+            "trigger": {"kind": settings.trigger, "evidence": settings.evidence},
+            "artifact": {"uri": settings.artifact_uri, "sha256": streamed_sha256(s3, settings.artifact_uri)},
+            "inference_specification_sha256": sha256_of(canonical(inference_specification(settings))),
+            "code": {"uri": settings.code_uri, "sha256": settings.code_sha256},
+            "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": objects},
+            "parameters": dict(settings.parameters),
+            "seed": int(settings.seed),
+            "evaluation": json.loads(read(s3, settings.evaluation_uri)),
+            "champion": {"package_arn": None if settings.champion == NO_CHAMPION else settings.champion},
+            "sample_payload": {"uri": payload_uri, "content_type": "text/csv", "sha256": sha256_of(payload)},
+        }
+    )
+    record_uri = write_once(s3, bucket, f"{folder}/record.json", body, "application/json")
+    print(f"{record_uri} ({sha256_of(body)})", flush=True)
+    return {
+        "record_uri": record_uri,
+        "record_sha256": sha256_of(body),
+        "release_code": settings.code_sha256,
+        "trigger": settings.trigger,
+        "sample_payload_uri": archive_uri,
+        "evaluation_uri": settings.evaluation_uri,
+    }
+
+
+def main() -> None:
+    """Run in the container; a mistake becomes the job's exit message."""
+    # SageMaker sets AWS_REGION, which boto3 does not read.
+    client = boto3.client("s3", region_name=os.environ.get("AWS_REGION"))
+    try:
+        result = record(client, Settings.read(os.environ))
+    except (RecordError, ClientError) as error:
+        EXIT_MESSAGE.parent.mkdir(parents=True, exist_ok=True)
+        EXIT_MESSAGE.write_text(str(error)[:1024], encoding="utf-8")
+        sys.exit(f"error: {error}")
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(result, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
