@@ -1,0 +1,301 @@
+"""The loop for real, in the order in which it would happen to someone: the real CLI, templates, handlers and scripts.
+
+The tests share one local cloud and build on each other's history, as an account does; they run in one worker.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from botocore.exceptions import ClientError
+
+from demo.cloud import ROOT, LocalCloud
+from demo.serving import await_release, live_version
+from demo.training import Model, read_json
+from tests.loop.conftest import run_demo
+
+pytestmark = [pytest.mark.loop, pytest.mark.xdist_group("loop"), pytest.mark.timeout(900)]
+
+ROW = b"UA,EWR,IAH,1400,315,499,2,39.02,28.04,64.43,260,12.66,0,1011.9,10"
+
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:
+    """Poll until `read` gives something; events reach the controller asynchronously, as in an account."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := read()) is not None:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"{what}: not within {seconds:.0f} s")
+
+
+def execute(cloud: LocalCloud, model: Model, **parameters: str) -> dict[str, Any]:
+    """Run the pipeline to its end; the description of the execution."""
+    sagemaker = cloud.client("sagemaker")
+    arn = sagemaker.start_pipeline_execution(
+        PipelineName=model.group,
+        PipelineParameters=[{"Name": name, "Value": value} for name, value in parameters.items()],
+    )["PipelineExecutionArn"]
+
+    def ended() -> dict[str, Any] | None:
+        described = dict(sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn))
+        return None if described["PipelineExecutionStatus"] in {"Executing", "Starting"} else described
+
+    return wait_for(f"{arn} to end", ended, 180)
+
+
+def steps(cloud: LocalCloud, execution: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    listed = cloud.client("sagemaker").list_pipeline_execution_steps(
+        PipelineExecutionArn=execution["PipelineExecutionArn"]
+    )["PipelineExecutionSteps"]
+    return {step["StepName"]: step for step in listed}
+
+
+def versions(cloud: LocalCloud, model: Model) -> dict[int, dict[str, Any]]:
+    """All packages of the model's group by version."""
+    listed = cloud.client("sagemaker").list_model_packages(ModelPackageGroupName=model.group)
+    return {package["ModelPackageVersion"]: package for package in listed["ModelPackageSummaryList"]}
+
+
+def judge(cloud: LocalCloud, package_arn: str, status: str) -> None:
+    cloud.client("sagemaker").update_model_package(
+        ModelPackageArn=package_arn, ModelApprovalStatus=status, ApprovalDescription="a test's judgement"
+    )
+
+
+def ledger(cloud: LocalCloud, model: Model, kind: str) -> list[dict[str, Any]]:
+    """The ledger's rows of one kind for the model, oldest first."""
+    table = cloud.outputs(f"{model.app}-platform-{model.stage}")["LedgerTableName"]
+    found = cloud.client("dynamodb").query(
+        TableName=table,
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+        ExpressionAttributeValues={":pk": {"S": f"{model.name}#{model.stage}"}, ":sk": {"S": f"{kind}#"}},
+    )
+    return list(found["Items"])
+
+
+def ask(cloud: LocalCloud, model: Model, body: bytes = ROW) -> float:
+    answer = cloud.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=model.endpoint, ContentType="text/csv", Accept="text/csv", Body=body
+    )
+    return float(answer["Body"].read())
+
+
+def test_the_demo_ends_with_a_model_that_answers(demo: tuple[LocalCloud, str], model: Model) -> None:
+    cloud, said = demo
+    assert "The loop stands" in said
+    assert 0 < ask(cloud, model) < 1
+    assert live_version(cloud, model).startswith("v1-")
+
+
+def test_every_line_that_the_demo_suggests_runs_as_pasted(demo: tuple[LocalCloud, str]) -> None:
+    _, said = demo
+    lines = [line.strip() for line in said.splitlines() if ".venv/bin/aws" in line and "Rejected" not in line]
+    assert len(lines) >= 4
+    for line in lines:
+        done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout.strip(), f"{line} printed nothing"
+
+
+def test_a_second_demo_changes_nothing_and_is_fast(cloud: LocalCloud, model: Model) -> None:
+    before = versions(cloud, model)
+    began = time.monotonic()
+    said = run_demo(cloud)
+    assert versions(cloud, model) == before
+    assert "Nothing is new" in said
+    assert time.monotonic() - began < 90
+
+
+def test_a_package_carries_what_it_takes_to_audit_and_reproduce_it(cloud: LocalCloud, model: Model) -> None:
+    package = cloud.client("sagemaker").describe_model_package(
+        ModelPackageName=versions(cloud, model)[1]["ModelPackageArn"]
+    )
+    record = read_json(cloud, package["CustomerMetadataProperties"]["record_uri"])
+    manifest = read_json(cloud, record["dataset"]["manifest_uri"])
+    assert len(manifest["objects"]) == record["dataset"]["objects"] == 59
+    assert all(entry["version_id"] and len(entry["sha256"]) == 64 for entry in manifest["objects"])
+    assert record["evaluation"]["metrics"]["auc"] > 0.6
+    assert record["commit"] == package["MetadataProperties"]["CommitId"]
+    assert package["InferenceSpecification"]["Containers"][0]["ImageDigest"].startswith("sha256:")
+    assert package["MetadataProperties"]["GeneratedBy"] == record["execution_arn"]
+
+
+def test_capture_holds_request_and_answer_as_sagemaker_writes_them(cloud: LocalCloud, model: Model) -> None:
+    bucket = cloud.outputs(f"{model.app}-platform-{model.stage}")["DataBucketName"]
+    s3 = cloud.client("s3")
+    prefix = f"{model.name}/capture/{model.endpoint}/AllTraffic/"
+
+    def keys() -> list[str] | None:
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+        return [item["Key"] for item in found] or None
+
+    lines = s3.get_object(Bucket=bucket, Key=wait_for("data capture", keys)[0])["Body"].read().decode().splitlines()
+    captured = json.loads(lines[0])
+    assert captured["captureData"]["endpointInput"]["encoding"] == "CSV"
+    assert 0 <= float(captured["captureData"]["endpointOutput"]["data"]) <= 1
+    assert captured["eventVersion"] == "0"
+
+
+def test_a_request_with_wrong_columns_is_the_callers_error(cloud: LocalCloud, model: Model) -> None:
+    with pytest.raises(ClientError, match="ModelError") as refused:
+        ask(cloud, model, b"UA,EWR")
+    assert "15" in str(refused.value), "the message says how many columns there should be"
+    assert 0 < ask(cloud, model) < 1
+
+
+def test_an_oversized_body_is_refused(cloud: LocalCloud, model: Model) -> None:
+    with pytest.raises(ClientError) as refused:
+        ask(cloud, model, b"x" * (6 * 1024 * 1024 + 1))
+    assert refused.value.response["Error"]["Code"] in {"ValidationError", "ValidationException"}
+
+
+def test_the_gate_refuses_with_a_sentence_and_registers_nothing(cloud: LocalCloud, model: Model) -> None:
+    before = versions(cloud, model)
+    execution = execute(cloud, model, Minimum="0.99")
+    assert execution["PipelineExecutionStatus"] == "Failed"
+    assert "auc" in steps(cloud, execution)["Refused"]["FailureReason"].lower()
+    assert versions(cloud, model) == before
+
+
+def test_a_challenger_no_better_than_the_champion_is_not_registered(cloud: LocalCloud, model: Model) -> None:
+    before = versions(cloud, model)
+    execution = execute(cloud, model)
+    assert execution["PipelineExecutionStatus"] == "Failed"
+    assert "Refused" in steps(cloud, execution)
+    assert versions(cloud, model) == before
+
+
+def test_unchanged_steps_are_served_from_the_cache(cloud: LocalCloud, model: Model) -> None:
+    execution = execute(cloud, model, MinImprovement="-1")
+    ran = steps(cloud, execution)
+    assert execution["PipelineExecutionStatus"] == "Succeeded"
+    assert "CacheHitResult" in ran["Preprocess"]
+    assert "CacheHitResult" in ran["Train"]
+    assert "CacheHitResult" not in ran["Snapshot"]
+    assert "CacheHitResult" not in ran["Record"]
+
+
+def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud: LocalCloud, model: Model) -> None:
+    found = versions(cloud, model)
+    first, second = found[1]["ModelPackageArn"], found[2]["ModelPackageArn"]
+    judge(cloud, second, "Approved")
+    assert await_release(cloud, model, second).startswith("v2-")
+    judge(cloud, second, "Rejected")
+    assert await_release(cloud, model, first).startswith("v1-")
+    assert 0 < ask(cloud, model) < 1
+
+
+def test_a_changed_artefact_is_refused_and_quarantined(cloud: LocalCloud, model: Model, artifact_bucket: str) -> None:
+    sagemaker = cloud.client("sagemaker")
+    execution = execute(cloud, model, MinImprovement="-1", Seed="77")
+    arn = steps(cloud, execution)["Register"]["Metadata"]["RegisterModel"]["Arn"]
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    key = package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"].removeprefix(f"s3://{artifact_bucket}/")
+    cloud.client("s3").put_object(Bucket=artifact_bucket, Key=key, Body=_archive(b"something else"))
+    judge(cloud, arn, "Approved")
+    rows = wait_for("the quarantine", lambda: ledger(cloud, model, "quarantine") or None)
+    assert any(row["package_arn"]["S"] == arn and "SHA-256" in row["reason"]["S"] for row in rows)
+    assert live_version(cloud, model).startswith("v1-")
+    assert 0 < ask(cloud, model) < 1
+
+
+def _archive(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("model.ubj")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def test_a_package_of_another_group_changes_nothing(cloud: LocalCloud, model: Model) -> None:
+    sagemaker = cloud.client("sagemaker")
+    ours = sagemaker.describe_model_package(ModelPackageName=versions(cloud, model)[1]["ModelPackageArn"])
+    sagemaker.create_model_package_group(ModelPackageGroupName="somebody-elses")
+    container = ours["InferenceSpecification"]["Containers"][0]
+    theirs = sagemaker.create_model_package(
+        ModelPackageGroupName="somebody-elses",
+        InferenceSpecification={
+            "Containers": [{"Image": container["Image"], "ModelDataUrl": container["ModelDataUrl"]}],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        },
+        ModelApprovalStatus="PendingManualApproval",
+    )["ModelPackageArn"]
+    before = live_version(cloud, model)
+    judge(cloud, theirs, "Approved")
+    time.sleep(3)
+    assert live_version(cloud, model) == before
+
+
+def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: LocalCloud, model: Model) -> None:
+    first = versions(cloud, model)[1]["ModelPackageArn"]
+    judge(cloud, first, "Rejected")
+    rows = wait_for(
+        "the controller's word",
+        lambda: [row for row in ledger(cloud, model, "decision") if row["step"]["S"].lower() == "hold"] or None,
+    )
+    assert "approved" in rows[-1]["reason"]["S"].lower()
+    assert live_version(cloud, model).startswith("v1-")
+    assert 0 < ask(cloud, model) < 1
+    judge(cloud, first, "Approved")
+
+
+def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: Model) -> None:
+    before = versions(cloud, model)
+    sagemaker = cloud.client("sagemaker")
+    arn = sagemaker.start_pipeline_execution(
+        PipelineName=model.group, PipelineParameters=[{"Name": "Seed", "Value": "99"}]
+    )["PipelineExecutionArn"]
+
+    def training() -> str | None:
+        found = steps(cloud, {"PipelineExecutionArn": arn}).get("Train", {})
+        return "running" if found.get("StepStatus") == "Executing" else None
+
+    wait_for("the training job to run", training, 60)
+    time.sleep(1)
+    pid = json.loads(_localcloud(cloud, "status", "--json"))["pid"]
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    cloud.up()
+
+    def ended() -> str | None:
+        status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
+        return None if status == "Executing" else str(status)
+
+    assert wait_for("the execution to end", ended, 120) in {"Failed", "Succeeded"}
+    assert versions(cloud, model).items() >= before.items()
+    assert wait_for("the endpoint", lambda: ask(cloud, model), 60) > 0
+
+
+def _localcloud(cloud: LocalCloud, *words: str) -> str:
+    command = [sys.executable, "-m", "localcloud", *words, "--port", str(cloud.port), "--state", str(cloud.state)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_diff_is_empty_after_all_that_and_destroy_leaves_what_the_docs_say(cloud: LocalCloud, scratch: Path) -> None:
+    def cdk(*words: str) -> str:
+        done = subprocess.run(
+            ["npx", "cdk", *words, "--app", "cdk.out"], cwd=ROOT, env=cloud.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "Number of stacks with differences: 0" in cdk("diff", "--all")
+    cdk("destroy", "--all", "--force")
+    left = cloud.client("cloudformation").describe_stacks()["Stacks"]
+    assert [stack["StackName"] for stack in left if stack["StackName"].startswith("evergreen")] == []
+    buckets = [bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]]
+    assert sum(name.startswith("evergreen-platform") for name in buckets) == 3, "data, artefacts and logs are retained"
