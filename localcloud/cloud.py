@@ -25,6 +25,16 @@ class ClientFactory(Protocol):
         """Return a client with `role_arn`'s temporary credentials (its policies apply), or the account root's."""
 
 
+class RoleError(ValueError):
+    """A service was given a role that it cannot assume; the text is what SageMaker says."""
+
+    def __init__(self, role_arn: str, service_principal: str | None) -> None:
+        super().__init__(
+            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+            f"'{service_principal}' to assume the role."
+        )
+
+
 @dataclass(frozen=True)
 class Cloud:
     """The gateway's services to its parts.
@@ -35,6 +45,7 @@ class Cloud:
         emit: put an event on the default bus: (source, detail_type, resources, detail). Allowed `aws.*` sources.
         put_logs: append (milliseconds since epoch, line) pairs to a CloudWatch log stream, creating group and stream.
         role_environment: the AWS_* variables a container gets for a role: endpoint, region, temporary credentials.
+            Raises RoleError when the role is missing or does not trust sagemaker.amazonaws.com.
     """
 
     state_dir: Path

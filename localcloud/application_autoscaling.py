@@ -1,0 +1,235 @@
+"""Application Auto Scaling: scalable targets and policies, registered and described, and their CloudFormation types.
+
+Registrations are checked and kept; nothing scales: the local cloud's endpoints run one worker, whatever is desired.
+Source: botocore's service model `application-autoscaling`, 2016-02-06.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import botocore.session
+from botocore.validate import ParamValidator
+
+from localcloud.cfn import CfnContext, CfnResource, CfnType, Properties
+from localcloud.store import Document, Store
+
+_TARGET, _POLICY = "ScalableTarget", "ScalingPolicy"
+_ARN = "arn:aws:application-autoscaling:us-east-1:000000000000:scalable-target/"
+_MODEL = botocore.session.get_session().get_service_model("application-autoscaling")
+Reply = tuple[int, dict[str, str], bytes]
+
+
+class ApiError(Exception):
+    """An error as the API reports it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ApplicationAutoScaling:
+    """The service's JSON API over durable documents."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._operations: dict[str, Callable[[Document], Document]] = {
+            "RegisterScalableTarget": self._register,
+            "DescribeScalableTargets": self._describe_targets,
+            "DeregisterScalableTarget": self._deregister,
+            "PutScalingPolicy": self._put_policy,
+            "DescribeScalingPolicies": self._describe_policies,
+            "DeleteScalingPolicy": self._delete_policy,
+        }
+
+    async def handle(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+    ) -> Reply:
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        try:
+            return _reply(200, self._run(operation, json.loads(body or b"{}")))
+        except ApiError as error:
+            return _reply(400, {"__type": error.code, "message": str(error)})
+
+    def _run(self, operation: str, request: Document) -> Document:
+        if operation not in self._operations:
+            raise ApiError("UnknownOperationException", f"The local cloud does not support {operation}")
+        shape = _MODEL.operation_model(operation).input_shape
+        report = ParamValidator().validate(request, shape)
+        if report.has_errors():
+            raise ApiError("ValidationException", report.generate_report())
+        if request.get("ServiceNamespace") not in (None, "sagemaker"):
+            raise ApiError(
+                "ValidationException", f"Unsupported service namespace here: {request['ServiceNamespace']}; use sagemaker"
+            )
+        return self._operations[operation](request)
+
+    def _register(self, request: Document) -> Document:
+        key = _key(request)
+        known = self._store.get(_TARGET, key)
+        if known is None and not {"MinCapacity", "MaxCapacity"} <= request.keys():
+            raise ApiError("ValidationException", "MinCapacity and MaxCapacity are required to register a new target")
+        target = {
+            **(known or {"CreationTime": time.time(), "ScalableTargetARN": _ARN + uuid.uuid4().hex[:28]}),
+            **{name: value for name, value in request.items() if name != "Tags"},
+        }
+        if target["MinCapacity"] > target["MaxCapacity"]:
+            raise ApiError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+        target.setdefault(
+            "RoleARN",
+            "arn:aws:iam::000000000000:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+            "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+        )
+        target.setdefault(
+            "SuspendedState",
+            {"DynamicScalingInSuspended": False, "DynamicScalingOutSuspended": False, "ScheduledScalingSuspended": False},
+        )
+        self._store.put(_TARGET, key, target)
+        return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+    def _describe_targets(self, request: Document) -> Document:
+        wanted = request.get("ResourceIds")
+        return {"ScalableTargets": [t for _, t in self._store.list(_TARGET) if not wanted or t["ResourceId"] in wanted]}
+
+    def _deregister(self, request: Document) -> Document:
+        key = _key(request)
+        if not self._store.delete(_TARGET, key):
+            raise ApiError("ObjectNotFoundException", f"No scalable target registered for {_sentence(request)}")
+        for policy_key, _ in self._store.list(_POLICY, f"{key}|"):
+            self._store.delete(_POLICY, policy_key)
+        return {}
+
+    def _put_policy(self, request: Document) -> Document:
+        if self._store.get(_TARGET, _key(request)) is None:
+            raise ApiError("ObjectNotFoundException", f"No scalable target registered for {_sentence(request)}")
+        if request.get("PolicyType", "StepScaling") != "TargetTrackingScaling":
+            raise ApiError("ValidationException", "The local cloud supports policies of type TargetTrackingScaling only")
+        key = f"{_key(request)}|{request['PolicyName']}"
+        known = self._store.get(_POLICY, key)
+        arn = (
+            f"arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:{uuid.uuid4()}:resource/"
+            f"sagemaker/{request['ResourceId']}:policyName/{request['PolicyName']}"
+        )
+        policy = {**(known or {"CreationTime": time.time(), "PolicyARN": arn, "Alarms": []}), **request}
+        self._store.put(_POLICY, key, policy)
+        return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
+
+    def _describe_policies(self, request: Document) -> Document:
+        def wanted(policy: Document) -> bool:
+            names = request.get("PolicyNames")
+            same = all(policy[m] == request[m] for m in ("ResourceId", "ScalableDimension") if m in request)
+            return same and (not names or policy["PolicyName"] in names)
+
+        return {"ScalingPolicies": [policy for _, policy in self._store.list(_POLICY) if wanted(policy)]}
+
+    def _delete_policy(self, request: Document) -> Document:
+        if not self._store.delete(_POLICY, f"{_key(request)}|{request['PolicyName']}"):
+            raise ApiError("ObjectNotFoundException", f"No scaling policy found for {_sentence(request)}")
+        return {}
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    return f"{request['ServiceNamespace']}|{request['ResourceId']}|{request['ScalableDimension']}"
+
+
+def _sentence(request: Mapping[str, Any]) -> str:
+    return (
+        f"service namespace: {request['ServiceNamespace']}, resource ID: {request['ResourceId']}, "
+        f"scalable dimension: {request['ScalableDimension']}"
+    )
+
+
+def _reply(status: int, document: Document) -> Reply:
+    headers = {"Content-Type": "application/x-amz-json-1.1"}
+    if status != 200:
+        headers["x-amzn-errortype"] = str(document["__type"])
+    return status, headers, json.dumps(document).encode()
+
+
+_TARGET_IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_TARGET_MEMBERS = (*_TARGET_IDENTITY, "MinCapacity", "MaxCapacity", "RoleARN", "SuspendedState")
+
+
+def _put_target(context: CfnContext, properties: Properties) -> CfnResource:
+    request = {name: properties[name] for name in _TARGET_MEMBERS if name in properties}
+    for name in ("MinCapacity", "MaxCapacity"):
+        request[name] = int(request[name])
+    context.client("application-autoscaling").register_scalable_target(**request)
+    physical_id = "|".join(str(request[name]) for name in ("ResourceId", "ScalableDimension", "ServiceNamespace"))
+    return CfnResource(physical_id, {"Id": physical_id})
+
+
+def _drop_target(context: CfnContext, physical_id: str, properties: Properties) -> None:
+    client = context.client("application-autoscaling")
+    resource_id, dimension, namespace = physical_id.split("|")
+    try:
+        client.deregister_scalable_target(
+            ServiceNamespace=namespace, ResourceId=resource_id, ScalableDimension=dimension
+        )
+    except client.exceptions.ObjectNotFoundException:
+        return
+
+
+def _policy_identity(properties: Properties) -> dict[str, str]:
+    target = properties.get("ScalingTargetId")
+    if target:
+        resource_id, dimension, namespace = str(target).split("|")
+        return {"ServiceNamespace": namespace, "ResourceId": resource_id, "ScalableDimension": dimension}
+    return {name: str(properties[name]) for name in _TARGET_IDENTITY}
+
+
+def _put_policy(context: CfnContext, properties: Properties) -> CfnResource:
+    tracking = dict(properties.get("TargetTrackingScalingPolicyConfiguration") or {})
+    tracking = _typed(tracking, _MODEL.shape_for("TargetTrackingScalingPolicyConfiguration"))
+    reply = context.client("application-autoscaling").put_scaling_policy(
+        **_policy_identity(properties),
+        PolicyName=properties["PolicyName"],
+        PolicyType=properties["PolicyType"],
+        TargetTrackingScalingPolicyConfiguration=tracking,
+    )
+    return CfnResource(str(reply["PolicyARN"]), {"Arn": reply["PolicyARN"]})
+
+
+def _drop_policy(context: CfnContext, physical_id: str, properties: Properties) -> None:
+    client = context.client("application-autoscaling")
+    try:
+        client.delete_scaling_policy(**_policy_identity(properties), PolicyName=properties["PolicyName"])
+    except client.exceptions.ObjectNotFoundException:
+        return
+
+
+def _typed(value: Any, shape: Any) -> Any:
+    """A template's values, whose numbers and booleans may be strings, in the types that the API wants."""
+    if shape.type_name == "structure":
+        return {name: _typed(inner, shape.members[name]) for name, inner in value.items()}
+    if shape.type_name == "list":
+        return [_typed(inner, shape.member) for inner in value]
+    if shape.type_name == "integer":
+        return int(value)
+    if shape.type_name == "double":
+        return float(value)
+    if shape.type_name == "boolean":
+        return value if isinstance(value, bool) else str(value).lower() == "true"
+    return value
+
+
+CFN_TYPES = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": CfnType(
+        create=_put_target,
+        delete=_drop_target,
+        update=lambda context, physical_id, old, new: _put_target(context, new),
+        replace_on=frozenset(_TARGET_IDENTITY),
+        tagged=False,
+    ),
+    "AWS::ApplicationAutoScaling::ScalingPolicy": CfnType(
+        create=_put_policy,
+        delete=_drop_policy,
+        update=lambda context, physical_id, old, new: _put_policy(context, new),
+        replace_on=frozenset({"PolicyName", "ScalingTargetId", *_TARGET_IDENTITY}),
+        tagged=False,
+    ),
+}

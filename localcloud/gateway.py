@@ -1,0 +1,192 @@
+"""The one process: ministack and our own services behind one loopback port.
+
+`localcloud.ministack_adapter.environment.settle` must have run before this module is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config as ClientConfig
+from hypercorn.asyncio import serve
+from hypercorn.config import Config as ServerConfig
+from ministack.core import lambda_runtime
+
+from localcloud.application_autoscaling import ApplicationAutoScaling
+from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
+from localcloud.cloud import Clock, Cloud
+from localcloud.ministack_adapter import (
+    alarms,
+    boundary,
+    cfn_types,
+    change_sets,
+    functions,
+    permissions,
+    recovery,
+    stack_operations,
+    stack_policy,
+)
+from localcloud.ministack_adapter.environment import ACCOUNT, REGION
+from localcloud.ministack_adapter.events import Bus, put_logs
+from localcloud.ministack_adapter.snapshots import Snapshots
+from localcloud.runtime import EndpointFleet, JobRunner
+from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
+from localcloud.sagemaker import SageMaker
+from localcloud.store import Store
+
+_log = logging.getLogger(__name__)
+_SAGEMAKER = "sagemaker.amazonaws.com"
+
+
+class Clients:
+    """boto3 clients of this gateway by service and role; making one costs some 50 ms, so each is made once."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._endpoint_url = endpoint_url
+        self._made: dict[tuple[str, str | None], Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
+        return self._client(service, role_arn, None if role_arn is None else _SAGEMAKER)
+
+    def for_cloudformation(self, service: str, role_arn: str | None) -> Any:
+        return self._client(service, role_arn, None if role_arn is None else "cloudformation.amazonaws.com")
+
+    def _client(self, service: str, role_arn: str | None, principal: str | None) -> Any:
+        credentials = permissions.root_credentials()
+        if role_arn is not None:
+            # Asked each time: a role may have been deleted, or its trust taken back, since the client was made.
+            credentials = permissions.role_credentials(role_arn, principal, str(principal).split(".")[0])
+        with self._lock:
+            key = (service, role_arn and f"{role_arn} {principal}")
+            if key not in self._made:
+                self._made[key] = boto3.session.Session().client(
+                    service,
+                    endpoint_url=self._endpoint_url,
+                    region_name=REGION,
+                    aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+                    aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+                    aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+                    config=ClientConfig(retries={"max_attempts": 1}, max_pool_connections=32, read_timeout=900),
+                )
+            return self._made[key]
+
+
+class Gateway:
+    """Builds the parts, serves until told to stop, and stops them in order."""
+
+    def __init__(self, port: int, state_dir: Path) -> None:
+        self._port = port
+        self._snapshots = Snapshots(state_dir / "ministack.db")
+        self._bus = Bus(self._snapshots)
+        self._store = Store(state_dir / "localcloud.db")
+        endpoint_url = f"http://127.0.0.1:{port}"
+        clients = Clients(endpoint_url)
+        self.cloud = Cloud(
+            state_dir=state_dir,
+            endpoint_url=endpoint_url,
+            region=REGION,
+            account=ACCOUNT,
+            store=self._store,
+            clock=Clock(),
+            client=clients,
+            emit=self._bus.emit,
+            put_logs=self._put_logs,
+            role_environment=self._role_environment,
+        )
+        runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
+        self._sagemaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud))
+        scaling = ApplicationAutoScaling(self._store)
+        permissions.install()
+        functions.install()
+        alarms.install()
+        self._snapshots.install()
+        self._bus.install()
+        stack_policy.install()
+        change_sets.install()
+        cfn_types.install({**SAGEMAKER_TYPES, **SCALING_TYPES}, clients.for_cloudformation, self._snapshots)
+        stack_operations.install(self._bus, self._snapshots)
+        boundary.install(
+            {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
+        )
+        self._ready = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; returns when everything has stopped and is saved."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._bus.start(loop)
+        config = ServerConfig()
+        config.bind = [f"127.0.0.1:{self._port}"]
+        config.keep_alive_timeout = 75
+        config.graceful_timeout = 2
+        config.loglevel = "WARNING"
+        server = asyncio.create_task(serve(boundary.application(self._health), config, shutdown_trigger=self._until(stop)))
+        opening = asyncio.create_task(self._open(loop))
+        done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        await server
+
+    def _until(self, stop: asyncio.Event) -> Any:
+        async def wait() -> None:
+            await stop.wait()
+            # The parts stop while HTTP still answers: jobs upload their logs, and state is copied on the running loop.
+            await asyncio.to_thread(self._close)
+
+        return wait
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        await self._serving()
+        self._snapshots.start(loop)
+        await asyncio.to_thread(self._sagemaker.recover)
+        await recovery.recover(self._snapshots)
+        self._ready = True
+        _log.warning("ready on http://127.0.0.1:%d", self._port)
+
+    async def _serving(self) -> None:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            return
+
+    def _close(self) -> None:
+        self._ready = False
+        self._sagemaker.shutdown()
+        lambda_runtime.reset()
+        self._snapshots.stop()
+        self._store.close()
+
+    def _health(self) -> Mapping[str, Any]:
+        return {"localcloud": True, "ready": self._ready, "pid": os.getpid(), "state": str(self.cloud.state_dir)}
+
+    def _put_logs(self, group: str, stream: str, lines: Any) -> None:
+        put_logs(group, stream, lines)
+        self._snapshots.mark("cloudwatch_logs")
+
+    def _role_environment(self, role_arn: str) -> dict[str, str]:
+        return {
+            **permissions.role_credentials(role_arn, _SAGEMAKER, "SageMaker"),
+            "AWS_ENDPOINT_URL": self.cloud.endpoint_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+
+def main(port: int, state_dir: Path) -> None:
+    """Run the gateway in this process until it is told to stop."""
+    asyncio.run(Gateway(port, state_dir).run())

@@ -1,0 +1,188 @@
+"""What passes the gateway: the services we run, over what counts as TLS; everything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import ministack.app as ministack_app
+from ministack.core import iam_actions, iam_evaluator, router
+
+from localcloud.ministack_adapter import permissions
+from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.snapshots import Snapshots
+
+Reply = tuple[int, dict[str, Any], bytes]
+Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awaitable[Reply]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# ministack's name of a service → the name its requests are signed for.
+SERVICES = {
+    "application-autoscaling": "application-autoscaling",
+    "cloudformation": "cloudformation",
+    "dynamodb": "dynamodb",
+    "ecr": "ecr",
+    "events": "events",
+    "iam": "iam",
+    "kms": "kms",
+    "lambda": "lambda",
+    "logs": "logs",
+    "monitoring": "monitoring",
+    "s3": "s3",
+    "sagemaker": "sagemaker",
+    "scheduler": "scheduler",
+    "sns": "sns",
+    "sqs": "sqs",
+    "ssm": "ssm",
+    "sts": "sts",
+    "tagging": "tagging",
+}
+HEALTH = "/_localcloud/health"
+
+_SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
+_READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
+# Paths of ministack's own that something in the local cloud needs; its administration (reset, configuration) is closed.
+_OPEN_PATHS = ("/_ministack/cfn-response/", "/_ministack/lambda-code/", "/_ministack/lambda-layers/")
+_CLOSED_PATHS = ("/_ministack/", "/_localstack/", "/_aws/", "/health")
+
+
+def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
+    """Close ministack to all but `SERVICES`, add our own, and tell the snapshots of every change."""
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
+    router.SERVICE_PATTERNS["application-autoscaling"] = {"target_prefixes": ["AnyScaleFrontendService."]}
+    theirs = dict(ministack_app.SERVICE_HANDLERS)
+    ministack_app.SERVICE_HANDLERS.clear()
+    for service in SERVICES:
+        handler = own_services.get(service) or theirs[service]
+        ministack_app.SERVICE_HANDLERS[service] = _observed(service, handler, snapshots)
+    wrap(ministack_app, "pin_request_origin", _always_tls)
+
+
+def application(health: Callable[[], Mapping[str, Any]]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The ASGI application that the gateway serves."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path == HEALTH:
+                await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
+                return
+            if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
+                await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))
+                return
+            refused = _refusal(scope)
+            if refused is not None:
+                await _answer(send, refused)
+                return
+        await ministack_app.app(scope, receive, send)
+
+    return app
+
+
+def _refusal(scope: Scope) -> Reply | None:
+    """The answer to a request signed for a service that the local cloud does not run."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    signed = _SIGNED_FOR.search(headers.get("authorization", ""))
+    if signed is None or signed[1] in _SIGNING_NAMES:
+        return None
+    service = signed[1]
+    message = (
+        f"The local cloud does not run the service '{service}'. It runs: {', '.join(sorted(_SIGNING_NAMES))}."
+    )
+    _, reply_headers, body = iam_actions.access_denied_response(
+        service, "", "", "", error_code="UnsupportedServiceException", message=message, headers=headers
+    )
+    return 501, reply_headers, body
+
+
+def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
+    """The service's handler, which also checks `iam:PassRole` and marks the service's state after a change."""
+    state = _STATE_NAMES.get(service, service)
+
+    async def handle(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+    ) -> Reply:
+        operation = _operation(service, method, path, headers, body, query)
+        if service in _PASS_ROLE_TO and operation.startswith(("Create", "Update", "Put", "Register", "Start")):
+            denied = _pass_role_denial(service, operation, headers, body, query)
+            if denied is not None:
+                return denied
+        try:
+            return await handler(method, path, headers, body, query)
+        finally:
+            if not operation.startswith(_READS):
+                snapshots.mark(state)
+
+    return handle
+
+
+def _operation(
+    service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+) -> str:
+    """The operation's name, or the HTTP method where reading is told from writing by that."""
+    target = headers.get("x-amz-target", "")
+    if target:
+        return target.rpartition(".")[2]
+    if service in ("s3", "scheduler", "lambda"):
+        return "Get" if method in ("GET", "HEAD") else method.capitalize()
+    if "/service/" in path and "/operation/" in path:  # smithy RPC, which CloudWatch speaks
+        return path.rpartition("/")[2]
+    action = iam_actions._action_from_query(dict(query), body, headers.get("content-type", ""))
+    return action or method.capitalize()
+
+
+# Services that are handed roles, with the principal that `iam:PassedToService` names.
+_PASS_ROLE_TO = {
+    "cloudformation": "cloudformation.amazonaws.com",
+    "sagemaker": "sagemaker.amazonaws.com",
+    "events": "events.amazonaws.com",
+    "application-autoscaling": "application-autoscaling.amazonaws.com",
+}
+
+
+def _pass_role_denial(
+    service: str, operation: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+) -> Reply | None:
+    if service == "cloudformation":
+        role = iam_actions._param(body, dict(query), "RoleARN")
+        roles = [role] if role else []
+    else:
+        roles = permissions.passed_roles(permissions._json_object(body))
+    access_key = router.extract_access_key_id(dict(headers), dict(query))
+    for role in roles:
+        message = permissions.may_pass_role(access_key, role, _PASS_ROLE_TO[service])
+        if message is not None:
+            reply: Reply = iam_actions.access_denied_response(
+                service, f"{service}:{operation}", "", "", message=message, headers=dict(headers)
+            )
+            return reply
+    return None
+
+
+def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:
+    """Loopback HTTP stands for TLS, so that policies demanding `aws:SecureTransport` can be deployed unchanged."""
+
+    def pin(source_ip: str, secure: bool) -> None:
+        _ = secure
+        iam_evaluator._request_origin.set((source_ip, True))
+
+    return pin
+
+
+async def _answer(send: Send, reply: Reply) -> None:
+    status, headers, body = reply
+    pairs = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+_SIGNING_NAMES = frozenset(SERVICES.values())
+_STATE_NAMES = {"events": "eventbridge", "logs": "cloudwatch_logs", "monitoring": "cloudwatch"}

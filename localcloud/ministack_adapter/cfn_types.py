@@ -1,0 +1,191 @@
+"""Registers our CloudFormation types with ministack's engine, and completes those of its types that leave things out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ministack.services import s3
+from ministack.services.cloudformation import _stacks, provisioners, stacks
+
+from localcloud.cfn import CfnContext, CfnResource, CfnType
+from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.snapshots import Snapshots
+
+ClientFor = Callable[[str, str | None], Any]
+
+# ministack's state name of the service behind a resource type.
+_STATE_OF = {
+    "AWS::ApplicationAutoScaling": "application_autoscaling",
+    "AWS::CloudWatch": "cloudwatch",
+    "AWS::DynamoDB": "dynamodb",
+    "AWS::ECR": "ecr",
+    "AWS::Events": "eventbridge",
+    "AWS::IAM": "iam",
+    "AWS::KMS": "kms",
+    "AWS::Lambda": "lambda",
+    "AWS::Logs": "cloudwatch_logs",
+    "AWS::S3": "s3",
+    "AWS::SNS": "sns",
+    "AWS::SQS": "sqs",
+    "AWS::SSM": "ssm",
+    "AWS::Scheduler": "scheduler",
+}
+
+
+def install(types: Mapping[str, CfnType], client_for: ClientFor, snapshots: Snapshots) -> None:
+    """Add the types. `client_for(service, role ARN or None)` makes the clients that handlers act with."""
+    for name, cfn_type in types.items():
+        _register(name, cfn_type, client_for)
+    wrap(stacks, "_runs_on_worker_thread", lambda theirs: lambda name: name in types or theirs(name))
+    for operation in ("_provision_resource", "_update_resource", "_delete_resource"):
+        wrap(provisioners, operation, _marking(snapshots))
+    _complete_bucket()
+
+
+def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
+    def context(stack_name: str, logical_id: str) -> CfnContext:
+        role = (_stacks.get(stack_name) or {}).get("_role_arn")
+        return CfnContext(
+            stack_name=stack_name,
+            logical_id=logical_id,
+            physical_name=physical_name(stack_name, logical_id, cfn_type.max_name_length),
+            client=lambda service: client_for(service, role),
+        )
+
+    def create(logical_id: str, properties: Mapping[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+        given = properties.get(cfn_type.name_property) if cfn_type.name_property else None
+        where = context(stack_name, logical_id)
+        # Whoever kills us now leaves a half-made resource; its name is how the next start finds it.
+        with _under_way(stack_name, logical_id, name, str(given or where.physical_name), properties):
+            return _pair(cfn_type.create(where, properties))
+
+    def update(
+        physical_id: str,
+        old: Mapping[str, Any],
+        new: Mapping[str, Any],
+        stack_name: str,
+        logical_id: str,
+    ) -> tuple[str, dict[str, Any]]:
+        with _under_way(stack_name, logical_id, name, physical_id, new):
+            return _pair(cfn_type.update(context(stack_name, logical_id), physical_id, old, new))
+
+    def delete(physical_id: str, properties: Mapping[str, Any], logical_id: str) -> None:
+        stack_name = next((tag["Value"] for tag in properties.get("Tags") or []
+                           if tag.get("Key") == "aws:cloudformation:stack-name"), "") or _holder(physical_id)
+        cfn_type.delete(context(stack_name, logical_id), physical_id, properties)
+
+    provisioners._RESOURCE_HANDLERS[name] = {
+        "create": create,
+        "update": update,
+        "update_with_logical_id": True,
+        "delete": delete,
+        "delete_with_logical_id": True,
+    }
+    provisioners._REPLACING_PROPERTIES[name] = tuple(sorted(cfn_type.replace_on))
+    if cfn_type.tagged:
+        provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
+    if cfn_type.name_property:
+        provisioners._CUSTOM_NAME_REPLACEMENT[name] = {"name": cfn_type.name_property}
+
+
+def physical_name(stack_name: str, logical_id: str, limit: int) -> str:
+    """CloudFormation's name for a resource without one, within the limit and without a trailing hyphen."""
+    return str(provisioners._physical_name(stack_name, logical_id, max_len=limit))
+
+
+def _pair(resource: CfnResource) -> tuple[str, dict[str, Any]]:
+    return resource.physical_id, dict(resource.attributes)
+
+
+class _under_way:  # noqa: N801 - reads as a statement
+    """Notes on the stack's record what a worker thread is making, for a start after a kill."""
+
+    def __init__(
+        self, stack_name: str, logical_id: str, resource_type: str, physical_id: str, properties: Mapping[str, Any]
+    ) -> None:
+        self._stack = _stacks.get(stack_name)
+        self._logical_id = logical_id
+        self._note = {"ResourceType": resource_type, "PhysicalResourceId": physical_id, "Properties": dict(properties)}
+
+    def __enter__(self) -> None:
+        if self._stack is not None:
+            self._stack["_under_way"] = {**self._stack.get("_under_way", {}), self._logical_id: self._note}
+
+    def __exit__(self, *_: object) -> None:
+        if self._stack is not None:
+            notes = dict(self._stack.get("_under_way", {}))
+            notes.pop(self._logical_id, None)
+            self._stack["_under_way"] = notes
+
+
+def _holder(physical_id: str) -> str:
+    """The stack that holds a resource: ministack does not say in whose name it deletes."""
+    for stack in list(_stacks.values()):
+        for record in list(stack.get("_resources", {}).values()):
+            if record.get("PhysicalResourceId") == physical_id:
+                return str(stack["StackName"])
+    return ""
+
+
+def _marking(snapshots: Snapshots) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def run(resource_type: str, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(resource_type, *args, **kwargs)
+            finally:
+                snapshots.mark("cloudformation")
+                state = _STATE_OF.get(resource_type.rpartition("::")[0])
+                if state:
+                    snapshots.mark(state)
+
+        return run
+
+    return make
+
+
+def _complete_bucket() -> None:
+    """Apply the properties of `AWS::S3::Bucket` that ministack's handlers drop: encryption."""
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
+    create, update = handlers["create"], handlers["update"]
+
+    def create_all(logical_id: str, properties: Mapping[str, Any], stack_name: str) -> Any:
+        name, attributes = create(logical_id, properties, stack_name)
+        _apply_encryption(name, properties)
+        return name, attributes
+
+    def update_all(physical_id: str, old: Mapping[str, Any], new: Mapping[str, Any], stack_name: str) -> Any:
+        name, attributes = update(physical_id, old, new, stack_name)
+        _apply_encryption(name, new)
+        return name, attributes
+
+    handlers["create"], handlers["update"] = create_all, update_all
+
+
+def _apply_encryption(bucket: str, properties: Mapping[str, Any]) -> None:
+    rules = (properties.get("BucketEncryption") or {}).get("ServerSideEncryptionConfiguration")
+    if not rules:
+        s3._bucket_encryption.pop(bucket, None)
+        return
+    s3._bucket_encryption[bucket] = _encryption_xml(rules)
+
+
+def _encryption_xml(rules: list[Mapping[str, Any]]) -> str:
+    parts = []
+    for rule in rules:
+        default = rule.get("ServerSideEncryptionByDefault") or {}
+        inner = "".join(
+            f"<{tag}>{escape(str(default[member]))}</{tag}>"
+            for member, tag in (("SSEAlgorithm", "SSEAlgorithm"), ("KMSMasterKeyID", "KMSMasterKeyID"))
+            if member in default
+        )
+        bucket_key = str(rule.get("BucketKeyEnabled", False)).lower()
+        parts.append(
+            f"<Rule><ApplyServerSideEncryptionByDefault>{inner}</ApplyServerSideEncryptionByDefault>"
+            f"<BucketKeyEnabled>{bucket_key}</BucketKeyEnabled></Rule>"
+        )
+    return (
+        '<ServerSideEncryptionConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"{''.join(parts)}</ServerSideEncryptionConfiguration>"
+    )

@@ -1,0 +1,51 @@
+"""What ministack reads from its environment, settled before it is imported: it reads most of it once, at import."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+ROOT_KEY = "test"
+
+# Prefixes of settings a developer's shell may carry for other clouds; the local cloud must not see real credentials.
+_FOREIGN = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "S3_", "SERVICES", "EDGE_PORT", "USE_SSL", "DOCKER_HOST")
+
+
+def settle(state_dir: Path, port: int) -> None:
+    """Fix ministack's settings for this process; raise RuntimeError when it is too late for them to count."""
+    if any(name == "ministack" or name.startswith("ministack.") for name in sys.modules):
+        raise RuntimeError("ministack was imported before its environment was settled")
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN):
+            del os.environ[name]
+    scratch = state_dir / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = None  # forget what was decided under the old TMPDIR
+    os.environ.update(
+        GATEWAY_PORT=str(port),
+        BIND_HOST="127.0.0.1",
+        AUTH="true",
+        AWS_ACCESS_KEY_ID=ROOT_KEY,
+        AWS_SECRET_ACCESS_KEY=ROOT_KEY,
+        AWS_DEFAULT_REGION=REGION,
+        AWS_REGION=REGION,
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        MINISTACK_REGION=REGION,
+        MINISTACK_ACCOUNT_ID=ACCOUNT,
+        MINISTACK_HOST="127.0.0.1",
+        PERSIST_STATE="1",
+        STATE_DIR=str(state_dir / "ministack"),
+        S3_PERSIST="1",
+        S3_DATA_DIR=str(state_dir / "s3"),
+        IOT_MTLS_ENABLED="0",
+        SFTP_ENABLED="0",
+        # No Docker daemon is ever asked for anything, even where one runs.
+        DOCKER_HOST=f"unix://{scratch / 'no-docker.sock'}",
+        LAMBDA_EXECUTOR="local",
+        LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),
+        TMPDIR=str(scratch),
+    )

@@ -1,0 +1,242 @@
+"""IAM for what ministack does not know: SageMaker's and Application Auto Scaling's actions, `iam:PassRole`, roles' sessions.
+
+Sources: the Service Authorization Reference's pages on Amazon SageMaker, Application Auto Scaling and IAM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ministack.core import iam_actions, iam_evaluator, responses
+from ministack.services import iam, sts
+
+from localcloud.cloud import RoleError
+from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
+from localcloud.ministack_adapter.patching import wrap
+
+_PER_PROCESS = secrets.token_hex(16)
+_VERB = re.compile(r"^(Create|Describe|Update|Delete|Stop|Start|Retry|Register|Send)([A-Z]\w*)$")
+
+# Operations whose resource is not the noun of their name, and the request member that names it.
+_RESOURCE_MEMBER = {
+    "StartPipelineExecution": ("pipeline", "PipelineName"),
+    "ListPipelineExecutions": ("pipeline", "PipelineName"),
+    "ListPipelineVersions": ("pipeline", "PipelineName"),
+    "ListPipelineExecutionSteps": ("pipeline", "PipelineExecutionArn"),
+    "ListPipelineParametersForExecution": ("pipeline", "PipelineExecutionArn"),
+    "DescribePipelineDefinitionForExecution": ("pipeline", "PipelineExecutionArn"),
+    "UpdateEndpointWeightsAndCapacities": ("endpoint", "EndpointName"),
+    "AddTags": ("", "ResourceArn"),
+    "DeleteTags": ("", "ResourceArn"),
+    "ListTags": ("", "ResourceArn"),
+}
+
+# Request members (at any depth) that condition keys speak about; each may occur several times in a request.
+_CONDITION_KEYS = {
+    "ModelApprovalStatus": "sagemaker:ModelApprovalStatus",
+    "InstanceType": "sagemaker:InstanceTypes",
+    "EnableNetworkIsolation": "sagemaker:NetworkIsolation",
+    "EnableInterContainerTrafficEncryption": "sagemaker:InterContainerTrafficEncryption",
+    "MaxRuntimeInSeconds": "sagemaker:MaxRuntimeInSeconds",
+    "VolumeKmsKeyId": "sagemaker:VolumeKmsKey",
+    "SecurityGroupIds": "sagemaker:VpcSecurityGroupIds",
+    "Subnets": "sagemaker:VpcSubnets",
+    "MaxConcurrency": "sagemaker:ServerlessMaxConcurrency",
+    "MemorySizeInMB": "sagemaker:ServerlessMemorySize",
+}
+_ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
+
+
+def install() -> None:
+    """Teach ministack's evaluator the two services; its own services keep its own rules."""
+    iam_actions.SERVICE_TO_IAM_NAMESPACE.update(
+        {"sagemaker": "sagemaker", "application-autoscaling": "application-autoscaling"}
+    )
+    iam_actions._BOTOCORE_SERVICE_MAP.update(
+        {"sagemaker": ["sagemaker", "sagemaker-runtime"], "application-autoscaling": ["application-autoscaling"]}
+    )
+    wrap(iam_actions, "extract_resource_arn", _resource_arn)
+    wrap(iam_actions, "request_tag_context", _condition_context)
+
+
+def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
+    def extract(
+        service: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        query: Mapping[str, Any],
+        region: str,
+        account: str,
+    ) -> str:
+        if service == "sagemaker":
+            operation = headers.get("x-amz-target", "").rpartition(".")[2]
+            return sagemaker_resource(operation, path, _json_object(body), region, account)
+        if service == "application-autoscaling":
+            return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/*"
+        return original(service, method, path, headers, body, query, region, account)
+
+    return extract
+
+
+def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], region: str, account: str) -> str:
+    """The ARN that a policy must allow for one SageMaker request; `*` for those that take no resource."""
+    prefix = f"arn:aws:sagemaker:{region}:{account}:"
+    if invoked := re.match(r"^/endpoints/([^/]+)/", path):
+        return f"{prefix}endpoint/{invoked[1].lower()}"
+    if operation == "CreateModelPackage" and "ModelPackageGroupName" in request:
+        return f"{prefix}model-package/{_name(request['ModelPackageGroupName'])}/*"
+    special = _RESOURCE_MEMBER.get(operation)
+    if special is None:
+        verb = _VERB.match(operation)
+        if verb is None:
+            return "*"
+        noun = verb[2]
+        special = next(
+            ((_kebab(noun), member) for member in (f"{noun}Name", f"{noun}Arn") if member in request), ("", "")
+        )
+    kind, member = special
+    value = str(request.get(member, ""))
+    if not value:
+        return "*"
+    return value if value.startswith("arn:") else f"{prefix}{kind}/{value.lower()}"
+
+
+def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def context(service: str, action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
+        found = original(service, action, body, params)
+        if service == "sagemaker":
+            found.update(sagemaker_conditions(_json_object(body)))
+        return found
+
+    return context
+
+
+def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The service's condition keys that one request carries."""
+    values: dict[str, list[str]] = {}
+    for member, value in _members(request):
+        key = _CONDITION_KEYS.get(member)
+        if key and not isinstance(value, Mapping):
+            texts = value if isinstance(value, list) else [value]
+            values.setdefault(key, []).extend(_text(text) for text in texts)
+    life_cycle = request.get("ModelLifeCycle")
+    if isinstance(life_cycle, Mapping):
+        for member, key in (("Stage", "stage"), ("StageStatus", "stageStatus")):
+            if member in life_cycle:
+                values[f"sagemaker:ModelLifeCycle:{key}"] = [str(life_cycle[member])]
+    for name, value in dict(request.get("CustomerMetadataProperties") or {}).items():
+        values[f"sagemaker:CustomerMetadataProperties/{name}"] = [str(value)]
+    return {key: found if len(found) > 1 else found[0] for key, found in values.items()}
+
+
+def passed_roles(request: Mapping[str, Any]) -> list[str]:
+    """The roles that a request hands to a service, each needing `iam:PassRole`."""
+    return [str(value) for member, value in _members(request) if member in _ROLE_MEMBERS and isinstance(value, str)]
+
+
+def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str | None:
+    """None when the pinned request's caller may pass the role; otherwise AWS's sentence."""
+    denied = iam_evaluator.enforce(
+        access_key,
+        "iam:PassRole",
+        "iam",
+        REGION,
+        resource_arn=role_arn,
+        service_context={"iam:PassedToService": service_principal},
+    )
+    if denied is None:
+        return None
+    caller = getattr(denied, "principal_arn", "") or "the caller"
+    return (
+        f"User: {caller} is not authorized to perform: iam:PassRole on resource: {role_arn} "
+        "because no identity-based policy allows the iam:PassRole action"
+    )
+
+
+def role_credentials(role_arn: str, service_principal: str | None, session_name: str) -> dict[str, str]:
+    """AWS_* credentials of a role's session in ministack's STS, as the service (or, with None, the account) assumes it.
+
+    Raises:
+        RoleError: the role does not exist, or its trust policy does not let the service assume it.
+    """
+    name = role_arn.rpartition("/")[2]
+    with responses.request_scope(ACCOUNT, REGION):
+        role = iam._roles.get(name)
+    if role is None or role.get("Arn") != role_arn:
+        raise RoleError(role_arn, service_principal)
+    if service_principal is not None and not _trusts(role, service_principal):
+        raise RoleError(role_arn, service_principal)
+    digest = hashlib.sha256(f"{_PER_PROCESS}:{role_arn}:{session_name}".encode()).hexdigest()
+    key, secret, token = f"ASIA{digest[:16].upper()}", digest, hashlib.sha256(digest.encode()).hexdigest()
+    with responses.request_scope(ACCOUNT, REGION):
+        sts.register_session(
+            key,
+            {
+                "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session_name}",
+                "UserId": f"{role.get('RoleId', name)}:{session_name}",
+                "SecretAccessKey": secret,
+                "SessionToken": token,
+            },
+        )
+    return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def root_credentials() -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY}
+
+
+def _trusts(role: Mapping[str, Any], service_principal: str) -> bool:
+    """Whether the trust policy lets the service assume the role on this account's behalf."""
+    document = role.get("AssumeRolePolicyDocument") or {}
+    context = iam_evaluator.EvalContext(
+        principal_arn=service_principal,
+        principal_type="Service",
+        principal_account=ACCOUNT,
+        action="sts:AssumeRole",
+        resource_arn="*",
+        region=REGION,
+        source_ip="127.0.0.1",
+        secure_transport=True,
+        service_context={
+            "aws:sourceaccount": ACCOUNT,
+            "aws:sourcearn": f"arn:aws:{service_principal.split('.')[0]}:{REGION}:{ACCOUNT}:",
+        },
+    )
+    return bool(iam_evaluator.evaluate_resource_policy(document, context, service_principal).decision == "Allow")
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for member, inner in value.items():
+            yield member, inner
+            yield from _members(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _members(inner)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body or b"{}")
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _kebab(noun: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", noun).lower()
+
+
+def _name(reference: Any) -> str:
+    return str(reference).rpartition("/")[2].lower()
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,187 @@
+"""Durability: ministack keeps its state in memory and saves it at a clean shutdown; this saves it all the time.
+
+Whoever changes a service marks it; every 0.3 seconds the marked services are copied together on the event loop, where
+most changes happen, so that what CloudFormation remembers and what it made agree, and are written in one SQLite
+transaction. S3 objects are no part of this: ministack writes each to its own file before it answers (`S3_PERSIST`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ministack.app as ministack_app
+from ministack.core import persistence
+from ministack.services import cloudwatch, cloudwatch_logs
+
+from localcloud.ministack_adapter.patching import wrap
+
+_log = logging.getLogger(__name__)
+_PERIOD = 0.3  # seconds between two saves: with the copy and the commit, well under the promised second
+_CALM = 2.0  # seconds without a mark after which everything is saved once, in case some change was not marked
+
+# A service's in-process effects on others, which no request of their own announces.
+_TOUCHES = {
+    "s3": ("lambda", "sqs", "sns", "eventbridge"),
+    "eventbridge": ("lambda", "sqs", "sns", "cloudwatch_logs"),
+    "scheduler": ("lambda", "sqs", "sns", "cloudwatch_logs"),
+    "sns": ("sqs", "lambda", "cloudwatch_logs"),
+    "sqs": ("lambda",),
+    "lambda": ("cloudwatch_logs", "cloudwatch", "sqs", "sns"),
+    "cloudwatch": ("sns",),
+    "iam": ("sts",),
+}
+
+
+class Snapshots:
+    """Saves marked services in the background and gives them back at the next start."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, state TEXT NOT NULL)")
+        self._saved: dict[str, int] = {}
+        self._marked: set[str] = set()
+        self._last_mark = time.monotonic()
+        self._swept = True
+        self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+
+    def install(self) -> None:
+        """Make ministack restore from here, and stop it from saving by itself."""
+        wrap(ministack_app, "load_state", lambda _: self.load)
+        wrap(ministack_app, "save_all", lambda _: lambda _services: None)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread.start()
+
+    def mark(self, service: str) -> None:
+        """Say that a service changed, by the name of its state (`ministack.app._state_map`)."""
+        with self._lock:
+            self._marked.add(service)
+            self._marked.update(_TOUCHES.get(service, ()))
+            self._last_mark = time.monotonic()
+            self._swept = False
+
+    def load(self, service: str) -> Any:
+        row = self._db.execute("SELECT state FROM services WHERE name=?", (service,)).fetchone()
+        if row is None:
+            return None
+        self._saved[service] = hash(row[0])
+        return json.loads(row[0], object_hook=persistence._json_object_hook)
+
+    def stop(self) -> None:
+        """Save everything once more and close; call it off the event loop, while the loop still runs."""
+        self._stop.set()
+        self._thread.join()
+        self.save(None)
+        self._db.close()
+
+    def save(self, services: set[str] | None) -> None:
+        """Save the named services, or all that are loaded; what did not change is not written again."""
+        with self._saving:
+            changed = {name: text for name, text in self._on_loop(services).items() if self._is_news(name, text)}
+            if not changed:
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO services VALUES (?, ?)", changed.items())
+            self._db.execute("COMMIT")
+            self._saved.update({name: hash(text) for name, text in changed.items()})
+
+    def _is_news(self, name: str, text: str) -> bool:
+        return self._saved.get(name) != hash(text)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_PERIOD):
+            with self._lock:
+                marked, self._marked = self._marked, set()
+                sweep = not marked and not self._swept and time.monotonic() - self._last_mark > _CALM
+                self._swept = self._swept or sweep
+            if not marked and not sweep:
+                continue
+            try:
+                self.save(None if sweep else marked)
+            except Exception:
+                # The next round tries again; state that cannot be saved must be seen in the log, not end the thread.
+                _log.exception("could not save %s", "all services" if sweep else sorted(marked))
+                with self._lock:
+                    self._marked |= marked
+                    self._swept = False
+
+    def _on_loop(self, services: set[str] | None) -> dict[str, str]:
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("snapshots were not started")
+
+        async def copy() -> dict[str, Any]:
+            return _copies(services)
+
+        copies = asyncio.run_coroutine_threadsafe(copy(), loop).result(timeout=30)
+        return {name: state if isinstance(state, str) else _dump(state) for name, state in copies.items()}
+
+
+def _copies(services: set[str] | None) -> dict[str, Any]:
+    """Name → a copy of the service's state, or its JSON at once where a deep copy would cost more than that."""
+    copies: dict[str, Any] = {}
+    for name, get_state in ministack_app._build_persistence_save_dict().items():
+        if services is not None and name not in services:
+            continue
+        for _ in range(20):
+            try:
+                direct = _BULKY.get(name)
+                copies[name] = _dump(direct()) if direct else get_state()
+                break
+            except RuntimeError as error:
+                # A worker thread changed a container under the copy; this one changes rarely enough to try again.
+                if "changed size" not in str(error) and "mutated" not in str(error):
+                    raise
+        else:
+            raise RuntimeError(f"{name} never stood still")
+    return {name: state for name, state in copies.items() if state is not None}
+
+
+def _dump(state: Any) -> str:
+    return json.dumps(state, default=persistence._json_default)
+
+
+def _logs_state() -> Mapping[str, Any]:
+    return {
+        "log_groups": cloudwatch_logs._log_groups,
+        "destinations": cloudwatch_logs._destinations,
+        "resource_policies": cloudwatch_logs._resource_policies,
+        "log_group_policies": cloudwatch_logs._log_group_policies,
+        "metric_filters": cloudwatch_logs._metric_filters,
+        "log_records": cloudwatch_logs._log_records,
+    }
+
+
+def _metrics_state() -> Mapping[str, Any]:
+    return {
+        "metrics": cloudwatch._metrics,
+        "alarms": cloudwatch._alarms,
+        "composite_alarms": cloudwatch._composite_alarms,
+        "composite_triggers": cloudwatch._composite_triggers,
+        "alarm_history": cloudwatch._alarm_history,
+        "dashboards": cloudwatch._dashboards,
+        "resource_tags": cloudwatch._resource_tags,
+    }
+
+
+# Log lines and metric values are many and small: copying them as objects costs ten times their JSON.
+_BULKY: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "cloudwatch_logs": _logs_state,
+    "cloudwatch": _metrics_state,
+}
