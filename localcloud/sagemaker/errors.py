@@ -1,0 +1,41 @@
+"""The errors that SageMaker's control plane answers with, in AWS's words where AWS's words are known."""
+
+from __future__ import annotations
+
+
+class AwsError(Exception):
+    """An error response: its AWS code, its message and its HTTP status; `members` are further modelled members."""
+
+    def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.members = members
+
+
+def validation(message: str) -> AwsError:
+    return AwsError("ValidationException", message)
+
+
+def not_found(message: str) -> AwsError:
+    return AwsError("ResourceNotFound", message)
+
+
+def in_use(message: str) -> AwsError:
+    return AwsError("ResourceInUse", message)
+
+
+def conflict(message: str) -> AwsError:
+    return AwsError("ConflictException", message)
+
+
+def unsupported(what: str) -> AwsError:
+    """Refuse by name what AWS would do and the local cloud does not."""
+    return AwsError("ValidationException", f"The local cloud does not support {what}.")
+
+
+def unknown_operation(operation: str) -> AwsError:
+    return AwsError(
+        "UnknownOperationException", f"The local cloud does not support the SageMaker operation {operation}."
+    )

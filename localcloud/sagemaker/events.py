@@ -1,0 +1,182 @@
+"""What SageMaker says on the event bus, in the shapes of AWS's "Amazon EventBridge events from SageMaker AI".
+
+The shapes are not one family: package events carry ISO times, endpoint and job events carry epoch milliseconds, and an
+endpoint's status is written `IN_SERVICE` where the API writes `InService`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from localcloud.cloud import Cloud
+from localcloud.sagemaker.context import Document
+from localcloud.sagemaker.shapes import serialised
+
+SOURCE = "aws.sagemaker"
+_JOB_INTERNALS = {"LastModifiedBy", "CreatedBy"}
+_PACKAGE_MEMBERS = (
+    "ModelPackageGroupName",
+    "ModelPackageName",
+    "ModelPackageVersion",
+    "ModelPackageArn",
+    "ModelPackageDescription",
+    "CreationTime",
+    "InferenceSpecification",
+    "SourceAlgorithmSpecification",
+    "ValidationSpecification",
+    "ModelPackageStatus",
+    "ModelPackageStatusDetails",
+    "CertifyForMarketplace",
+    "ModelApprovalStatus",
+    "MetadataProperties",
+    "ModelMetrics",
+    "LastModifiedTime",
+    "ApprovalDescription",
+    "CustomerMetadataProperties",
+    "DriftCheckBaselines",
+    "SamplePayloadUrl",
+    "Domain",
+    "Task",
+    "SourceUri",
+    "ModelLifeCycle",
+)
+
+
+def iso(epoch: float) -> str:
+    """`2026-11-22T10:15:30Z`."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _milliseconds(epoch: float) -> int:
+    return round(epoch * 1000)
+
+
+class Events:
+    """Puts SageMaker's events on the default bus."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def _emit(self, detail_type: str, resources: Sequence[str], detail: Mapping[str, Any]) -> None:
+        self._cloud.emit(SOURCE, f"SageMaker {detail_type}", resources, detail)
+
+    def model_package(self, package: Document, updated: Sequence[str] = ()) -> None:
+        detail = {name: package[name] for name in _PACKAGE_MEMBERS if package.get(name) is not None}
+        for name in ("CreationTime", "LastModifiedTime"):
+            if name in detail:
+                detail[name] = iso(detail[name])
+        if updated:
+            detail["UpdatedModelPackageFields"] = list(updated)
+        self._emit("Model Package State Change", [package["ModelPackageArn"]], detail)
+
+    def job(self, operation: str, job: Document, tags: Mapping[str, str]) -> None:
+        """A processing or training job changed; `operation` is its `Describe…` operation."""
+        detail = serialised(operation, job)
+        kind = "Processing" if operation == "DescribeProcessingJob" else "Training"
+        detail = {name: value for name, value in detail.items() if name not in _JOB_INTERNALS}
+        for name in [name for name in detail if name.endswith("Time")]:
+            detail[name] = _milliseconds(detail[name])
+        for transition in detail.get("SecondaryStatusTransitions", ()):
+            for name in ("StartTime", "EndTime"):
+                if name in transition:
+                    transition[name] = _milliseconds(transition[name])
+        if kind == "Processing":
+            detail.setdefault("ExperimentConfig", {})
+        else:
+            detail["Tags"] = dict(tags)
+        self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
+
+    def endpoint(self, endpoint: Document, tags: Mapping[str, str]) -> None:
+        self._emit("Endpoint State Change", [endpoint["EndpointArn"]], self._endpoint_detail(endpoint, tags))
+
+    def endpoint_deployment(self, endpoint: Document, tags: Mapping[str, str]) -> None:
+        """The deployment under way moved on; `PendingDeploymentSummary` says to where."""
+        detail = self._endpoint_detail(endpoint, tags)
+        pending = endpoint.get("PendingDeploymentSummary")
+        if pending:
+            detail["PendingDeploymentSummary"] = {
+                "EndpointConfigName": pending["EndpointConfigName"],
+                "StartTime": _milliseconds(pending["StartTime"]),
+                "ProductionVariants": [_pending_variant(variant) for variant in pending["ProductionVariants"]],
+            }
+        self._emit("Endpoint Deployment State Change", [endpoint["EndpointArn"]], detail)
+
+    def _endpoint_detail(self, endpoint: Document, tags: Mapping[str, str]) -> Document:
+        detail = {
+            "EndpointName": endpoint["EndpointName"],
+            "EndpointArn": endpoint["EndpointArn"],
+            "EndpointConfigName": endpoint["EndpointConfigName"],
+            "ProductionVariants": [_variant(variant) for variant in endpoint.get("ProductionVariants", ())],
+            "EndpointStatus": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", endpoint["EndpointStatus"]).upper(),
+            "CreationTime": _milliseconds(endpoint["CreationTime"]),
+            "LastModifiedTime": _milliseconds(endpoint["LastModifiedTime"]),
+            "Tags": dict(tags),
+        }
+        if endpoint.get("FailureReason"):
+            detail["FailureReason"] = endpoint["FailureReason"]
+        return detail
+
+    def execution(self, execution: Document, previous: str | None) -> None:
+        detail = {
+            "pipelineExecutionDisplayName": execution.get("PipelineExecutionDisplayName"),
+            "currentPipelineExecutionStatus": execution["PipelineExecutionStatus"],
+            "previousPipelineExecutionStatus": previous,
+            "executionStartTime": iso(execution["CreationTime"]),
+            "executionEndTime": iso(execution["EndTime"]) if execution.get("EndTime") else None,
+            "pipelineExecutionDescription": execution.get("PipelineExecutionDescription"),
+            "pipelineArn": execution["PipelineArn"],
+            "pipelineExecutionArn": execution["PipelineExecutionArn"],
+        }
+        self._emit(
+            "Model Building Pipeline Execution Status Change",
+            [execution["PipelineArn"], execution["PipelineExecutionArn"]],
+            {name: value for name, value in detail.items() if value is not None},
+        )
+
+    def step(self, execution: Document, step: Document, previous: str | None) -> None:
+        detail = {
+            "metadata": _camel(step.get("Metadata") or {}),
+            "stepStartTime": iso(step["StartTime"]),
+            "stepEndTime": iso(step["EndTime"]) if step.get("EndTime") else None,
+            "stepName": step["StepName"],
+            "stepType": step["StepType"],
+            "previousStepStatus": previous,
+            "currentStepStatus": step["StepStatus"],
+            "failureReason": step.get("FailureReason"),
+            "pipelineArn": execution["PipelineArn"],
+            "pipelineExecutionArn": execution["PipelineExecutionArn"],
+        }
+        if "CacheHitResult" in step:
+            detail["cacheHitResult"] = {
+                "sourcePipelineExecutionArn": step["CacheHitResult"]["SourcePipelineExecutionArn"]
+            }
+        self._emit(
+            "Model Building Pipeline Execution Step Status Change",
+            [execution["PipelineArn"], execution["PipelineExecutionArn"]],
+            {name: value for name, value in detail.items() if value is not None},
+        )
+
+
+def _variant(variant: Document) -> Document:
+    members = ("VariantName", "CurrentWeight", "DesiredWeight", "CurrentInstanceCount", "DesiredInstanceCount")
+    return {name: variant[name] for name in members if variant.get(name) is not None}
+
+
+def _pending_variant(variant: Document) -> Document:
+    statuses = [
+        {**status, "StartTime": _milliseconds(status["StartTime"])} if "StartTime" in status else dict(status)
+        for status in variant.get("VariantStatus", ())
+    ]
+    return {**_variant(variant), "VariantStatus": statuses}
+
+
+def _camel(value: Any) -> Any:
+    """`{"ProcessingJob": {"Arn": …}}` → `{"processingJob": {"arn": …}}`."""
+    if isinstance(value, dict):
+        return {name[:1].lower() + name[1:]: _camel(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_camel(item) for item in value]
+    return value

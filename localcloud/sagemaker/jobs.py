@@ -1,0 +1,293 @@
+"""Processing and training jobs: their documents; the work is the runtime's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from localcloud.runtime.contract import JobKind, JobUpdate
+from localcloud.sagemaker.context import Caller, Context, Document, Operations
+from localcloud.sagemaker.errors import AwsError, in_use, not_found, unsupported, validation
+from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.listing import page, select
+from localcloud.sagemaker.ports import Runner
+from localcloud.sagemaker.tags import Tags
+
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+JobListener = Callable[[JobKind, Document], None]
+
+
+@dataclass(frozen=True)
+class JobType:
+    """What differs between the two kinds of job."""
+
+    kind: JobKind
+    prefix: str
+    unsupported: frozenset[str]
+
+    @property
+    def store_kind(self) -> str:
+        return f"{self.prefix}Job"
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}JobName"
+
+    @property
+    def arn(self) -> str:
+        return f"{self.prefix}JobArn"
+
+    @property
+    def status(self) -> str:
+        return f"{self.prefix}JobStatus"
+
+    @property
+    def describe(self) -> str:
+        return f"Describe{self.prefix}Job"
+
+
+PROCESSING = JobType("processing", "Processing", frozenset())
+TRAINING = JobType(
+    "training",
+    "Training",
+    frozenset(
+        {
+            "CheckpointConfig",
+            "DebugRuleConfigurations",
+            "ProfilerRuleConfigurations",
+            "TensorBoardOutputConfig",
+            "ServerlessJobConfig",
+            "MlflowConfig",
+            "ModelPackageConfig",
+        }
+    ),
+)
+JOB_TYPES: Mapping[JobKind, JobType] = {"processing": PROCESSING, "training": TRAINING}
+
+
+class Jobs:
+    """Creates, stops, describes and lists jobs, and writes down what the runner reports."""
+
+    def __init__(self, context: Context, tags: Tags, events: Events, runner: Runner) -> None:
+        self._context = context
+        self._store = context.store
+        self._tags = tags
+        self._events = events
+        self._runner = runner
+        self._listeners: list[JobListener] = []
+        self._updates = threading.Lock()
+        self.operations: Operations = {
+            "CreateProcessingJob": lambda request, caller: self._create(PROCESSING, request, caller),
+            "DescribeProcessingJob": lambda request, _: self.find(PROCESSING, request["ProcessingJobName"]),
+            "StopProcessingJob": lambda request, _: self._stop(PROCESSING, request["ProcessingJobName"]),
+            "ListProcessingJobs": lambda request, _: self._list(PROCESSING, request),
+            "CreateTrainingJob": lambda request, caller: self._create(TRAINING, request, caller),
+            "DescribeTrainingJob": lambda request, _: self.find(TRAINING, request["TrainingJobName"]),
+            "StopTrainingJob": lambda request, _: self._stop(TRAINING, request["TrainingJobName"]),
+            "ListTrainingJobs": lambda request, _: self._list(TRAINING, request),
+        }
+
+    def listen(self, listener: JobListener) -> None:
+        """Call `listener` with a job's document after each of its changes."""
+        self._listeners.append(listener)
+
+    def find(self, job: JobType, name: str) -> Document:
+        document = self._store.get(job.store_kind, name)
+        if document is None:
+            if job is TRAINING:
+                raise validation("Requested resource not found.")
+            raise validation(f"Could not find requested job with name: {name}")
+        return document
+
+    def on_update(self, kind: JobKind, name: str, update: JobUpdate) -> None:
+        """Write an update of the runner's down, tell the bus and the listeners."""
+        job = JOB_TYPES[kind]
+        with self._updates:
+            with self._store.transaction():
+                document = self._store.get(job.store_kind, name)
+                if document is None or document[job.status] in ENDED:
+                    return
+                before = (document[job.status], document.get("SecondaryStatus"))
+                document |= _changes(job, document, update, self._context.now())
+                self._store.put(job.store_kind, name, document)
+            if before != (document[job.status], document.get("SecondaryStatus")):
+                self._events.job(job.describe, document, self._tags.get(document[job.arn]))
+        for listener in self._listeners:
+            listener(kind, document)
+
+    def recover(self) -> None:
+        """After a restart: the runner reports the jobs it knows; what it does not know was lost before it began."""
+        self._runner.recover()
+        for job in JOB_TYPES.values():
+            for name, document in self._store.list(job.store_kind):
+                if document[job.status] not in ENDED:
+                    reason = "InternalServerError: The local cloud was stopped while this job was running."
+                    now = self._context.cloud.clock.now()
+                    self.on_update(job.kind, name, JobUpdate("Failed", "Failed", failure_reason=reason, ended_at=now))
+
+    def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
+        _refuse_unsupported(job, request)
+        name = request[job.name]
+        arn = self._context.arn(f"{job.kind}-job", name)
+        now = self._context.now()
+        document: Document = {
+            **{member: value for member, value in request.items() if member != "Tags"},
+            job.arn: arn,
+            job.status: "InProgress",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+            "CreatedBy": caller.user_context(),
+        }
+        if job is TRAINING:
+            document |= {
+                "SecondaryStatus": "Starting",
+                "SecondaryStatusTransitions": [
+                    {"Status": "Starting", "StartTime": now, "StatusMessage": "Starting the training job"}
+                ],
+            }
+        else:
+            document.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": 86400})
+        with self._store.transaction():
+            if self._store.get(job.store_kind, name):
+                raise in_use(
+                    "Job name must be unique within an AWS account and region, "
+                    f"and a job with this name already exists ({arn})"
+                )
+            self._store.put(job.store_kind, name, document)
+            self._tags.put(arn, request.get("Tags", ()))
+        self._events.job(job.describe, document, self._tags.get(arn))
+        self._start(job, name, arn, request)
+        return {job.arn: arn}
+
+    def _start(self, job: JobType, name: str, arn: str, request: Mapping[str, Any]) -> None:
+        """Hand the job to the runner; a request that it refuses never was a job."""
+        try:
+            self._runner.start(job.kind, name, arn, request)
+        except ValueError as error:
+            with self._store.transaction():
+                self._store.delete(job.store_kind, name)
+                self._tags.drop(arn)
+            raise validation(str(error)) from error
+
+    def _stop(self, job: JobType, name: str) -> Document:
+        with self._store.transaction():
+            document = self.find_or_404(job, name)
+            status = document[job.status]
+            if status in ENDED:
+                raise validation(
+                    f"The request was rejected because the {job.kind} job is in status {status}."
+                    if job is TRAINING
+                    else f"The processing job {name} is in status {status} and cannot be stopped."
+                )
+        if status != "Stopping":
+            self._runner.stop(job.kind, name)
+        return {}
+
+    def find_or_404(self, job: JobType, name: str) -> Document:
+        """As `find`, with the code that AWS models for the Stop operations."""
+        try:
+            return self.find(job, name)
+        except AwsError as error:
+            raise not_found(error.message) from error
+
+    def _list(self, job: JobType, request: Mapping[str, Any]) -> Document:
+        for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
+            if member in request:
+                raise unsupported(f"the filter {member}")
+        documents = select(
+            (one for _, one in self._store.list(job.store_kind)), request, name=job.name, status=job.status
+        )
+        return page(
+            documents,
+            request,
+            f"{job.prefix}JobSummaries",
+            key=job.name,
+            order_by={"Name": job.name, "CreationTime": "CreationTime", "Status": job.status},
+        )
+
+
+def _refuse_unsupported(job: JobType, request: Mapping[str, Any]) -> None:
+    """Name what would change what the job does, and that a single local process cannot do."""
+    for member in sorted(job.unsupported & set(request)):
+        if request[member]:
+            raise unsupported(f"{member} of a {job.kind} job")
+    if job is PROCESSING:
+        _refuse_processing(request)
+    else:
+        _refuse_training(request)
+
+
+def _refuse_processing(request: Mapping[str, Any]) -> None:
+    if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] > 1:
+        raise unsupported("processing jobs on more than one instance (InstanceCount)")
+    for item in request.get("ProcessingInputs", ()):
+        if "DatasetDefinition" in item:
+            raise unsupported("DatasetDefinition of a processing input")
+    for item in request.get("ProcessingOutputConfig", {}).get("Outputs", ()):
+        if "FeatureStoreOutput" in item:
+            raise unsupported("FeatureStoreOutput of a processing output")
+
+
+def _refuse_training(request: Mapping[str, Any]) -> None:
+    specification = request.get("AlgorithmSpecification") or {}
+    if request.get("EnableManagedSpotTraining"):
+        raise unsupported("managed spot training (EnableManagedSpotTraining)")
+    if specification.get("AlgorithmName"):
+        raise unsupported("algorithm resources (AlgorithmSpecification.AlgorithmName)")
+    if not specification.get("TrainingImage"):
+        raise validation("AlgorithmSpecification.TrainingImage is required.")
+    resources = request.get("ResourceConfig") or {}
+    if resources.get("InstanceGroups") or resources.get("InstancePreferences") or resources.get("TrainingPlanArn"):
+        raise unsupported("InstanceGroups, InstancePreferences and TrainingPlanArn of a ResourceConfig")
+    if resources.get("InstanceCount", 1) > 1:
+        raise unsupported("training jobs on more than one instance (InstanceCount)")
+
+
+def _changes(job: JobType, document: Document, update: JobUpdate, now: float) -> Document:
+    changes: Document = {
+        job.status: update.status,
+        "LastModifiedTime": now,
+        "FailureReason": update.failure_reason,
+        "ExitMessage": update.exit_message,
+        f"{job.prefix}StartTime": _epoch(update.training_started_at),
+        f"{job.prefix}EndTime": _epoch(update.ended_at),
+    }
+    if job is TRAINING:
+        changes |= _training_changes(document, update, now)
+    return {member: value for member, value in changes.items() if value is not None}
+
+
+def _training_changes(document: Document, update: JobUpdate, now: float) -> Document:
+    changes: Document = {"SecondaryStatus": update.secondary_status}
+    changes["SecondaryStatusTransitions"] = _transitions(
+        document.get("SecondaryStatusTransitions", []), update, _epoch(update.ended_at) or now
+    )
+    if update.model_artifacts:
+        changes["ModelArtifacts"] = {"S3ModelArtifacts": update.model_artifacts}
+    if update.final_metrics:
+        changes["FinalMetricDataList"] = [
+            {"MetricName": metric.name, "Value": metric.value, "Timestamp": metric.timestamp.timestamp()}
+            for metric in update.final_metrics
+        ]
+    if update.training_started_at and update.ended_at:
+        seconds = max(1, round((update.ended_at - update.training_started_at).total_seconds()))
+        changes |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+    return changes
+
+
+def _transitions(transitions: list[Document], update: JobUpdate, now: float) -> list[Document]:
+    done = [dict(transition) for transition in transitions]
+    if not done or done[-1]["Status"] != update.secondary_status:
+        if done:
+            done[-1].setdefault("EndTime", now)
+        done.append({"Status": update.secondary_status, "StartTime": now, "StatusMessage": update.status_message})
+    if update.ended_at:
+        done[-1]["EndTime"] = now
+    return done
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

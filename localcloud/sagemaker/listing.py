@@ -1,0 +1,82 @@
+"""`List…` operations: filters, order and pages, the same for all resources."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from localcloud.sagemaker.context import Document
+from localcloud.sagemaker.errors import validation
+
+DEFAULT_PAGE = 10
+
+
+def select(documents: Iterable[Document], request: Mapping[str, Any], *, name: str, status: str = "") -> list[Document]:
+    """Apply the filters that `List…` requests share: name, creation time, modification time and status.
+
+    Args:
+        name, status: the documents' members that hold them.
+    """
+    return [
+        document
+        for document in documents
+        if request.get("NameContains", "").lower() in str(document.get(name, "")).lower()
+        and _within(document.get("CreationTime"), request, "CreationTimeAfter", "CreationTimeBefore")
+        and _within(document.get("CreationTime"), request, "CreatedAfter", "CreatedBefore")
+        and _within(document.get("LastModifiedTime"), request, "LastModifiedTimeAfter", "LastModifiedTimeBefore")
+        and ("StatusEquals" not in request or document.get(status) == request["StatusEquals"])
+    ]
+
+
+def _within(value: Any, request: Mapping[str, Any], after: str, before: str) -> bool:
+    moment = float(value or 0)
+    return bool(request.get(after, float("-inf")) <= moment <= request.get(before, float("inf")))
+
+
+def page(
+    documents: Iterable[Document],
+    request: Mapping[str, Any],
+    answer: str,
+    *,
+    key: str,
+    order_by: Mapping[str, str],
+    default_sort: str = "CreationTime",
+    default_order: str = "Descending",
+) -> Document:
+    """Order and cut `documents`; the token is the last item's place, so pages neither repeat nor skip when others come.
+
+    Args:
+        answer: the response's list member.
+        key: the member that names a document uniquely.
+        order_by: `SortBy` value → the member it means.
+
+    Raises:
+        AwsError: ValidationException for a token that is none of ours.
+    """
+    member = order_by[request.get("SortBy", default_sort)]
+    descending = request.get("SortOrder", default_order) == "Descending"
+
+    def place(document: Document) -> tuple[Any, str]:
+        return document.get(member, 0 if member.endswith("Time") else ""), str(document[key])
+
+    ordered = sorted(documents, key=place, reverse=descending)
+    if request.get("NextToken"):
+        last = _decode(request["NextToken"])
+        ordered = [one for one in ordered if (place(one) < last if descending else place(one) > last)]
+    size = request.get("MaxResults", DEFAULT_PAGE)
+    response: Document = {answer: ordered[:size]}
+    if len(ordered) > size:
+        response["NextToken"] = base64.urlsafe_b64encode(json.dumps(place(ordered[size - 1])).encode()).decode()
+    return response
+
+
+def _decode(token: str) -> tuple[Any, str]:
+    try:
+        value, key = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError) as error:
+        raise validation("Invalid NextToken") from error
+    if not isinstance(value, str | int | float) or not isinstance(key, str):
+        raise validation("Invalid NextToken")
+    return value, key
