@@ -1,9 +1,9 @@
 """Starts one container and ends it with everything in it. Run as a program: `python -I -S launcher.py <status fd>`.
 
-It imports next to nothing (no pathlib either), because each job pays for its start. The plan comes as one line of JSON on standard input
-(it holds credentials, which have no place on a command line); the pipe stays open afterwards as a lifeline: when the
-gateway dies, even by `kill -9`, it closes and the container is ended. Errors before the program runs go to the status
-pipe, which closes without a word when the program has been started.
+It imports next to nothing (no pathlib either), because each job pays for its start. The plan comes as one line of JSON
+on standard input (it holds credentials, which have no place on a command line); the pipe stays open afterwards as a
+lifeline: when the gateway dies, even by `kill -9`, it closes and the container is ended. Errors before the program runs
+go to the status pipe, which closes without a word when the program has been started.
 
 With namespaces there are two processes above the program: this one, outside, and the container's init, inside, whose
 end makes the kernel end every process of the container, however it detached itself.

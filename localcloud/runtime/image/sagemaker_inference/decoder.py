@@ -1,0 +1,5 @@
+"""Request bodies to arrays."""
+
+from sagemaker_stand_in.codec import decode
+
+__all__ = ["decode"]

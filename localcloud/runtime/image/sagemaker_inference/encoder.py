@@ -1,0 +1,5 @@
+"""Arrays to response bodies."""
+
+from sagemaker_stand_in.codec import encode
+
+__all__ = ["encode"]

@@ -1,0 +1,17 @@
+"""Errors that carry their HTTP status."""
+
+from sagemaker_stand_in.codec import UnsupportedFormatError
+
+__all__ = ["BaseInferenceToolkitError", "GenericInferenceToolkitError", "UnsupportedFormatError"]
+
+
+class BaseInferenceToolkitError(Exception):
+    """Raised by a handler to answer with a status of its choice."""
+
+    def __init__(self, status_code: int, message: str, phrase: str | None = None) -> None:
+        self.status_code, self.message, self.phrase = status_code, message, phrase or message
+        super().__init__(message)
+
+
+class GenericInferenceToolkitError(BaseInferenceToolkitError):
+    """The same, for errors without a class of their own."""

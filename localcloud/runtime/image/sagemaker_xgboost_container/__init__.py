@@ -1,0 +1,1 @@
+"""The names that XGBoost scripts import from aws/sagemaker-xgboost-container."""
