@@ -64,7 +64,8 @@ class ApplicationAutoScaling:
             raise ApiError("ValidationException", report.generate_report())
         if request.get("ServiceNamespace") not in (None, "sagemaker"):
             raise ApiError(
-                "ValidationException", f"Unsupported service namespace here: {request['ServiceNamespace']}; use sagemaker"
+                "ValidationException",
+                f"Unsupported service namespace here: {request['ServiceNamespace']}; use sagemaker",
             )
         return self._operations[operation](request)
 
@@ -86,7 +87,11 @@ class ApplicationAutoScaling:
         )
         target.setdefault(
             "SuspendedState",
-            {"DynamicScalingInSuspended": False, "DynamicScalingOutSuspended": False, "ScheduledScalingSuspended": False},
+            {
+                "DynamicScalingInSuspended": False,
+                "DynamicScalingOutSuspended": False,
+                "ScheduledScalingSuspended": False,
+            },
         )
         self._store.put(_TARGET, key, target)
         return {"ScalableTargetARN": target["ScalableTargetARN"]}
@@ -107,7 +112,9 @@ class ApplicationAutoScaling:
         if self._store.get(_TARGET, _key(request)) is None:
             raise ApiError("ObjectNotFoundException", f"No scalable target registered for {_sentence(request)}")
         if request.get("PolicyType", "StepScaling") != "TargetTrackingScaling":
-            raise ApiError("ValidationException", "The local cloud supports policies of type TargetTrackingScaling only")
+            raise ApiError(
+                "ValidationException", "The local cloud supports policies of type TargetTrackingScaling only"
+            )
         key = f"{_key(request)}|{request['PolicyName']}"
         known = self._store.get(_POLICY, key)
         arn = (

@@ -20,12 +20,13 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 from ministack.core import lambda_runtime
 
-from localcloud.application_autoscaling import ApplicationAutoScaling
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
+from localcloud.application_autoscaling import ApplicationAutoScaling
 from localcloud.cloud import Clock, Cloud
 from localcloud.ministack_adapter import (
     alarms,
     boundary,
+    buckets,
     cfn_types,
     change_sets,
     functions,
@@ -108,6 +109,7 @@ class Gateway:
         permissions.install()
         functions.install()
         alarms.install()
+        buckets.install()
         self._snapshots.install()
         self._bus.install()
         stack_policy.install()
@@ -131,7 +133,9 @@ class Gateway:
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
-        server = asyncio.create_task(serve(boundary.application(self._health), config, shutdown_trigger=self._until(stop)))
+        server = asyncio.create_task(
+            serve(boundary.application(self._health), config, shutdown_trigger=self._until(stop))
+        )
         opening = asyncio.create_task(self._open(loop))
         done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:

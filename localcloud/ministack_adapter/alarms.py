@@ -60,9 +60,13 @@ def judge(alarm: Mapping[str, Any], values: Sequence[float | None]) -> tuple[str
     treatment = alarm.get("TreatMissingData") or "missing"
     present = [value for value in values if value is not None]
     if not present and treatment in ("missing", "ignore"):
-        return ("INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received") if treatment == "missing" else (
-            None,
-            "",
+        return (
+            ("INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received")
+            if treatment == "missing"
+            else (
+                None,
+                "",
+            )
         )
     breaching = sum(compare(value, threshold) for value in present)
     missing = len(values) - len(present)

@@ -93,9 +93,7 @@ def _refusal(scope: Scope) -> Reply | None:
     if signed is None or signed[1] in _SIGNING_NAMES:
         return None
     service = signed[1]
-    message = (
-        f"The local cloud does not run the service '{service}'. It runs: {', '.join(sorted(_SIGNING_NAMES))}."
-    )
+    message = f"The local cloud does not run the service '{service}'. It runs: {', '.join(sorted(_SIGNING_NAMES))}."
     _, reply_headers, body = iam_actions.access_denied_response(
         service, "", "", "", error_code="UnsupportedServiceException", message=message, headers=headers
     )

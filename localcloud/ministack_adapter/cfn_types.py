@@ -1,12 +1,10 @@
-"""Registers our CloudFormation types with ministack's engine, and completes those of its types that leave things out."""
+"""Registers our CloudFormation types with ministack's engine, and marks what its own change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from xml.sax.saxutils import escape
 
-from ministack.services import s3
 from ministack.services.cloudformation import _stacks, provisioners, stacks
 
 from localcloud.cfn import CfnContext, CfnResource, CfnType
@@ -41,7 +39,6 @@ def install(types: Mapping[str, CfnType], client_for: ClientFor, snapshots: Snap
     wrap(stacks, "_runs_on_worker_thread", lambda theirs: lambda name: name in types or theirs(name))
     for operation in ("_provision_resource", "_update_resource", "_delete_resource"):
         wrap(provisioners, operation, _marking(snapshots))
-    _complete_bucket()
 
 
 def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
@@ -72,8 +69,10 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
             return _pair(cfn_type.update(context(stack_name, logical_id), physical_id, old, new))
 
     def delete(physical_id: str, properties: Mapping[str, Any], logical_id: str) -> None:
-        stack_name = next((tag["Value"] for tag in properties.get("Tags") or []
-                           if tag.get("Key") == "aws:cloudformation:stack-name"), "") or _holder(physical_id)
+        stack_name = next(
+            (tag["Value"] for tag in properties.get("Tags") or [] if tag.get("Key") == "aws:cloudformation:stack-name"),
+            "",
+        ) or _holder(physical_id)
         cfn_type.delete(context(stack_name, logical_id), physical_id, properties)
 
     provisioners._RESOURCE_HANDLERS[name] = {
@@ -99,7 +98,7 @@ def _pair(resource: CfnResource) -> tuple[str, dict[str, Any]]:
     return resource.physical_id, dict(resource.attributes)
 
 
-class _under_way:  # noqa: N801 - reads as a statement
+class _under_way:
     """Notes on the stack's record what a worker thread is making, for a start after a kill."""
 
     def __init__(
@@ -143,49 +142,3 @@ def _marking(snapshots: Snapshots) -> Callable[[Callable[..., Any]], Callable[..
         return run
 
     return make
-
-
-def _complete_bucket() -> None:
-    """Apply the properties of `AWS::S3::Bucket` that ministack's handlers drop: encryption."""
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
-    create, update = handlers["create"], handlers["update"]
-
-    def create_all(logical_id: str, properties: Mapping[str, Any], stack_name: str) -> Any:
-        name, attributes = create(logical_id, properties, stack_name)
-        _apply_encryption(name, properties)
-        return name, attributes
-
-    def update_all(physical_id: str, old: Mapping[str, Any], new: Mapping[str, Any], stack_name: str) -> Any:
-        name, attributes = update(physical_id, old, new, stack_name)
-        _apply_encryption(name, new)
-        return name, attributes
-
-    handlers["create"], handlers["update"] = create_all, update_all
-
-
-def _apply_encryption(bucket: str, properties: Mapping[str, Any]) -> None:
-    rules = (properties.get("BucketEncryption") or {}).get("ServerSideEncryptionConfiguration")
-    if not rules:
-        s3._bucket_encryption.pop(bucket, None)
-        return
-    s3._bucket_encryption[bucket] = _encryption_xml(rules)
-
-
-def _encryption_xml(rules: list[Mapping[str, Any]]) -> str:
-    parts = []
-    for rule in rules:
-        default = rule.get("ServerSideEncryptionByDefault") or {}
-        inner = "".join(
-            f"<{tag}>{escape(str(default[member]))}</{tag}>"
-            for member, tag in (("SSEAlgorithm", "SSEAlgorithm"), ("KMSMasterKeyID", "KMSMasterKeyID"))
-            if member in default
-        )
-        bucket_key = str(rule.get("BucketKeyEnabled", False)).lower()
-        parts.append(
-            f"<Rule><ApplyServerSideEncryptionByDefault>{inner}</ApplyServerSideEncryptionByDefault>"
-            f"<BucketKeyEnabled>{bucket_key}</BucketKeyEnabled></Rule>"
-        )
-    return (
-        '<ServerSideEncryptionConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"{''.join(parts)}</ServerSideEncryptionConfiguration>"
-    )

@@ -137,8 +137,9 @@ class Bus:
             path = set(event.get("_DispatchPath") or [])
             eventbridge._dispatch_to_event_bus(spec, event, rule, path, None)
         else:
-            raise DeliveryError("INVALID_PARAMETER", f"rule targets of the service {spec.service} are not run here",
-                                lasting=True)
+            raise DeliveryError(
+                "INVALID_PARAMETER", f"rule targets of the service {spec.service} are not run here", lasting=True
+            )
 
     def _give_up(
         self, target: dict[str, Any], rule: dict[str, Any], original: str, error: DeliveryError, attempts: int
@@ -171,8 +172,12 @@ class Bus:
             if old == new:  # the entry of the alarm's creation
                 return
             alarm = cloudwatch._alarms.get(name) or cloudwatch._composite_alarms.get(name) or {}
-            self.emit("aws.cloudwatch", "CloudWatch Alarm State Change", [_alarm_arn(name)],
-                      alarm_event(name, alarm, old, new, reason, reason_data))
+            self.emit(
+                "aws.cloudwatch",
+                "CloudWatch Alarm State Change",
+                [_alarm_arn(name)],
+                alarm_event(name, alarm, old, new, reason, reason_data),
+            )
 
         return record
 

@@ -114,7 +114,7 @@ class Snapshots:
                 continue
             try:
                 self.save(None if sweep else marked)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # The next round tries again; state that cannot be saved must be seen in the log, not end the thread.
                 _log.exception("could not save %s", "all services" if sweep else sorted(marked))
                 with self._lock:

@@ -1,4 +1,4 @@
-"""CloudFormation's operations as the rest of the cloud sees them: events on the bus, service roles, a trace to recover by.
+"""CloudFormation's operations: their events on the bus, their service roles, and a trace to recover by.
 
 Source: "CloudFormation events detail reference" (Amazon EventBridge).
 """
@@ -70,7 +70,7 @@ def _announcing(bus: Bus, snapshots: Snapshots) -> Callable[[Callable[..., None]
 
 
 def _traced(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep on the stack's record, while an operation runs, what its rollback would need; refuse what the policy denies."""
+    """Keep on the stack's record what a running operation's rollback needs; refuse removals the policy denies."""
 
     async def deploy(
         stack_name: str,
@@ -98,12 +98,29 @@ def _traced(original: Callable[..., Any]) -> Callable[..., Any]:
             denied = stack_policy.denied_removal(stack, template, param_values, previous_stack) if is_update else None
             if denied is not None:
                 logical_id, record, reason = denied
-                stacks._add_event(stack_id, stack_name, logical_id, record.get("ResourceType", ""), "UPDATE_FAILED",
-                                  reason, record.get("PhysicalResourceId", ""))
+                stacks._add_event(
+                    stack_id,
+                    stack_name,
+                    logical_id,
+                    record.get("ResourceType", ""),
+                    "UPDATE_FAILED",
+                    reason,
+                    record.get("PhysicalResourceId", ""),
+                )
                 await stacks._roll_back_operation(stack_name, stack_id, stack, interrupted_operation(stack), reason)
                 return
-            await original(stack_name, stack_id, template, param_values, disable_rollback, tags, is_update,
-                           previous_stack, retain_except_on_create, imports)
+            await original(
+                stack_name,
+                stack_id,
+                template,
+                param_values,
+                disable_rollback,
+                tags,
+                is_update,
+                previous_stack,
+                retain_except_on_create,
+                imports,
+            )
         finally:
             stack.pop("_operation", None)
             stack.pop("_policy_during_update", None)
@@ -113,8 +130,11 @@ def _traced(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def interrupted_operation(stack: dict[str, Any]) -> dict[str, Any]:
     """What ministack's rollback needs to undo the operation that the stack's record traces."""
-    trace = stack.get("_operation") or {"is_update": False, "template": stack.get("_template") or {},
-                                        "param_values": stack.get("_resolved_params") or {}}
+    trace = stack.get("_operation") or {
+        "is_update": False,
+        "template": stack.get("_template") or {},
+        "param_values": stack.get("_resolved_params") or {},
+    }
     before = (trace.get("previous_stack") or {}).get("_resources", {})
     resources = stack.setdefault("_resources", {})
     touched = [logical_id for logical_id, record in resources.items() if record != before.get(logical_id)]

@@ -83,7 +83,9 @@ def denial(policy: str, action: str, logical_id: str, resource_type: str) -> str
         if statement.get("Effect") == "Deny":
             return f"Action denied by stack policy: Statement [#{number}] does not allow [{action}] for resource [{resource}]"
         allowed = True
-    return None if allowed else f"Action denied by stack policy: no statement allows [{action}] for resource [{resource}]"
+    return (
+        None if allowed else f"Action denied by stack policy: no statement allows [{action}] for resource [{resource}]"
+    )
 
 
 def _speaks_of(statement: Mapping[str, Any], action: str, resource: str, resource_type: str) -> bool:

@@ -1,0 +1,266 @@
+"""`python -m localcloud up | down | status | env | logs`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+from localcloud import process
+from localcloud.ministack_adapter import environment
+
+DEFAULT_PORT = 4747
+_START_SECONDS, _STOP_SECONDS = 60.0, 30.0
+_LOG = "gateway.log"
+_EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    return run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m localcloud",
+        description="An AWS on this machine: one process on one loopback port, with its state in one folder. "
+        "No account, no Docker; the AWS CLI, boto3, the SageMaker SDK and the CDK CLI are its clients.",
+        epilog='Then: eval "$(python -m localcloud env)" && npx cdk deploy --all',
+    )
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--port", type=_port, default=None, help=f"loopback port (default: {DEFAULT_PORT})")
+    where.add_argument("--state", type=Path, default=Path(".localcloud"), help="state folder (default: .localcloud)")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    up = commands.add_parser("up", parents=[where], help="start it; does nothing when it runs already")
+    up.add_argument("--foreground", action="store_true", help="stay attached to the terminal; Ctrl-C stops it")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", parents=[where], help="stop it and everything that it started")
+    down.add_argument("--purge", action="store_true", help="also delete the state folder")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", parents=[where], help="say what runs")
+    status.set_defaults(run=_status)
+    env = commands.add_parser("env", parents=[where], help="print the exports that point AWS clients here")
+    env.set_defaults(run=_env)
+    logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
+    logs.set_defaults(run=_logs)
+    return parser
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if not 1024 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1024 to 65535, got {text!r}")
+    return number
+
+
+def _up(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    port = options.port or DEFAULT_PORT
+    known = process.running(state)
+    if known is not None:
+        if options.port not in (None, known.port):
+            _complain(
+                f"The local cloud of {state} runs on port {known.port} already; stop it first: "
+                f"python -m localcloud down --state {options.state}"
+            )
+            return _EXIT_USAGE
+        _wait_until_ready(known, state, lambda: None)
+        _say(f"Already up: http://127.0.0.1:{known.port} (pid {known.pid})")
+        return 0
+    if not process.port_is_free(port):
+        _complain(
+            f"Port {port} is taken by another program; choose another one: python -m localcloud up --port {port + 1}"
+        )
+        return _EXIT_USAGE
+    state.mkdir(parents=True, exist_ok=True)
+    return _run_here(state, port) if options.foreground else _start_detached(state, port)
+
+
+def _run_here(state: Path, port: int) -> int:
+    process.end_leftovers(state)
+    process.write_record(state, port)
+    try:
+        environment.settle(state, port)
+        # ministack reads its settings when it is imported, so this import waits for them.
+        from localcloud import gateway
+
+        gateway.main(port, state)
+    finally:
+        process.drop_record(state)
+    return 0
+
+
+def _start_detached(state: Path, port: int) -> int:
+    command = [sys.executable, "-m", "localcloud", "up", "--foreground", "--port", str(port), "--state", str(state)]
+    log = state / _LOG
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    _say(f"Starting the local cloud on port {port} …", end="")
+    if not _wait_until_ready(child, state, lambda: _say(" …", end="")):
+        _say("")
+        _complain(f"The local cloud did not start; the end of {log}:\n{_tail(log, 12)}")
+        if child.poll() is None:
+            child.terminate()
+        return 1
+    _say(f"\nUp: http://127.0.0.1:{port} (pid {child.pid}), state in {state}")
+    return 0
+
+
+def _wait_until_ready(
+    gateway: subprocess.Popen[bytes] | process.Running, state: Path, on_second: Callable[[], None]
+) -> bool:
+    began = told = time.monotonic()
+    while time.monotonic() - began < _START_SECONDS:
+        if isinstance(gateway, subprocess.Popen) and gateway.poll() is not None:
+            return False
+        record = process.running(state)
+        if record is not None and _health(record.port).get("ready"):
+            return True
+        if time.monotonic() - told > 1:
+            on_second()
+            told = time.monotonic()
+        time.sleep(0.05)
+    return False
+
+
+def _health(port: int) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_localcloud/health", timeout=2) as reply:
+            return dict(json.load(reply))
+    except (urllib.error.URLError, OSError, ValueError):
+        return {}
+
+
+def _down(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    known = process.running(state)
+    if known is None:
+        _say("Not running")
+    else:
+        known.signal(SIGTERM)
+        if not known.wait_until_gone(_STOP_SECONDS):
+            _complain(f"pid {known.pid} did not stop within {_STOP_SECONDS:.0f} s and is ended")
+            known.signal(SIGKILL)
+            known.wait_until_gone(5)
+        _say(f"Stopped (pid {known.pid})")
+    process.end_leftovers(state)
+    process.drop_record(state)
+    if options.purge and state.exists():
+        if not _is_ours(state):
+            _complain(f"{state} does not look like a state folder of the local cloud; it is left alone")
+            return _EXIT_USAGE
+        shutil.rmtree(state)
+        _say(f"Deleted {state}")
+    return 0
+
+
+def _is_ours(state: Path) -> bool:
+    """Never delete a folder that a slip of `--state` names."""
+    return (state / "localcloud.db").exists() or (state / _LOG).exists() or not any(state.iterdir())
+
+
+def _status(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    known = process.running(state)
+    if known is None:
+        _say(f"Not running (state: {state})")
+        return _EXIT_NOT_RUNNING
+    uptime = time.strftime("%H:%M:%S", time.gmtime(time.time() - known.started))
+    _say(f"Up: http://127.0.0.1:{known.port}  pid {known.pid}  uptime {uptime}  state {state}")
+    import boto3  # half a second that the other commands need not wait for
+
+    client = boto3.session.Session().client
+    where: dict[str, Any] = {
+        "endpoint_url": f"http://127.0.0.1:{known.port}",
+        "region_name": environment.REGION,
+        "aws_access_key_id": environment.ROOT_KEY,
+        "aws_secret_access_key": environment.ROOT_KEY,
+    }
+    sagemaker = client("sagemaker", **where)
+    stacks = client("cloudformation", **where).describe_stacks()["Stacks"]
+    _section("Stacks", [(s["StackName"], s["StackStatus"]) for s in stacks])
+    endpoints = sagemaker.list_endpoints()["Endpoints"]
+    _section("Endpoints", [(e["EndpointName"], e["EndpointStatus"]) for e in endpoints])
+    jobs = [
+        (job["TrainingJobName"], "training")
+        for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]
+    ] + [
+        (job["ProcessingJobName"], "processing")
+        for job in sagemaker.list_processing_jobs(StatusEquals="InProgress")["ProcessingJobSummaries"]
+    ]
+    _section("Running jobs", jobs)
+    return 0
+
+
+def _section(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    _say(f"{title}:" if rows else f"{title}: none")
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, status in rows:
+        _say(f"  {name:<{width}}  {status}")
+
+
+def _env(options: argparse.Namespace) -> int:
+    known = process.running(options.state.resolve())
+    port = known.port if known is not None and options.port is None else options.port or DEFAULT_PORT
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": environment.ROOT_KEY,
+        "AWS_SECRET_ACCESS_KEY": environment.ROOT_KEY,
+        "AWS_DEFAULT_REGION": environment.REGION,
+        "AWS_REGION": environment.REGION,
+        # What a shell may carry for the real AWS would win over the lines above.
+        "AWS_PROFILE": None,
+        "AWS_SESSION_TOKEN": None,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }.items():
+        _say(f"unset {name}" if value is None else f"export {name}={value}")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    log = options.state.resolve() / _LOG
+    if not log.exists():
+        _complain(f"There is no log yet: {log}")
+        return _EXIT_NOT_RUNNING
+    with log.open() as source:
+        try:
+            while True:
+                text = source.read()
+                if text:
+                    _say(text, end="")
+                elif not options.follow:
+                    return 0
+                else:
+                    time.sleep(0.3)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _tail(log: Path, lines: int) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _say(text: str, end: str = "\n") -> None:
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(text + "\n")

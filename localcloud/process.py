@@ -1,0 +1,97 @@
+"""The gateway as a process: its record in the state folder, whether it lives, and what it may have left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+_RECORD = "gateway.json"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway: `started` is the process's start time in epoch seconds, so that a reused pid is not taken for it."""
+
+    pid: int
+    started: float
+    port: int
+
+    @property
+    def alive(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            return bool(process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.started) < 0.01)
+        except psutil.NoSuchProcess:
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait_until_gone(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def write_record(state_dir: Path, port: int) -> None:
+    """Remember this process as the state folder's gateway."""
+    running = Running(os.getpid(), psutil.Process().create_time(), port)
+    temporary = state_dir / f"{_RECORD}.new"
+    temporary.write_text(json.dumps(asdict(running)))
+    temporary.replace(state_dir / _RECORD)
+
+
+def drop_record(state_dir: Path) -> None:
+    (state_dir / _RECORD).unlink(missing_ok=True)
+
+
+def read_record(state_dir: Path) -> Running | None:
+    """The recorded gateway, alive or not."""
+    try:
+        return Running(**json.loads((state_dir / _RECORD).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def running(state_dir: Path) -> Running | None:
+    """The state folder's gateway, if it lives."""
+    record = read_record(state_dir)
+    return record if record is not None and record.alive else None
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def end_leftovers(state_dir: Path) -> int:
+    """End functions' processes that outlived their gateway: they run in folders below `<state>/tmp`. Returns how many."""
+    home = str((state_dir / "tmp").resolve()) + os.sep
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.cwd().startswith(home):
+                left.append(process)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+    return len(left)
