@@ -47,6 +47,8 @@ PIPELINE_PARAMETERS = frozenset(
         "CodeUri",
         "SnapshotScriptUri",
         "RecordScriptUri",
+        "ImageUri",
+        "ModelPackageGroupName",
     ]
 )
 """Parameters of every pipeline; a hyperparameter is one more, by its own name, and may take none of these."""

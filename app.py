@@ -1,0 +1,28 @@
+"""Evergreen's CDK app: `python app.py`, or `npx cdk synth`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from configuration import ConfigurationError, load
+
+
+def main() -> int:
+    """Synthesise every stack; 2 stands for mistakes in the configuration, 1 for findings in the templates."""
+    root = Path(__file__).parent
+    try:
+        configuration = load(root)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    # Only now: CDK takes seconds to import, and a mistake should be told at once.
+    from stacks import build
+
+    build(configuration, os.environ.get("CDK_OUTDIR", str(root / "cdk.out"))).synth()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Release records, made once and never overwritten."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs.mlops.handler import Handler
+from constructs.mlops.permissions import allow, arn
+
+
+class FirstRecords(Construct):
+    """Makes the release record of each model where there is none.
+
+    A record is no `AWS::SSM::Parameter`: CloudFormation would write its template's value again as soon as a tag
+    changed, and `none` over a live release deletes the endpoint. This function creates, keeps what is there, and keeps
+    it when the model goes.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        app: str,
+        stage: str,
+        key: kms.IKey,
+        powertools: lambda_.ILayerVersion,
+        failures: sqs.IQueue,
+        log_retention_days: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._app, self._stage = app, stage
+        self.handler = Handler(
+            self,
+            "Handler",
+            package="release",
+            module="first_record",
+            description=f"Makes a model's release record in {stage} where there is none",
+            timeout=cdk.Duration.minutes(1),
+            memory_mb=256,
+            environment={},
+            key=key,
+            powertools=powertools,
+            failures=failures,
+            log_retention_days=log_retention_days,
+        )
+        allow(
+            self.handler.role,
+            ["ssm:GetParameter", "ssm:PutParameter"],
+            on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
+            because="It makes the first release record of every model in this stage.",
+        )
+
+    def add(self, model: str) -> cdk.CustomResource:
+        """Make a model's first record when the stack is deployed."""
+        record = cdk.CustomResource(
+            self,
+            model,
+            resource_type="Custom::ReleaseRecord",
+            service_token=self.handler.function.function_arn,
+            properties={"Name": f"/{self._app}/{model}/{self._stage}/release"},
+            # The longest that CloudFormation waits for an answer, in seconds: a function that cannot start is seen soon.
+            service_timeout=cdk.Duration.minutes(5),
+        )
+        # The function's role is useless before its policy is attached.
+        record.node.add_dependency(self.handler)
+        return record

@@ -1,0 +1,152 @@
+"""Roles that SageMaker takes on in a container, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs.mlops.permissions import allow, arn
+
+
+class ContainerRole(Construct):
+    """A role for containers: it can pull the framework's image, write logs and metrics, and use the stage's key.
+
+    Args:
+        image_uri: The framework's image; its registry and repository are the only ones that can be pulled from.
+        log_groups: Name of the log group that SageMaker writes for this kind of container, or its beginning.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        description: str,
+        image_uri: str,
+        log_groups: Sequence[str],
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.role = role = iam.Role(
+            self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"), description=description
+        )
+        registry, _, repository = image_uri.partition("/")
+        allow(
+            role,
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            on=[
+                cdk.Stack.of(self).format_arn(
+                    service="ecr",
+                    account=registry.partition(".")[0],
+                    resource="repository",
+                    resource_name=repository.partition(":")[0],
+                )
+            ],
+        )
+        allow(
+            role,
+            ["ecr:GetAuthorizationToken"],
+            on=["*"],
+            because="ECR authorises GetAuthorizationToken on all resources only; what is pulled is one repository.",
+        )
+        allow(
+            role,
+            ["cloudwatch:PutMetricData"],
+            on=["*"],
+            conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
+            because="CloudWatch authorises PutMetricData on all resources only; the condition leaves SageMaker's metrics.",
+        )
+        allow(
+            role,
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            on=[
+                cdk.Stack.of(self).format_arn(
+                    service="logs",
+                    resource="log-group",
+                    resource_name=f"/aws/sagemaker/{name}:*",
+                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                )
+                for name in log_groups
+            ],
+            because="SageMaker chooses the names of the log streams in its own log groups.",
+        )
+        allow(role, ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+
+    def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
+        """Let it read what lies under some prefixes of a bucket, and list it."""
+        allow(
+            self.role,
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            on=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
+            because=because,
+        )
+        allow(
+            self.role,
+            ["s3:ListBucket", "s3:ListBucketVersions"],
+            on=[bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+        )
+
+    def allow_writing(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
+        """Let it write under some prefixes of a bucket."""
+        allow(
+            self.role,
+            ["s3:PutObject", "s3:AbortMultipartUpload"],
+            on=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
+            because=because,
+        )
+
+
+def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_role: iam.IRole, key: kms.IKey,
+                  artifacts: s3.IBucket, model: str) -> iam.Role:  # fmt: skip
+    """The role of a model's pipeline: it starts jobs, hands them their two roles, and registers for approval."""
+    role = iam.Role(scope, "PipelineRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
+    for kind, what in (("processing-job", "ProcessingJob"), ("training-job", "TrainingJob")):
+        allow(
+            role,
+            [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Stop")] + ["sagemaker:AddTags"],
+            on=[arn(scope, "sagemaker", f"{kind}/pipelines-*")],
+            because="SageMaker Pipelines names the jobs of its steps pipelines-<execution>-<step>-<random>.",
+        )
+    allow(
+        role,
+        ["iam:PassRole"],
+        on=[job_role.role_arn, tool_role.role_arn],
+        conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+    )
+    allow(
+        role,
+        ["sagemaker:CreateModelPackage"],
+        on=[
+            arn(scope, "sagemaker", f"model-package-group/{group}"),
+            arn(scope, "sagemaker", f"model-package/{group}/*"),
+        ],
+        # Approving is for people.
+        conditions={"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
+        because="The versions of this model's own package group.",
+    )
+    allow(
+        role,
+        ["sagemaker:DescribeModelPackage", "sagemaker:AddTags"],
+        on=[arn(scope, "sagemaker", f"model-package/{group}/*")],
+        because="The versions of this model's own package group.",
+    )
+    allow(
+        role,
+        ["s3:GetObject"],
+        on=[artifacts.arn_for_objects(f"runs/{model}/*")],
+        because="Conditions read the property files that this model's own runs wrote.",
+    )
+    allow(role, ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+    allow(
+        role,
+        ["kms:CreateGrant"],
+        on=[key.key_arn],
+        conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+    )
+    return role

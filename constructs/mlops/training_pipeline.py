@@ -1,0 +1,187 @@
+"""A model's package group, its code and its SageMaker Pipeline."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from constructs.mlops.job_roles import ContainerRole, pipeline_role
+from constructs.mlops.permissions import allow, arn
+
+_STEPS = Path(__file__).parents[2] / "pipelines" / "steps"
+_OWN_OBJECTS = "This model's own objects; their keys hold dates, executions and hashes."
+
+
+class PackageGroup(Construct):
+    """A model's versions in the registry.
+
+    Retained when the stack goes: its packages say what was served, when and why, and SageMaker does not delete a group
+    that has any.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, name: str, description: str) -> None:
+        super().__init__(scope, construct_id)
+        self.name = name
+        group = sagemaker.CfnModelPackageGroup(
+            self, "Group", model_package_group_name=name, model_package_group_description=description
+        )
+        group.apply_removal_policy(cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+
+
+class TrainingPipeline(Construct):
+    """Snapshot, preprocess, train, evaluate, register: the compiled definition, with this account's names filled in.
+
+    The model's own scripts run with `job_role` and without a network. Snapshot and record call AWS, so they have a
+    network and `tool_role`, and run no code of the model.
+
+    Args:
+        definition: The compiled pipeline; names in `${}` are filled in here.
+        record: Name of the release record that names the champion.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        model: str,
+        description: str,
+        definition: str,
+        folder: Path,
+        image_uri: str,
+        raw_prefix: str,
+        group: PackageGroup,
+        record: str,
+        data: s3.IBucket,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        code = s3_assets.Asset(
+            self,
+            "Code",
+            path=str(folder),
+            exclude=["model.yaml", "data.py", "__pycache__", ".*"],
+            ignore_mode=cdk.IgnoreMode.GIT,
+        )
+        snapshot = s3_assets.Asset(self, "Snapshot", path=str(_STEPS / "snapshot.py"))
+        record_script = s3_assets.Asset(self, "Record", path=str(_STEPS / "record.py"))
+        self.job_role = self._job_role(model, raw_prefix, image_uri, data, artifacts, key)
+        self.tool_role = self._tool_role(
+            model, group.name, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
+        )
+        self.role = pipeline_role(
+            self,
+            group=group.name,
+            job_role=self.job_role,
+            tool_role=self.tool_role,
+            key=key,
+            artifacts=artifacts,
+            model=model,
+        )
+        values = {
+            "ImageUri": image_uri,
+            "ModelPackageGroupName": group.name,
+            "DataBucket": data.bucket_name,
+            "ArtifactBucket": artifacts.bucket_name,
+            "KmsKeyArn": key.key_arn,
+            "JobRoleArn": self.job_role.role_arn,
+            "ToolRoleArn": self.tool_role.role_arn,
+            "ReleaseParameter": record,
+            "CodeUri": code.s3_object_url,
+            "SnapshotScriptUri": snapshot.s3_object_url,
+            "RecordScriptUri": record_script.s3_object_url,
+        }
+        self.pipeline = sagemaker.CfnPipeline(
+            self,
+            "Pipeline",
+            pipeline_name=name,
+            pipeline_description=description,
+            pipeline_definition={"PipelineDefinitionBody": cdk.Fn.sub(definition, _wanted(definition, values))},
+            role_arn=self.role.role_arn,
+        )
+        # SageMaker checks when the pipeline is made that the role may do what the definition says.
+        self.pipeline.node.add_dependency(self.role)
+
+    def _job_role(
+        self, model: str, raw_prefix: str, image_uri: str, data: s3.IBucket, artifacts: s3.IBucket, key: kms.IKey
+    ) -> iam.Role:
+        container = ContainerRole(
+            self,
+            "Job",
+            description=f"Preprocesses, trains and evaluates {model}, without a network",
+            image_uri=image_uri,
+            log_groups=["ProcessingJobs", "TrainingJobs"],
+            key=key,
+        )
+        container.allow_reading(data, raw_prefix, because=_OWN_OBJECTS)
+        folders = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "releases")]
+        container.allow_reading(artifacts, *folders, because=_OWN_OBJECTS)
+        container.allow_writing(artifacts, f"runs/{model}/", because=_OWN_OBJECTS)
+        return container.role
+
+    def _tool_role(
+        self,
+        model: str,
+        group: str,
+        record: str,
+        raw_prefix: str,
+        image_uri: str,
+        data: s3.IBucket,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        assets: list[s3_assets.Asset],
+    ) -> iam.Role:
+        container = ContainerRole(
+            self,
+            "Tool",
+            description=f"Takes the snapshot of {model}'s data and writes its registration record",
+            image_uri=image_uri,
+            log_groups=["ProcessingJobs"],
+            key=key,
+        )
+        container.allow_reading(data, raw_prefix, because=_OWN_OBJECTS)
+        read = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages", "releases")]
+        container.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
+        written = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages")]
+        container.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
+        allow(
+            container.role,
+            ["s3:GetObject"],
+            on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets],
+        )
+        allow(
+            container.role,
+            ["s3:ListBucket"],
+            on=[assets[0].bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
+        )
+        allow(container.role, ["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
+        allow(
+            container.role,
+            ["sagemaker:DescribeModelPackage"],
+            on=[arn(self, "sagemaker", f"model-package/{group}/*")],
+            because="The champion is one of the versions of this model's own package group.",
+        )
+        return container.role
+
+
+def _wanted(definition: str, values: dict[str, str]) -> dict[str, str]:
+    """Values of the names that the definition holds.
+
+    Raises:
+        ValueError: If it holds a name that has no value.
+    """
+    names = set(re.findall(r"\$\{([A-Za-z]+)\}", definition))
+    if unknown := sorted(names - values.keys()):
+        raise ValueError(f"the pipeline definition wants {', '.join(unknown)}, which the stack does not have")
+    return {name: values[name] for name in sorted(names)}

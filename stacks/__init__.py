@@ -1,0 +1,58 @@
+"""The application's stacks, put together."""
+
+from __future__ import annotations
+
+import json
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+
+from configuration import Configuration
+from pipelines import compile_pipelines
+from stacks.platform import Platform
+from stacks.serving import ServingStack
+from stacks.training import TrainingStack
+
+
+def build(configuration: Configuration, outdir: str) -> cdk.App:
+    """Build the app: one platform, and for each model a training and a serving stack.
+
+    Raises:
+        pipelines.CompileError: If a model's pipeline does not compile.
+    """
+    # The flags come from cdk.json here too, so that `python app.py` and `cdk synth` write the same templates.
+    context = json.loads((configuration.root / "cdk.json").read_text(encoding="utf-8"))["context"]
+    app = cdk.App(context=context, outdir=outdir, analytics_reporting=False)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    application, stage = configuration.application, configuration.application.stage
+    environment = cdk.Environment(account=stage.account, region=stage.region)
+    platform = Platform(
+        app,
+        f"{application.name}-platform-{stage.name}",
+        application=application,
+        stage=stage,
+        models=configuration.models,
+        env=environment,
+    )
+    definitions = compile_pipelines(configuration.models)
+    for model, definition in zip(configuration.models, definitions, strict=True):
+        TrainingStack(
+            app,
+            f"{application.name}-training-{model.name}",
+            application=application,
+            model=model,
+            folder=configuration.folder_of(model),
+            definition=definition,
+            platform=platform,
+            env=environment,
+        )
+        ServingStack(
+            app,
+            f"{application.name}-serving-{model.name}-{stage.name}",
+            application=application,
+            stage=stage,
+            model=model,
+            platform=platform,
+            env=environment,
+        )
+    return app

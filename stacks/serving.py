@@ -1,0 +1,58 @@
+"""How a stage serves a model."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from configuration import Application, Model, Realtime, Stage
+from constructs.mlops.endpoint import Endpoint
+from constructs.mlops.release import Release
+from constructs.mlops.served_model import ServedModel
+from stacks.platform import Platform
+
+
+class ServingStack(cdk.Stack):
+    """A model's endpoint as its release record says: none before the first release, and no change of template after."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        application: Application,
+        stage: Stage,
+        model: Model,
+        platform: Platform,
+        env: cdk.Environment,
+    ) -> None:
+        super().__init__(scope, construct_id, env=env, description=f"Serves {model.name} in {stage.name}")
+        app, serving = application.name, model.serving[stage.name]
+        realtime = isinstance(serving, Realtime)
+        release = Release(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")
+        served = ServedModel(
+            self,
+            "Served",
+            app=app,
+            model=model.name,
+            release=release,
+            isolated=realtime,
+            captures=realtime,
+            image_uri=model.framework.image_uri(stage.region),
+            data=platform.data,
+            artifacts=platform.artifacts,
+            key=platform.key,
+        )
+        Endpoint(
+            self,
+            "Endpoint",
+            app=app,
+            name=f"{app}-{model.name}-{stage.name}",
+            serving=serving,
+            release=release,
+            served=served,
+            capture_prefix=f"{model.name}/capture",
+            data=platform.data,
+            key=platform.key,
+            alerts=platform.alerts,
+        )
