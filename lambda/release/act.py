@@ -12,6 +12,7 @@ from release.decide import (
     WORKING_SECONDS,
     Abandon,
     Deploy,
+    Redeploy,
     Refuse,
     RollBack,
     Settle,
@@ -76,15 +77,17 @@ class Hands:
             case Settle():
                 self._ledger.release_lease(step.lease)
             case Abandon():
-                held = self._claim(step.lease)
+                held = self._claim(world, step.lease)
                 self._write_record(step.restore.format())
                 self._ledger.release_lease(held)
             case RollBack():
                 self._roll_back(world, step)
+            case Redeploy():
+                self._redeploy(world, step)
 
     def _deploy(self, world: World, step: Deploy) -> None:
         package = next(package for package in world.packages if package.version == step.version)
-        held = self._take_lease(world, step)
+        held = self._take_lease(world, step.release_id)
         try:
             self._expect_unchanged(world)
             release = self._copy(package, step.release_id)
@@ -99,12 +102,23 @@ class Hands:
             return
         self._roll_out(world.stack, held, release)
 
-    def _take_lease(self, world: World, step: Deploy) -> Lease:
+    def _redeploy(self, world: World, step: Redeploy) -> None:
+        """Deploy the record as it stands: its copy is in this stage's bucket, and the endpoint serves it already."""
+        held = self._take_lease(world, step.release_id)
+        try:
+            self._expect_unchanged(world)
+        except Exception:
+            self._ledger.release_lease(held)
+            raise
+        assert world.stack is not None, "only a stack that is there can be ahead"
+        self._roll_out(world.stack, held, step.release)
+
+    def _take_lease(self, world: World, release_id: str) -> Lease:
         now = self._seconds()
         lease = Lease(
             owner=self._owner,
             purpose="prepare",
-            release_id=step.release_id,
+            release_id=release_id,
             previous=world.record.format(),
             acquired_at=now,
             expires_at=now + WORKING_SECONDS,
@@ -167,33 +181,23 @@ class Hands:
         self._ledger.release_lease(held)
 
     def _roll_back(self, world: World, step: RollBack) -> None:
-        held = self._claim(step.lease)
+        held = self._claim(world, step.lease)
         version = version_of(step.lease.release_id)
         if version is not None:
             self._quarantine(world, version, step.reason)
         if step.restore is not None:
             self._write_record(step.restore.format())
-        if step.restore is None or not step.redeploy or world.stack is None or world.endpoint is None:
-            self._ledger.release_lease(held)
-            return
-        now = self._seconds()
-        redeploying = replace(
-            held,
-            purpose="prepare",
-            release_id=step.restore.release_id,
-            previous=step.restore.format(),
-            acquired_at=now,
-            expires_at=now + WORKING_SECONDS,
-            stack_updated_at=world.stack.updated_at,
-            endpoint_config=world.endpoint.config,
-        )
-        self._ledger.swap_lease(held, redeploying)
-        self._roll_out(world.stack, redeploying, step.restore)
+        self._ledger.release_lease(held)
 
-    def _claim(self, lease: Lease) -> Lease:
+    def _claim(self, world: World, lease: Lease) -> Lease:
         """Take an unfinished release over from whoever began it, so that nobody else ends it at the same time."""
         claimed = replace(lease, owner=self._owner, purpose="rollback", expires_at=self._seconds() + WORKING_SECONDS)
         self._ledger.swap_lease(lease, claimed)
+        try:
+            self._expect_unchanged(world)
+        except Exception:
+            self._ledger.swap_lease(claimed, lease)
+            raise
         return claimed
 
     def _quarantine(self, world: World, version: int, reason: str) -> None:

@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 
 from release.act import Hands, Overtaken
 from release.clients import Clients
-from release.decide import Abandon, Deploy, Hold, Refuse, RollBack, Step, decide, desired_package
+from release.decide import Abandon, Deploy, Hold, Redeploy, Refuse, RollBack, Step, decide, desired_package
 from release.observe import observe, released_models
 from release.rollout import ChangeSetRefused
 from release.verified_copy import Refused
@@ -90,31 +90,33 @@ class Controller:
         hands = Hands(self._clients, environment, ledger, model, owner=self._invocation, now=self._now)
         world = observe(self._clients, environment, ledger, model)
         step = decide(world, self._now())
-        if isinstance(step, Deploy):
-            return self._deploy(ledger, hands, model, world, step)
+        if isinstance(step, Deploy | Redeploy):
+            return self._release(ledger, hands, model, world, step)
         # Told before it is done: a crash in between tells twice, never not at all.
         self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
         hands.act(world, step)
         return type(step).__name__
 
-    def _deploy(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy) -> str:
+    def _release(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy | Redeploy) -> str:
         """Deploy, or say why not; only what was begun is reported as a deployment."""
         try:
             hands.act(world, step)
         except Refused as refusal:
+            if not isinstance(step, Deploy):
+                raise
             refuse = Refuse(step.version, str(refusal))
             self._report(ledger, model, world, "Refuse", refuse.reason, _alert(refuse))
             hands.act(world, refuse)
             return "Refuse"
         except ChangeSetRefused as refusal:
             alert = (
-                f"version {step.version} could not be released, because {refusal}; the old release record is back, "
+                f"{step.release_id} could not be released, because {refusal}; the old release record is back, "
                 "and it is tried again at the next tick: repair the cause, or reject the version"
             )
             self._report(ledger, model, world, "ChangeSetRefused", str(refusal), alert)
             raise
-        self._report(ledger, model, world, "Deploy", step.reason, None)
-        return "Deploy"
+        self._report(ledger, model, world, type(step).__name__, step.reason, None)
+        return type(step).__name__
 
     def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
         """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
@@ -144,7 +146,7 @@ def _alert(step: Step) -> str | None:
                 f"version {version} was approved and is refused, because {reason}; "
                 "register it anew, or repair it and approve it again"
             )
-        case RollBack(lease, restore, _, reason):
+        case RollBack(lease, restore, reason):
             stays = restore.release_id if restore is not None else "what is live"
             return (
                 f"{lease.release_id} is quarantined, because {reason}; {stays} stays: "

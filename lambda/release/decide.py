@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from release.world import Package, Stack, World
+from release.world import STACK_UNBORN, Package, Stack, World
 from shared.ledger import Lease
 from shared.record import NO_RELEASE, Release, parse_record, release_id
 
@@ -87,16 +87,26 @@ class RollBack:
 
     Attributes:
         restore: the record to write; None where that would be `none` over a live endpoint.
-        redeploy: SageMaker rolled the endpoint back and CloudFormation did not notice: the stack must follow.
     """
 
     lease: Lease
     restore: Release | None
-    redeploy: bool
     reason: str
 
 
-Step = Nothing | Wait | Hold | Refuse | Deploy | Settle | Abandon | RollBack
+@dataclass(frozen=True)
+class Redeploy:
+    """SageMaker rolled the endpoint back and CloudFormation did not notice: make the stack follow the record."""
+
+    release: Release
+    reason: str
+
+    @property
+    def release_id(self) -> str:
+        return self.release.release_id
+
+
+Step = Nothing | Wait | Hold | Refuse | Deploy | Settle | Abandon | RollBack | Redeploy
 
 
 def decide(world: World, now: datetime) -> Step:
@@ -136,12 +146,24 @@ def _finish(world: World, lease: Lease, now: datetime) -> Step:
             return Wait(f"CloudFormation is about to release {lease.release_id}")
         restore = _restorable(world, lease)
         return Abandon(lease, restore or world.record, f"{lease.release_id} never reached CloudFormation")
+    if _somebody_elses(world, stack, lease):
+        restore = _restorable(world, lease)
+        return Abandon(lease, restore or world.record, f"somebody else deployed before {lease.release_id} was")
     moved = world.endpoint is not None and world.endpoint.config != lease.endpoint_config
     if stack.ready and moved and world.serves == lease.release_id:
         return Settle(lease, f"{lease.release_id} is live")
-    restore = _restorable(world, lease)
-    redeploy = restore is not None and _stack_is_ahead(world, stack, lease)
-    return RollBack(lease, restore, redeploy, _why_failed(world, stack, lease))
+    return RollBack(lease, _restorable(world, lease), _why_failed(world, stack, lease))
+
+
+def _somebody_elses(world: World, stack: Stack, lease: Lease) -> bool:
+    """Say whether the stack moved for another reason than this release, which then is not to blame.
+
+    The record is written before the change set is made, so without it there was none; and a release of ours ends on its
+    own release id, or in a rollback.
+    """
+    never_recorded = lease.purpose == "prepare" and world.record.release_id != lease.release_id
+    completed_elsewhere = stack.status == "UPDATE_COMPLETE" and stack.release_id != lease.release_id
+    return never_recorded or completed_elsewhere
 
 
 def _restorable(world: World, lease: Lease) -> Release | None:
@@ -149,17 +171,6 @@ def _restorable(world: World, lease: Lease) -> Release | None:
     previous = parse_record(lease.previous)
     endpoint_lives = world.endpoint is not None and world.endpoint.status != "Failed"
     return None if previous == NO_RELEASE and endpoint_lives else previous
-
-
-def _stack_is_ahead(world: World, stack: Stack, lease: Lease) -> bool:
-    return (
-        stack.ready
-        and stack.release_id == lease.release_id
-        and lease.previous != NO_RELEASE.format()
-        and world.endpoint is not None
-        and world.endpoint.status == "InService"
-        and world.endpoint.config != stack.endpoint_config
-    )
 
 
 def _why_failed(world: World, stack: Stack, lease: Lease) -> str:
@@ -171,10 +182,7 @@ def _begin(world: World) -> Step:
     """Compare desired with actual; nothing is under way."""
     package = desired_package(world)
     if package is None:
-        if world.record == NO_RELEASE and world.endpoint is None:
-            return Nothing("nothing is approved, nothing is live")
-        live = world.serves or world.record.release_id
-        return Hold(f"no approved version is left and {live} stays; approve a version, or retire the endpoint")
+        return _stay(world)
     if package.status in {"Pending", "InProgress"}:
         return Wait(f"version {package.version} is approved and still {package.status}")
     if package.status != "Completed":
@@ -184,15 +192,42 @@ def _begin(world: World) -> Step:
     wanted = release_id(package.version, package.record_sha256)
     if world.serves == wanted == world.record.release_id:
         return Nothing(f"{wanted} is live")
-    blocked = _blocked(world, wanted)
-    return Hold(blocked) if blocked else Deploy(package.version, wanted, f"{world.record.release_id} → {wanted}")
+    blocked = _blocked(world)
+    if blocked:
+        return Hold(blocked)
+    if world.adrift and world.stack is not None and world.stack.release_id == wanted:
+        # CloudFormation would see nothing to change: the stack has to go back before it can come here again.
+        return _follow(world)
+    return Deploy(package.version, wanted, f"{world.record.release_id} → {wanted}")
 
 
-def _blocked(world: World, wanted: str) -> str:
-    """Say why CloudFormation cannot make `wanted` live and what to do, or ""."""
+def _stay(world: World) -> Step:
+    """Nothing is desired: what is live stays, and its stack says so."""
+    if world.record == NO_RELEASE and world.endpoint is None:
+        return Nothing("nothing is approved, nothing is live")
+    if world.adrift and not _blocked(world):
+        return _follow(world)
+    live = world.serves or world.record.release_id
+    return Hold(f"no approved version is left and {live} stays; approve a version, or retire the endpoint")
+
+
+def _follow(world: World) -> Step:
+    """Bring the stack back to the record, which names what the endpoint was rolled back to."""
+    record, stack, endpoint = world.record, world.stack, world.endpoint
+    assert stack is not None and endpoint is not None, "only what is there can be adrift"
+    if record.version is None or record.release_id == stack.release_id or record.version in world.quarantine:
+        return Hold(
+            f"the endpoint is on {endpoint.config}, which its stack did not give it; "
+            f"update it to {stack.endpoint_config}, or approve another version"
+        )
+    return Redeploy(record, f"the endpoint went back to {record.release_id}, and its stack follows")
+
+
+def _blocked(world: World) -> str:
+    """Say why CloudFormation can make nothing else live and what to do, or ""."""
     stack, endpoint = world.stack, world.endpoint
-    if stack is None or stack.status == "REVIEW_IN_PROGRESS":
-        return f"{wanted} is approved and there is no serving stack yet; deploy it"
+    if stack is None or stack.status == STACK_UNBORN:
+        return "a version is approved and there is no serving stack yet; deploy it"
     if not stack.ready:
         return f"the serving stack is {stack.status} and takes no update; repair it in CloudFormation"
     if endpoint is None:
@@ -202,9 +237,4 @@ def _blocked(world: World, wanted: str) -> str:
         return "an endpoint of this name exists outside of the serving stack; delete it"
     if endpoint.status != "InService":
         return f"the endpoint is {endpoint.status} and takes no update; retire it and deploy again"
-    if stack.release_id == wanted and endpoint.config != stack.endpoint_config:
-        return (
-            f"the endpoint is on {endpoint.config}, which its stack did not give it; "
-            f"update it to {stack.endpoint_config}, or approve another version"
-        )
     return ""

@@ -106,4 +106,11 @@ class World:
         """
         if self.stack is None or self.endpoint is None or self.endpoint.status != "InService":
             return ""
-        return self.stack.release_id if self.endpoint.config == self.stack.endpoint_config else ""
+        return "" if self.adrift else self.stack.release_id
+
+    @property
+    def adrift(self) -> bool:
+        """The endpoint is on another configuration than the one its stack gave it."""
+        if self.stack is None or self.endpoint is None:
+            return False
+        return self.endpoint.config != self.stack.endpoint_config

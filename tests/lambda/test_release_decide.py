@@ -16,6 +16,7 @@ from release.decide import (
     Deploy,
     Hold,
     Nothing,
+    Redeploy,
     Refuse,
     RollBack,
     Settle,
@@ -107,7 +108,7 @@ def decisions() -> list[tuple[World, Step]]:
 
 def test_every_state_has_a_decision_of_every_kind(decisions: list[tuple[World, Step]]) -> None:
     # Refuse depends on the package alone and has its own tests.
-    assert {type(step) for _, step in decisions} == {Nothing, Wait, Hold, Deploy, Settle, Abandon, RollBack}
+    assert {type(step) for _, step in decisions} == {Nothing, Wait, Hold, Deploy, Settle, Abandon, RollBack, Redeploy}
 
 
 def test_only_the_highest_approved_version_out_of_quarantine_is_deployed(decisions: list[tuple[World, Step]]) -> None:
@@ -148,7 +149,7 @@ def test_a_release_begins_only_where_cloudformation_can_take_it(decisions: list[
         "IMPORT_ROLLBACK_COMPLETE",
     }
     for world, step in decisions:
-        if isinstance(step, Deploy) or (isinstance(step, RollBack) and step.redeploy):
+        if isinstance(step, Deploy | Redeploy):
             assert world.stack is not None
             assert world.stack.status in takes_updates
             assert world.endpoint is None or world.endpoint.status == "InService"
@@ -202,7 +203,7 @@ def test_a_rolled_back_stack_quarantines_the_version_and_restores_the_record() -
     world = World((package(2),), stack(1, status="UPDATE_ROLLBACK_COMPLETE"), endpoint(1), release(2), held)
     step = decide(world, NOW)
     assert isinstance(step, RollBack)
-    assert (step.restore, step.redeploy) == (release(1), False)
+    assert step.restore == release(1)
 
 
 def test_an_endpoint_rolled_back_under_a_complete_stack_takes_the_stack_along() -> None:
@@ -210,7 +211,11 @@ def test_an_endpoint_rolled_back_under_a_complete_stack_takes_the_stack_along() 
     world = World((package(2),), stack(2, status="UPDATE_COMPLETE"), endpoint(1), release(2), held)
     step = decide(world, NOW)
     assert isinstance(step, RollBack)
-    assert (step.restore, step.redeploy) == (release(1), True)
+    assert step.restore == release(1)
+    back = replace(world, record=step.restore, lease=None, quarantine={2: quarantine(2, NOW)})
+    assert isinstance(decide(back, NOW), Redeploy)
+    # Approved again meanwhile: CloudFormation sees a change only after the stack went back.
+    assert isinstance(decide(replace(back, packages=(package(2, modified_at=NOW + timedelta(1)),)), NOW), Redeploy)
 
 
 def test_a_release_that_succeeded_is_not_blamed_for_a_later_failed_deployment() -> None:
