@@ -18,9 +18,15 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     # Only now: CDK takes seconds to import, and a mistake should be told at once.
+    from pipelines import CompileError
     from stacks import build
 
-    build(configuration, os.environ.get("CDK_OUTDIR", str(root / "cdk.out"))).synth()
+    try:
+        app = build(configuration, os.environ.get("CDK_OUTDIR", str(root / "cdk.out")))
+    except CompileError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    app.synth()
     return 0
 
 

@@ -11,8 +11,9 @@ from configuration.base import Spec
 
 
 def _application_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value):
-        raise ValueError("lower-case words joined by single hyphens, such as evergreen")
+    # No hyphen: logical ids begin with the name, and the release role knows models by it (constructs/mlops).
+    if not re.fullmatch(r"[a-z][a-z0-9]*", value):
+        raise ValueError("one lower-case word, such as evergreen")
     if value.startswith(("aws", "ssm")):
         raise ValueError("a name that does not start with aws or ssm, which Parameter Store keeps for itself")
     return value

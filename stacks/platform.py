@@ -32,7 +32,9 @@ class Platform(cdk.Stack):
         models: Sequence[Model],
         env: cdk.Environment,
     ) -> None:
-        super().__init__(scope, construct_id, env=env, description=f"{application.name} in {stage.name}: what models share")
+        super().__init__(
+            scope, construct_id, env=env, description=f"{application.name} in {stage.name}: what models share"
+        )
         app, retention = application.name, application.log_retention_days
         self.key = EncryptionKey(self, "Encryption", app=app).key
         logs = LogBucket(self, "AccessLogs").bucket

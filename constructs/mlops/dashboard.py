@@ -44,7 +44,7 @@ class Dashboard(Construct):
                     left=[
                         cloudwatch.MathExpression(
                             expression=f"SEARCH('{{AWS/SageMaker,EndpointName,VariantName}} "
-                            f'MetricName="{metric}" EndpointName={app}\', \'{statistic}\', 60)',
+                            f"MetricName=\"{metric}\" EndpointName={app}', '{statistic}', 60)",
                             using_metrics={},
                             label="",
                             period=cdk.Duration.minutes(1),

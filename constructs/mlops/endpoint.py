@@ -52,13 +52,10 @@ class Endpoint(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._release, self._name = release, name
-        realtime = isinstance(serving, Realtime)
         self.configuration = _Config(
             self,
             "EndpointConfig",
             production_variants=[_variant(serving, served.model.attr_model_name)],
-            kms_key_id=key.key_arn if realtime and not has_local_disk(serving.instance_type) else None,
-            data_capture_config=_capture(serving, data.s3_url_for_object(capture_prefix), key) if realtime else None,
         )
         self.configuration.cfn_options.condition = release.exists
         keep_when_replaced(self.configuration)
@@ -71,6 +68,9 @@ class Endpoint(Construct):
         )
         self.endpoint.cfn_options.condition = release.exists
         if isinstance(serving, Realtime):
+            self.configuration.data_capture_config = _capture(serving, data.s3_url_for_object(capture_prefix), key)
+            if not has_local_disk(serving.instance_type):
+                self.configuration.kms_key_id = key.key_arn
             self._guard(serving, alerts)
             self._scale(serving)
         for output, value in (
@@ -111,7 +111,7 @@ class Endpoint(Construct):
             max_capacity=serving.instances.max,
         )
         target.cfn_options.condition = self._release.exists
-        target.add_dependency(self.endpoint)
+        target.add_resource_dependency(self.endpoint)
         policy = scaling.CfnScalingPolicy(
             self,
             "Invocations",

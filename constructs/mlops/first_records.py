@@ -63,7 +63,7 @@ class FirstRecords(Construct):
             resource_type="Custom::ReleaseRecord",
             service_token=self.handler.function.function_arn,
             properties={"Name": f"/{self._app}/{model}/{self._stage}/release"},
-            # The longest that CloudFormation waits for an answer, in seconds: a function that cannot start is seen soon.
+            # Otherwise CloudFormation waits an hour for a function that cannot start.
             service_timeout=cdk.Duration.minutes(5),
         )
         # The function's role is useless before its policy is attached.

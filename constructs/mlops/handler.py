@@ -58,9 +58,7 @@ class Handler(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group = logs.CfnLogGroup(
-            self, "Logs", kms_key_id=key.key_arn, retention_in_days=log_retention_days
-        )
+        self.log_group = logs.CfnLogGroup(self, "Logs", kms_key_id=key.key_arn, retention_in_days=log_retention_days)
         self.log_group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
         log_group = logs.LogGroup.from_log_group_name(self, "LogGroup", self.log_group.ref)
         self.function = lambda_.Function(

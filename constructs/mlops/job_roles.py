@@ -59,7 +59,7 @@ class ContainerRole(Construct):
             ["cloudwatch:PutMetricData"],
             on=["*"],
             conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
-            because="CloudWatch authorises PutMetricData on all resources only; the condition leaves SageMaker's metrics.",
+            because="CloudWatch authorises PutMetricData on all resources only; the condition leaves SageMaker's.",
         )
         allow(
             role,

@@ -31,7 +31,7 @@ class Release(Construct):
             expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(value, _NOTHING_RELEASED)),
         )
         self.exists.override_logical_id("Released")
-        fields = cdk.Fn.split("|", value, 4)
+        fields = cdk.Fn.split("|", value)
         self.id = cdk.Fn.select(0, fields)
         self.image = cdk.Fn.select(1, fields)
         self.package_arn = cdk.Fn.select(2, fields)

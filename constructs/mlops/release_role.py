@@ -10,8 +10,8 @@ from constructs import Construct
 from constructs.mlops.permissions import allow, arn
 
 _MADE_BY_CLOUDFORMATION = (
-    "CloudFormation makes the names of models and endpoint configurations, so that a release can replace them; all begin "
-    "with the application's name, because their logical ids and stacks do."
+    "CloudFormation makes the names of models and endpoint configurations, so that a release can replace them; all "
+    "begin with the application's name, because their logical ids and stacks do."
 )
 _ONE_ROLE_FOR_ALL_MODELS = (
     "One role releases every model of the application, and all their names begin with its name; a role for each model "

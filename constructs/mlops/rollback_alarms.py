@@ -17,9 +17,9 @@ _MICROSECONDS = 1000
 class RollbackAlarms(Construct):
     """Errors and latency of the new fleet, and of no other.
 
-    Each alarm has all three dimensions, endpoint, variant and configuration: with one of them it would also see the old
-    fleet, and an old fleet that fails would abort its own repair. Their names hold the release id, because an alarm that
-    is updated keeps its state, and one left in ALARM would abort the next deployment. No data is no failure: a canary
+    Each alarm has all three dimensions, endpoint, variant and configuration: with fewer it would see the old fleet too,
+    and an old fleet that fails would abort its own repair. Their names hold the release id, because an alarm that is
+    updated keeps its state, and one left in ALARM would abort the next deployment. No data is no failure: a canary
     without traffic goes on.
     """
 
