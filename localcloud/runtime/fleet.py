@@ -43,13 +43,16 @@ class EndpointFleet:
         worker_id = uuid.uuid4().hex
         root = self._root / worker_id
         self._cloud.store.put(RECORDS, worker_id, {"root": str(root), "pid": None, "start": None})
-        worker = Worker(self._cloud, self._clients, spec, root)
+
+        def remember(pid: int) -> None:
+            orphans.record(self._cloud.store, RECORDS, worker_id, pid)
+
+        worker = Worker(self._cloud, self._clients, spec, root, remember)
         try:
             worker.start()
         except BaseException:
             self._cloud.store.delete(RECORDS, worker_id)
             raise
-        orphans.record(self._cloud.store, RECORDS, worker_id, worker.pid)
         capture = None
         if spec.data_capture is not None and spec.data_capture.get("EnableCapture"):
             capture = DataCapture(

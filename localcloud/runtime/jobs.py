@@ -109,10 +109,7 @@ class Job:
         self._wake = threading.Condition()
         self._stopping = self._aborted = self._exited = self._timed_out = False
         self._metrics: dict[str, Metric] = {}
-        self._patterns = [
-            (item["Name"], re.compile(item["Regex"]))
-            for item in request.get("AlgorithmSpecification", {}).get("MetricDefinitions", ())
-        ]
+        self._patterns: list[tuple[str, re.Pattern[str]]] = []
         self._state = JobUpdate("InProgress", "Starting", started_at=cloud.clock.now())
         self.thread = threading.Thread(target=self._run, name=f"{kind} job {name}", daemon=True)
 
@@ -151,6 +148,7 @@ class Job:
         )
         self._update("Starting", "Preparing the instances")
         job.check()
+        self._patterns = [(name, re.compile(pattern)) for name, pattern in job.metric_patterns()]
         transfer = Transfer(self._clients, job.role_arn, self._cloud.region)
         self._update("Downloading", "Downloading input data")
         job.download(transfer)

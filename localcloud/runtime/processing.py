@@ -96,6 +96,9 @@ class Processing:
         """Of a stopped job only what would have been uploaded while it ran."""
         self._upload(transfer, (o for o in self._outputs if o["S3Output"].get("S3UploadMode") == "Continuous"))
 
+    def metric_patterns(self) -> list[tuple[str, str]]:
+        return []
+
     def exit_message(self) -> str | None:
         """`/opt/ml/output/message`, at most one KB."""
         path = self._box.ml / "output/message"

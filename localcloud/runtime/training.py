@@ -6,6 +6,7 @@ Source: SageMaker Developer Guide, "How Amazon SageMaker AI Provides Training In
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,21 @@ class Training:
     def upload_after_stop(self, transfer: Transfer) -> str | None:
         """A stopped job's model is kept: "SageMaker uploads the artefacts that exist" (StopTrainingJob)."""
         return self.upload(transfer)
+
+    def metric_patterns(self) -> list[tuple[str, str]]:
+        """(name, regular expression): the request's, and those that a built-in algorithm brings."""
+        specification = self._request["AlgorithmSpecification"]
+        given = [(item["Name"], item["Regex"]) for item in specification.get("MetricDefinitions", ())]
+        stand_in = images.stand_in(specification["TrainingImage"])
+        if stand_in is None or not stand_in.algorithm or self._program_name or self._entrypoint:
+            return given
+        metrics = str(self._request.get("HyperParameters", {}).get("eval_metric", "")).split(",")
+        return given + [
+            (f"{data}:{metric.strip()}", rf"#011{data}-{re.escape(metric.strip())}:([-+0-9.eEnaif]+)")
+            for data in ("train", "validation")
+            for metric in metrics
+            if metric.strip()
+        ]
 
     def exit_message(self) -> str | None:
         return None

@@ -9,6 +9,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -35,10 +36,12 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A model server behind a pool of connections."""
+    """A model server behind a pool of connections; `on_process` is told the pid of each process it starts."""
 
-    def __init__(self, cloud: Cloud, clients: Clients, spec: VariantSpec, root: Path) -> None:
-        self._cloud, self._spec = cloud, spec
+    def __init__(
+        self, cloud: Cloud, clients: Clients, spec: VariantSpec, root: Path, on_process: Callable[[int], None]
+    ) -> None:
+        self._cloud, self._spec, self._on_process = cloud, spec, on_process
         self._box = Sandbox(root)
         self.transfer = Transfer(clients, spec.role_arn, cloud.region)
         self._log_group = f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
@@ -48,11 +51,6 @@ class Worker:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._server: _Server | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._server is not None
-        return self._server.container.pid
 
     def start(self) -> None:
         """Fetch the model and start the server.
@@ -133,10 +131,10 @@ class Worker:
             self._fetch_model(uri, model, packed=source is None or source.get("CompressionType", "None") == "Gzip")
         program = spec.environment.get("SAGEMAKER_PROGRAM")
         if program:
-            directory = spec.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
-            toolkit.fetch_code(directory, self._box, self.transfer, isolated=spec.network_isolation)
+            submitted = spec.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
+            toolkit.fetch_code(submitted, self._box, self.transfer, isolated=spec.network_isolation)
             if not (code / program).is_file():
-                raise ContainerError(f"ClientError: SAGEMAKER_PROGRAM {program!r} is not in {directory}")
+                raise ContainerError(f"ClientError: SAGEMAKER_PROGRAM {program!r} is not in {submitted}")
             toolkit.check_requirements(code)
 
     def _fetch_model(self, uri: str, model: Path, *, packed: bool) -> None:
@@ -179,6 +177,7 @@ class Worker:
                 isolate_network=spec.network_isolation,
                 pass_fds=[inner.fileno()],
             )
+        self._on_process(container.pid)
         output = LogStream(self._cloud, self._log_group, self._log_stream, container.output)
         server = _Server(container, control, output)
         try:

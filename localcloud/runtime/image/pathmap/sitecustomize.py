@@ -1,4 +1,4 @@
-"""Where a machine allows no mount namespaces: Python's file functions take `/opt/ml` for the container's real directory.
+"""Where a machine allows no mount namespaces: Python's file functions map `/opt/ml` to a real directory.
 
 Covers `open`, `os` and with them pathlib, glob, shutil and what is written in Python. Libraries that open files in C
 (pyarrow, a model's own `load`) are not covered; scripts that take their paths from SM_* variables need none of this.
