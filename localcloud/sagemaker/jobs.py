@@ -159,18 +159,8 @@ class Jobs:
             self._store.put(job.store_kind, name, document)
             self._tags.put(arn, request.get("Tags", ()))
         self._events.job(job.describe, document, self._tags.get(arn))
-        self._start(job, name, arn, request)
+        self._runner.start(job.kind, name, arn, request)
         return {job.arn: arn}
-
-    def _start(self, job: JobType, name: str, arn: str, request: Mapping[str, Any]) -> None:
-        """Hand the job to the runner; a request that it refuses never was a job."""
-        try:
-            self._runner.start(job.kind, name, arn, request)
-        except ValueError as error:
-            with self._store.transaction():
-                self._store.delete(job.store_kind, name)
-                self._tags.drop(arn)
-            raise validation(str(error)) from error
 
     def _stop(self, job: JobType, name: str) -> Document:
         with self._store.transaction():

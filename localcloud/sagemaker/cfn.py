@@ -1,0 +1,280 @@
+"""CloudFormation's SageMaker types, on the control plane's own API (AWS: "Amazon SageMaker resource type reference").
+
+Handlers act through boto3 with the rights that the stack has, so a stack may do what its role may, and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from localcloud.cfn import CfnContext, CfnResource, CfnType, Properties
+from localcloud.sagemaker.context import name_of
+from localcloud.sagemaker.pipelines.arguments import coerced
+from localcloud.sagemaker.shapes import operation_model
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+_SETTLED = frozenset({"InService", "Failed", "OutOfService"})
+Request = dict[str, Any]
+
+
+class ResourceFailed(Exception):
+    """The resource did not reach the state that the stack asked for; the text is its status reason."""
+
+
+def _request(operation: str, properties: Mapping[str, Any], **members: Any) -> Request:
+    """The operation's request: CloudFormation writes numbers and flags as strings where its parameters are strings."""
+    model = operation_model(operation).input_shape
+    request: Request = coerced(model, {**properties, **members})
+    return request
+
+
+def _is_gone(error: ClientError) -> bool:
+    message = error.response["Error"].get("Message", "")
+    return "does not exist" in message or "Could not find" in message
+
+
+def _delete(call: Callable[..., Any], **request: str) -> None:
+    try:
+        call(**request)
+    except ClientError as error:
+        if not _is_gone(error):
+            raise
+
+
+def _update_tags(client: Any, arn: str, old: Properties, new: Properties) -> None:
+    before, after = old.get("Tags") or [], new.get("Tags") or []
+    kept = {tag["Key"] for tag in after}
+    removed = [tag["Key"] for tag in before if tag["Key"] not in kept]
+    if removed:
+        client.delete_tags(ResourceArn=arn, TagKeys=removed)
+    if after and after != before:
+        client.add_tags(ResourceArn=arn, Tags=after)
+
+
+def _create_group(context: CfnContext, properties: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    given = {name: value for name, value in properties.items() if name != "ModelPackageGroupPolicy"}
+    arn = client.create_model_package_group(**_request("CreateModelPackageGroup", given))["ModelPackageGroupArn"]
+    _put_policy(client, arn, properties.get("ModelPackageGroupPolicy"))
+    return _group(client, arn)
+
+
+def _put_policy(client: Any, arn: str, policy: Any) -> None:
+    if policy:
+        text = policy if isinstance(policy, str) else json.dumps(policy)
+        client.put_model_package_group_policy(ModelPackageGroupName=name_of(arn), ResourcePolicy=text)
+
+
+def _group(client: Any, arn: str) -> CfnResource:
+    group = client.describe_model_package_group(ModelPackageGroupName=name_of(arn))
+    attributes = {
+        "ModelPackageGroupArn": arn,
+        "ModelPackageGroupStatus": group["ModelPackageGroupStatus"],
+        "CreationTime": group["CreationTime"].isoformat(),
+    }
+    return CfnResource(arn, attributes)
+
+
+def _update_group(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    if new.get("ModelPackageGroupPolicy"):
+        _put_policy(client, arn, new["ModelPackageGroupPolicy"])
+    elif old.get("ModelPackageGroupPolicy"):
+        client.delete_model_package_group_policy(ModelPackageGroupName=name_of(arn))
+    _update_tags(client, arn, old, new)
+    return _group(client, arn)
+
+
+def _delete_group(context: CfnContext, arn: str, _properties: Properties) -> None:
+    client = context.client("sagemaker")
+    _delete(client.delete_model_package_group, ModelPackageGroupName=name_of(arn))
+
+
+def _pipeline_request(operation: str, properties: Properties) -> Request:
+    members = {name: value for name, value in properties.items() if name != "PipelineDefinition"}
+    definition = properties["PipelineDefinition"]
+    location = definition.get("PipelineDefinitionS3Location") if isinstance(definition, dict) else None
+    if location:
+        known = {"Bucket": "Bucket", "Key": "ObjectKey", "Version": "VersionId"}
+        members["PipelineDefinitionS3Location"] = {
+            api: location[member] for member, api in known.items() if member in location
+        }
+    else:
+        body = definition.get("PipelineDefinitionBody", definition) if isinstance(definition, dict) else definition
+        members["PipelineDefinition"] = body if isinstance(body, str) else json.dumps(body)
+    return _request(operation, members)
+
+
+def _create_pipeline(context: CfnContext, properties: Properties) -> CfnResource:
+    request = _pipeline_request("CreatePipeline", properties)
+    context.client("sagemaker").create_pipeline(**request)
+    return CfnResource(request["PipelineName"])
+
+
+def _update_pipeline(context: CfnContext, name: str, old: Properties, new: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    request = _pipeline_request("UpdatePipeline", {key: value for key, value in new.items() if key != "Tags"})
+    arn = client.update_pipeline(**request)["PipelineArn"]
+    _update_tags(client, arn, old, new)
+    return CfnResource(name)
+
+
+def _delete_pipeline(context: CfnContext, name: str, _properties: Properties) -> None:
+    _delete(context.client("sagemaker").delete_pipeline, PipelineName=name)
+
+
+def _create_model(context: CfnContext, properties: Properties) -> CfnResource:
+    request = _request("CreateModel", {"ModelName": context.physical_name, **properties})
+    arn = context.client("sagemaker").create_model(**request)["ModelArn"]
+    return CfnResource(arn, {"ModelName": request["ModelName"]})
+
+
+def _update_model(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+    _update_tags(context.client("sagemaker"), arn, old, new)
+    return CfnResource(arn, {"ModelName": name_of(arn)})
+
+
+def _delete_model(context: CfnContext, arn: str, _properties: Properties) -> None:
+    _delete(context.client("sagemaker").delete_model, ModelName=name_of(arn))
+
+
+def _create_config(context: CfnContext, properties: Properties) -> CfnResource:
+    request = _request("CreateEndpointConfig", {"EndpointConfigName": context.physical_name, **properties})
+    # CloudFormation's Ref of a model is its ARN only in Fn::GetAtt's absence; templates pass either form on.
+    for variant in request["ProductionVariants"]:
+        variant["ModelName"] = name_of(variant["ModelName"])
+    arn = context.client("sagemaker").create_endpoint_config(**request)["EndpointConfigArn"]
+    return CfnResource(arn, {"EndpointConfigName": request["EndpointConfigName"]})
+
+
+def _update_config(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+    _update_tags(context.client("sagemaker"), arn, old, new)
+    return CfnResource(arn, {"EndpointConfigName": name_of(arn)})
+
+
+def _delete_config(context: CfnContext, arn: str, _properties: Properties) -> None:
+    _delete(context.client("sagemaker").delete_endpoint_config, EndpointConfigName=name_of(arn))
+
+
+def _endpoint_request(operation: str, properties: Properties, name: str) -> Request:
+    known = operation_model(operation).input_shape
+    members = {key: value for key, value in properties.items() if known is not None and key in known.members}
+    members |= {"EndpointName": name, "EndpointConfigName": name_of(properties["EndpointConfigName"])}
+    return _request(operation, members)
+
+
+def _create_endpoint(context: CfnContext, properties: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    name = properties.get("EndpointName", context.physical_name)
+    arn = client.create_endpoint(**_endpoint_request("CreateEndpoint", properties, name))["EndpointArn"]
+    endpoint = _settled(client, name)
+    if endpoint["EndpointStatus"] != "InService":
+        reason = endpoint.get("FailureReason", endpoint["EndpointStatus"])
+        # The engine does not know a resource whose creation failed, so nobody else would take it away.
+        _delete_endpoint(context, arn, properties)
+        raise ResourceFailed(f"Endpoint {name} did not come into service: {reason}")
+    return CfnResource(arn, {"EndpointName": name})
+
+
+def _update_endpoint(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+    """Update and wait; that the endpoint is in service is not enough: after a rollback it is, on its old configuration."""
+    client = context.client("sagemaker")
+    name, wanted = name_of(arn), name_of(new["EndpointConfigName"])
+    if _settled(client, name)["EndpointConfigName"] != wanted:
+        client.update_endpoint(**_endpoint_request("UpdateEndpoint", new, name))
+        endpoint = _settled(client, name)
+        if endpoint["EndpointStatus"] != "InService" or endpoint["EndpointConfigName"] != wanted:
+            reason = endpoint.get("FailureReason", endpoint["EndpointStatus"])
+            raise ResourceFailed(f"Endpoint {name} was not updated to {wanted}: {reason}")
+    _update_tags(client, arn, old, new)
+    return CfnResource(arn, {"EndpointName": name})
+
+
+def _delete_endpoint(context: CfnContext, arn: str, _properties: Properties) -> None:
+    client, name = context.client("sagemaker"), name_of(arn)
+    try:
+        _settled(client, name)
+        client.delete_endpoint(EndpointName=name)
+        while True:
+            client.describe_endpoint(EndpointName=name)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    except ClientError as error:
+        if not _is_gone(error):
+            raise
+
+
+def _settled(client: Any, name: str) -> Mapping[str, Any]:
+    """Wait until nothing happens to the endpoint, and describe it."""
+    while True:
+        endpoint: Mapping[str, Any] = client.describe_endpoint(EndpointName=name)
+        if endpoint["EndpointStatus"] in _SETTLED:
+            return endpoint
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+CFN_TYPES: dict[str, CfnType] = {
+    "AWS::SageMaker::ModelPackageGroup": CfnType(
+        create=_create_group,
+        delete=_delete_group,
+        update=_update_group,
+        replace_on=frozenset({"ModelPackageGroupName", "ModelPackageGroupDescription"}),
+        name_property="ModelPackageGroupName",
+    ),
+    "AWS::SageMaker::Pipeline": CfnType(
+        create=_create_pipeline,
+        delete=_delete_pipeline,
+        update=_update_pipeline,
+        replace_on=frozenset({"PipelineName"}),
+        name_property="PipelineName",
+        max_name_length=256,
+    ),
+    "AWS::SageMaker::Model": CfnType(
+        create=_create_model,
+        delete=_delete_model,
+        update=_update_model,
+        replace_on=frozenset(
+            {
+                "Containers",
+                "EnableNetworkIsolation",
+                "ExecutionRoleArn",
+                "InferenceExecutionConfig",
+                "ModelName",
+                "PrimaryContainer",
+                "VpcConfig",
+            }
+        ),
+        name_property="ModelName",
+    ),
+    "AWS::SageMaker::EndpointConfig": CfnType(
+        create=_create_config,
+        delete=_delete_config,
+        update=_update_config,
+        replace_on=frozenset(
+            {
+                "AsyncInferenceConfig",
+                "DataCaptureConfig",
+                "EnableNetworkIsolation",
+                "EndpointConfigName",
+                "ExecutionRoleArn",
+                "ExplainerConfig",
+                "KmsKeyId",
+                "ProductionVariants",
+                "ShadowProductionVariants",
+                "VpcConfig",
+            }
+        ),
+        name_property="EndpointConfigName",
+    ),
+    "AWS::SageMaker::Endpoint": CfnType(
+        create=_create_endpoint,
+        delete=_delete_endpoint,
+        update=_update_endpoint,
+        replace_on=frozenset({"EndpointName"}),
+        name_property="EndpointName",
+    ),
+}

@@ -1,0 +1,202 @@
+"""Carries out one step: resolves its arguments and calls AWS with the pipeline's role."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.cloud import Cloud
+from localcloud.sagemaker.context import Document, random_id
+from localcloud.sagemaker.pipelines import cache, conditions, retries
+from localcloud.sagemaker.pipelines.arguments import coerced
+from localcloud.sagemaker.pipelines.definition import Definition, Step
+from localcloud.sagemaker.pipelines.expressions import ResolutionError, resolve, text
+from localcloud.sagemaker.pipelines.records import execution_id
+from localcloud.sagemaker.pipelines.scope import Describe, ExecutionScope
+from localcloud.sagemaker.shapes import operation_model
+
+_LONGEST_NAME = 63
+JOB_STEPS = {"Processing": "processing", "Training": "training"}
+
+
+class StepFailure(Exception):
+    """A step that failed; `exception_type` is what retry policies speak of."""
+
+    def __init__(self, reason: str, exception_type: str | None = None) -> None:
+        super().__init__(reason)
+        self.exception_type = exception_type
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step ready to be carried out.
+
+    Attributes:
+        request: the resolved arguments, as the operation wants them.
+        job_name: the name of the job or model that the step makes, or None.
+        cache_key: what makes two runs of it the same, or None where it is not cached.
+    """
+
+    step: Step
+    request: Mapping[str, Any]
+    job_name: str | None
+    cache_key: str | None
+    function_arn: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step's call gave: its metadata, and members of its state beside them."""
+
+    metadata: Document
+    members: Document = field(default_factory=dict)
+
+
+class Actions:
+    """The verbs of the steps."""
+
+    def __init__(self, cloud: Cloud, describe: Describe) -> None:
+        self._cloud = cloud
+        self._describe = describe
+
+    def prepare(self, execution: Document, definition: Definition, step: Step) -> Prepared:
+        """Resolve a step's arguments; StepFailure where a variable has no value."""
+        scope = self.scope(execution, definition)
+        try:
+            resolved = {} if step.type.name == "Condition" else resolve(dict(step.arguments), scope)
+            function_arn = resolve(step.function_arn, scope)
+        except ResolutionError as error:
+            raise StepFailure(f"ClientError: {error}") from error
+        if step.type.operation is not None:
+            resolved = coerced(_input(step), resolved)
+        if step.type.name == "RegisterModel":
+            metadata = resolved.setdefault("MetadataProperties", {})
+            metadata.setdefault("GeneratedBy", execution["PipelineExecutionArn"])
+        name = None
+        if step.type.name_member is not None:
+            name = _job_name(execution_id(execution), step.name, resolved.get(step.type.name_member))
+            resolved[step.type.name_member] = name
+        key = None
+        if step.type.cache_members or step.type.name == "Lambda":
+            key = cache.key(step.type, resolved, function_arn)
+        return Prepared(step, resolved, name, key, function_arn)
+
+    def perform(self, execution: Document, definition: Definition, prepared: Prepared, token: str) -> Outcome:
+        """Carry the step out: a job is only begun, everything else is done when this returns.
+
+        Args:
+            token: the same for each try of the same attempt, so that a repeated registration registers once.
+
+        Raises:
+            StepFailure: AWS refused, or the step is a fail step.
+        """
+        kind = prepared.step.type.name
+        if kind == "Condition":
+            return self._condition(execution, definition, prepared.step)
+        if kind == "Fail":
+            message = text(prepared.request["ErrorMessage"])
+            raise StepFailure(message)
+        try:
+            if kind == "Lambda":
+                return self._lambda(execution, prepared)
+            if kind == "RegisterModel":
+                return self._register(execution, prepared, token)
+            client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
+            response = _call(client, str(prepared.step.type.operation), prepared.request)
+        except ClientError as error:
+            raise _refused(error, prepared.step, execution) from error
+        except (BotoCoreError, ValueError) as error:
+            raise StepFailure(f"ClientError: {error}") from error
+        arn = next(value for member, value in response.items() if member.endswith("Arn"))
+        return Outcome({prepared.step.type.metadata: {"Arn": arn}})
+
+    def stop_job(self, execution: Document, step_type: str, name: str) -> None:
+        """Ask for a running job's end; ClientError where the role may not, or the job has ended."""
+        client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
+        if step_type == "Processing":
+            client.stop_processing_job(ProcessingJobName=name)
+        else:
+            client.stop_training_job(TrainingJobName=name)
+
+    def scope(self, execution: Document, definition: Definition) -> ExecutionScope:
+        return ExecutionScope(self._cloud, execution, definition, self._describe)
+
+    def _condition(self, execution: Document, definition: Definition, step: Step) -> Outcome:
+        scope = self.scope(execution, definition)
+        try:
+            holds = all(conditions.holds(one, scope) for one in step.arguments["Conditions"])
+        except ResolutionError as error:
+            raise StepFailure(f"ClientError: {error}") from error
+        return Outcome({"Condition": {"Outcome": "True" if holds else "False"}})
+
+    def _lambda(self, execution: Document, prepared: Prepared) -> Outcome:
+        client = self._cloud.client("lambda", role_arn=execution["RoleArn"])
+        answer = client.invoke(FunctionName=prepared.function_arn, Payload=json.dumps(prepared.request).encode())
+        payload = answer["Payload"].read()
+        if answer.get("FunctionError"):
+            raise StepFailure(f"ClientError: Lambda function {prepared.function_arn} failed: {payload.decode()}")
+        returned = json.loads(payload or b"null")
+        wanted = prepared.step.output_names
+        missing = [name for name in wanted if not isinstance(returned, dict) or name not in returned]
+        if missing:
+            raise StepFailure(f"ClientError: the Lambda function's response lacks the output {missing[0]}")
+        outputs = {name: returned[name] for name in wanted}
+        listed = [{"Name": name, "Value": text(value)} for name, value in outputs.items()]
+        return Outcome(
+            {"Lambda": {"Arn": prepared.function_arn, "OutputParameters": listed}}, members={"Outputs": outputs}
+        )
+
+    def _register(self, execution: Document, prepared: Prepared, token: str) -> Outcome:
+        """Register; the group is made where it is missing, with the step's tags, as SageMaker does."""
+        client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
+        request = {"ClientToken": token, **prepared.request}
+        group = request.get("ModelPackageGroupName")
+        tags = request.pop("Tags", []) if group else []
+        try:
+            response = client.create_model_package(**request)
+        except ClientError as error:
+            if not group or "ModelPackageGroup" not in str(error) or "does not exist" not in str(error):
+                raise
+            client.create_model_package_group(ModelPackageGroupName=group, Tags=tags)
+            response = client.create_model_package(**request)
+        return Outcome({"RegisterModel": {"Arn": response["ModelPackageArn"]}})
+
+
+def _input(step: Step) -> Any:
+    return operation_model(str(step.type.operation)).input_shape
+
+
+def _call(client: Any, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+    response: dict[str, Any] = getattr(client, method)(**request)
+    return {member: value for member, value in response.items() if member != "ResponseMetadata"}
+
+
+def _job_name(execution: str, step: str, given: Any) -> str:
+    """`pipelines-<execution>-<step>-<random>`; a name in the arguments takes the first two parts' place."""
+    suffix = random_id(10)
+    if given:
+        room = _LONGEST_NAME - len(execution) - len(suffix) - 2
+        return f"{str(given)[:room].rstrip('-')}-{execution}-{suffix}"
+    room = _LONGEST_NAME - len(f"pipelines-{execution}--{suffix}")
+    return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:room].strip('-')}-{suffix}"
+
+
+def _refused(error: ClientError, step: Step, execution: Document) -> StepFailure:
+    """A refused call, worded as SageMaker words it."""
+    code = str(error.response["Error"].get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+    message = error.response["Error"].get("Message", str(error))
+    exception = retries.exception_of_error(code, status)
+    called = f"lambda:{error.operation_name}" if step.type.name == "Lambda" else f"sagemaker:{error.operation_name}"
+    return StepFailure(
+        f"ClientError: Failed to invoke {called}. Error Details: {message}\n"
+        f"Retry not appropriate on execution of step with PipelineExecutionArn {execution['PipelineExecutionArn']} "
+        f"and StepId {step.name}.",
+        exception,
+    )

@@ -1,0 +1,338 @@
+"""The engine: decides which steps begin, carries them out, and takes note of their ends. Nothing in it polls.
+
+Everything that it must remember is in the execution's document; each decision is one transaction on it. So after a
+restart `recover` only has to look at the documents again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from botocore.exceptions import ClientError
+
+from localcloud.runtime.contract import JobKind
+from localcloud.sagemaker.context import Context, Document
+from localcloud.sagemaker.jobs import ENDED as JOB_ENDED
+from localcloud.sagemaker.jobs import JOB_TYPES
+from localcloud.sagemaker.pipelines import retries
+from localcloud.sagemaker.pipelines.actions import JOB_STEPS, Actions, Prepared, StepFailure
+from localcloud.sagemaker.pipelines.definition import Definition, Step
+from localcloud.sagemaker.pipelines.records import EXECUTION, Change, Records
+
+_ACTIVE = frozenset({"Starting", "Executing", "Stopping"})
+_FAILED = "Step failure: One or multiple steps failed."
+_INTERNAL = "InternalServerError: the local cloud failed; its log has the details."
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Carries executions out, each step on a thread of the pool."""
+
+    def __init__(self, context: Context, records: Records, actions: Actions) -> None:
+        self._context = context
+        self._store = context.store
+        self._records = records
+        self._actions = actions
+        self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="pipeline")
+        self._timers: set[threading.Timer] = set()
+        self._closed = False
+
+    def advance(self, arn: str) -> None:
+        """Let an execution take its next steps."""
+        self._submit(self._advance, arn)
+
+    def stop(self, arn: str) -> None:
+        """Begin to stop an execution: nothing more starts, and running jobs are asked to end."""
+        with self._records.change(arn) as change:
+            if change.status != "Executing":
+                return
+            change.set_status("Stopping")
+            running = [state for state in change.steps.values() if state["StepStatus"] == "Executing"]
+            for state in change.steps.values():
+                if state["StepStatus"] == "Starting" and "RetryAt" in state:
+                    change.set_step(state["StepName"], "Stopped")
+            jobs = [(state["StepType"], state["JobName"]) for state in running if state["StepType"] in JOB_STEPS]
+            for state in running:
+                change.set_step(state["StepName"], "Stopping")
+        for step_type, name in jobs:
+            self._submit(self._stop_job, arn, step_type, name)
+        self.advance(arn)
+
+    def job_changed(self, kind: JobKind, job: Document) -> None:
+        """A job ended: so did its step, if it is a step's."""
+        if job[JOB_TYPES[kind].status] in JOB_ENDED:
+            self._submit(self._job_ended, kind, job[JOB_TYPES[kind].name])
+
+    def recover(self) -> None:
+        """After a restart: carry on where the documents say executions were."""
+        for arn, execution in self._store.list(EXECUTION):
+            if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"}:
+                continue
+            for name, state in execution["Steps"].items():
+                if state["StepStatus"] in _ACTIVE:
+                    self._recover_step(arn, name, state)
+            self.advance(arn)
+
+    def shutdown(self) -> None:
+        self._closed = True
+        for timer in list(self._timers):
+            timer.cancel()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _recover_step(self, arn: str, name: str, state: Document) -> None:
+        job_name, step_type = state.get("JobName"), state["StepType"]
+        kind = JOB_STEPS.get(step_type)
+        if kind is not None and job_name and self._store.get(f"{step_type}Job", job_name):
+            self._submit(self._job_ended, kind, job_name)  # does nothing while the job runs
+        elif "RetryAt" in state:
+            self._later(arn, name, state["RetryAt"] - self._context.now())
+        else:
+            self._submit(self._run, arn, name)
+
+    def _submit(self, action: Callable[..., None], *arguments: str) -> None:
+        def run() -> None:
+            try:
+                action(*arguments)
+            except Exception:  # noqa: BLE001 (the thread's last line of defence)
+                _log.exception("pipeline: %s%s", action.__name__, arguments)
+
+        if not self._closed:
+            self._pool.submit(run)
+
+    def _later(self, arn: str, name: str, seconds: float) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            self._submit(self._run, arn, name)
+
+        timer = threading.Timer(max(0.0, seconds), run)
+        timer.daemon = True
+        self._timers.add(timer)
+        timer.start()
+
+    def _advance(self, arn: str) -> None:
+        with self._records.change(arn) as change:
+            begun = _begin_what_is_ready(change, self._records.definition(change.execution))
+            if not begun:
+                _end_if_done(change)
+        for name in begun:
+            self._submit(self._run, arn, name)
+
+    def _run(self, arn: str, name: str) -> None:
+        execution = self._records.execution(arn)
+        definition = self._records.definition(execution)
+        step = definition.steps[name]
+        try:
+            prepared = self._actions.prepare(execution, definition, step)
+            if self._from_cache(arn, prepared) or not self._commit_to(arn, prepared):
+                self.advance(arn)
+                return
+            token = f"{arn.rpartition('/')[2]}-{_step_token(name)}"
+            outcome = self._actions.perform(execution, definition, prepared, token)
+        except StepFailure as failure:
+            self._failed(arn, name, str(failure), failure.exception_type)
+        except Exception:  # noqa: BLE001 (an error of ours must end the step, not leave it executing for ever)
+            _log.exception("step %s of %s", name, arn)
+            self._failed(arn, name, _INTERNAL, retries.SERVICE_FAULT)
+        else:
+            self._performed(arn, step, outcome.metadata, outcome.members)
+
+    def _commit_to(self, arn: str, prepared: Prepared) -> bool:
+        """Write down what is about to be made, so that a restart finds it; False when the step must not run."""
+        name = prepared.step.name
+        with self._records.change(arn) as change:
+            state = change.steps.get(name)
+            if state is None or state["StepStatus"] in JOB_ENDED | {"Succeeded"}:
+                return False
+            if change.status != "Executing":
+                change.set_step(name, "Stopped")
+                return False
+            state.pop("RetryAt", None)
+            state["AttemptCount"] += 1
+            state["CacheKey"] = prepared.cache_key
+            if prepared.job_name is not None:
+                state["JobName"] = prepared.job_name
+                kind = JOB_STEPS.get(prepared.step.type.name)
+                if kind is not None:
+                    self._records.remember_job(kind, prepared.job_name, arn, name)
+            if prepared.step.type.name not in JOB_STEPS:
+                change.set_step(name, "Executing")
+        return True
+
+    def _performed(self, arn: str, step: Step, metadata: Document, members: Document) -> None:
+        is_job = step.type.name in JOB_STEPS
+        stop = False
+        with self._records.change(arn) as change:
+            state = change.steps[step.name]
+            state["Metadata"] = metadata
+            if not is_job:
+                change.set_step(step.name, "Succeeded", **members)
+            elif state["StepStatus"] == "Starting":
+                stop = change.status == "Stopping"
+                change.set_step(step.name, "Stopping" if stop else "Executing")
+            job_name = state.get("JobName", "")
+        if not is_job:
+            self.advance(arn)
+            return
+        if stop:
+            self._submit(self._stop_job, arn, step.type.name, job_name)
+        # The job may have ended before its creation was answered.
+        self._job_ended(JOB_STEPS[step.type.name], job_name)
+
+    def _job_ended(self, kind: str, job_name: str) -> None:
+        found = self._records.step_of_job(kind, job_name)
+        if found is None:
+            return
+        arn, name = found
+        job_type = JOB_TYPES["processing" if kind == "processing" else "training"]
+        job = self._store.get(job_type.store_kind, job_name)
+        if job is None or job[job_type.status] not in JOB_ENDED:
+            return
+        status, reason = job[job_type.status], job.get("FailureReason", "")
+        if status == "Failed":
+            self._failed(arn, name, _job_failure(reason), retries.exception_of_job(reason), job_name)
+            return
+        with self._records.change(arn) as change:
+            if not _is_current(change, name, job_name):
+                return
+            change.steps[name].setdefault("Metadata", {job_type.store_kind: {"Arn": job[job_type.arn]}})
+            if status == "Completed":
+                change.set_step(name, "Succeeded")
+            elif change.status == "Stopping":
+                change.set_step(name, "Stopped")
+            else:
+                change.set_step(name, "Failed", FailureReason=reason or f"ClientError: the job {job_name} was stopped.")
+        self.advance(arn)
+
+    def _failed(self, arn: str, name: str, reason: str, exception: str | None, job_name: str | None = None) -> None:
+        with self._records.change(arn) as change:
+            if not _is_current(change, name, job_name):
+                return
+            state = change.steps[name]
+            wait = self._retry(change, state, exception)
+            if wait is None:
+                metadata = state.get("Metadata", {})
+                if state["StepType"] == "Fail":
+                    metadata = {"Fail": {"ErrorMessage": reason}}
+                change.set_step(name, "Failed", FailureReason=reason, Metadata=metadata)
+            else:
+                change.set_step(name, "Starting", RetryAt=change.now + wait, LastFailure=reason)
+        if wait is None:
+            self.advance(arn)
+        else:
+            self._later(arn, name, wait)
+
+    def _retry(self, change: Change, state: Document, exception: str | None) -> float | None:
+        """Seconds until the step's next try, noted in its state, or None when there is none."""
+        if change.status != "Executing":
+            return None
+        policies = self._records.definition(change.execution).steps[state["StepName"]].retry_policies
+        first = state.setdefault("FirstFailure", change.now)
+        found = retries.next_try(policies, exception, state["Retries"], change.now - first)
+        if found is None:
+            return None
+        index, wait = found
+        state["Retries"][str(index)] = state["Retries"].get(str(index), 0) + 1
+        for member in ("JobName", "Metadata"):
+            state.pop(member, None)
+        return wait
+
+    def _from_cache(self, arn: str, prepared: Prepared) -> bool:
+        """Let the most recent successful run of the same step stand in, where the step allows it."""
+        config, key = prepared.step.cache, prepared.cache_key
+        if config is None or not config.enabled or key is None:
+            return False
+        oldest = 0.0
+        if config.expire_after is not None:
+            oldest = self._context.now() - config.expire_after.total_seconds()
+        runs = [
+            (state["EndTime"], execution["PipelineExecutionArn"], state)
+            for execution in self._records.executions(arn.rpartition("/execution/")[0])
+            if (state := execution["Steps"].get(prepared.step.name))
+            and state["StepStatus"] == "Succeeded"
+            and state.get("CacheKey") == key
+            and "CacheHitResult" not in state
+            and state["EndTime"] >= oldest
+        ]
+        if not runs:
+            return False
+        _, source, state = max(runs, key=lambda run: run[0])
+        with self._records.change(arn) as change:
+            if change.status != "Executing":
+                return False
+            members = {member: state[member] for member in ("Metadata", "Outputs") if member in state}
+            change.set_step(
+                prepared.step.name,
+                "Succeeded",
+                CacheKey=key,
+                CacheHitResult={"SourcePipelineExecutionArn": source},
+                **members,
+            )
+        return True
+
+    def _stop_job(self, arn: str, step_type: str, job_name: str) -> None:
+        try:
+            self._actions.stop_job(self._records.execution(arn), step_type, job_name)
+        except (ClientError, ValueError) as error:
+            # Ended meanwhile, or the role may not stop it: then the execution stops when the job ends by itself.
+            _log.warning("stopping %s: %s", job_name, error)
+
+
+def _step_token(name: str) -> str:
+    """A step's part of an idempotency token of at most 36 letters, digits and hyphens."""
+    return hashlib.sha256(name.encode()).hexdigest()[:20]
+
+
+def _is_current(change: Change, name: str, job_name: str | None) -> bool:
+    """Whether news of a step (of the job that it made) is about its present attempt."""
+    state = change.steps.get(name)
+    if state is None or state["StepStatus"] not in _ACTIVE:
+        return False
+    return job_name is None or state.get("JobName") == job_name
+
+
+def _job_failure(reason: str) -> str:
+    return reason if reason.startswith(("ClientError", "InternalServerError")) else f"ClientError: {reason}"
+
+
+def _begin_what_is_ready(change: Change, definition: Definition) -> list[str]:
+    """Note the steps that begin now, and return their names."""
+    states = change.steps
+    if change.status != "Executing" or any(state["StepStatus"] == "Failed" for state in states.values()):
+        return []
+    parallelism = change.execution.get("ParallelismConfiguration") or {}
+    most = parallelism.get("MaxParallelExecutionSteps", len(definition.steps))
+    active = sum(state["StepStatus"] in _ACTIVE for state in states.values())
+    begun: list[str] = []
+    for step in definition.steps.values():
+        if step.name not in states and _is_ready(step, states) and active + len(begun) < most:
+            change.begin_step(step)
+            begun.append(step.name)
+    return begun
+
+
+def _is_ready(step: Step, states: dict[str, Document]) -> bool:
+    if step.branch is not None:
+        condition, outcome = step.branch
+        state = states.get(condition, {})
+        if state.get("StepStatus") != "Succeeded":
+            return False
+        if state["Metadata"]["Condition"]["Outcome"] != ("True" if outcome else "False"):
+            return False
+    return all(states.get(name, {}).get("StepStatus") == "Succeeded" for name in step.needs)
+
+
+def _end_if_done(change: Change) -> None:
+    """End the execution when nothing runs; a step of a branch not taken, or that waits for one, never begins."""
+    statuses = [state["StepStatus"] for state in change.steps.values()]
+    if change.status not in {"Executing", "Stopping"} or any(status in _ACTIVE for status in statuses):
+        return
+    if change.status == "Stopping":
+        change.set_status("Stopped")
+    elif "Failed" in statuses:
+        change.set_status("Failed", _FAILED)
+    else:
+        change.set_status("Succeeded")
