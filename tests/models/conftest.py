@@ -48,21 +48,27 @@ def processing(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Path
 
 
 @pytest.fixture(scope="session")
-def archives(processing: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """model.tar.gz of three trainings in fresh processes, at once: two that differ in hash seed only, one in depth."""
+def archives(processing: Path, script: Script, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """model.tar.gz of three trainings: two in fresh processes that differ in their hash seed only, one shallower."""
     root = tmp_path_factory.mktemp("training")
-    runs = []
-    for name, hash_seed, depth in (("first", "1", "4"), ("second", "2", "4"), ("other", "3", "2")):
-        (root / name / "model").mkdir(parents=True)
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": hash_seed,
-            "SM_CHANNEL_TRAIN": str(processing / "output" / "train"),
-            "SM_MODEL_DIR": str(root / name / "model"),
-        }
-        arguments = ["--num_boost_round", "30", "--max_depth", depth, "--seed", "7"]
-        runs.append(subprocess.Popen([sys.executable, str(SCRIPTS / "train.py"), *arguments], env=environment))
-    assert [run.wait() for run in runs] == [0, 0, 0]
+    hyperparameters = ["--num_boost_round", "30", "--seed", "7", "--max_depth"]
+
+    def variables(name: str) -> dict[str, str]:
+        model_dir = root / name / "model"
+        model_dir.mkdir(parents=True)
+        return {"SM_CHANNEL_TRAIN": str(processing / "output" / "train"), "SM_MODEL_DIR": str(model_dir)}
+
+    command = [sys.executable, str(SCRIPTS / "train.py"), *hyperparameters, "4"]
+    runs = [
+        subprocess.Popen(command, env={**os.environ, **variables(name), "PYTHONHASHSEED": hash_seed})
+        for name, hash_seed in (("first", "1"), ("second", "2"))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *hyperparameters, "2"])
+        for variable, value in variables("other").items():
+            patch.setenv(variable, value)
+        script("train").main()
+    assert [run.wait() for run in runs] == [0, 0]
     return [_packed(root / name / "model") for name in ("first", "second", "other")]
 
 
