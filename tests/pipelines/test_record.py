@@ -1,0 +1,180 @@
+"""What the registration record says, and when it is not written."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from pipelines.steps import record as step
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DATA, ARTIFACTS = "data", "artifacts"
+RUN = f"s3://{ARTIFACTS}/runs/flight-delays/abc123def456"
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+PAYLOAD = b"UA,EWR,IAH\n"
+KEYS = [f"flight-delays/raw/dt=2013-01-0{day}/flights.csv" for day in (1, 2)]
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    """Two raw objects, and what a run leaves before its record is written."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        for bucket in (DATA, ARTIFACTS):
+            client.create_bucket(Bucket=bucket)
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for uri, body in (
+            (f"{RUN}/Train/job/output/model.tar.gz", b"model"),
+            (f"{RUN}/Evaluate/evaluation/evaluation.json", b'{"metrics": {"auc": 0.7}}'),
+            (f"{RUN}/Preprocess/payload/payload.csv", PAYLOAD),
+        ):
+            put(client, uri, body)
+        yield client
+
+
+def put(s3: S3Client, uri: str, body: bytes) -> None:
+    bucket, key = step.place(uri)
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+@pytest.fixture
+def settings(s3: S3Client) -> step.Settings:
+    """The arguments of a run over both objects."""
+    versions = [s3.put_object(Bucket=DATA, Key=key, Body=b"flights")["VersionId"] for key in KEYS]
+    objects = [{"key": key, "version_id": version} for key, version in zip(KEYS, versions, strict=True)]
+    manifest = step.canonical({"objects": objects})
+    uri = f"s3://{ARTIFACTS}/datasets/flight-delays/{sha256(manifest)}/manifest.json"
+    put(s3, uri, manifest)
+    environment = {
+        "MODEL": "flight-delays",
+        "DATA_BUCKET": DATA,
+        "ARTIFACT_BUCKET": ARTIFACTS,
+        "EXECUTION_ID": "abc123def456",
+        "EXECUTION_ARN": "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flight-delays/execution/abc123def456",
+        "COMMIT_ID": "0123abc",
+        "TRIGGER": "drift",
+        "EVIDENCE": 'alarm "drift"',
+        "SEED": "7",
+        "MANIFEST_URI": uri,
+        "MANIFEST_SHA256": sha256(manifest),
+        "CODE_URI": f"s3://{ARTIFACTS}/code/flight-delays/c0de/",
+        "CODE_SHA256": "c0de",
+        "CHAMPION": "none",
+        "ARTIFACT_URI": f"{RUN}/Train/job/output/model.tar.gz",
+        "EVALUATION_URI": f"{RUN}/Evaluate/evaluation/evaluation.json",
+        "PAYLOAD_URI": f"{RUN}/Preprocess/payload/payload.csv",
+        "IMAGE": IMAGE,
+        "ENVIRONMENT": '{"SAGEMAKER_PROGRAM": "inference.py"}',
+        "CONTENT_TYPES": '["text/csv"]',
+        "RESPONSE_TYPES": '["text/csv"]',
+        "PARAMETER_max_depth": "5",
+    }
+    return step.Settings.read(environment)
+
+
+def body_of(s3: S3Client, uri: str) -> bytes:
+    return step.read(s3, uri)
+
+
+def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Settings) -> None:
+    result = step.record(s3, settings)
+    body = body_of(s3, result["record_uri"])
+    assert result["record_uri"] == f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/record.json"
+    assert result["record_sha256"] == sha256(body)
+    specification: dict[str, Any] = {
+        "content_types": ["text/csv"],
+        "environment": {"SAGEMAKER_PROGRAM": "inference.py"},
+        "image": IMAGE,
+        "model_data_url": settings.artifact_uri,
+        "response_types": ["text/csv"],
+    }
+    canonical = json.dumps(specification, sort_keys=True, separators=(",", ":")).encode()
+    assert json.loads(body) == {
+        "version": 1,
+        "model": "flight-delays",
+        "execution_arn": settings.execution_arn,
+        "commit": "0123abc",
+        "trigger": {"kind": "drift", "evidence": 'alarm "drift"'},
+        "artifact": {"uri": settings.artifact_uri, "sha256": sha256(b"model")},
+        "inference_specification_sha256": sha256(canonical),
+        "code": {"uri": settings.code_uri, "sha256": "c0de"},
+        "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": 2},
+        "parameters": {"max_depth": "5"},
+        "seed": 7,
+        "evaluation": {"metrics": {"auc": 0.7}},
+        "champion": {"package_arn": None},
+        "sample_payload": {
+            "uri": f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/payload.csv",
+            "content_type": "text/csv",
+            "sha256": sha256(PAYLOAD),
+        },
+    }
+
+
+def test_a_package_gets_metadata_that_it_can_hold_and_a_payload_in_an_archive(
+    s3: S3Client, settings: step.Settings
+) -> None:
+    result = step.record(s3, settings)
+    assert {name: result[name] for name in ("release_code", "trigger")} == {"release_code": "c0de", "trigger": "drift"}
+    assert all(len(value) <= 256 for value in result.values())
+    packed = body_of(s3, result["sample_payload_uri"])
+    assert result["sample_payload_uri"].endswith(".tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
+        member = tar.extractfile("payload.csv")
+        assert member is not None
+        assert member.read() == PAYLOAD
+
+
+def test_a_champion_is_named(s3: S3Client, settings: step.Settings) -> None:
+    result = step.record(s3, replace(settings, champion="arn:aws:sagemaker:…/3"))
+    assert json.loads(body_of(s3, result["record_uri"]))["champion"] == {"package_arn": "arn:aws:sagemaker:…/3"}
+
+
+def test_a_retried_step_finds_its_own_record(s3: S3Client, settings: step.Settings) -> None:
+    assert step.record(s3, settings) == step.record(s3, settings)
+
+
+def test_a_record_is_never_overwritten(s3: S3Client, settings: step.Settings) -> None:
+    first = body_of(s3, step.record(s3, settings)["record_uri"])
+    with pytest.raises(step.RecordError, match=r"record\.json exists with another content"):
+        step.record(s3, replace(settings, commit_id="another"))
+    assert body_of(s3, f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/record.json") == first
+
+
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+def test_data_that_changed_during_the_run_is_never_registered(
+    s3: S3Client, settings: step.Settings, change: str
+) -> None:
+    if change == "overwritten":
+        s3.put_object(Bucket=DATA, Key=KEYS[1], Body=b"flights")
+    else:
+        s3.delete_object(Bucket=DATA, Key=KEYS[1])
+    with pytest.raises(step.RecordError, match=r"1 of 2 raw objects changed during the run, first .*2013-01-02"):
+        step.record(s3, settings)
+    assert "Contents" not in s3.list_objects_v2(Bucket=ARTIFACTS, Prefix="packages/")
+
+
+def test_a_manifest_that_was_exchanged_is_refused(s3: S3Client, settings: step.Settings) -> None:
+    put(s3, settings.manifest_uri, b'{"objects": []}')
+    with pytest.raises(step.RecordError, match="is not what the snapshot wrote"):
+        step.record(s3, settings)
