@@ -1,1 +1,1 @@
-"""The AWS on a laptop: ministack plus the SageMaker it lacks, behind one loopback port. Nothing imports this package."""
+"""The AWS on a laptop: ministack plus the SageMaker it lacks, behind one loopback port; nothing imports this."""

@@ -47,7 +47,7 @@ class ApplicationAutoScaling:
         }
 
     async def handle(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+        self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, Any]
     ) -> Reply:
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         try:
@@ -59,6 +59,7 @@ class ApplicationAutoScaling:
         if operation not in self._operations:
             raise ApiError("UnknownOperationException", f"The local cloud does not support {operation}")
         shape = _MODEL.operation_model(operation).input_shape
+        assert shape is not None  # every operation of this service has an input
         report = ParamValidator().validate(request, shape)
         if report.has_errors():
             raise ApiError("ValidationException", report.generate_report())
@@ -170,7 +171,7 @@ def _put_target(context: CfnContext, properties: Properties) -> CfnResource:
     return CfnResource(physical_id, {"Id": physical_id})
 
 
-def _drop_target(context: CfnContext, physical_id: str, properties: Properties) -> None:
+def _drop_target(context: CfnContext, physical_id: str, _properties: Properties) -> None:
     client = context.client("application-autoscaling")
     resource_id, dimension, namespace = physical_id.split("|")
     try:
@@ -201,7 +202,7 @@ def _put_policy(context: CfnContext, properties: Properties) -> CfnResource:
     return CfnResource(str(reply["PolicyARN"]), {"Arn": reply["PolicyARN"]})
 
 
-def _drop_policy(context: CfnContext, physical_id: str, properties: Properties) -> None:
+def _drop_policy(context: CfnContext, _physical_id: str, properties: Properties) -> None:
     client = context.client("application-autoscaling")
     try:
         client.delete_scaling_policy(**_policy_identity(properties), PolicyName=properties["PolicyName"])
@@ -228,14 +229,14 @@ CFN_TYPES = {
     "AWS::ApplicationAutoScaling::ScalableTarget": CfnType(
         create=_put_target,
         delete=_drop_target,
-        update=lambda context, physical_id, old, new: _put_target(context, new),
+        update=lambda context, _id, _old, new: _put_target(context, new),
         replace_on=frozenset(_TARGET_IDENTITY),
         tagged=False,
     ),
     "AWS::ApplicationAutoScaling::ScalingPolicy": CfnType(
         create=_put_policy,
         delete=_drop_policy,
-        update=lambda context, physical_id, old, new: _put_policy(context, new),
+        update=lambda context, _id, _old, new: _put_policy(context, new),
         replace_on=frozenset({"PolicyName", "ScalingTargetId", *_TARGET_IDENTITY}),
         tagged=False,
     ),

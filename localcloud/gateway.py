@@ -69,7 +69,8 @@ class Clients:
         with self._lock:
             key = (service, role_arn and f"{role_arn} {principal}")
             if key not in self._made:
-                self._made[key] = boto3.session.Session().client(
+                make: Any = boto3.session.Session().client  # its overloads want a literal service name
+                self._made[key] = make(
                     service,
                     endpoint_url=self._endpoint_url,
                     region_name=REGION,
@@ -104,7 +105,7 @@ class Gateway:
             role_environment=self._role_environment,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
-        self._sagemaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud))
+        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud))
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
         functions.install()

@@ -83,7 +83,7 @@ def port_is_free(port: int) -> bool:
 
 
 def end_leftovers(state_dir: Path) -> int:
-    """End functions' processes that outlived their gateway: they run in folders below `<state>/tmp`. Returns how many."""
+    """End functions' processes that outlived their gateway (they run below `<state>/tmp`); returns how many."""
     home = str((state_dir / "tmp").resolve()) + os.sep
     left = []
     for process in psutil.process_iter():

@@ -53,7 +53,7 @@ def evaluate(alarm: dict[str, Any]) -> None:
 
 
 def judge(alarm: Mapping[str, Any], values: Sequence[float | None]) -> tuple[str | None, str]:
-    """The state that one value per period (oldest first, None where data is missing) calls for; None keeps the state."""
+    """The state that one value per period (oldest first, None where missing) calls for; None keeps the state."""
     compare = _COMPARISONS[alarm["ComparisonOperator"]]
     threshold = float(alarm["Threshold"])
     needed = int(alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"])

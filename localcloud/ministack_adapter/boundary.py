@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import cache
 from typing import Any
+from xml.sax.saxutils import escape
 
+import botocore.session
 import ministack.app as ministack_app
+from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
 from localcloud.ministack_adapter import permissions
@@ -94,10 +98,27 @@ def _refusal(scope: Scope) -> Reply | None:
         return None
     service = signed[1]
     message = f"The local cloud does not run the service '{service}'. It runs: {', '.join(sorted(_SIGNING_NAMES))}."
-    _, reply_headers, body = iam_actions.access_denied_response(
-        service, "", "", "", error_code="UnsupportedServiceException", message=message, headers=headers
-    )
-    return 501, reply_headers, body
+    code = "UnsupportedServiceException"
+    protocol = _protocol(service)
+    if protocol in ("json", "rest-json", "smithy-rpc-v2-cbor") or "x-amz-target" in headers:
+        reply = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": code}
+        return 501, reply, json.dumps({"__type": code, "message": message}).encode()
+    error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    if protocol == "ec2":
+        text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>-</RequestID></Response>"
+    else:
+        text = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>-</RequestId></ErrorResponse>"
+    return 501, {"Content-Type": "text/xml"}, text.encode()
+
+
+@cache
+def _protocol(service: str) -> str:
+    """How a service's errors are written, by botocore's model of the name that its requests are signed for."""
+    try:
+        model = botocore.session.get_session().get_service_model(service)
+    except UnknownServiceError:
+        return "query"
+    return str(model.metadata["protocol"])
 
 
 def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+from defusedxml.ElementTree import fromstring
 from ministack.services.cloudformation import _stacks, changesets, engine, handlers, helpers
 
 from localcloud.ministack_adapter.patching import wrap
@@ -48,7 +49,7 @@ def _resolved_change_set(original: Handler) -> Handler:
         _, change_set = changesets._find_change_set(helpers._p(params, "ChangeSetName"), stack.get("StackName", ""))
         if status != 200 or change_set is None or not _from_ssm(change_set):
             return status, headers, body
-        root = ElementTree.fromstring(body)
+        root = fromstring(body)
         for parameters in root.iter(_tag("Parameters")):
             _resolve(parameters, change_set)
         return status, headers, _bytes(root)
@@ -62,7 +63,7 @@ def _resolved_stacks(original: Handler) -> Handler:
         by_id = {stack["StackId"]: stack for stack in _stacks.values() if _from_ssm(stack)}
         if status != 200 or not by_id:
             return status, headers, body
-        root = ElementTree.fromstring(body)
+        root = fromstring(body)
         for member in root.iter(_tag("member")):
             stack = by_id.get(member.findtext(_tag("StackId")) or "")
             parameters = member.find(_tag("Parameters"))
@@ -95,4 +96,4 @@ def _tag(name: str) -> str:
 
 def _bytes(root: ElementTree.Element) -> bytes:
     ElementTree.register_namespace("", _NAMESPACE)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))

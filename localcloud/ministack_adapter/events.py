@@ -1,7 +1,7 @@
-"""The event bus as AWS runs it: service events, retries, dead-letter queues, alarm state changes; and log delivery.
+"""The event bus as AWS runs it: service events, retries, dead-letter queues, alarm state changes; and log lines.
 
-Sources: "Event retry policy and using dead-letter queues" (Amazon EventBridge User Guide), "Alarm events and EventBridge"
-(Amazon CloudWatch User Guide).
+Sources: "Event retry policy and using dead-letter queues" (Amazon EventBridge User Guide), "Alarm events and
+EventBridge" (Amazon CloudWatch User Guide).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""IAM for what ministack does not know: SageMaker's and Application Auto Scaling's actions, `iam:PassRole`, roles' sessions.
+"""IAM for what ministack does not know: SageMaker, Application Auto Scaling, `iam:PassRole`, services' role sessions.
 
 Sources: the Service Authorization Reference's pages on Amazon SageMaker, Application Auto Scaling and IAM.
 """

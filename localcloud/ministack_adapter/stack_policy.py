@@ -15,6 +15,8 @@ from ministack.services.cloudformation import _stacks, engine, provisioners
 
 from localcloud.ministack_adapter.patching import wrap
 
+_DENIED = "Action denied by stack policy"
+
 
 def install() -> None:
     wrap(provisioners, "_update_resource", _guarded)
@@ -81,11 +83,9 @@ def denial(policy: str, action: str, logical_id: str, resource_type: str) -> str
         if not _speaks_of(statement, action, resource, resource_type):
             continue
         if statement.get("Effect") == "Deny":
-            return f"Action denied by stack policy: Statement [#{number}] does not allow [{action}] for resource [{resource}]"
+            return f"{_DENIED}: Statement [#{number}] does not allow [{action}] for resource [{resource}]"
         allowed = True
-    return (
-        None if allowed else f"Action denied by stack policy: no statement allows [{action}] for resource [{resource}]"
-    )
+    return None if allowed else f"{_DENIED}: no statement allows [{action}] for resource [{resource}]"
 
 
 def _speaks_of(statement: Mapping[str, Any], action: str, resource: str, resource_type: str) -> bool:

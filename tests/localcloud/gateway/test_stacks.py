@@ -1,0 +1,187 @@
+"""CloudFormation as the release controller and the CDK CLI rely on it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.localcloud.gateway.harness import Local, until
+
+_POWERTOOLS = "/aws/service/powertools/python/arm64/python3.14/3.37.0"
+
+
+def _release_template(record: str) -> dict[str, Any]:
+    return {
+        "Parameters": {"Release": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": record}},
+        "Conditions": {"Live": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Release"}, "none"]}]}},
+        "Resources": {
+            "Always": {"Type": "AWS::SNS::Topic"},
+            "Endpoint": {"Type": "AWS::SQS::Queue", "Condition": "Live"},
+        },
+        "Outputs": {"Url": {"Condition": "Live", "Value": {"Ref": "Endpoint"}}},
+    }
+
+
+def _change(local: Local, stack: str) -> dict[str, Any]:
+    cloudformation = local.client("cloudformation")
+    name = f"c-{uuid.uuid4().hex[:6]}"
+    cloudformation.create_change_set(
+        StackName=stack, ChangeSetName=name, UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": "Release", "UsePreviousValue": True}],
+    )  # fmt: skip
+    described: dict[str, Any] = until(
+        lambda: (
+            (found := cloudformation.describe_change_set(StackName=stack, ChangeSetName=name))
+            and (found if not found["Status"].endswith(("PENDING", "PROGRESS")) else None)
+        )
+    )
+    return described
+
+
+def test_a_changed_record_makes_what_its_condition_withheld(local: Local) -> None:
+    ssm, cloudformation = local.client("ssm"), local.client("cloudformation")
+    ssm.put_parameter(Name="/release/a", Value="none", Type="String")
+    assert local.deploy("release-a", _release_template("/release/a"))["StackStatus"] == "CREATE_COMPLETE"
+    unchanged = _change(local, "release-a")
+    assert (unchanged["Status"], unchanged["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
+    assert "didn't contain changes" in unchanged["StatusReason"]
+
+    ssm.put_parameter(Name="/release/a", Value="v1", Type="String", Overwrite=True)
+    change = _change(local, "release-a")
+    assert [(c["ResourceChange"]["Action"], c["ResourceChange"]["LogicalResourceId"]) for c in change["Changes"]] == [
+        ("Add", "Endpoint")
+    ]
+    assert change["Parameters"] == [{"ParameterKey": "Release", "ParameterValue": "/release/a", "ResolvedValue": "v1"}]
+    cloudformation.execute_change_set(StackName="release-a", ChangeSetName=change["ChangeSetName"])
+    stack = local.settled("release-a")
+    assert stack["StackStatus"] == "UPDATE_COMPLETE"
+    assert stack["Parameters"][0]["ResolvedValue"] == "v1"
+    assert [output["OutputKey"] for output in stack["Outputs"]] == ["Url"]
+
+
+def test_a_stack_policy_stops_deletion_and_the_stack_rolls_back(local: Local) -> None:
+    keep, gone = {"Type": "AWS::SNS::Topic"}, {"Type": "AWS::SQS::Queue"}
+    local.deploy("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})
+    cloudformation = local.client("cloudformation")
+    policy = {
+        "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource": "*"},
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["Update:Replace", "Update:Delete"],
+                "Resource": "*",
+                "Condition": {"StringEquals": {"ResourceType": ["AWS::SQS::Queue"]}},
+            },
+        ]
+    }
+    cloudformation.set_stack_policy(StackName="policy-a", StackPolicyBody=json.dumps(policy))
+    stack = local.deploy("policy-a", {"Resources": {"Keep": keep}})
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    resources = cloudformation.describe_stack_resources(StackName="policy-a")["StackResources"]
+    assert {r["LogicalResourceId"] for r in resources} == {"Keep", "Guarded"}
+    reasons = [
+        e.get("ResourceStatusReason", "")
+        for e in cloudformation.describe_stack_events(StackName="policy-a")["StackEvents"]
+    ]
+    assert any("Action denied by stack policy" in reason and "Update:Delete" in reason for reason in reasons)
+
+    override = json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource": "*"}]})
+    cloudformation.update_stack(
+        StackName="policy-a",
+        TemplateBody=json.dumps({"Resources": {"Keep": keep}}),
+        StackPolicyDuringUpdateBody=override,
+    )
+    assert local.settled("policy-a")["StackStatus"] == "UPDATE_COMPLETE"
+    assert local.deploy("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})["StackStatus"] == "UPDATE_COMPLETE"
+    assert local.deploy("policy-a", {"Resources": {"Keep": keep}})["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+
+
+def test_scaling_targets_and_policies_are_made_updated_and_deleted(local: Local) -> None:
+    def template(most: int) -> dict[str, Any]:
+        target = {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": "endpoint/e/variant/AllTraffic",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+            "MinCapacity": "1",
+            "MaxCapacity": most,
+        }
+        tracking = {
+            "TargetValue": "70",
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        }
+        policy = {
+            "PolicyName": "p",
+            "PolicyType": "TargetTrackingScaling",
+            "ScalingTargetId": {"Ref": "Target"},
+            "TargetTrackingScalingPolicyConfiguration": tracking,
+        }
+        return {
+            "Resources": {
+                "Target": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": target},
+                "Policy": {"Type": "AWS::ApplicationAutoScaling::ScalingPolicy", "Properties": policy},
+            }
+        }
+
+    scaling = local.client("application-autoscaling")
+    assert local.deploy("scaling", template(2))["StackStatus"] == "CREATE_COMPLETE"
+    arn = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"][0]["ScalableTargetARN"]
+    assert local.deploy("scaling", template(3))["StackStatus"] == "UPDATE_COMPLETE"
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert (target["MaxCapacity"], target["ScalableTargetARN"]) == (3, arn)
+    (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 70.0
+    local.client("cloudformation").delete_stack(StackName="scaling")
+    until(lambda: not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
+    with pytest.raises(ClientError, match="does not support ListTagsForResource"):
+        scaling.list_tags_for_resource(ResourceARN=arn)
+
+
+def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> None:
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": {"Fn::GetAtt": ["Key", "Arn"]}}
+    encryption = {
+        "ServerSideEncryptionConfiguration": [{"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": default}]
+    }
+    template = {
+        "Resources": {
+            "Key": {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": {"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*",
+                 "Resource": "*"}]}}},
+            "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketEncryption": encryption}},
+        },
+        "Outputs": {"Bucket": {"Value": {"Ref": "Bucket"}}, "Key": {"Value": {"Fn::GetAtt": ["Key", "Arn"]}}},
+    }  # fmt: skip
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in local.deploy("encrypted", template)["Outputs"]}
+    s3 = local.client("s3")
+    (rule,) = s3.get_bucket_encryption(Bucket=outputs["Bucket"])["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == outputs["Key"]
+    assert rule["BucketKeyEnabled"]
+    # As the CDK CLI uploads: KMS asked for, the key left to the bucket.
+    stored = s3.put_object(Bucket=outputs["Bucket"], Key="k", Body=b"1", ServerSideEncryption="aws:kms")
+    assert stored["SSEKMSKeyId"] == outputs["Key"]
+
+
+def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> None:
+    code = "from aws_lambda_powertools import Logger\ndef handler(event, context):\n    return Logger().service\n"
+    role = local.role([], service="lambda.amazonaws.com")
+    function = {
+        "Runtime": "python3.14",
+        "Architectures": ["arm64"],
+        "Handler": "index.handler",
+        "Role": role,
+        "Code": {"ZipFile": code},
+        "Layers": [{"Ref": "Layer"}],
+        "Environment": {"Variables": {"POWERTOOLS_SERVICE_NAME": "here"}},
+    }
+    template = {
+        "Parameters": {"Layer": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": _POWERTOOLS}},
+        "Resources": {"Function": {"Type": "AWS::Lambda::Function", "Properties": function}},
+        "Outputs": {"Name": {"Value": {"Ref": "Function"}}},
+    }
+    (output,) = local.deploy("layered", template)["Outputs"]
+    reply = local.client("lambda").invoke(FunctionName=output["OutputValue"])
+    assert json.loads(reply["Payload"].read()) == "here"
