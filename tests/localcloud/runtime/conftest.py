@@ -49,7 +49,7 @@ def world(tmp_path: Path, s3: Any) -> Iterator[World]:
     made = World(cloud, s3, logged)
     yield made
     cloud.store.close()
-    for key in made.keys():
+    for key in made.keys():  # noqa: SIM118
         s3.delete_object(Bucket=BUCKET, Key=key)
 
 

@@ -32,6 +32,9 @@ class Powerless:
         error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
         raise ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 403}}, "GetObject")  # type: ignore[typeddict-item]
 
+    def put_object(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "PutObject")
+
     def get_paginator(self, _: str) -> Any:
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "ListObjectsV2")
 
