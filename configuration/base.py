@@ -35,7 +35,7 @@ class Mistakes:
         value: object = self._section
         for key in path:
             value = getattr(value, key)
-        # A message template of pydantic's formats {}, so the text goes in as a value.
+        # Pydantic would take braces in the text for a template's.
         error = PydanticCustomError("rule", "{should}", {"should": should})
         self._errors.append(InitErrorDetails(type=error, loc=path, input=value))
 

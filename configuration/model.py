@@ -11,8 +11,10 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
@@ -125,6 +127,14 @@ class Data(Spec):
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     """A request row holds these columns in this order; a raw object holds them and the target, by name."""
 
+    @model_validator(mode="after")
+    def _names_each_column_once(self) -> Data:
+        mistakes, names = Mistakes(self), [column.name for column in self.columns]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            mistakes.add("columns", should=f"a list without two columns named {name!r}")
+        mistakes.raise_if_any()
+        return self
+
 
 class Framework(Spec):
     """The SageMaker image that runs the scripts, in training, evaluation and serving alike."""
@@ -209,9 +219,9 @@ class Model(Spec):
     owner: Line
     """The team or address that answers for the model."""
     problem_type: ProblemType
+    data: Data
     target: ColumnName
     """The column to predict; raw objects carry it, requests do not."""
-    data: Data
     framework: Framework
     processing: Processing = Processing()
     training: Training
@@ -219,21 +229,25 @@ class Model(Spec):
     serving: dict[str, Serving]
     """How each stage of evergreen.yaml serves the model."""
 
-    @model_validator(mode="after")
-    def _parts_agree(self) -> Model:
-        mistakes = Mistakes(self)
-        names = [column.name for column in self.data.columns]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            mistakes.add("data", "columns", should=f"a list without two columns named {name!r}")
-        if self.target in names:
-            mistakes.add("target", should="a column that is not among data.columns, which are what a request carries")
-        metrics = METRICS[self.problem_type]
-        if self.gate.metric not in metrics:
-            mistakes.add("gate", "metric", should=f"one of {', '.join(metrics)} for {self.problem_type}")
-        elif self.gate.metric in _SHARES and not 0 < self.gate.minimum < 1:
-            mistakes.add("gate", "minimum", should=f"between 0 and 1, as {self.gate.metric} is")
+    # Validators of fields, not of the model: a mistake in one section does not hide those between others.
+    @field_validator("target")
+    @classmethod
+    def _is_not_asked_for(cls, target: str, info: ValidationInfo) -> str:
+        data = info.data.get("data")
+        if data and target in [column.name for column in data.columns]:
+            raise ValueError("a column that is not among data.columns, which are what a request carries")
+        return target
+
+    @field_validator("gate")
+    @classmethod
+    def _fits_the_problem(cls, gate: Gate, info: ValidationInfo) -> Gate:
+        mistakes, problem_type = Mistakes(gate), info.data.get("problem_type")
+        if problem_type and gate.metric not in METRICS[problem_type]:
+            mistakes.add("metric", should=f"one of {', '.join(METRICS[problem_type])} for {problem_type}")
+        elif gate.metric in _SHARES and not 0 < gate.minimum < 1:
+            mistakes.add("minimum", should=f"between 0 and 1, as {gate.metric} is")
         mistakes.raise_if_any()
-        return self
+        return gate
 
     @property
     def folder(self) -> str:

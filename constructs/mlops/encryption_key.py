@@ -27,14 +27,15 @@ class EncryptionKey(Construct):
             enable_key_rotation=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        account = cdk.Stack.of(self).account
-        for service in ("events", "cloudwatch"):
+        # EventBridge gives no source account when it encrypts for a queue; the queue's own policy names the rules.
+        own_account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}
+        for service, conditions in (("events", None), ("cloudwatch", own_account)):
             self.key.add_to_resource_policy(
                 iam.PolicyStatement(
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     actions=["kms:Decrypt", "kms:GenerateDataKey*"],
                     resources=["*"],
-                    conditions={"StringEquals": {"aws:SourceAccount": account}},
+                    conditions=conditions,
                 )
             )
         log_groups = arn(self, "logs", f"log-group:{app}-*")

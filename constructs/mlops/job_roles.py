@@ -77,17 +77,17 @@ class ContainerRole(Construct):
         )
         allow(role, ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
 
-    def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
-        """Let it read what lies under some prefixes of a bucket, and list it."""
+    def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
+        """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
         allow(
             self.role,
-            ["s3:GetObject", "s3:GetObjectVersion"],
+            ["s3:GetObject", *(["s3:GetObjectVersion"] if versions else [])],
             on=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
             because=because,
         )
         allow(
             self.role,
-            ["s3:ListBucket", "s3:ListBucketVersions"],
+            ["s3:ListBucket", *(["s3:ListBucketVersions"] if versions else [])],
             on=[bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
         )

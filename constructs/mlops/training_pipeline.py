@@ -77,7 +77,7 @@ class TrainingPipeline(Construct):
         record_script = s3_assets.Asset(self, "Record", path=str(_STEPS / "record.py"))
         self.job_role = self._job_role(model, raw_prefix, image_uri, data, artifacts, key)
         self.tool_role = self._tool_role(
-            model, group.name, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
+            model, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
         )
         self.role = pipeline_role(
             self,
@@ -132,7 +132,6 @@ class TrainingPipeline(Construct):
     def _tool_role(
         self,
         model: str,
-        group: str,
         record: str,
         raw_prefix: str,
         image_uri: str,
@@ -149,7 +148,7 @@ class TrainingPipeline(Construct):
             log_groups=["ProcessingJobs"],
             key=key,
         )
-        container.allow_reading(data, raw_prefix, because=_OWN_OBJECTS)
+        container.allow_reading(data, raw_prefix, versions=True, because=_OWN_OBJECTS)
         read = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages", "releases")]
         container.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
         written = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages")]
@@ -166,12 +165,6 @@ class TrainingPipeline(Construct):
             conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
         )
         allow(container.role, ["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
-        allow(
-            container.role,
-            ["sagemaker:DescribeModelPackage"],
-            on=[arn(self, "sagemaker", f"model-package/{group}/*")],
-            because="The champion is one of the versions of this model's own package group.",
-        )
         return container.role
 
 
