@@ -1,0 +1,487 @@
+"""The controller's shell on AWS's APIs: moto, and Stubber for CloudFormation, which moto plays too loosely."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+from moto import mock_aws
+
+from release.clients import Clients
+from release.controller import Controller, ReconcileFailed
+from release.observe import observe, released_models
+from release.rollout import STACK_POLICY, ChangeSetRefused, Rollout
+from release.verified_copy import Refused, copy_release, inference_specification_sha256
+from release.world import Stack
+from shared.canonical import canonical_json, sha256_of
+from shared.environment import Environment
+from shared.ledger import Decision, Lease, LeaseLost, Ledger, Quarantine
+from shared.record import NO_RELEASE, Release, parse_record
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_sagemaker.literals import ModelApprovalStatusType
+    from mypy_boto3_sqs import SQSClient
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BUCKET = "artifacts"
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
+DIGEST = "sha256:" + "4d" * 32
+RECORD_NAME = "/evergreen/churn/staging/release"
+ROLE = "arn:aws:iam::123456789012:role/release"
+
+
+class WithoutStack(Clients):
+    """The stage before its first serving stack. moto's CloudFormation wants packages that we do not install."""
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        client = super().cloudformation
+        stubber = Stubber(client)
+        for _ in range(20):
+            stubber.add_client_error("describe_stacks", "ValidationError", "Stack with id x does not exist")
+        stubber.activate()
+        return client
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return boto3.client("sqs")
+
+
+# For all tests of this module: making a client takes longer than most tests.
+AWS = WithoutStack()
+
+
+@pytest.fixture(scope="module")
+def credentials() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
+@pytest.fixture
+def environment(credentials: None) -> Iterator[Environment]:
+    with mock_aws():
+        topic = AWS.sns.create_topic(Name="alerts")["TopicArn"]
+        AWS.sqs.create_queue(QueueName="alerts")
+        AWS.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:alerts")
+        AWS.s3.create_bucket(Bucket=BUCKET)
+        AWS.ssm.put_parameter(Name=RECORD_NAME, Value=NO_RELEASE.format(), Type="String")
+        AWS.dynamodb.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        )
+        yield Environment("evergreen", "staging", "ledger", BUCKET, topic, ROLE)
+
+
+@pytest.fixture
+def ledger(environment: Environment) -> Ledger:
+    return Ledger(AWS.dynamodb, environment.ledger_table, model="churn", stage="staging")
+
+
+def alerts() -> list[str]:
+    url = AWS.sqs.get_queue_url(QueueName="alerts")["QueueUrl"]
+    messages = AWS.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(message["Body"])["Message"] for message in messages]
+
+
+@dataclass
+class Registered:
+    """A package as the pipeline registers it: artefact, payload and record in the bucket, the rest as described."""
+
+    version: int = 7
+    model: str = "churn"
+
+    def __post_init__(self) -> None:
+        self.artifact = f"runs/{self.model}/{self.version}/train/model.tar.gz"
+        self.payload = f"runs/{self.model}/{self.version}/preprocess/payload.csv"
+        self.record = f"packages/{self.model}/{self.version}/record.json"
+        self.specification: dict[str, Any] = {
+            "Containers": [
+                {
+                    "Image": f"{IMAGE}:3.2-0",
+                    "ImageDigest": DIGEST,
+                    "ModelDataUrl": f"s3://{BUCKET}/{self.artifact}",
+                    "Environment": {"SAGEMAKER_PROGRAM": "inference.py"},
+                }
+            ],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        }
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+            tar.addfile(tarfile.TarInfo("model.ubj"))
+        self.artifact_sha256 = sha256_of(archive.getvalue())
+        self.content = {
+            "version": 1,
+            "model": self.model,
+            "artifact": {"uri": f"s3://{BUCKET}/{self.artifact}", "sha256": self.artifact_sha256},
+            "inference_specification_sha256": inference_specification_sha256(self.specification),
+            "sample_payload": {"uri": f"s3://{BUCKET}/{self.payload}", "sha256": sha256_of(b"1,2\n")},
+        }
+        put(self.artifact, archive.getvalue())
+        put(self.payload, b"1,2\n")
+        self.write_record()
+
+    def write_record(self) -> None:
+        put(self.record, canonical_json(self.content))
+        self.metadata = {
+            "record_uri": f"s3://{BUCKET}/{self.record}",
+            "record_sha256": sha256_of(canonical_json(self.content)),
+        }
+
+    @property
+    def described(self) -> Any:
+        return {
+            "ModelPackageVersion": self.version,
+            "ModelPackageArn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package/evergreen-churn/{self.version}",
+            "CustomerMetadataProperties": self.metadata,
+            "InferenceSpecification": self.specification,
+        }
+
+
+def put(key: str, body: bytes) -> None:
+    AWS.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+def released_objects() -> dict[str, bytes]:
+    listed = AWS.s3.list_objects_v2(Bucket=BUCKET, Prefix="releases/").get("Contents", [])
+    return {item["Key"]: AWS.s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read() for item in listed}
+
+
+def copy(package: Registered) -> Release:
+    return copy_release(AWS.s3, BUCKET, "churn", package.described)
+
+
+# verified copy
+
+
+def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: Environment) -> None:
+    package = Registered()
+    release = copy(package)
+    assert release.release_id == f"v7-{package.metadata['record_sha256'][:8]}"
+    assert release.image == f"{IMAGE}@{DIGEST}"
+    assert release.artifact_sha256 == package.artifact_sha256
+    folder = f"releases/churn/{release.release_id}"
+    copies = released_objects()
+    assert set(copies) == {f"{folder}/model.tar.gz", f"{folder}/record.json", f"{folder}/payload.csv"}
+    assert sha256_of(copies[f"{folder}/model.tar.gz"]) == package.artifact_sha256
+
+
+def test_copying_again_needs_nothing_but_the_record(environment: Environment) -> None:
+    package = Registered()
+    first = copy(package)
+    AWS.s3.delete_object(Bucket=BUCKET, Key=package.artifact)
+    assert copy(package) == first
+
+
+def _corrupt_artifact(package: Registered) -> None:
+    put(package.artifact, b"something else")
+
+
+def _lose_artifact(package: Registered) -> None:
+    AWS.s3.delete_object(Bucket=BUCKET, Key=package.artifact)
+
+
+def _rewrite_record(package: Registered) -> None:
+    put(package.record, b"{}")
+
+
+def _lose_record(package: Registered) -> None:
+    AWS.s3.delete_object(Bucket=BUCKET, Key=package.record)
+
+
+def _repoint(package: Registered) -> None:
+    package.specification["Containers"][0]["ModelDataUrl"] = f"s3://{BUCKET}/runs/churn/6/train/model.tar.gz"
+
+
+def _inject_environment(package: Registered) -> None:
+    package.specification["Containers"][0]["Environment"]["SAGEMAKER_PROGRAM"] = "evil.py"
+
+
+def _second_container(package: Registered) -> None:
+    package.specification["Containers"].append(package.specification["Containers"][0])
+
+
+def _other_model(package: Registered) -> None:
+    package.content["model"] = "fraud"
+    package.write_record()
+
+
+def _by_hand(package: Registered) -> None:
+    package.metadata = {}
+
+
+def _no_digest(package: Registered) -> None:
+    del package.specification["Containers"][0]["ImageDigest"]
+
+
+def _later_version(package: Registered) -> None:
+    package.content["version"] = 2
+    package.write_record()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "sentence"),
+    [
+        (_corrupt_artifact, "model.tar.gz has SHA-256"),
+        (_lose_artifact, "model.tar.gz does not exist"),
+        (_rewrite_record, "registration record .* has SHA-256"),
+        (_lose_record, "record.json does not exist"),
+        (_repoint, "inference specification was changed after registration"),
+        (_inject_environment, "inference specification was changed after registration"),
+        (_second_container, "has 2 containers"),
+        (_other_model, "is of the model 'fraud', not of churn"),
+        (_by_hand, "no registration record"),
+        (_no_digest, "no digest for its image"),
+        (_later_version, "not of version 1"),
+    ],
+)
+def test_what_is_not_what_was_registered_is_refused(environment: Environment, tamper: Any, sentence: str) -> None:
+    package = Registered()
+    tamper(package)
+    with pytest.raises(Refused, match=sentence):
+        copy(package)
+    assert not [key for key in released_objects() if key.endswith("model.tar.gz")]
+
+
+def test_a_wrong_copy_is_refused_and_never_overwritten(environment: Environment) -> None:
+    package = Registered()
+    folder = f"releases/churn/v7-{package.metadata['record_sha256'][:8]}"
+    put(f"{folder}/model.tar.gz", b"planted")
+    with pytest.raises(Refused, match="holds something else than was registered"):
+        copy(package)
+    assert released_objects()[f"{folder}/model.tar.gz"] == b"planted"
+
+
+# ledger
+
+
+def some_lease(owner: str = "release-controller/1") -> Lease:
+    return Lease(owner, "prepare", "v7-00000000", NO_RELEASE.format(), 100, 200, "", "")
+
+
+def test_two_controllers_cannot_both_take_the_lease(ledger: Ledger) -> None:
+    ledger.swap_lease(None, some_lease("release-controller/1"))
+    with pytest.raises(LeaseLost):
+        ledger.swap_lease(None, some_lease("release-controller/2"))
+    assert ledger.lease() == some_lease("release-controller/1")
+
+
+def test_a_lease_is_given_back_only_by_who_holds_it(ledger: Ledger) -> None:
+    ledger.swap_lease(None, some_lease("release-controller/1"))
+    with pytest.raises(LeaseLost):
+        ledger.release_lease(some_lease("release-controller/2"))
+    ledger.release_lease(some_lease("release-controller/1"))
+    assert ledger.lease() is None
+
+
+def test_quarantine_and_decisions_are_read_back_as_written(ledger: Ledger) -> None:
+    entry = Quarantine(7, "it failed", NOW, "arn:7")
+    ledger.quarantine(entry)
+    assert ledger.quarantined() == {7: entry}
+    assert ledger.last_decision() is None
+    for minute, step in enumerate(("Deploy", "Settle")):
+        decision = Decision(step, "because", "v7", "v6", "arn:approver")
+        ledger.write_decision(decision, now=NOW + timedelta(minutes=minute), request_id="r")
+    assert ledger.last_decision() == Decision("Settle", "because", "v7", "v6", "arn:approver")
+
+
+# record and environment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "v1|a|b", "none|a|b|c", "v1-00000000|none|b|c", "../x|a|b|c", "v0-00000000|a|b|c"]
+)
+def test_a_malformed_record_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="release record"):
+        parse_record(text)
+
+
+def test_missing_environment_variables_are_all_named() -> None:
+    with pytest.raises(KeyError, match="STAGE, LEDGER_TABLE, ARTIFACT_BUCKET, ALERT_TOPIC_ARN, RELEASE_ROLE_ARN"):
+        Environment.read({"APP": "evergreen"})
+
+
+# registry
+
+
+def register(
+    group: str,
+    count: int = 1,
+    approval: ModelApprovalStatusType = "Approved",
+    metadata: Mapping[str, str] | None = None,
+) -> list[str]:
+    if not AWS.sagemaker.list_model_package_groups(NameContains=group)["ModelPackageGroupSummaryList"]:
+        AWS.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    made = [
+        AWS.sagemaker.create_model_package(
+            ModelPackageGroupName=group, ModelApprovalStatus=approval, CustomerMetadataProperties=metadata or {}
+        )
+        for _ in range(count)
+    ]
+    return [package["ModelPackageArn"] for package in made]
+
+
+def test_only_the_models_own_group_is_read_through_all_pages(environment: Environment, ledger: Ledger) -> None:
+    oldest = register("evergreen-churn")[0]
+    register("evergreen-churn", 130, "PendingManualApproval")
+    register("evergreen-churn-two", 3)
+    world = observe(AWS, environment, ledger, "churn")
+    assert [package.arn for package in world.packages] == [oldest]
+    newest = register("evergreen-churn", 105)[-1]
+    world = observe(AWS, environment, ledger, "churn")
+    assert [package.arn for package in world.packages] == [newest]
+    assert (world.stack, world.endpoint, world.record) == (None, None, NO_RELEASE)
+
+
+def test_below_a_quarantined_version_the_next_one_is_seen(environment: Environment, ledger: Ledger) -> None:
+    first, second = register("evergreen-churn", 2)
+    ledger.quarantine(Quarantine(2, "it failed", NOW, second))
+    assert [package.arn for package in observe(AWS, environment, ledger, "churn").packages] == [
+        second,
+        first,
+    ]
+
+
+def test_models_are_found_by_their_release_records(environment: Environment) -> None:
+    for name in ("/evergreen/fraud/staging/release", "/evergreen/fraud/prod/release", "/evergreen/x/staging/other"):
+        AWS.ssm.put_parameter(Name=name, Value=NO_RELEASE.format(), Type="String")
+    assert released_models(AWS.ssm, environment) == ["churn", "fraud"]
+
+
+# controller
+
+
+def controller(environment: Environment) -> Controller:
+    return Controller(AWS, environment, invocation="request", now=lambda: NOW)
+
+
+def test_an_approval_without_a_stack_is_told_once(environment: Environment, ledger: Ledger) -> None:
+    register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": "ab" * 32})
+    for _ in range(3):
+        assert controller(environment).reconcile({"source": "evergreen.tick"}) == {"churn": "Hold"}
+    assert alerts() == ["churn in staging: a version is approved and there is no serving stack yet; deploy it."]
+
+
+def test_a_package_registered_by_hand_is_quarantined_and_told(environment: Environment, ledger: Ledger) -> None:
+    register("evergreen-churn")
+    assert controller(environment).reconcile({}) == {"churn": "Refuse"}
+    assert ledger.quarantined()[1].reason == "it carries no registration record, so it did not come from the pipeline"
+    assert len(alerts()) == 1
+
+
+def test_one_models_failure_never_stops_the_others(environment: Environment, ledger: Ledger) -> None:
+    AWS.ssm.put_parameter(Name="/evergreen/broken/staging/release", Value="nonsense", Type="String")
+    register("evergreen-churn")
+    with pytest.raises(ReconcileFailed, match="broken: a release record has 4 fields"):
+        controller(environment).reconcile({"detail": {"ModelPackageGroupName": "evergreen-broken"}})
+    assert 1 in ledger.quarantined()
+
+
+# rollout
+
+
+RELEASE = Release("v7-00000000", f"{IMAGE}@{DIGEST}", "arn:7", "a" * 64)
+CHANGE_SET = {"StackName": "evergreen-serving-churn-staging", "ChangeSetName": "release-v7-00000000-1"}
+CREATE = {
+    **CHANGE_SET,
+    "ChangeSetType": "UPDATE",
+    "Description": ANY,
+    "UsePreviousTemplate": True,
+    "Parameters": [
+        {"ParameterKey": "BootstrapVersion", "UsePreviousValue": True},
+        {"ParameterKey": "Release1a2b", "UsePreviousValue": True},
+    ],
+    "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+    "RoleARN": ROLE,
+    "ClientToken": CHANGE_SET["ChangeSetName"],
+}
+SERVING = Stack("UPDATE_COMPLETE", parameters=("BootstrapVersion", "Release1a2b"))
+
+
+def resolved(value: str) -> dict[str, Any]:
+    return {
+        "Status": "CREATE_COMPLETE",
+        "ExecutionStatus": "AVAILABLE",
+        "Parameters": [
+            {"ParameterKey": "BootstrapVersion", "ParameterValue": "/cdk/version", "ResolvedValue": "31"},
+            {"ParameterKey": "Release1a2b", "ParameterValue": RECORD_NAME, "ResolvedValue": value},
+        ],
+    }
+
+
+@pytest.fixture
+def stubbed(environment: Environment) -> Iterator[tuple[Rollout, Stubber]]:
+    client = boto3.client("cloudformation")
+    rollout = Rollout(client, stack_name=CHANGE_SET["StackName"], name=CHANGE_SET["ChangeSetName"], role_arn=ROLE)
+    with Stubber(client) as stubber:
+        stubber.add_response(
+            "set_stack_policy", {}, {"StackName": CHANGE_SET["StackName"], "StackPolicyBody": STACK_POLICY}
+        )
+        stubber.add_response("create_change_set", {}, CREATE)
+        yield rollout, stubber
+
+
+def test_a_release_moves_no_template_and_uses_its_own_role(stubbed: tuple[Rollout, Stubber]) -> None:
+    rollout, stubber = stubbed
+    stubber.add_response("describe_change_set", resolved(RELEASE.format()), CHANGE_SET)
+    stubber.add_response("describe_change_set", resolved(RELEASE.format()), CHANGE_SET)
+    stubber.add_response("execute_change_set", {}, {**CHANGE_SET, "ClientRequestToken": CHANGE_SET["ChangeSetName"]})
+    rollout.prepare(SERVING, RELEASE)
+    rollout.execute()
+    stubber.assert_no_pending_responses()
+
+
+def test_a_change_set_that_means_another_release_is_never_executed(stubbed: tuple[Rollout, Stubber]) -> None:
+    rollout, stubber = stubbed
+    stubber.add_response("describe_change_set", resolved(NO_RELEASE.format()), CHANGE_SET)
+    stubber.add_response("describe_change_set", resolved(NO_RELEASE.format()), CHANGE_SET)
+    stubber.add_response("delete_change_set", {}, CHANGE_SET)
+    with pytest.raises(ChangeSetRefused, match="meant was v7-00000000"):
+        rollout.prepare(SERVING, RELEASE)
+    stubber.assert_no_pending_responses()
+
+
+def test_a_failed_change_set_says_why(stubbed: tuple[Rollout, Stubber]) -> None:
+    rollout, stubber = stubbed
+    stubber.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": "no such image"}, CHANGE_SET)
+    stubber.add_response("delete_change_set", {}, CHANGE_SET)
+    with pytest.raises(ChangeSetRefused, match="no such image"):
+        rollout.prepare(SERVING, RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [("AVAILABLE", True), ("OBSOLETE", True), ("EXECUTE_IN_PROGRESS", False)]
+)
+def test_a_repeated_execution_is_no_refusal(environment: Environment, status: str, refused: bool) -> None:
+    client = boto3.client("cloudformation")
+    rollout = Rollout(client, stack_name=CHANGE_SET["StackName"], name=CHANGE_SET["ChangeSetName"], role_arn=ROLE)
+    with Stubber(client) as stubber:
+        stubber.add_client_error("execute_change_set", "InvalidChangeSetStatus")
+        stubber.add_response("describe_change_set", {"ExecutionStatus": status}, CHANGE_SET)
+        if refused:
+            with pytest.raises(ChangeSetRefused):
+                rollout.execute()
+        else:
+            rollout.execute()
+
+
+def test_the_stack_policy_protects_every_endpoint_by_its_type() -> None:
+    denied = json.loads(STACK_POLICY)["Statement"][1]
+    assert denied["Effect"] == "Deny"
+    assert denied["Action"] == ["Update:Replace", "Update:Delete"]
+    assert denied["Condition"] == {"StringEquals": {"ResourceType": ["AWS::SageMaker::Endpoint"]}}
