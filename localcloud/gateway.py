@@ -38,7 +38,8 @@ from localcloud.ministack_adapter import (
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.events import Bus, put_logs
 from localcloud.ministack_adapter.snapshots import Snapshots
-from localcloud.runtime import EndpointFleet, JobRunner
+from localcloud.runtime.fleet import EndpointFleet
+from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
 from localcloud.store import Store
@@ -105,7 +106,7 @@ class Gateway:
             role_environment=self._role_environment,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
-        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud))
+        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud), permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
         functions.install()

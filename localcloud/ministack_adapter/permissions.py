@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ministack.core import iam_actions, iam_evaluator, responses
+from ministack.core import iam_actions, iam_evaluator, responses, router
 from ministack.services import iam, sts
 
 from localcloud.cloud import RoleError
@@ -186,6 +186,13 @@ def role_credentials(role_arn: str, service_principal: str | None, session_name:
             },
         )
     return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def identify(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The ARN and the principal id of the caller who signed a request."""
+    with responses.request_scope(ACCOUNT, REGION):
+        caller = iam_evaluator.resolve_caller_identity(router.extract_access_key_id(dict(headers))) or {}
+    return str(caller.get("userArn", f"arn:aws:iam::{ACCOUNT}:root")), str(caller.get("userId", ACCOUNT))
 
 
 def root_credentials() -> dict[str, str]:

@@ -112,7 +112,8 @@ class Local:
             stack: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
             return None if stack["StackStatus"].endswith("_IN_PROGRESS") else stack
 
-        return until(look, 30)
+        settled: dict[str, Any] = until(look, 30)
+        return settled
 
     def queue(self, policy: bool = True) -> tuple[str, str]:
         """A queue's URL and ARN; EventBridge may send to it unless told otherwise."""
@@ -136,7 +137,7 @@ class Local:
             found = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]).get("Messages", [])
             return found[0] if found else None
 
-        message = until(look, seconds)
+        message: dict[str, Any] = until(look, seconds)
         sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return message
 
