@@ -78,15 +78,14 @@ def every_world() -> list[World]:
     endpoints = [None, endpoint(2), *(endpoint(1, status) for status in ENDPOINT_STATUSES)]
     records = [NO_RELEASE, release(1), release(2)]
     own = [
-        lease(2, previous=previous, purpose=purpose, age=age)
-        for previous in (NO_RELEASE, release(1))
+        lease(2, previous=release(1), purpose=purpose, age=age)
         for purpose, age in (("prepare", 60), ("prepare", 3600), ("release", 60), ("rollback", 60), ("rollback", 3600))
     ]
+    own.append(lease(2, previous=NO_RELEASE))
     foreign = [lease(2, previous=release(1), owner="pipeline", purpose="deploy", age=age) for age in (60, 3600)]
     moved = [replace(held, stack_updated_at="long before") for held in own]
     registries = [
         ((), {}),
-        ((package(1),), {}),
         ((package(2), package(1)), {}),
         ((package(2, "Rejected"), package(1)), {}),
         ((package(2), package(1)), {2: quarantine(2)}),

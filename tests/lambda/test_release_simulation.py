@@ -355,7 +355,7 @@ def copied(_s3: object, _bucket: str, _model: str, described: dict[str, Any]) ->
     return released(described["ModelPackageVersion"])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ACTIONS, min_size=5, max_size=40))
 def test_every_history_ends_on_what_was_approved(history: list[tuple[str, int]]) -> None:
     cloud = Cloud()
