@@ -57,7 +57,7 @@ def stand_in(image: str) -> StandIn | None:
 def no_stand_in(image: str) -> ContainerError:
     """The refusal of an image that cannot be run without Docker."""
     return ContainerError(
-        f"ClientError: image {image} has no stand-in in the local cloud, and the request names no ContainerEntrypoint; "
+        f"ClientError: image {image} has no stand-in in the local cloud and no ContainerEntrypoint to run instead; "
         f"stand-ins: {', '.join(sorted(STAND_INS))}"
     )
 

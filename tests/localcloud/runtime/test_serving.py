@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ import pytest
 
 from localcloud.runtime.contract import ContainerError, Invocation, ModelError, ModelNotReady, VariantSpec
 from localcloud.runtime.fleet import RECORDS, EndpointFleet
-from localcloud.runtime.sandbox import process_start
+from localcloud.runtime.sandbox import Sandbox, process_start
 from tests.localcloud.runtime.worlds import FIXTURES, IMAGES, POWERLESS, ROLE, World
 
 SKLEARN, XGBOOST = "sagemaker-scikit-learn:1.4-2", "sagemaker-xgboost:3.2-0"
@@ -74,7 +73,7 @@ def csv(body: str | bytes, **changes: Any) -> Invocation:
 
 
 def test_a_scikit_learn_script_with_a_joblib_model_is_served_unmodified(world: World, fleet: EndpointFleet) -> None:
-    import joblib
+    import joblib  # type: ignore[import-untyped]
     from sklearn.tree import DecisionTreeClassifier
 
     buffer = io.BytesIO()
@@ -165,7 +164,7 @@ def test_a_crashed_worker_is_restarted(fleet: EndpointFleet, echo: str) -> None:
         ({"code/other.py": b""}, {}, "SAGEMAKER_PROGRAM 'inference.py' is not in /opt/ml/model/code"),
         ({"code/inference.py": b"", "code/requirements.txt": b"nonesuch"}, {}, "nonesuch is not installed"),
         ({"a": b""}, {"environment": {}}, "this image serves scripts only"),
-        ({"a": b""}, {"image": "mine:1", "environment": {}}, "image mine:1 has no stand-in"),
+        ({"a": b""}, {"image": "mine:1", "environment": {}}, "mine:1 has no stand-in"),
         ({"a": b""}, {"role_arn": POWERLESS}, "Could not access model data at s3://"),
     ],
 )
@@ -181,7 +180,7 @@ def test_a_model_that_cannot_be_served_says_why(
 
 def test_a_damaged_artefact_is_named(world: World, fleet: EndpointFleet) -> None:
     url = world.put("broken.tar.gz", b"\x1f\x8b not a tar")
-    with pytest.raises(ContainerError, match="valid tar.gz archive"):
+    with pytest.raises(ContainerError, match=r"valid tar\.gz archive"):
         fleet.start(spec(url, XGBOOST))
 
 
@@ -203,11 +202,16 @@ def test_stopping_ends_the_process_and_removes_its_files(world: World, fleet: En
     assert world.cloud.store.list(RECORDS) == []
 
 
-def test_workers_of_a_killed_gateway_are_ended_at_boot(world: World, fleet: EndpointFleet, echo: str) -> None:
-    ((_, record),) = world.cloud.store.list(RECORDS)
-    threading.Timer(0.2, os.kill, (record["pid"], 0)).start()
+def test_workers_of_a_killed_gateway_are_ended_at_boot(world: World) -> None:
+    box = Sandbox(world.cloud.state_dir / "runtime/workers/x")
+    box.ml.mkdir()
+    container = box.start(["sleep", "4717"], {"PATH": os.defpath}, cwd="/")
+    record = {"root": str(box.root), "pid": container.pid, "start": process_start(container.pid)}
+    world.cloud.store.put(RECORDS, "x", record)
     EndpointFleet(world.cloud).recover()
-    assert process_start(record["pid"]) is None
+    container.wait()
+    container.output.close()
+    assert not box.root.exists()
     assert world.cloud.store.list(RECORDS) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -124,29 +126,14 @@ def test_unsatisfied_requirements_fail_the_job_by_name(world: World, jobs: Jobs,
     assert named in str(jobs.run("training", request).failure_reason)
 
 
-@pytest.mark.parametrize("kind", ["csv", "libsvm", "parquet"])
-def test_the_built_in_xgboost_trains_without_a_script(world: World, jobs: Jobs, kind: str, tmp_path: Path) -> None:
-    rows = [(i % 2, i % 2 + 0.01 * (i % 7), i % 3) for i in range(80)]
-    if kind == "parquet":
-        import pandas as pd
-
-        pd.DataFrame(rows, columns=["y", "a", "b"]).to_parquet(tmp_path / "x.parquet")
-        data = (tmp_path / "x.parquet").read_bytes()
-    elif kind == "csv":
-        data = "\n".join(",".join(map(str, row)) for row in rows).encode()
-    else:
-        data = "\n".join(f"{y} 0:{a} 1:{b}" for y, a, b in rows).encode()
+def test_the_built_in_xgboost_trains_without_a_script(world: World, jobs: Jobs) -> None:
+    data = "\n".join(f"{i % 2},{i % 2 + 0.01 * (i % 7)},{i % 3}" for i in range(80))
+    hyperparameters = {"num_round": "5", "objective": "binary:logistic", "eval_metric": "auc,logloss", "max_depth": "2"}
     request = training(
-        f"xgb-{kind}",
+        "xgb",
         XGBOOST,
         channels={"train": world.put("x/train/part", data), "validation": world.put("x/validation/part", data)},
-        content_type={"csv": "text/csv", "libsvm": "text/x-libsvm", "parquet": "application/x-parquet"}[kind],
-        HyperParameters={
-            "num_round": "5",
-            "objective": "binary:logistic",
-            "eval_metric": "auc,logloss",
-            "max_depth": "2",
-        },  # fmt: skip
+        HyperParameters=hyperparameters,
     )
     update = jobs.run("training", request)
     assert update.failure_reason is None
@@ -156,6 +143,25 @@ def test_the_built_in_xgboost_trains_without_a_script(world: World, jobs: Jobs, 
 
     model = world.get_archive(str(update.model_artifacts))["xgboost-model"]
     assert xgboost.Booster(model_file=bytearray(model)).num_features() == 2
+
+
+def test_csv_libsvm_and_parquet_channels_hold_the_same_data(tmp_path: Path) -> None:
+    import pandas as pd
+
+    rows = [(i % 2, i % 2 + 0.5, i % 3) for i in range(12)]
+    for kind in ("csv", "libsvm", "parquet"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "csv/a").write_text("\n".join(",".join(map(str, row)) for row in rows[:6]))
+    (tmp_path / "csv/b").write_text("\n".join(",".join(map(str, row)) for row in rows[6:]))
+    (tmp_path / "csv/_SUCCESS").touch()
+    (tmp_path / "libsvm/a").write_text("\n".join(f"{y} 0:{a} 1:{b}" for y, a, b in rows))
+    pd.DataFrame(rows, columns=["y", "a", "b"]).to_parquet(tmp_path / "parquet/a.parquet")
+    stand_in = importlib.import_module("localcloud.runtime.image.sagemaker_stand_in.xgboost_data")
+    for content_type in ("text/csv; label_size=1", None, "application/x-parquet"):
+        kind = stand_in.channel_format(content_type)
+        matrix = stand_in.read_channel(tmp_path / kind, kind)
+        assert matrix.get_label().tolist() == [row[0] for row in rows]
+        assert matrix.get_data().toarray().tolist() == [list(row[1:]) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -229,9 +235,37 @@ def test_what_cannot_be_trained_is_refused_by_name(jobs: Jobs, change: dict[str,
 
 
 def test_plain_strings_and_json_are_both_hyperparameters() -> None:
-    assert toolkit.decode({"a": '"text"', "b": "text", "c": "0.5", "d": "[1]"}) == {
-        "a": "text", "b": "text", "c": 0.5, "d": [1],
-    }  # fmt: skip
+    given = {"a": '"text"', "b": "text", "c": "0.5", "d": "[1]"}
+    assert toolkit.decode(given) == {"a": "text", "b": "text", "c": 0.5, "d": [1]}
+
+
+def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(world: World, jobs: Jobs) -> None:
+    """As `ModelTrainer.train()` of SageMaker's SDK v3 lays them out: a bash script in the channel `sm_drivers`."""
+    sdk = Path(str(importlib.util.find_spec("sagemaker.train").origin)).parent  # type: ignore[union-attr]
+    drivers = sdk / "container_drivers"
+    for path in drivers.rglob("*.py"):
+        world.put(f"sdk/drivers/{path.relative_to(drivers)}", path.read_bytes())
+    templates: dict[str, str] = {}
+    exec((sdk / "templates.py").read_text(), templates)
+    shell = templates["TRAIN_SCRIPT_TEMPLATE"].format(
+        working_dir="cd /opt/ml/input/data/code",
+        install_requirements=templates["INSTALL_AUTO_REQUIREMENTS"],
+        execute_driver=templates["EXECUTE_BASIC_SCRIPT_DRIVER"],
+    )
+    world.put("sdk/drivers/sm_train.sh", shell)
+    world.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "looks_around.py"}))
+    world.put("sdk/code/looks_around.py", (FIXTURES / "looks_around.py").read_bytes())
+    request = training(
+        "sdk",
+        "any-image:1",
+        channels={"sm_drivers": f"s3://{BUCKET}/sdk/drivers/", "code": f"s3://{BUCKET}/sdk/code/"},
+        HyperParameters={"epochs": "3"},
+        specification={"ContainerEntrypoint": ["/bin/bash", "/opt/ml/input/data/sm_drivers/sm_train.sh"]},
+    )
+    update = jobs.run("training", request)
+    assert update.failure_reason is None, world.log_text()
+    seen = json.loads(world.get_archive(str(update.model_artifacts))["seen.json"])
+    assert seen["arguments"] == ["--epochs", "3"]
 
 
 def _wait_for_log(world: World, jobs: Jobs, name: str) -> None:

@@ -8,11 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import xgboost as xgb
-
-from .xgboost_data import DataError, channel_format, read_channel
+from typing import Any, NoReturn
 
 ML = Path("/opt/ml")
 _INTEGERS = {
@@ -30,7 +26,6 @@ _WORDS = {
     "deterministic_histogram", "sampling_method", "single_precision_histogram", "predictor",
     "save_model_on_termination",
 }  # fmt: skip
-_NOT_BOOSTER = {"num_round", "csv_weights", "early_stopping_rounds", "save_model_on_termination", "predictor"}
 
 
 class UserError(Exception):
@@ -65,55 +60,29 @@ def read_hyperparameters(given: dict[str, str]) -> dict[str, Any]:
     return values
 
 
-class Report(xgb.callback.TrainingCallback):  # type: ignore[misc]
-    """Writes each round as the container does; CloudWatch shows its tabs as `#011`, and metric patterns expect that."""
-
-    def after_iteration(self, _model: Any, epoch: int, evals_log: dict[str, dict[str, list[float]]]) -> bool:
-        scores = [f"{data}-{name}:{log[-1]:.5f}" for data, logs in evals_log.items() for name, log in logs.items()]
-        sys.stdout.write("#011".join([f"[{epoch}]", *scores]) + "\n")
-        sys.stdout.flush()
-        return False
-
-
-def train(ml: Path) -> None:
-    """Train on `/opt/ml/input` and write `/opt/ml/model/xgboost-model`."""
-    config = ml / "input/config"
-    hyperparameters = read_hyperparameters(json.loads((config / "hyperparameters.json").read_text()))
-    channels = json.loads((config / "inputdataconfig.json").read_text())
-    if "train" not in channels:
-        raise UserError("Missing required channel: train")
-    data = ml / "input/data"
-    kind = channel_format(channels["train"].get("ContentType"))
-    matrix = read_channel(data / "train", kind, weights=hyperparameters.get("csv_weights") == 1)
-    watched = [(matrix, "train")]
-    if "validation" in channels:
-        kind = channel_format(channels["validation"].get("ContentType"))
-        watched.append((read_channel(data / "validation", kind, features=matrix.num_col()), "validation"))
-    sys.stdout.write(f"Train matrix has {matrix.num_row()} rows and {matrix.num_col()} columns\n")
-    try:
-        booster = xgb.train(
-            {name: value for name, value in hyperparameters.items() if name not in _NOT_BOOSTER},
-            matrix,
-            num_boost_round=hyperparameters["num_round"],
-            evals=watched,
-            early_stopping_rounds=hyperparameters.get("early_stopping_rounds"),
-            callbacks=[Report()],
-            verbose_eval=False,
-        )
-    except xgb.core.XGBoostError as error:
-        raise UserError(f"XGB train call failed with exception:\n {error}") from error
-    (ml / "model").mkdir(exist_ok=True)
-    # The container's file has no extension, and holds XGBoost's own format.
-    (ml / "model/xgboost-model").write_bytes(booster.save_raw("ubj"))
-
-
 def main() -> None:
+    config = ML / "input/config"
     try:
-        train(ML)
-    except (UserError, DataError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        (ML / "output/failure").write_text(f"framework error: {type(error).__name__}: {error}")
-        raise SystemExit(1) from error
+        hyperparameters = read_hyperparameters(json.loads((config / "hyperparameters.json").read_text()))
+        channels = json.loads((config / "inputdataconfig.json").read_text())
+        if "train" not in channels:
+            raise UserError("Missing required channel: train")
+    except UserError as error:
+        fail(error)
+    from .xgboost_algorithm import TrainingError, train
+    from .xgboost_data import DataError
+
+    try:
+        train(ML, hyperparameters, channels)
+    except (TrainingError, DataError) as error:
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Leave the reason where SageMaker looks for it."""
+    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    (ML / "output/failure").write_text(f"framework error: {type(error).__name__}: {error}")
+    raise SystemExit(1) from error
 
 
 if __name__ == "__main__":
