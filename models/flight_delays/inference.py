@@ -15,6 +15,8 @@ import xgboost
 from features import COLUMNS, FEATURE_TYPES, encode
 
 CSV, JSON = "text/csv", "application/json"
+THREADS = 1
+"""A request is a few rows: waking other threads costs more than they do, and the server answers several at once."""
 
 
 class Model(NamedTuple):
@@ -27,7 +29,7 @@ class Model(NamedTuple):
 def model_fn(model_dir: str) -> Model:
     """Load what train.py saved."""
     folder = Path(model_dir)
-    booster = xgboost.Booster(model_file=folder / "model.ubj")
+    booster = xgboost.Booster({"nthread": THREADS}, model_file=folder / "model.ubj")
     return Model(booster, json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
 
 
@@ -78,6 +80,7 @@ def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
         feature_names=list(COLUMNS),
         feature_types=FEATURE_TYPES,
         enable_categorical=True,
+        nthread=THREADS,
     )
     return [float(probability) for probability in model.booster.predict(data)]
 

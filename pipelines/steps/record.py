@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def dataset(s3: S3Client, settings: Settings) -> int:
     """Check the dataset as it was trained on, and count its objects.
 
     The jobs fetched raw objects by key, not by version: that each is still at the version of the manifest says that
-    they fetched what the manifest says. Versions only ever grow, so nobody can have changed one and changed it back.
+    they fetched what the manifest says: short of deleting versions, no object returns to an earlier one.
 
     Raises:
         RecordError: The manifest is not the one of the snapshot, or an object was overwritten or deleted since.
@@ -228,9 +229,9 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
 def main() -> None:
     """Run in the container; a mistake becomes the job's exit message."""
     # SageMaker sets AWS_REGION, which boto3 does not read.
-    client = boto3.client("s3", region_name=os.environ.get("AWS_REGION"))
+    s3 = boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=Config(max_pool_connections=THREADS))
     try:
-        result = record(client, Settings.read(os.environ))
+        result = record(s3, Settings.read(os.environ))
     except (RecordError, ClientError) as error:
         EXIT_MESSAGE.parent.mkdir(parents=True, exist_ok=True)
         EXIT_MESSAGE.write_text(str(error)[:1024], encoding="utf-8")

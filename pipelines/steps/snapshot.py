@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
@@ -349,10 +350,10 @@ def main() -> None:
     """Run in the container; a mistake becomes the job's exit message."""
     # SageMaker sets AWS_REGION, which boto3 does not read.
     region = os.environ.get("AWS_REGION")
+    s3 = boto3.client("s3", region_name=region, config=Config(max_pool_connections=THREADS))
+    ssm = boto3.client("ssm", region_name=region)
     try:
-        result = snapshot(
-            boto3.client("s3", region_name=region), boto3.client("ssm", region_name=region), Settings.read(os.environ)
-        )
+        result = snapshot(s3, ssm, Settings.read(os.environ))
     except (SnapshotError, ClientError) as error:
         EXIT_MESSAGE.parent.mkdir(parents=True, exist_ok=True)
         EXIT_MESSAGE.write_text(str(error)[:1024], encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import shutil
@@ -245,3 +246,17 @@ def test_data_asked_for_outside_2013_is_a_mistake_in_one_line() -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].endswith("no flights from 2014-01-01 to 2014-01-02: the data are those of 2013")
+
+
+@pytest.mark.parametrize("name", ["preprocess", "train", "evaluate", "inference", "score", "features"])
+def test_scripts_need_nothing_from_outside_their_folder_but_what_the_container_has(name: str) -> None:
+    imported = {
+        module.split(".")[0]
+        for node in ast.walk(ast.parse((MODEL / f"{name}.py").read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
+    }
+    neighbours = {path.stem for path in MODEL.glob("*.py")}
+    assert imported - sys.stdlib_module_names - neighbours <= {"numpy", "xgboost"}

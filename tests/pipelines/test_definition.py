@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import operator
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -17,6 +20,7 @@ from configuration import Model
 from configuration.model import PIPELINE_PARAMETERS
 from pipelines import DEPLOY_TIME_PARAMETERS
 
+ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = {
     "Processing": ("CreateProcessingJob", {"ProcessingJobName": "pipelines-1-Step-1"}),
     "Training": ("CreateTrainingJob", {"TrainingJobName": "pipelines-1-Step-1"}),
@@ -300,3 +304,19 @@ def test_each_tool_is_told_all_that_it_reads(definition: dict[str, Any], model: 
     assert told["Record"] == own | {
         field.upper() for field in record.Settings.__dataclass_fields__ if field != "parameters"
     }
+
+
+@pytest.mark.parametrize("name", ["snapshot.py", "record.py"])
+def test_a_tool_is_one_file_that_needs_boto3_alone(name: str) -> None:
+    tree = ast.parse((ROOT / "pipelines" / "steps" / name).read_text())
+    # What is imported for type checkers only is not there in the container.
+    typing_only = {id(inner) for node in tree.body if isinstance(node, ast.If) for inner in ast.walk(node)}
+    imported = {
+        module.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in typing_only
+        for module in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
+    }
+    assert imported - sys.stdlib_module_names == {"boto3", "botocore"}
