@@ -95,10 +95,10 @@ def main() -> None:
 
 
 def measure(cloud: LocalCloud, runs: int, folder: Path) -> dict[str, Any]:
-    account = cloud.client("sts").get_caller_identity()["Account"]
-    cloud.cdk("bootstrap", f"aws://{account}/{cloud.settings['AWS_DEFAULT_REGION']}")
+    cloud.cdk("synth", "--quiet", "--output", str(cloud.assembly))
+    cloud.cdk("bootstrap", "--app", str(cloud.assembly))
     stage, training = f"{MODEL.app}-platform-{MODEL.stage}", f"{MODEL.app}-training-{MODEL.name}"
-    cloud.cdk("deploy", stage, training, "--require-approval", "never")
+    cloud.cdk("deploy", "--app", str(cloud.assembly), stage, training, "--require-approval", "never")
     upload_raw_data(cloud, MODEL, cloud.outputs(stage)["DataBucketName"], "2013-01-01", "2013-02-28")
 
     _execute(cloud, seed=1)  # warm: the model server's and xgboost's pages, on both sides alike

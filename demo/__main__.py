@@ -54,9 +54,10 @@ def _tell(cloud: LocalCloud, *, granted: bool, began: float) -> None:
     cloud.up()
 
     heading("cdk bootstrap, cdk deploy: the real CLI, the real templates")
-    account = cloud.client("sts").get_caller_identity()["Account"]
-    cloud.cdk("bootstrap", f"aws://{account}/{cloud.settings['AWS_DEFAULT_REGION']}")
-    cloud.cdk("deploy", "--all", "--require-approval", "never", "--concurrency", "2")
+    with timed("synthesising"):
+        cloud.cdk("synth", "--quiet", "--output", str(cloud.assembly))
+    cloud.cdk("bootstrap", "--app", str(cloud.assembly))
+    cloud.cdk("deploy", "--app", str(cloud.assembly), "--all", "--require-approval", "never", "--concurrency", "2")
 
     heading("Real data: every flight out of New York, January and February 2013")
     bucket = cloud.outputs(f"{MODEL.app}-platform-{MODEL.stage}")["DataBucketName"]

@@ -96,6 +96,11 @@ class LocalCloud:
             tail = "".join(log.read_text().splitlines(keepends=True)[-12:])
             raise DemoError(f"`npx cdk {' '.join(arguments)}` failed; its last words, all of them in {log}:\n{tail}")
 
+    @property
+    def assembly(self) -> Path:
+        """Where this cloud's synth goes: the CLI lets nobody else write to cdk.out while it reads it."""
+        return self.state / "demo" / "cdk.out"
+
     def outputs(self, stack: str) -> dict[str, str]:
         found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}

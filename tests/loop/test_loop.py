@@ -288,7 +288,11 @@ def _localcloud(cloud: LocalCloud, *words: str) -> str:
 def test_diff_is_empty_after_all_that_and_destroy_leaves_what_the_docs_say(cloud: LocalCloud, scratch: Path) -> None:
     def cdk(*words: str) -> str:
         done = subprocess.run(
-            ["npx", "cdk", *words, "--app", "cdk.out"], cwd=ROOT, env=cloud.environment, capture_output=True, text=True
+            ["npx", "cdk", *words, "--app", str(cloud.assembly)],
+            cwd=ROOT,
+            env=cloud.environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
