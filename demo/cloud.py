@@ -18,6 +18,9 @@ from botocore.config import Config
 from demo.terminal import DemoError, say
 
 ROOT = Path(__file__).resolve().parent.parent
+HEARTBEAT_SECONDS = 5
+# Not AWS's, and not worth a person's eyes: that Node 20 is old, and that the CLI counts its uses.
+QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class LocalCloud:
     @cached_property
     def environment(self) -> dict[str, str]:
         """This process's environment without any AWS setting of its own, then the local cloud's."""
-        return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | self.settings
+        return (
+            {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | QUIET | self.settings
+        )
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -73,27 +78,35 @@ class LocalCloud:
         log = self.state / "demo" / f"cdk-{arguments[0]}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         began = spoke = time.monotonic()
+        read = 0
         with log.open("w") as sink:
             process = subprocess.Popen(
-                ["npx", "cdk", *arguments],
+                ["node_modules/.bin/cdk", *arguments],
                 cwd=ROOT,
                 env=self.environment,
-                text=True,
-                stdout=subprocess.PIPE,
+                stdout=sink,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
-            assert process.stdout is not None
-            for line in process.stdout:
-                sink.write(line)
-                if _is_milestone(line):
-                    say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {line.strip()}")
-                    spoke = time.monotonic()
-                elif time.monotonic() - spoke > 10:
-                    say(f"[dim]{time.monotonic() - began:5.1f} s  {line.strip()[:100]}[/]")
-                    spoke = time.monotonic()
-        if process.wait():
-            tail = "".join(log.read_text().splitlines(keepends=True)[-12:])
+            try:
+                while process.poll() is None:
+                    time.sleep(0.2)
+                    lines = log.read_text(errors="replace").splitlines()
+                    for line in filter(_is_milestone, lines[read:]):
+                        spoke = time.monotonic()
+                        say(f"[dim]{spoke - began:5.1f} s[/]  {line.strip()}")
+                    read = len(lines)
+                    if time.monotonic() - spoke > HEARTBEAT_SECONDS:
+                        spoke = time.monotonic()
+                        say(f"[dim]{spoke - began:5.1f} s  cdk {arguments[0]} is at work[/]")
+            finally:
+                process.terminate()
+                process.wait()
+        lines = log.read_text(errors="replace").splitlines()
+        for line in filter(_is_milestone, lines[read:]):
+            say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {line.strip()}")
+        if process.returncode:
+            tail = "\n".join(lines[-12:])
             raise DemoError(f"`npx cdk {' '.join(arguments)}` failed; its last words, all of them in {log}:\n{tail}")
 
     @property
