@@ -29,8 +29,8 @@ class ResourceFailed(Exception):
 def _request(operation: str, properties: Mapping[str, Any], **members: Any) -> Request:
     """The operation's request: CloudFormation writes numbers and flags as strings where its parameters are strings."""
     model = operation_model(operation).input_shape
-    request: Request = coerced(model, {**properties, **members})
-    return request
+    request: Request = {**properties, **members}
+    return request if model is None else dict(coerced(model, request))
 
 
 def _is_gone(error: ClientError) -> bool:
@@ -145,7 +145,7 @@ def _delete_model(context: CfnContext, arn: str, _properties: Properties) -> Non
 
 def _create_config(context: CfnContext, properties: Properties) -> CfnResource:
     request = _request("CreateEndpointConfig", {"EndpointConfigName": context.physical_name, **properties})
-    # CloudFormation's Ref of a model is its ARN only in Fn::GetAtt's absence; templates pass either form on.
+    # Templates give a model's name (Fn::GetAtt) or its ARN (Ref).
     for variant in request["ProductionVariants"]:
         variant["ModelName"] = name_of(variant["ModelName"])
     arn = context.client("sagemaker").create_endpoint_config(**request)["EndpointConfigArn"]
@@ -182,7 +182,7 @@ def _create_endpoint(context: CfnContext, properties: Properties) -> CfnResource
 
 
 def _update_endpoint(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
-    """Update and wait; that the endpoint is in service is not enough: after a rollback it is, on its old configuration."""
+    """Update and wait. To be in service is not enough: after a rollback it is, on its old configuration."""
     client = context.client("sagemaker")
     name, wanted = name_of(arn), name_of(new["EndpointConfigName"])
     if _settled(client, name)["EndpointConfigName"] != wanted:

@@ -67,6 +67,7 @@ class Deployments:
 
     def recover(self) -> None:
         """After a restart: start the workers that should run, and carry on what was under way."""
+        self._fleet.recover()
         resume: dict[str, Callable[[str], None]] = {
             "Creating": self._create,
             "Updating": self._resume_update,

@@ -7,8 +7,10 @@ import unicodedata
 from functools import cache
 
 _PROPERTY = re.compile(r"\\p\{(\w+)\}")
+_QUANTIFIED_ANCHOR = re.compile(r"\$\{\d+(?:,\d*)?\}")
 _POSIX = {"ASCII": r"\x00-\x7f", "Alnum": "a-zA-Z0-9", "Alpha": "a-zA-Z", "Digit": "0-9", "Print": r"\x20-\x7e"}
 _LAST_OF_BASIC_PLANE = 0xFFFF
+_SURROGATE_PAIRS = r"\uD800\uDC00-\uDBFF\uDFFF"  # how UTF-16 writes what lies beyond the basic plane
 # Beyond the basic plane lie emoji, rare letters and symbols only: each of the classes used accepts them.
 _BEYOND_BASIC_PLANE = "\U00010000-\U0010ffff"
 
@@ -35,7 +37,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
     def replace(found: re.Match[str]) -> str:
         name = found[1]
         inside = _POSIX.get(name) or _category(name)
-        opened = pattern.rfind("[", 0, found.start()) > pattern.rfind("]", 0, found.start())
+        opened = found.string.rfind("[", 0, found.start()) > found.string.rfind("]", 0, found.start())
         return inside if opened else f"[{inside}]"
 
-    return re.compile(_PROPERTY.sub(replace, pattern).replace(r"\z", r"\Z"))
+    # The models quantify anchors (`${1,128}`): Java takes that, and it says nothing; the length is checked by itself.
+    text = _QUANTIFIED_ANCHOR.sub("$", pattern).replace(_SURROGATE_PAIRS, _BEYOND_BASIC_PLANE)
+    return re.compile(_PROPERTY.sub(replace, text).replace(r"\z", r"\Z"))

@@ -1,0 +1,290 @@
+"""Endpoints: into service, from one configuration to the next, back, and away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+FIXTURES = Path(__file__).parent / "fixtures"
+BROKEN = "broken:1"
+
+
+@pytest.fixture
+def live(world: Any) -> Any:
+    """An endpoint `e` in service on the configuration `one`."""
+    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=world.config("one", "image:1"))
+    assert world.endpoint_settles("e")["EndpointStatus"] == "InService"
+    return world
+
+
+def _runtime(world: Any) -> Any:
+    return world.client("sagemaker-runtime")
+
+
+def _ask(world: Any, body: str = "x", **members: Any) -> str:
+    answer = _runtime(world).invoke_endpoint(EndpointName="e", Body=body.encode(), **members)
+    return str(answer["Body"].read().decode())
+
+
+def test_an_endpoint_comes_into_service_and_answers(live: Any) -> None:
+    answer = _runtime(live).invoke_endpoint(
+        EndpointName="e", Body=b"1,2", ContentType="text/csv", Accept="text/csv", CustomAttributes="c", InferenceId="i"
+    )
+    assert answer["Body"].read() == b"image:1|1,2|text/csv"
+    assert answer["InvokedProductionVariant"] == "AllTraffic"
+    assert (answer["ContentType"], answer["CustomAttributes"]) == ("text/csv", "c")
+    described = live.sagemaker.describe_endpoint(EndpointName="e")
+    assert described["EndpointConfigName"] == "one"
+    variant = described["ProductionVariants"][0]
+    assert (variant["CurrentInstanceCount"], variant["CurrentWeight"]) == (2, 1.0)
+
+
+def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> None:
+    live.config("two", "image:2")
+    live.fleet.gate.clear()
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
+    during = live.sagemaker.describe_endpoint(EndpointName="e")
+    assert (during["EndpointStatus"], during["EndpointConfigName"]) == ("Updating", "one")
+    assert during["PendingDeploymentSummary"]["EndpointConfigName"] == "two"
+    assert _ask(live).startswith("image:1")
+    for refused in (
+        lambda: live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two"),
+        lambda: live.sagemaker.delete_endpoint(EndpointName="e"),
+    ):
+        with pytest.raises(ClientError, match=r"ValidationException.*Cannot update in-progress endpoint"):
+            refused()
+    live.fleet.gate.set()
+    after = live.endpoint_settles("e")
+    assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "two")
+    assert "PendingDeploymentSummary" not in after
+    assert _ask(live).startswith("image:2")
+    live.eventually(lambda: len(live.fleet.specs) == 1)
+
+
+def test_an_update_that_does_not_start_rolls_back(live: Any) -> None:
+    live.config("bad", BROKEN)
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="bad")
+    after = live.endpoint_settles("e")
+    assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "one")
+    assert "did not pass the ping" in after["FailureReason"]
+    assert _ask(live).startswith("image:1")
+    statuses = [
+        detail["EndpointStatus"] for kind, _, detail in live.events if kind == "SageMaker Endpoint State Change"
+    ]
+    assert statuses == ["CREATING", "IN_SERVICE", "UPDATING", "ROLLING_BACK", "IN_SERVICE"]
+
+
+def test_an_alarm_rolls_a_deployment_back(live: Any) -> None:
+    live.config("two", "image:2")
+    live.cloudwatch.alarms["e-5xx"] = "ALARM"
+    live.sagemaker.update_endpoint(
+        EndpointName="e",
+        EndpointConfigName="two",
+        DeploymentConfig={"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "e-5xx"}]}},
+    )
+    after = live.endpoint_settles("e")
+    assert after["EndpointConfigName"] == "one"
+    assert "e-5xx" in after["FailureReason"]
+    live.cloudwatch.alarms["e-5xx"] = "OK"
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
+    assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
+
+
+def test_a_first_deployment_that_fails_is_failed_and_may_be_deleted(world: Any) -> None:
+    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=world.config("bad", BROKEN))
+    failed = world.endpoint_settles("e")
+    assert failed["EndpointStatus"] == "Failed"
+    assert "did not pass the ping" in failed["FailureReason"]
+    with pytest.raises(ClientError, match=r"ValidationError.*Endpoint e of account 000000000000 not found"):
+        _ask(world)
+    world.sagemaker.delete_endpoint(EndpointName="e")
+    world.eventually(lambda: not world.sagemaker.list_endpoints()["Endpoints"])
+    with pytest.raises(ClientError, match=r'ValidationException.*Could not find endpoint "arn:aws:sagemaker'):
+        world.sagemaker.describe_endpoint(EndpointName="e")
+
+
+def test_retained_variant_properties_survive_an_update(live: Any) -> None:
+    live.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 5}]
+    )
+    live.endpoint_settles("e")
+    live.config("two", "image:2")
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two", RetainAllVariantProperties=True)
+    assert live.endpoint_settles("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 5
+    live.config("three", "image:3")
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="three")
+    assert live.endpoint_settles("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"Type": "CANARY", "WaitIntervalInSeconds": 60}, "CanarySize is required"),
+        (
+            {"Type": "CANARY", "WaitIntervalInSeconds": 60, "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 2}},
+            "between 0% and 50% of the fleet of 2, got 2",
+        ),
+        (
+            {"Type": "LINEAR", "WaitIntervalInSeconds": 60, "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 5}},
+            "between 10% and 50%",
+        ),
+        (
+            {"Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50}},
+            "greater than the sum of the waits, 600",
+        ),
+    ],
+)
+def test_a_deployment_policy_that_aws_refuses_is_refused(live: Any, policy: dict[str, Any], message: str) -> None:
+    live.config("two", "image:2")
+    blue_green = {"TrafficRoutingConfiguration": policy, "MaximumExecutionTimeoutInSeconds": 600}
+    with pytest.raises(ClientError, match=message):
+        live.sagemaker.update_endpoint(
+            EndpointName="e", EndpointConfigName="two", DeploymentConfig={"BlueGreenUpdatePolicy": blue_green}
+        )
+
+
+def test_a_models_error_and_an_oversized_body_are_told_as_aws_tells_them(live: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        _ask(live, "bad")
+    response = caught.value.response
+    assert response["Error"]["Code"] == "ModelError"
+    assert (response["OriginalStatusCode"], response["OriginalMessage"]) == (400, "wrong columns")
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert 'Received client error (400) from primary with message "wrong columns"' in response["Error"]["Message"]
+    with pytest.raises(ClientError, match=r"ValidationError.*less than or equal to 6291456"):
+        _ask(live, "x" * (6 * 1024 * 1024 + 1))
+    with pytest.raises(ClientError, match="Variant Nope is not found"):
+        _ask(live, TargetVariant="Nope")
+    with pytest.raises(ClientError, match="does not support TargetModel"):
+        _ask(live, TargetModel="m")
+
+
+def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(world: Any) -> None:
+    world.sagemaker.create_model(
+        ModelName="m", PrimaryContainer={"Image": "i"}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
+    )
+    variant = {"VariantName": "V", "ModelName": "m", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 2}}
+    capture = {
+        "InitialSamplingPercentage": 100,
+        "EnableCapture": True,
+        "DestinationS3Uri": "s3://b/c",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    with pytest.raises(ClientError, match="not supported for serverless"):
+        world.sagemaker.create_endpoint_config(
+            EndpointConfigName="c", ProductionVariants=[variant], DataCaptureConfig=capture
+        )
+    world.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    assert world.endpoint_settles("e")["EndpointStatus"] == "InService"
+    with pytest.raises(ClientError, match="less than or equal to 4194304"):
+        _ask(world, "x" * (4 * 1024 * 1024 + 1))
+
+
+def test_traffic_goes_by_weight_and_to_the_variant_asked_for(world: Any) -> None:
+    for name, image in (("a", "image:a"), ("b", "image:b")):
+        world.sagemaker.create_model(
+            ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
+        )
+    variants = [
+        {"VariantName": name, "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1,
+         "InitialVariantWeight": weight}
+        for name, weight in (("a", 1.0), ("b", 0.0))
+    ]  # fmt: skip
+    world.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=variants)
+    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    world.endpoint_settles("e")
+    assert {_ask(world).split("|")[0] for _ in range(10)} == {"image:a"}
+    assert _ask(world, TargetVariant="b").startswith("image:b")
+
+
+def test_a_package_must_be_approved_before_a_model_is_made_of_it(world: Any, specification: dict[str, Any]) -> None:
+    client = world.sagemaker
+    client.create_model_package_group(ModelPackageGroupName="g")
+    specification["Containers"][0]["Environment"] = {"A": "1", "B": "2"}
+    arn = client.create_model_package(ModelPackageGroupName="g", InferenceSpecification=specification)[
+        "ModelPackageArn"
+    ]
+    role = "arn:aws:iam::000000000000:role/model"
+    container = {"ModelPackageName": arn, "Environment": {"B": "3"}}
+    with pytest.raises(ClientError, match="its approval status is PendingManualApproval"):
+        client.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=role)
+    client.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    client.create_model(ModelName="m", PrimaryContainer=container, ExecutionRoleArn=role)
+    variant = {"VariantName": "V", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    world.endpoint_settles("e")
+    (spec,) = world.fleet.specs.values()
+    assert spec.model_data_url == "s3://ml-artifacts/churn/7/model.tar.gz"
+    assert dict(spec.environment) == {"A": "1", "B": "3"}
+
+
+def test_workers_are_started_again_after_a_crash_and_an_update_is_carried_on(live: Any) -> None:
+    live.config("two", "image:2")
+    live.crash()
+    assert not live.fleet.specs
+    live.plane.recover()
+    assert _ask(live).startswith("image:1")
+    live.store.update(
+        "Endpoint",
+        "e",
+        EndpointStatus="Updating",
+        Retained={},
+        RetainCapture=False,
+        PendingDeploymentSummary={"EndpointConfigName": "two", "StartTime": 0, "ProductionVariants": []},
+    )
+    live.crash()
+    live.plane.recover()
+    assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
+    assert _ask(live).startswith("image:2")
+
+
+def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:
+    client = live.sagemaker
+    variant = {"VariantName": "V", "ModelName": "nope", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    for call, message in (
+        (lambda: live.config("one"), r'Cannot create already existing model "arn:aws:sagemaker'),
+        (
+            lambda: client.create_endpoint(EndpointName="f", EndpointConfigName="x"),
+            "Could not find endpoint configuration",
+        ),
+        (lambda: client.create_endpoint(EndpointName="e", EndpointConfigName="one"), "already existing endpoint"),
+        (
+            lambda: client.create_endpoint_config(EndpointConfigName="n", ProductionVariants=[variant]),
+            r'Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/nope"',
+        ),
+    ):
+        with pytest.raises(ClientError, match=f"ValidationException.*{message}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("fixture", "status"), [("endpoint_in_service", "IN_SERVICE"), ("endpoint_deployment_baking", "UPDATING")]
+)
+def test_events_have_awss_fields(live: Any, fixture: str, status: str) -> None:
+    want = json.loads((FIXTURES / f"{fixture}.json").read_text())
+    live.config("two", "image:2")
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
+    live.endpoint_settles("e")
+    found = [one for one in live.events if one[0] == want["detail-type"] and one[2]["EndpointStatus"] == status]
+    _, resources, detail = found[-1]
+    assert resources == [detail["EndpointArn"]]
+    assert set(detail) == set(want["detail"])
+    assert set(detail["ProductionVariants"][0]) >= set(want["detail"]["ProductionVariants"][0])
+    pending = want["detail"].get("PendingDeploymentSummary")
+    if pending:
+        assert set(detail["PendingDeploymentSummary"]) == set(pending)
+        assert set(detail["PendingDeploymentSummary"]["ProductionVariants"][0]) == set(pending["ProductionVariants"][0])
+        assert detail["EndpointConfigName"] == "one"
+    assert 10**12 < detail["CreationTime"] < 10**13  # milliseconds
+
+
+def test_the_unchanged_waiter_of_boto3_ends(live: Any) -> None:
+    live.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e")
+    live.sagemaker.delete_endpoint(EndpointName="e")
+    live.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="e", WaiterConfig={"Delay": 1})

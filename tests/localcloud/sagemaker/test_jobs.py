@@ -1,0 +1,167 @@
+"""Processing and training jobs: their documents, their end, their events."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from localcloud.runtime.contract import JobUpdate, Metric
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ROLE = "arn:aws:iam::000000000000:role/job"
+CLUSTER = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 20}}
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def _training(name: str, **members: Any) -> dict[str, Any]:
+    return {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"TrainingImage": "xgboost:3.2-0", "TrainingInputMode": "File"},
+        "RoleArn": ROLE,
+        "OutputDataConfig": {"S3OutputPath": "s3://b/out"},
+        "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        **members,
+    }
+
+
+def _processing(name: str, **members: Any) -> dict[str, Any]:
+    return {
+        "ProcessingJobName": name,
+        "AppSpecification": {"ImageUri": "i"},
+        "RoleArn": ROLE,
+        "ProcessingResources": CLUSTER,
+        **members,
+    }
+
+
+def test_a_training_job_tells_its_story(world: Any) -> None:
+    world.runner.held.add("t")
+    world.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))
+    begun = world.sagemaker.describe_training_job(TrainingJobName="t")
+    assert (begun["TrainingJobStatus"], begun["SecondaryStatus"]) == ("InProgress", "Starting")
+    assert world.runner.started[0][2]["HyperParameters"] == {"eta": "0.1"}
+    report = world.plane.on_job_update
+    report("training", "t", JobUpdate("InProgress", "Training", "Training image", training_started_at=NOW))
+    done = JobUpdate(
+        "Completed",
+        "Completed",
+        model_artifacts="s3://b/out/t/output/model.tar.gz",
+        final_metrics=(Metric("auc", 0.71, NOW),),
+        training_started_at=NOW,
+        ended_at=NOW.replace(second=7),
+    )
+    report("training", "t", done)
+    ended = world.sagemaker.describe_training_job(TrainingJobName="t")
+    assert ended["TrainingJobStatus"] == "Completed"
+    assert ended["ModelArtifacts"]["S3ModelArtifacts"].endswith("model.tar.gz")
+    assert ended["TrainingTimeInSeconds"] == 7
+    assert ended["FinalMetricDataList"][0]["MetricName"] == "auc"
+    stages = ended["SecondaryStatusTransitions"]
+    assert [stage["Status"] for stage in stages] == ["Starting", "Training", "Completed"]
+    assert all("EndTime" in stage for stage in stages)
+    report("training", "t", JobUpdate("Failed", "Failed", failure_reason="too late"))
+    assert world.sagemaker.describe_training_job(TrainingJobName="t")["TrainingJobStatus"] == "Completed"
+    statuses = [detail["SecondaryStatus"] for kind, _, detail in world.events if "Training Job" in kind]
+    assert statuses == ["Starting", "Training", "Completed"]
+
+
+def test_a_failed_processing_jobs_event_has_awss_fields(world: Any) -> None:
+    want = json.loads((FIXTURES / "processing_job_failed.json").read_text())
+    sample = want["detail"]
+    request = {
+        name: sample[name]
+        for name in (
+            "ProcessingInputs",
+            "ProcessingOutputConfig",
+            "ProcessingJobName",
+            "ProcessingResources",
+            "StoppingCondition",
+            "AppSpecification",
+            "NetworkConfig",
+            "RoleArn",
+        )
+    }
+    # AWS's sample spells the enumerations of the input and output in its events' own way.
+    request["ProcessingInputs"][0]["S3Input"] |= {
+        "S3DataType": "S3Prefix",
+        "S3InputMode": "File",
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3UploadMode"] = "Continuous"
+    failed = JobUpdate(
+        "Failed", "Failed", failure_reason=sample["FailureReason"], training_started_at=NOW, ended_at=NOW
+    )
+    world.runner.outcomes.append(failed)
+    world.sagemaker.create_processing_job(**request)
+    events = world.eventually(lambda: [one for one in world.events if one[2].get("ProcessingJobStatus") == "Failed"])
+    kind, resources, detail = events[0]
+    assert kind == want["detail-type"]
+    assert resources == [detail["ProcessingJobArn"]]
+    assert set(detail) == set(sample)
+    for name, value in sample.items():
+        assert type(detail[name]) is type(value), name
+    assert detail["FailureReason"] == sample["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ({"EnableManagedSpotTraining": True}, "EnableManagedSpotTraining"),
+        ({"CheckpointConfig": {"S3Uri": "s3://b/c"}}, "CheckpointConfig"),
+        ({"ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}}, "InstanceCount"),
+        ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://b/t"}}, "TensorBoardOutputConfig"),
+    ],
+)
+def test_what_would_change_the_job_and_is_not_supported_is_refused_by_name(
+    world: Any, members: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ClientError, match=named):
+        world.sagemaker.create_training_job(**_training("t", **members))
+    assert not world.runner.started
+
+
+def test_a_jobs_name_is_used_once(world: Any) -> None:
+    world.sagemaker.create_processing_job(**_processing("p"))
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        world.sagemaker.create_processing_job(**_processing("p"))
+
+
+def test_a_running_job_stops_and_an_ended_one_does_not(world: Any) -> None:
+    world.runner.held.add("p")
+    world.sagemaker.create_processing_job(**_processing("p"))
+    world.sagemaker.stop_processing_job(ProcessingJobName="p")
+    assert world.sagemaker.describe_processing_job(ProcessingJobName="p")["ProcessingJobStatus"] == "Stopped"
+    with pytest.raises(ClientError, match="Stopped"):
+        world.sagemaker.stop_processing_job(ProcessingJobName="p")
+    with pytest.raises(ClientError, match=r"ResourceNotFound.*Could not find requested job with name: q"):
+        world.sagemaker.stop_processing_job(ProcessingJobName="q")
+
+
+def test_jobs_are_listed_by_status_and_name(world: Any) -> None:
+    world.runner.held.add("b")
+    for name in ("a-1", "b-1", "a-2"):
+        world.sagemaker.create_processing_job(**_processing(name))
+    client = world.sagemaker
+
+    def completed() -> list[str]:
+        answer = client.list_processing_jobs(StatusEquals="Completed", SortBy="Name", SortOrder="Ascending")
+        return [one["ProcessingJobName"] for one in answer["ProcessingJobSummaries"]]
+
+    world.eventually(lambda: completed() == ["a-1", "a-2"])
+    assert len(client.list_processing_jobs(NameContains="B-")["ProcessingJobSummaries"]) == 1
+
+
+def test_a_job_lost_in_a_crash_is_failed_at_the_next_start(world: Any) -> None:
+    world.runner.held.add("p")
+    world.sagemaker.create_processing_job(**_processing("p"))
+    world.crash()
+    world.plane.recover()
+    job = world.sagemaker.describe_processing_job(ProcessingJobName="p")
+    assert job["ProcessingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("InternalServerError")

@@ -1,0 +1,107 @@
+"""The front door: botocore's shapes decide what is accepted and what is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.model import Shape
+
+from localcloud.sagemaker.errors import AwsError
+from localcloud.sagemaker.patterns import compiled
+from localcloud.sagemaker.shapes import operation_model, validated
+
+
+def test_every_broken_constraint_is_named_in_awss_words(world: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        world.sagemaker.create_model_package_group(ModelPackageGroupName="-no-")
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert "1 validation error detected: Value '-no-' at 'modelPackageGroupName'" in str(caught.value)
+    assert "Member must satisfy regular expression pattern" in str(caught.value)
+    with pytest.raises(AwsError, match=r"2 validation errors detected: .*processingJobName.*must not be null"):
+        validated(
+            "CreateProcessingJob",
+            {
+                "ProcessingResources": {
+                    "ClusterConfig": {"InstanceCount": 0, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+                },
+                "AppSpecification": {"ImageUri": "x"},
+                "RoleArn": "arn:aws:iam::000000000000:role/r",
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"EndpointName": "e", "Color": "red"}, 'Unknown parameter in input: "Color", must be one of: EndpointName'),
+        ({"EndpointName": 3}, "NUMBER_VALUE can not be converted to a String"),
+        ({"EndpointName": ["e"]}, "Start of list found where not expected"),
+        ([], "Start of list found"),
+    ],
+)
+def test_a_request_of_the_wrong_form_is_refused(request_: Any, message: str) -> None:
+    with pytest.raises(AwsError) as caught:
+        validated("DescribeEndpoint", request_)
+    assert message in caught.value.message
+
+
+def test_an_operation_without_support_is_refused_by_name(world: Any) -> None:
+    with pytest.raises(ClientError, match=r"UnknownOperationException.*CreateDomain") as caught:
+        world.sagemaker.create_domain(DomainName="d", AuthMode="IAM", DefaultUserSettings={})
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_a_body_that_is_no_json_is_refused(world: Any) -> None:
+    status, _, body = _post(world, "ListModels", b"{")
+    assert status == 400
+    assert json.loads(body)["__type"] == "SerializationException"
+
+
+def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(world: Any) -> None:
+    world.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    status, headers, body = _post(world, "DescribeModelPackageGroup", b'{"ModelPackageGroupName": "g"}')
+    answer = json.loads(body)
+    assert status == 200
+    assert headers["content-type"] == "application/x-amz-json-1.1"
+    assert isinstance(answer["CreationTime"], float)
+    assert "LastVersion" not in answer
+
+
+def test_the_patterns_of_all_supported_operations_compile(world: Any) -> None:
+    def patterns(shape: Shape, seen: set[str]) -> Iterator[str]:
+        if shape.name in seen:
+            return
+        seen.add(shape.name)
+        if "pattern" in shape.metadata:
+            yield shape.metadata["pattern"]
+        inner = [*getattr(shape, "members", {}).values()]
+        inner += [getattr(shape, name) for name in ("member", "key", "value") if hasattr(shape, name)]
+        for one in inner:
+            yield from patterns(one, seen)
+
+    seen: set[str] = set()
+    found = [one for name in world.plane._operations for one in patterns(operation_model(name).input_shape, seen)]
+    assert len(found) > 100
+    for pattern in found:
+        compiled(pattern)
+
+
+def test_javas_character_classes_match_as_java_does() -> None:
+    assert compiled(r"[\p{L}\p{Z}_]*").fullmatch("Grüße an_alle")
+    assert not compiled(r"[\p{L}]*").fullmatch("a1")
+    assert compiled(r"([\p{L}\-@]*)${1,128}").fullmatch("a-b")
+
+
+def _post(world: Any, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    request = Request(world.url, body, {"X-Amz-Target": f"SageMaker.{operation}"})
+    try:
+        with urlopen(request) as answer:
+            return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+    except HTTPError as error:
+        return error.code, dict(error.headers), error.read()
