@@ -267,7 +267,9 @@ def refusal(model: Model, p: dict[str, Parameter], evaluate: RequestStep) -> Any
 def definition(model: Model) -> str:
     """The pipeline's definition, JSON, with `${Name}` for what the stack fills in and no other substitution."""
     names = "|".join(DEPLOY_TIME_PARAMETERS)
-    compiled = json.dumps(json.loads(build(model).definition()), ensure_ascii=False, separators=(",", ":"))
+    # The SDK writes null for the experiment and the MLflow server that there is none of; the schema leaves them out.
+    document = {key: value for key, value in json.loads(build(model).definition()).items() if value is not None}
+    compiled = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return re.sub(rf"\$\{{(?!(?:{names})\}})", "${!", compiled)
 
 
