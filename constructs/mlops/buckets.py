@@ -7,8 +7,6 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs.mlops.permissions import acknowledge
-
 _LOGS_KEPT_DAYS = 365
 _OLD_VERSIONS_KEPT_DAYS = 90
 
@@ -68,4 +66,3 @@ class LogBucket(Construct):
             ],
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        acknowledge(self.bucket, "S1", "This is the bucket for access logs; logging its own access would never end.")

@@ -28,7 +28,8 @@ def test_every_instance_type_of_sagemaker_is_known_or_refused_as_graviton() -> N
     model = boto3.client("sagemaker", region_name="us-east-1").meta.service_model
     adapter = TypeAdapter(InstanceType)
     for shape in ("ProductionVariantInstanceType", "TrainingInstanceType", "ProcessingInstanceType"):
-        for instance_type in model.shape_for(shape).enum:
+        listed: list[str] = model.shape_for(shape).metadata["enum"]
+        for instance_type in listed:
             try:
                 adapter.validate_python(instance_type)
             except ValidationError as error:

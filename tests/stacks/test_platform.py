@@ -1,0 +1,215 @@
+"""What a stage's account has once: nothing lost, nothing open, nothing unencrypted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from aws_cdk.assertions import Match, Template
+
+Resources = Mapping[str, Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def platform(template: Callable[[str], dict[str, object]]) -> Template:
+    return Template.from_json(template("evergreen-platform-prod"))
+
+
+def test_every_rule_has_a_target_retries_and_a_dead_letter_queue(platform: Template) -> None:
+    rules = platform.find_resources(events.CfnRule.CFN_RESOURCE_TYPE_NAME)
+    assert rules
+    for rule in rules.values():
+        (target,) = rule["Properties"]["Targets"]
+        assert target["DeadLetterConfig"]["Arn"]
+        assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+def test_every_function_has_a_failure_destination(platform: Template) -> None:
+    functions = platform.find_resources(lambda_.CfnFunction.CFN_RESOURCE_TYPE_NAME)
+    configured = platform.find_resources(lambda_.CfnEventInvokeConfig.CFN_RESOURCE_TYPE_NAME)
+    queues = platform.find_resources(sqs.CfnQueue.CFN_RESOURCE_TYPE_NAME)
+    assert functions.keys() == {config["Properties"]["FunctionName"]["Ref"] for config in configured.values()}
+    for config in configured.values():
+        assert config["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in queues
+
+
+def test_every_dead_letter_queue_has_an_alarm_that_tells_people(platform: Template) -> None:
+    (topic,) = platform.find_resources(sns.CfnTopic.CFN_RESOURCE_TYPE_NAME)
+    alarms = platform.find_resources(cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME)
+    watched = set()
+    for alarm in alarms.values():
+        assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}]
+        (dimension,) = alarm["Properties"]["Dimensions"]
+        watched.add(dimension["Value"]["Fn::GetAtt"][0])
+    assert watched == platform.find_resources(sqs.CfnQueue.CFN_RESOURCE_TYPE_NAME).keys()
+
+
+def test_alarms_and_events_may_use_the_key_of_what_they_write_to(platform: Template) -> None:
+    (key,) = platform.find_resources(kms.CfnKey.CFN_RESOURCE_TYPE_NAME).values()
+    allowed: set[str] = set()
+    for statement in key["Properties"]["KeyPolicy"]["Statement"]:
+        if {"kms:Decrypt", "kms:GenerateDataKey*"} <= set(statement["Action"]):
+            services = statement["Principal"].get("Service", [])
+            allowed |= {services} if isinstance(services, str) else set(services)
+    assert {"events.amazonaws.com", "cloudwatch.amazonaws.com", "logs.us-east-1.amazonaws.com"} <= allowed
+    platform.has_resource_properties(
+        sns.CfnTopicPolicy.CFN_RESOURCE_TYPE_NAME,
+        {
+            "PolicyDocument": {
+                "Statement": Match.array_with(
+                    [
+                        Match.object_like(
+                            {
+                                "Effect": "Allow",
+                                "Action": "sns:Publish",
+                                "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                            }
+                        )
+                    ]
+                )
+            }
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (sqs.CfnQueue, ["KmsMasterKeyId"]),
+        (sns.CfnTopic, ["KmsMasterKeyId"]),
+        (dynamodb.CfnTable, ["SSESpecification", "KMSMasterKeyId"]),
+        (logs.CfnLogGroup, ["KmsKeyId"]),
+        (lambda_.CfnFunction, ["KmsKeyArn"]),
+    ],
+)
+def test_everything_that_stores_is_under_the_stage_key(platform: Template, kind: Any, path: list[str]) -> None:
+    (key,) = platform.find_resources(kms.CfnKey.CFN_RESOURCE_TYPE_NAME)
+    resources = platform.find_resources(kind.CFN_RESOURCE_TYPE_NAME)
+    assert resources
+    for resource in resources.values():
+        value = resource["Properties"]
+        for name in path:
+            value = value[name]
+        assert value == {"Fn::GetAtt": [key, "Arn"]}
+
+
+def test_every_bucket_is_versioned_private_and_speaks_tls_only(platform: Template) -> None:
+    buckets = platform.find_resources(s3.CfnBucket.CFN_RESOURCE_TYPE_NAME)
+    refusing = set()
+    for policy in platform.find_resources(s3.CfnBucketPolicy.CFN_RESOURCE_TYPE_NAME).values():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}:
+                refusing.add(policy["Properties"]["Bucket"]["Ref"])
+    assert refusing == buckets.keys()
+    for bucket in buckets.values():
+        assert bucket["Properties"]["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_data_and_artefacts_log_their_access_and_tell_eventbridge(platform: Template) -> None:
+    telling = platform.find_resources(
+        s3.CfnBucket.CFN_RESOURCE_TYPE_NAME,
+        {
+            "Properties": {
+                "NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": True}},
+                "LoggingConfiguration": {"DestinationBucketName": Match.any_value()},
+            }
+        },
+    )
+    outputs = platform.find_outputs("*")
+    assert telling.keys() == {outputs[name]["Value"]["Ref"] for name in ("DataBucketName", "ArtifactBucketName")}
+
+
+@pytest.mark.parametrize("kind", [s3.CfnBucket, dynamodb.CfnTable, kms.CfnKey])
+def test_data_models_and_the_audit_trail_outlive_the_stack(platform: Template, kind: Any) -> None:
+    for resource in platform.find_resources(kind.CFN_RESOURCE_TYPE_NAME).values():
+        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_ledger_can_be_restored_and_forgets_what_has_expired(platform: Template) -> None:
+    platform.has_resource_properties(
+        dynamodb.CfnTable.CFN_RESOURCE_TYPE_NAME,
+        {
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+            "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
+            "KeySchema": [
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+        },
+    )
+
+
+def test_an_edit_of_metadata_does_not_wake_the_controller_as_an_approval(platform: Template) -> None:
+    platform.has_resource_properties(
+        events.CfnRule.CFN_RESOURCE_TYPE_NAME,
+        {
+            "EventPattern": {
+                "source": ["aws.sagemaker"],
+                "detail-type": ["SageMaker Model Package State Change"],
+                "detail": {
+                    "ModelPackageGroupName": [{"prefix": "evergreen-"}],
+                    "ModelApprovalStatus": ["Approved", "Rejected"],
+                    "$or": [
+                        {"UpdatedModelPackageFields": ["ModelApprovalStatus"]},
+                        {"UpdatedModelPackageFields": [{"exists": False}]},
+                    ],
+                },
+            }
+        },
+    )
+
+
+def test_the_tick_finds_what_no_event_told(platform: Template) -> None:
+    platform.has_resource_properties(
+        events.CfnRule.CFN_RESOURCE_TYPE_NAME,
+        {
+            "ScheduleExpression": "rate(15 minutes)",
+            "Targets": [Match.object_like({"Input": json.dumps({"source": "evergreen.tick"}, separators=(",", ":"))})],
+        },
+    )
+
+
+def test_the_controller_makes_change_sets_with_the_release_role_only(platform: Template) -> None:
+    statements = [s for s in statements_of(platform) if "cloudformation:CreateChangeSet" in s["Action"]]
+    (statement,) = statements
+    role = statement["Condition"]["StringEquals"]["cloudformation:RoleArn"]["Fn::GetAtt"][0]
+    properties = platform.find_resources("AWS::IAM::Role")[role]["Properties"]
+    principals = [s["Principal"] for s in properties["AssumeRolePolicyDocument"]["Statement"]]
+    assert principals == [{"Service": "cloudformation.amazonaws.com"}]
+    assert statement["Condition"]["Null"] == {"cloudformation:TemplateUrl": "true"}
+
+
+def test_nobody_here_can_approve_or_change_identities(platform: Template) -> None:
+    actions = {action for statement in statements_of(platform) for action in statement["Action"]}
+    assert "sagemaker:UpdateModelPackage" not in actions
+    assert {action for action in actions if action.startswith("iam:")} == {
+        "iam:PassRole",
+        "iam:CreateServiceLinkedRole",
+    }
+    assert not [action for action in actions if "*" in action]
+
+
+def test_no_role_uses_a_policy_that_aws_manages(platform: Template) -> None:
+    for role in platform.find_resources("AWS::IAM::Role").values():
+        assert "ManagedPolicyArns" not in role["Properties"]
+
+
+def statements_of(template: Template) -> list[dict[str, Any]]:
+    statements = []
+    for policy in template.find_resources("AWS::IAM::Policy").values():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            actions = statement["Action"]
+            statements.append({**statement, "Action": [actions] if isinstance(actions, str) else actions})
+    return statements

@@ -1,0 +1,80 @@
+"""A pipeline's roles can do what its steps need, and nobody in it can approve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk.assertions import Match, Template
+
+from pipelines import DEPLOY_TIME_PARAMETERS
+
+
+@pytest.fixture(scope="module")
+def training(template: Callable[[str], dict[str, object]]) -> Template:
+    return Template.from_json(template("evergreen-training-flight-delays"))
+
+
+def statements_of(template: Template, action: str) -> list[dict[str, Any]]:
+    found = []
+    for policy in template.find_resources("AWS::IAM::Policy").values():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            actions = statement["Action"]
+            if action in ([actions] if isinstance(actions, str) else actions):
+                found.append(statement)
+    return found
+
+
+def test_the_definition_is_in_the_template_with_every_name_filled_in(training: Template) -> None:
+    (pipeline,) = training.find_resources(sagemaker.CfnPipeline.CFN_RESOURCE_TYPE_NAME).values()
+    body, values = pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]["Fn::Sub"]
+    assert set(values) == set(DEPLOY_TIME_PARAMETERS)
+    definition = json.loads(body)
+    defaults = {parameter["Name"]: parameter.get("DefaultValue") for parameter in definition["Parameters"]}
+    for name in DEPLOY_TIME_PARAMETERS:
+        assert defaults[name] == f"${{{name}}}"
+    assert values["ReleaseParameter"] == "/evergreen/flight-delays/prod/release"
+
+
+def test_the_pipeline_registers_for_approval_and_cannot_approve(training: Template) -> None:
+    (statement,) = statements_of(training, "sagemaker:CreateModelPackage")
+    assert statement["Condition"] == {"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}}
+    assert statements_of(training, "sagemaker:UpdateModelPackage") == []
+
+
+def test_roles_are_passed_to_sagemaker_only(training: Template) -> None:
+    (statement,) = statements_of(training, "iam:PassRole")
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    assert len(statement["Resource"]) == 2
+
+
+def test_isolated_jobs_write_to_their_own_runs_only(training: Template) -> None:
+    written = [
+        [resource["Fn::Join"][1][-1] for resource in (one if isinstance(one, list) else [one])]
+        for one in (statement["Resource"] for statement in statements_of(training, "s3:PutObject"))
+    ]
+    assert ["/runs/flight-delays/*"] in written
+    assert all(key.endswith("/flight-delays/*") for keys in written for key in keys)
+
+
+def test_the_registry_outlives_the_stack(training: Template) -> None:
+    training.has_resource(
+        sagemaker.CfnModelPackageGroup.CFN_RESOURCE_TYPE_NAME,
+        {
+            "Properties": Match.object_like({"ModelPackageGroupName": "evergreen-flight-delays"}),
+            "DeletionPolicy": "RetainExceptOnCreate",
+            "UpdateReplacePolicy": "Retain",
+        },
+    )
+
+
+def test_a_models_code_travels_without_its_specification_and_its_data(assembly: Path) -> None:
+    folders = [path for path in assembly.glob("asset.*") if (path / "train.py").is_file()]
+    assert len(folders) == 1
+    names = {path.name for path in folders[0].iterdir()}
+    assert {"preprocess.py", "train.py", "evaluate.py", "inference.py"} <= names
+    assert not names & {"model.yaml", "data.py", "__pycache__"}
