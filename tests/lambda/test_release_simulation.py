@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
+import pytest
 from botocore.exceptions import ClientError, WaiterError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -66,7 +67,7 @@ class Cloud:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
     calls: int = 0
-    fault: Callable[[], None] | None = None
+    fault: Callable[[], object] | None = None
     fault_at: int = -1
 
     def begin(self, pending: Release) -> None:
@@ -281,12 +282,16 @@ def invoke(cloud: Cloud) -> None:
 def suppress_failures() -> Iterator[None]:
     try:
         yield
-    except (ReconcileFailed, Killed):
+    except (ReconcileFailed, ClientError, Killed):
         return
 
 
 def kill() -> None:
     raise Killed
+
+
+def fail() -> None:
+    raise error("ThrottlingException", "Rate exceeded")
 
 
 def play(cloud: Cloud, action: tuple[str, int]) -> None:
@@ -307,12 +312,26 @@ def play(cloud: Cloud, action: tuple[str, int]) -> None:
             cloud.now += timedelta(minutes=n)
         case "invoke":
             invoke(cloud)
-        case "invoke and kill" | "invoke twice at once" | "invoke and deploy" | "invoke and reject":
+        case "release":
+            cloud.packages[version] = ("Approved", cloud.now)
+            invoke(cloud)
+            cloud.finish("success")
+            invoke(cloud)
+        case (
+            "invoke and kill"
+            | "invoke twice at once"
+            | "invoke and deploy"
+            | "invoke and reject"
+            | "invoke and release"
+            | "invoke and fail"
+        ):
             other = {
                 "invoke and kill": kill,
                 "invoke twice at once": lambda: invoke(cloud),
                 "invoke and deploy": lambda: play(cloud, ("cdk deploy", 0)),
                 "invoke and reject": lambda: play(cloud, ("reject", n)),
+                "invoke and release": lambda: play(cloud, ("release", n)),
+                "invoke and fail": fail,
             }[kind]
             cloud.fault, cloud.fault_at = other, cloud.calls + n
             invoke(cloud)
@@ -325,7 +344,10 @@ ACTIONS = st.one_of(
     ),
     st.tuples(st.just("endpoint rolls back"), st.just(0)),
     st.tuples(st.just("time"), st.integers(1, 40)),
-    st.tuples(st.sampled_from(["invoke and kill", "invoke twice at once", "invoke and deploy"]), st.integers(1, 45)),
+    st.tuples(
+        st.sampled_from([f"invoke and {fault}" for fault in ("kill", "fail", "deploy", "release")]), st.integers(1, 45)
+    ),
+    st.tuples(st.just("invoke twice at once"), st.integers(1, 45)),
 )
 
 
@@ -376,3 +398,14 @@ def test_every_history_ends_on_what_was_approved(history: list[tuple[str, int]])
     assert (cloud.record, cloud.stack.operations, len(cloud.rows)) == before, "it does not come to rest"
     quarantined = {int(key.removeprefix("quarantine#")) for key in cloud.rows if key.startswith("quarantine#")}
     assert quarantined <= cloud.blamable
+
+
+@pytest.mark.parametrize("call", range(1, 46))
+def test_a_release_that_fails_at_any_call_puts_the_old_record_back_at_once(call: int) -> None:
+    cloud = Cloud()
+    with patch.object(act, "copy_release", copied):
+        for action in (("release", 0), ("approve", 1), ("invoke and fail", call)):
+            play(cloud, action)
+    begun = cloud.stack.pending == released(2)
+    assert cloud.record == released(2 if begun else 1).format()
+    assert ("lease" in cloud.rows) == begun
