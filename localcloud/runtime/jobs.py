@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from localcloud.cloud import Cloud
 from localcloud.runtime import orphans
 from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metric
@@ -25,6 +27,7 @@ from localcloud.runtime.transfer import Clients, Transfer, TransferError
 
 RECORDS = "RuntimeJob"
 STOP_GRACE_SECONDS = 120.0  # "SIGTERM, which delays job termination for 120 seconds" (StopTrainingJob)
+_SHUTDOWN_SECONDS = 10.0
 _LOST = "InternalServerError: the local cloud ended while the job ran; its processes were ended. Start the job again."
 
 OnUpdate = Callable[[str, str, JobUpdate], None]
@@ -75,13 +78,16 @@ class JobRunner:
             self._cloud.store.delete(RECORDS, key)
 
     def shutdown(self) -> None:
-        """End every container now and report its job Failed; return when all is told and removed."""
+        """End every container now and report its job Failed; return when all is told and removed.
+
+        A job that is in the middle of a transfer has ten seconds to notice; the rest is `recover`'s.
+        """
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:
             job.abort()
         for job in jobs:
-            job.thread.join()
+            job.thread.join(_SHUTDOWN_SECONDS)
 
     def _tell(self, job: Job, update: JobUpdate) -> None:
         try:
@@ -130,6 +136,10 @@ class Job:
             final = self._work(box)
         except (Refused, TransferError, ContainerError) as error:
             final = self._failed(str(error))
+        except ClientError as error:
+            final = self._failed(
+                f"ClientError: {error}. Please ensure that the role {self._request['RoleArn']} exists."
+            )
         except ScriptError as error:
             final = self._failed(f"AlgorithmError: {error}, exit code: 1")
         except _Ended:

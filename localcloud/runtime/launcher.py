@@ -22,7 +22,9 @@ from types import FrameType
 from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 4096, 16384, 1 << 18, 1 << 21
+ST_SAME_AS_MS, ST_RELATIME = 0b1100_0000_1110, 4096  # nosuid, nodev, noexec, noatime, nodiratime have equal bits
 PR_SET_PDEATHSIG = 1
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 
@@ -94,10 +96,22 @@ def build_root(plan: Plan) -> None:
         os.makedirs(place, exist_ok=True)
         bind(path, place)
     bind(plan["tmp"], "/tmp")  # noqa: S108
+    protect(plan["interpreter"])
     if plan["pid_namespace"]:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if plan["isolate_network"]:
         raise_loopback()
+
+
+def protect(directory: str) -> None:
+    """Make the Python environment read-only: a script's `pip install` must not change the developer's."""
+    flags = os.statvfs(directory).f_flag
+    kept = (flags & ST_SAME_AS_MS) | (MS_RELATIME if flags & ST_RELATIME else 0)  # locked in a user namespace
+    bind(directory, directory)
+    try:
+        mount("none", directory, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    except PermissionError:
+        return  # some hosts forbid it; the container works as well without
 
 
 def raise_loopback() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import selectors
 import threading
 import time
 from collections import deque
@@ -37,14 +37,13 @@ class LogStream:
         self._thread.join(timeout)
 
     def _pump(self) -> None:
-        descriptor = self._pipe.fileno()
         rest = b""
         due = time.monotonic() + _BATCH_SECONDS
-        with self._pipe:
+        with self._pipe, selectors.DefaultSelector() as selector:
+            selector.register(self._pipe, selectors.EVENT_READ)
             while True:
-                ready, _, _ = select.select([descriptor], [], [], max(0.0, due - time.monotonic()))
-                if ready:
-                    piece = os.read(descriptor, 65536)
+                if selector.select(max(0.0, due - time.monotonic())):
+                    piece = os.read(self._pipe.fileno(), 65536)
                     if not piece:
                         break
                     *lines, rest = (rest + piece).split(b"\n")

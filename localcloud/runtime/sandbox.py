@@ -177,6 +177,7 @@ class Sandbox:
             "opt": str(self.opt),
             "tmp": str(self.tmp),
             "keep": _kept_below_tmp(),
+            "interpreter": sys.prefix,
             "pass_fds": list(pass_fds),
         }
         status_reader, status_writer = os.pipe()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
 from localcloud.cloud import Cloud
 from localcloud.runtime import images, toolkit
 from localcloud.runtime.contract import (
@@ -61,7 +63,7 @@ class Worker:
         try:
             self._prepare()
             self._server = self._launch()
-        except (Refused, TransferError, toolkit.ScriptError) as error:
+        except (Refused, TransferError, toolkit.ScriptError, ClientError) as error:
             self._box.remove()
             raise ContainerError(str(error)) from error
         except ContainerError:

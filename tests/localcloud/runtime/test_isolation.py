@@ -88,6 +88,17 @@ def test_shutdown_ends_running_jobs_and_says_so(world: World) -> None:
     assert "4716" not in _command_lines()
 
 
+def test_a_script_cannot_change_the_developers_environment(tmp_path: Path) -> None:
+    box = Sandbox(tmp_path)
+    box.ml.mkdir()
+    target = Path(sys.prefix) / "made-by-a-container"
+    container = box.start(["touch", str(target)], {"PATH": os.defpath}, cwd="/")
+    assert b"Read-only file system" in container.output.read()
+    assert container.wait() == 1
+    container.output.close()
+    assert not target.exists()
+
+
 def test_a_container_starts_fast(tmp_path: Path) -> None:
     sandbox.isolation()
     took = []
