@@ -18,7 +18,6 @@ import boto3
 from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
-from ministack.core import lambda_runtime
 
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
@@ -29,6 +28,7 @@ from localcloud.ministack_adapter import (
     buckets,
     cfn_types,
     change_sets,
+    conditions,
     functions,
     permissions,
     recovery,
@@ -46,6 +46,7 @@ from localcloud.store import Store
 
 _log = logging.getLogger(__name__)
 _SAGEMAKER = "sagemaker.amazonaws.com"
+_ALARM_PERIOD = 10.0  # seconds; CloudWatch judges standard alarms once a minute
 
 
 class Clients:
@@ -115,6 +116,7 @@ class Gateway:
         self._snapshots.install()
         self._bus.install()
         stack_policy.install()
+        conditions.install()
         change_sets.install()
         cfn_types.install({**SAGEMAKER_TYPES, **SCALING_TYPES}, clients.for_cloudformation, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
@@ -157,8 +159,15 @@ class Gateway:
         self._snapshots.start(loop)
         await asyncio.to_thread(self._sagemaker.recover)
         await recovery.recover(self._snapshots)
+        alarm_clock = asyncio.create_task(self._judge_alarms())
+        alarm_clock.add_done_callback(lambda task: task.cancelled() or task.result())
         self._ready = True
         _log.warning("ready on http://127.0.0.1:%d", self._port)
+
+    async def _judge_alarms(self) -> None:
+        while True:
+            await asyncio.sleep(_ALARM_PERIOD)
+            alarms.evaluate_all()
 
     async def _serving(self) -> None:
         while True:
@@ -173,7 +182,7 @@ class Gateway:
     def _close(self) -> None:
         self._ready = False
         self._sagemaker.shutdown()
-        lambda_runtime.reset()
+        functions.stop()
         self._snapshots.stop()
         self._store.close()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, ssm
 
 from localcloud.ministack_adapter.environment import REGION
@@ -24,6 +25,11 @@ def install() -> None:
     wrap(lambda_svc, "_resolve_layer_version_for_attachment", _with_powertools_layer)
     # The state refers to code by hash. Pruning before that state is on disk would leave the last one without its code.
     wrap(lambda_svc, "_prune_orphan_code_blobs", lambda _: lambda _referenced: None)
+
+
+def stop() -> None:
+    """End the functions' processes."""
+    lambda_runtime.reset()
 
 
 def _with_powertools(original: Callable[[str], Any]) -> Callable[[str], Any]:

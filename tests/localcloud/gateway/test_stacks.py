@@ -185,3 +185,23 @@ def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> Non
     (output,) = local.deploy("layered", template)["Outputs"]
     reply = local.client("lambda").invoke(FunctionName=output["OutputValue"])
     assert json.loads(reply["Payload"].read()) == "here"
+
+
+def test_conditions_may_use_every_function_that_cloudformation_allows(local: Local) -> None:
+    template = {
+        "Parameters": {"Policies": {"Type": "CommaDelimitedList", "Default": ""}, "Record": {"Type": "String"}},
+        "Mappings": {"Stages": {"us-east-1": {"stage": "home"}}},
+        "Conditions": {
+            "Given": {"Fn::Not": [{"Fn::Equals": ["", {"Fn::Join": ["", {"Ref": "Policies"}]}]}]},
+            "Home": {"Fn::Equals": [{"Fn::FindInMap": ["Stages", {"Ref": "AWS::Region"}, "stage"]}, "home"]},
+            "Second": {"Fn::Equals": [{"Fn::Select": [1, {"Fn::Split": ["|", {"Ref": "Record"}]}]}, "b"]},
+            "Both": {"Fn::And": [{"Condition": "Home"}, {"Condition": "Second"}]},
+        },
+        "Resources": {
+            "Never": {"Type": "AWS::SNS::Topic", "Condition": "Given"},
+            "Always": {"Type": "AWS::SNS::Topic", "Condition": "Both"},
+        },
+    }
+    local.deploy("conditions", template, Record="a|b")
+    found = local.client("cloudformation").describe_stack_resources(StackName="conditions")["StackResources"]
+    assert [resource["LogicalResourceId"] for resource in found] == ["Always"]
