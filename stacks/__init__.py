@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
@@ -20,9 +21,7 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
     Raises:
         pipelines.CompileError: If a model's pipeline does not compile.
     """
-    # The flags come from cdk.json here too, so that `python app.py` and `cdk synth` write the same templates.
-    context = json.loads((configuration.root / "cdk.json").read_text(encoding="utf-8"))["context"]
-    app = cdk.App(context=context, outdir=outdir, analytics_reporting=False)
+    app = cdk.App(context=_context(configuration.root), outdir=outdir, analytics_reporting=False)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     application, stage = configuration.application, configuration.application.stage
     environment = cdk.Environment(account=stage.account, region=stage.region)
@@ -56,3 +55,9 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
             env=environment,
         )
     return app
+
+
+def _context(root: Path) -> dict[str, object]:
+    """What the CDK CLI hands over, so that `python app.py` and `cdk synth` write the same templates."""
+    flags: dict[str, object] = json.loads((root / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return {**flags, "aws:cdk:enable-path-metadata": True, "aws:cdk:enable-asset-metadata": True}
