@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -99,18 +100,20 @@ def test_a_script_cannot_change_the_developers_environment(tmp_path: Path) -> No
     assert not target.exists()
 
 
-def test_a_container_starts_fast(tmp_path: Path) -> None:
+def test_a_container_costs_little_more_than_a_process(tmp_path: Path) -> None:
+    """In processor time, which a busy machine does not stretch: 60 ms at most."""
     sandbox.isolation()
-    took = []
+    spent = []
     for number in range(5):
         box = Sandbox(tmp_path / str(number))
         box.ml.mkdir()
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         container = box.start(["true"], {"PATH": os.defpath}, cwd="/")
         container.wait()
-        took.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         container.output.close()
-    assert min(took) < 0.1
+    assert min(spent) < 0.06, spent
 
 
 @pytest.mark.usefixtures("no_namespaces")
