@@ -150,9 +150,9 @@ def evaluate(folder: Path, metric: str, champion: str) -> dict[str, object]:
         raise ValueError(f"the champion leaves {len(missing)} of {len(challenger)} holdout rows without a score")
     theirs = measure(labels, np.array([incumbent[identifier][1] for identifier in challenger]))
     improvement = METRICS[metric][1] * (ours[metric] - theirs[metric])
+    against = f"{metric} {ours[metric]:.4f} on {len(challenger)} rows against the champion's {theirs[metric]:.4f}"
     verdict = (
-        f"{metric} {ours[metric]:.4f} on {len(challenger)} rows against the champion's {theirs[metric]:.4f}: "
-        f"{abs(improvement):.4f} {'better' if improvement > 0 else 'worse' if improvement < 0 else 'apart'}"
+        f"{against}: {abs(improvement):.4f} {'better' if improvement > 0 else 'worse'}" if improvement else against
     )
     return {**result, "champion_metrics": theirs, "improvement": improvement, "verdict": verdict}
 
