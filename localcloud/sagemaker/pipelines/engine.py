@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -89,11 +90,11 @@ class Engine:
         if kind is not None and job_name and self._store.get(f"{step_type}Job", job_name):
             self._submit(self._job_ended, kind, job_name)  # does nothing while the job runs
         elif "RetryAt" in state:
-            self._later(arn, name, state["RetryAt"] - self._context.now())
+            self._later(arn, name, state["AttemptCount"], state["RetryAt"] - self._context.now())
         else:
-            self._submit(self._run, arn, name)
+            self._submit(self._run, arn, name, state["AttemptCount"])
 
-    def _submit(self, action: Callable[..., None], *arguments: str) -> None:
+    def _submit(self, action: Callable[..., None], *arguments: Any) -> None:
         def run() -> None:
             try:
                 action(*arguments)
@@ -103,10 +104,10 @@ class Engine:
         if not self._closed:
             self._pool.submit(run)
 
-    def _later(self, arn: str, name: str, seconds: float) -> None:
+    def _later(self, arn: str, name: str, attempt: int, seconds: float) -> None:
         def run() -> None:
             self._timers.discard(timer)
-            self._submit(self._run, arn, name)
+            self._submit(self._run, arn, name, attempt)
 
         timer = threading.Timer(max(0.0, seconds), run)
         timer.daemon = True
@@ -119,15 +120,16 @@ class Engine:
             if not begun:
                 _end_if_done(change)
         for name in begun:
-            self._submit(self._run, arn, name)
+            self._submit(self._run, arn, name, 0)
 
-    def _run(self, arn: str, name: str) -> None:
+    def _run(self, arn: str, name: str, attempt: int) -> None:
+        """Try a step for the `attempt + 1`st time; of several calls with the same attempt one does it."""
         execution = self._records.execution(arn)
         definition = self._records.definition(execution)
         step = definition.steps[name]
         try:
             prepared = self._actions.prepare(execution, definition, step)
-            if self._from_cache(arn, prepared) or not self._commit_to(arn, prepared):
+            if self._from_cache(arn, prepared) or not self._commit_to(arn, prepared, attempt):
                 self.advance(arn)
                 return
             token = f"{arn.rpartition('/')[2]}-{_step_token(name)}"
@@ -140,12 +142,12 @@ class Engine:
         else:
             self._performed(arn, step, outcome.metadata, outcome.members)
 
-    def _commit_to(self, arn: str, prepared: Prepared) -> bool:
+    def _commit_to(self, arn: str, prepared: Prepared, attempt: int) -> bool:
         """Write down what is about to be made, so that a restart finds it; False when the step must not run."""
         name = prepared.step.name
         with self._records.change(arn) as change:
             state = change.steps.get(name)
-            if state is None or state["StepStatus"] in JOB_ENDED | {"Succeeded"}:
+            if not _is_current(change, name, None) or state is None or state["AttemptCount"] != attempt:
                 return False
             if change.status != "Executing":
                 change.set_step(name, "Stopped")
@@ -192,20 +194,21 @@ class Engine:
         if job is None or job[job_type.status] not in JOB_ENDED:
             return
         status, reason = job[job_type.status], job.get("FailureReason", "")
-        if status == "Failed":
-            self._failed(arn, name, _job_failure(reason), retries.exception_of_job(reason), job_name)
-            return
         with self._records.change(arn) as change:
             if not _is_current(change, name, job_name):
                 return
-            change.steps[name].setdefault("Metadata", {job_type.store_kind: {"Arn": job[job_type.arn]}})
+            if change.steps[name]["StepStatus"] == "Starting":  # the job ended before its creation was answered
+                change.set_step(name, "Executing", Metadata={job_type.store_kind: {"Arn": job[job_type.arn]}})
             if status == "Completed":
                 change.set_step(name, "Succeeded")
-            elif change.status == "Stopping":
+            elif status == "Stopped" and change.status == "Stopping":
                 change.set_step(name, "Stopped")
-            else:
+            elif status == "Stopped":
                 change.set_step(name, "Failed", FailureReason=reason or f"ClientError: the job {job_name} was stopped.")
-        self.advance(arn)
+        if status == "Failed":
+            self._failed(arn, name, _job_failure(reason), retries.exception_of_job(reason), job_name)
+        else:
+            self.advance(arn)
 
     def _failed(self, arn: str, name: str, reason: str, exception: str | None, job_name: str | None = None) -> None:
         with self._records.change(arn) as change:
@@ -223,7 +226,7 @@ class Engine:
         if wait is None:
             self.advance(arn)
         else:
-            self._later(arn, name, wait)
+            self._later(arn, name, state["AttemptCount"], wait)
 
     def _retry(self, change: Change, state: Document, exception: str | None) -> float | None:
         """Seconds until the step's next try, noted in its state, or None when there is none."""

@@ -29,7 +29,7 @@ ACCOUNT, REGION = "000000000000", "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/pipeline"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 # One session: its loader reads the service model once.
-_SESSION = boto3.session.Session()
+_SESSION: Any = boto3.session.Session()
 _KEY = re.compile(r"Credential=([^/]+)/")
 
 Script = Callable[[Mapping[str, Any]], JobUpdate | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> Non
     assert (during["EndpointStatus"], during["EndpointConfigName"]) == ("Updating", "one")
     assert during["PendingDeploymentSummary"]["EndpointConfigName"] == "two"
     assert _ask(live).startswith("image:1")
-    for refused in (
+    calls: tuple[Callable[[], Any], ...] = (
         lambda: live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two"),
         lambda: live.sagemaker.delete_endpoint(EndpointName="e"),
-    ):
+    )
+    for refused in calls:
         with pytest.raises(ClientError, match=r"ValidationException.*Cannot update in-progress endpoint"):
             refused()
     live.fleet.gate.set()
@@ -150,7 +152,7 @@ def test_a_deployment_policy_that_aws_refuses_is_refused(live: Any, policy: dict
 def test_a_models_error_and_an_oversized_body_are_told_as_aws_tells_them(live: Any) -> None:
     with pytest.raises(ClientError) as caught:
         _ask(live, "bad")
-    response = caught.value.response
+    response: dict[str, Any] = dict(caught.value.response)
     assert response["Error"]["Code"] == "ModelError"
     assert (response["OriginalStatusCode"], response["OriginalMessage"]) == (400, "wrong columns")
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
@@ -247,7 +249,7 @@ def test_workers_are_started_again_after_a_crash_and_an_update_is_carried_on(liv
 def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:
     client = live.sagemaker
     variant = {"VariantName": "V", "ModelName": "nope", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-    for call, message in (
+    calls: tuple[tuple[Callable[[], Any], str], ...] = (
         (lambda: live.config("one"), r'Cannot create already existing model "arn:aws:sagemaker'),
         (
             lambda: client.create_endpoint(EndpointName="f", EndpointConfigName="x"),
@@ -258,7 +260,8 @@ def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:
             lambda: client.create_endpoint_config(EndpointConfigName="n", ProductionVariants=[variant]),
             r'Could not find model "arn:aws:sagemaker:us-east-1:000000000000:model/nope"',
         ),
-    ):
+    )
+    for call, message in calls:
         with pytest.raises(ClientError, match=f"ValidationException.*{message}"):
             call()
 

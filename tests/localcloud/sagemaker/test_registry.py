@@ -69,9 +69,9 @@ def test_the_last_editor_is_written_down_beside_the_creator(group: Any, specific
 def test_events_have_awss_fields(group: Any, specification: dict[str, Any], fixture: str, update: Any) -> None:
     want = json.loads((FIXTURES / f"{fixture}.json").read_text())
     quality = {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": "s3://x/evaluation.json"}}}
-    initial = {"MetadataProperties": {"GeneratedBy": "arn:x"}, "ModelMetrics": quality}
+    initial: dict[str, Any] = {"MetadataProperties": {"GeneratedBy": "arn:x"}, "ModelMetrics": quality}
     if "metadata_only" in fixture or "lifecycle" in fixture:
-        initial["ModelApprovalStatus"] = "Approved"  # type: ignore[assignment]
+        initial["ModelApprovalStatus"] = "Approved"
     arn = _register(group, specification, **initial)
     if update is not None:
         group.sagemaker.update_model_package(ModelPackageArn=arn, **update)

@@ -74,8 +74,8 @@ def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(world: Any
 
 
 def test_the_patterns_of_all_supported_operations_compile(world: Any) -> None:
-    def patterns(shape: Shape, seen: set[str]) -> Iterator[str]:
-        if shape.name in seen:
+    def patterns(shape: Shape | None, seen: set[str]) -> Iterator[str]:
+        if shape is None or shape.name in seen:
             return
         seen.add(shape.name)
         if "pattern" in shape.metadata:

@@ -1,0 +1,77 @@
+"""Pipelines as resources: create, update in versions, describe, list, delete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+ROLE = "arn:aws:iam::000000000000:role/pipeline"
+StepOf = Callable[..., dict[str, Any]]
+
+
+def _body(step: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2020-12-01", "Steps": [step]})
+
+
+def test_a_changed_definition_is_a_new_version(world: Any, step_of: StepOf) -> None:
+    client = world.sagemaker
+    arn = client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)["PipelineArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:000000000000:pipeline/p"
+    assert client.update_pipeline(PipelineName="p", PipelineDescription="d")["PipelineVersionId"] == 1
+    assert client.update_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("B")))["PipelineVersionId"] == 2
+    latest = client.describe_pipeline(PipelineName=arn)
+    assert json.loads(latest["PipelineDefinition"])["Steps"][0]["Name"] == "B"
+    assert (latest["PipelineDescription"], latest["PipelineStatus"], latest["RoleArn"]) == ("d", "Active", ROLE)
+    first = client.describe_pipeline(PipelineName="p", PipelineVersionId=1)
+    assert json.loads(first["PipelineDefinition"])["Steps"][0]["Name"] == "A"
+    client.update_pipeline_version(PipelineArn=arn, PipelineVersionId=1, PipelineVersionDescription="old")
+    versions = client.list_pipeline_versions(PipelineName="p")["PipelineVersionSummaries"]
+    described = [(one["PipelineVersionId"], one.get("PipelineVersionDescription")) for one in versions]
+    assert described == [(2, None), (1, "old")]
+    execution = client.start_pipeline_execution(PipelineName="p", PipelineVersionId=1)["PipelineExecutionArn"]
+    world.ended(execution)
+    assert list(world.steps(execution)) == ["A"]
+    used = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=execution)
+    assert used["PipelineDefinition"] == _body(step_of("A"))
+
+
+def test_the_errors_that_the_sdks_upsert_relies_on(world: Any, step_of: StepOf) -> None:
+    client = world.sagemaker
+    client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)
+    with pytest.raises(ClientError, match=r"ValidationException.*Pipeline names must be unique within an AWS account"):
+        client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)
+    with pytest.raises(ClientError, match=r"ResourceNotFound.*Pipeline 'arn:aws:.*pipeline/q' does not exist"):
+        client.describe_pipeline(PipelineName="q")
+
+
+def test_an_invalid_definition_is_refused_and_leaves_nothing(world: Any, step_of: StepOf) -> None:
+    with pytest.raises(ClientError, match=r"ValidationException.*Unable to parse pipeline definition"):
+        world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinition='{"Version": "1"}', RoleArn=ROLE)
+    assert not world.sagemaker.list_pipelines()["PipelineSummaries"]
+
+
+def test_a_definition_may_lie_in_s3(world: Any, step_of: StepOf) -> None:
+    location = {"Bucket": "bucket", "ObjectKey": "p.json"}
+    with pytest.raises(ClientError, match=r"Unable to read the pipeline definition at s3://bucket/p\.json"):
+        world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
+    world.s3.objects["s3://bucket/p.json"] = _body(step_of("A")).encode()
+    world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
+    assert world.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"] == _body(step_of("A"))
+
+
+def test_a_deleted_pipeline_takes_its_executions_along(world: Any, step_of: StepOf) -> None:
+    client = world.sagemaker
+    arn = world.run({"Steps": [step_of("A")]})
+    world.ended(arn)
+    client.delete_pipeline(PipelineName="p")
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: client.describe_pipeline_execution(PipelineExecutionArn=arn),
+        lambda: client.list_pipeline_executions(PipelineName="p"),
+    )
+    for call in calls:
+        with pytest.raises(ClientError, match="ResourceNotFound"):
+            call()
