@@ -29,6 +29,8 @@ from shared.record import Release, version_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
+
     from release.clients import Clients
 
 
@@ -100,7 +102,7 @@ class Hands:
             self._write_record(release.format())
             self._ledger.release_lease(held)
             return
-        self._roll_out(world.stack, held, release)
+        self._roll_out(world.stack, held, release, package)
 
     def _redeploy(self, world: World, step: Redeploy) -> None:
         """Deploy the record as it stands: its copy is in this stage's bucket, and the endpoint serves it already."""
@@ -111,7 +113,7 @@ class Hands:
             self._ledger.release_lease(held)
             raise
         assert world.stack is not None, "only a stack that is there can be ahead"
-        self._roll_out(world.stack, held, step.release)
+        self._roll_out(world.stack, held, step.release, None)
 
     def _take_lease(self, world: World, release_id: str) -> Lease:
         now = self._seconds()
@@ -138,16 +140,25 @@ class Hands:
             raise Overtaken("the release record changed before the lease was taken")
 
     def _copy(self, package: Package, wanted: str) -> Release:
-        described = self._clients.sagemaker.describe_model_package(ModelPackageName=package.arn)
-        if described["ModelApprovalStatus"] != "Approved":
-            raise Overtaken(f"version {package.version} is {described['ModelApprovalStatus']} by now")
+        described = self._describe_approved(package)
         release = copy_release(self._clients.s3, self._environment.artifact_bucket, self._model, described)
         if release.release_id != wanted:
             raise Overtaken(f"version {package.version} is {release.release_id} by now, not {wanted}")
         return release
 
-    def _roll_out(self, stack: Stack, held: Lease, release: Release) -> None:
-        """Record, change set, execute. Until that is executed, whatever fails puts the old record back at once."""
+    def _describe_approved(self, package: Package) -> DescribeModelPackageOutputTypeDef:
+        """Look at the approval again: hashing gigabytes takes minutes, in which a person may have said no."""
+        described = self._clients.sagemaker.describe_model_package(ModelPackageName=package.arn)
+        if described["ModelApprovalStatus"] != "Approved":
+            raise Overtaken(f"version {package.version} is {described['ModelApprovalStatus']} by now")
+        return described
+
+    def _roll_out(self, stack: Stack, held: Lease, release: Release, package: Package | None) -> None:
+        """Record, change set, execute. Until that is executed, whatever fails puts the old record back at once.
+
+        Args:
+            package: what must still be approved then; None for what is live anyway.
+        """
         rollout = Rollout(
             self._clients.cloudformation,
             stack_name=self._environment.serving_stack(self._model),
@@ -157,6 +168,8 @@ class Hands:
         try:
             self._write_record(release.format())
             rollout.prepare(stack, release)
+            if package is not None:
+                self._describe_approved(package)
         except Exception:
             self._put_back(held)
             raise

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
@@ -31,6 +32,10 @@ VERSIONS = (1, 2, 3)
 
 class Killed(BaseException):
     """The invocation is gone: timeout, out of memory, a machine that died. Nothing of ours runs after it."""
+
+
+class Broken(BaseException):
+    """What must never happen, happened. No handler of the code under test may swallow it."""
 
 
 def error(code: str, message: str) -> ClientError:
@@ -66,14 +71,20 @@ class Cloud:
     change_sets: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
-    calls: int = 0
-    fault: Callable[[], object] | None = None
+    called: list[str] = field(default_factory=list)
+    fault: Callable[[], None] | None = None
     fault_at: int = -1
+
+    @property
+    def calls(self) -> int:
+        return len(self.called)
 
     def begin(self, pending: Release) -> None:
         """CloudFormation begins an update: never two at once, and never one that deletes a live endpoint."""
-        assert self.stack.pending is None
-        assert pending != NO_RELEASE or self.serves is None, "none was deployed over a live endpoint"
+        if self.stack.pending is not None:
+            raise Broken("two updates at once")
+        if pending == NO_RELEASE and self.serves is not None:
+            raise Broken("none was deployed over a live endpoint")
         self.stack.pending = pending
         self.stack.operations += 1
         self.stack.status = "UPDATE_IN_PROGRESS"
@@ -122,7 +133,7 @@ class Counted:
         self._cloud, self._service = cloud, service
 
     def __getattr__(self, name: str) -> Any:
-        self._cloud.calls += 1
+        self._cloud.called.append(name)
         if self._cloud.fault is not None and self._cloud.calls == self._cloud.fault_at:
             fault, self._cloud.fault = self._cloud.fault, None
             fault()
@@ -228,7 +239,8 @@ class CloudFormation(Service):
         change_set["ExecutionStatus"] = "EXECUTE_IN_PROGRESS"
         pending = parse_record(change_set["Parameters"][0]["ResolvedValue"])
         approved = pending.version in cloud.packages and cloud.packages[pending.version][0] == "Approved"
-        assert approved or pending.version == cloud.serves, f"v{pending.version} is not approved and was deployed"
+        if not approved and pending.version != cloud.serves:
+            raise Broken(f"v{pending.version} is not approved and was deployed")
         cloud.begin(pending)
 
 
@@ -317,25 +329,23 @@ def play(cloud: Cloud, action: tuple[str, int]) -> None:
             invoke(cloud)
             cloud.finish("success")
             invoke(cloud)
-        case (
-            "invoke and kill"
-            | "invoke twice at once"
-            | "invoke and deploy"
-            | "invoke and reject"
-            | "invoke and release"
-            | "invoke and fail"
-        ):
-            other = {
-                "invoke and kill": kill,
-                "invoke twice at once": lambda: invoke(cloud),
-                "invoke and deploy": lambda: play(cloud, ("cdk deploy", 0)),
-                "invoke and reject": lambda: play(cloud, ("reject", n)),
-                "invoke and release": lambda: play(cloud, ("release", n)),
-                "invoke and fail": fail,
-            }[kind]
-            cloud.fault, cloud.fault_at = other, cloud.calls + n
-            invoke(cloud)
-            cloud.fault = None
+        case "invoke twice at once":
+            invoke_with(cloud, n, lambda: invoke(cloud))
+        case "invoke and kill":
+            invoke_with(cloud, n, kill)
+        case "invoke and fail":
+            invoke_with(cloud, n, fail)
+        case "invoke and deploy":
+            invoke_with(cloud, n, lambda: play(cloud, ("cdk deploy", 0)))
+        case "invoke and release":
+            invoke_with(cloud, n, lambda: play(cloud, ("release", n)))
+
+
+def invoke_with(cloud: Cloud, call: int, fault: Callable[[], None]) -> None:
+    """Invoke, and let something happen right before the given call to AWS."""
+    cloud.fault, cloud.fault_at = fault, cloud.calls + call
+    invoke(cloud)
+    cloud.fault = None
 
 
 ACTIONS = st.one_of(
@@ -377,7 +387,7 @@ def copied(_s3: object, _bucket: str, _model: str, described: dict[str, Any]) ->
     return released(described["ModelPackageVersion"])
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ACTIONS, min_size=5, max_size=40))
 def test_every_history_ends_on_what_was_approved(history: list[tuple[str, int]]) -> None:
     cloud = Cloud()
@@ -400,12 +410,48 @@ def test_every_history_ends_on_what_was_approved(history: list[tuple[str, int]])
     assert quarantined <= cloud.blamable
 
 
-@pytest.mark.parametrize("call", range(1, 46))
-def test_a_release_that_fails_at_any_call_puts_the_old_record_back_at_once(call: int) -> None:
+def with_first_release() -> Cloud:
     cloud = Cloud()
+    play(cloud, ("release", 0))
+    assert cloud.serves == 1
+    return cloud
+
+
+@pytest.fixture
+def no_copying() -> Iterator[None]:
     with patch.object(act, "copy_release", copied):
-        for action in (("release", 0), ("approve", 1), ("invoke and fail", call)):
-            play(cloud, action)
+        yield
+
+
+@pytest.mark.parametrize("call", range(1, 46))
+def test_a_release_that_fails_at_any_call_puts_the_old_record_back_at_once(no_copying: None, call: int) -> None:
+    cloud = with_first_release()
+    play(cloud, ("approve", 1))
+    invoke_with(cloud, call, fail)
     begun = cloud.stack.pending == released(2)
     assert cloud.record == released(2 if begun else 1).format()
     assert ("lease" in cloud.rows) == begun
+
+
+@pytest.mark.parametrize("call", range(1, 46))
+def test_what_was_decided_before_another_release_passed_by_is_not_done(no_copying: None, call: int) -> None:
+    cloud = with_first_release()
+    play(cloud, ("approve", 1))
+    invoke_with(cloud, call, lambda: play(cloud, ("release", 2)))
+    assert cloud.stack.operations == 2
+
+
+def test_a_version_rejected_before_its_change_set_is_executed_is_not_deployed(no_copying: None) -> None:
+    rehearsal = with_first_release()
+    play(rehearsal, ("approve", 1))
+    begin = rehearsal.calls
+    invoke(rehearsal)
+    execution = rehearsal.called.index("execute_change_set", begin) - begin + 1
+    # The look right before the execution is the last one; a rejection after it is the next invocation's.
+    for call in range(1, execution):
+        cloud = with_first_release()
+        play(cloud, ("approve", 1))
+        invoke_with(cloud, call, partial(play, cloud, ("reject", 1)))
+        assert cloud.stack.pending is None
+        assert cloud.record == released(1).format()
+        assert "lease" not in cloud.rows
