@@ -69,10 +69,6 @@ def parameters(model: Model) -> dict[str, Parameter]:
         *(hyperparameter(name, value) for name, value in training.hyperparameters.items()),
         *(ParameterString(name, f"${{{name}}}") for name in DEPLOY_TIME_PARAMETERS),
     ]
-    names = [parameter.name for parameter in listed]
-    taken = sorted({name for name in names if names.count(name) > 1})
-    if taken:
-        raise ValueError(f"every pipeline has a parameter {', '.join(taken)}: give the hyperparameter another name")
     return {parameter.name: parameter for parameter in listed}
 
 

@@ -49,11 +49,13 @@ def test_another_sdk_is_another_pipeline(
     assert len(compiled) == 2
 
 
-def test_a_model_that_does_not_compile_is_named_with_the_reason(variant: Model, tmp_path: Path) -> None:
-    training = variant.training.model_copy(update={"hyperparameters": {"ImageUri": 1}})
-    with pytest.raises(CompileError, match=r"the pipeline of variant does not compile: .*ImageUri"):
-        compiler.compile_pipelines([variant.model_copy(update={"training": training})], tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_model_that_does_not_compile_is_named_with_the_reason(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "ROOT", tmp_path)
+    with pytest.raises(CompileError, match=r"the pipeline of flight-delays does not compile: .*No module named"):
+        compiler.compile_pipelines([model], tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_unknown_model_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,8 @@ def test_steps_are_those_of_the_contract_in_their_order(definition: dict[str, An
 
 def test_parameters_are_those_of_the_contract_and_the_models_own(definition: dict[str, Any], model: Model) -> None:
     names = {parameter["Name"] for parameter in definition["Parameters"]}
-    assert names == PIPELINE_PARAMETERS | set(DEPLOY_TIME_PARAMETERS) | set(model.training.hyperparameters)
+    assert names == PIPELINE_PARAMETERS | set(model.training.hyperparameters)
+    assert set(DEPLOY_TIME_PARAMETERS) < PIPELINE_PARAMETERS
 
 
 def test_only_deploy_time_parameters_are_left_for_the_stack_to_substitute(
