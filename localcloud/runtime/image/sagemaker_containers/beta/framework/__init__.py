@@ -1,7 +1,7 @@
-"""`from sagemaker_containers.beta.framework import content_types, encoders, worker`."""
+"""`from sagemaker_containers.beta.framework import content_types, encoders, env, modules, transformer, worker`."""
 
 from sagemaker_inference import content_types
 
-from . import encoders, worker
+from . import encoders, env, modules, server, transformer, worker
 
-__all__ = ["content_types", "encoders", "worker"]
+__all__ = ["content_types", "encoders", "env", "modules", "server", "transformer", "worker"]
