@@ -6,16 +6,19 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
+from release import handler
 from release.clients import Clients
 from release.controller import Controller, ReconcileFailed
 from release.observe import observe, released_models
@@ -28,6 +31,7 @@ from shared.ledger import Decision, Lease, LeaseLost, Ledger, Quarantine
 from shared.record import NO_RELEASE, Release, parse_record
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_sagemaker.literals import ModelApprovalStatusType
     from mypy_boto3_sqs import SQSClient
@@ -390,6 +394,23 @@ def test_one_models_failure_never_stops_the_others(environment: Environment, led
     with pytest.raises(ReconcileFailed, match="broken: a release record has 4 fields"):
         controller(environment).reconcile({"detail": {"ModelPackageGroupName": "evergreen-broken"}})
     assert 1 in ledger.quarantined()
+
+
+def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
+    environment: Environment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in fields(Environment):
+        monkeypatch.setenv(name.name.upper(), getattr(environment, name.name))
+    monkeypatch.setattr(handler, "_clients", lambda: AWS)
+    handler._environment.cache_clear()
+    AWS.ssm.put_parameter(Name="/evergreen/abalone/staging/release", Value=NO_RELEASE.format(), Type="String")
+    approved = (Path(__file__).parent / "events" / "model_package_approved.json").read_text()
+    event = json.loads(approved.replace("churn-prod", "evergreen-churn"))
+    context = SimpleNamespace(
+        aws_request_id="request", function_name="release", memory_limit_in_mb=512, invoked_function_arn="arn"
+    )
+    steps = handler.handler(event, cast("LambdaContext", context))
+    assert list(steps.items()) == [("churn", "Nothing"), ("abalone", "Nothing")]
 
 
 # rollout
