@@ -187,7 +187,9 @@ def _safe(name: str) -> str:
     return name
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Boto3Error) and error.__context__ is not None:
+        error = error.__context__  # s3transfer's wrapping adds nothing but a path of this machine
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
         details = error.response.get("Error", {})

@@ -53,6 +53,7 @@ class Worker:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._server: _Server | None = None
+        self._keeper = threading.Thread(target=self._keep_running, name=self._log_stream, daemon=True)
 
     def start(self) -> None:
         """Fetch the model and start the server.
@@ -69,7 +70,7 @@ class Worker:
         except ContainerError:
             self._box.remove()
             raise
-        threading.Thread(target=self._keep_running, name=self._log_stream, daemon=True).start()
+        self._keeper.start()
 
     def invoke(self, request: Invocation) -> InvocationResult:
         """Ask the model.
@@ -115,6 +116,7 @@ class Worker:
             server, self._server = self._server, None
         if server is not None:
             server.end()
+        self._keeper.join()  # it may be in the middle of a restart, and would leave a process behind
         self._box.remove()
 
     @property

@@ -114,6 +114,13 @@ def test_a_role_that_may_not_read_fails_the_job_with_access_denied(world: World,
     assert POWERLESS in reason
 
 
+def test_an_output_bucket_that_is_not_there_fails_the_job(jobs: Jobs) -> None:
+    write = ["sh", "-c", "echo 1 > /opt/ml/processing/out/f"]
+    update = jobs.run("processing", processing("lost", write, outputs={"out": "s3://nonesuch/o"}))
+    reason = "NoSuchBucket (404): The specified bucket does not exist (s3://nonesuch/o/f)"
+    assert update.failure_reason == f"ClientError: Data upload failed:{reason}"
+
+
 def test_the_message_a_failing_container_leaves_is_the_failure_reason(jobs: Jobs) -> None:
     script = "echo 'Error: Encoding mismatch' > /opt/ml/output/message; exit 255"
     update = jobs.run("processing", processing("message", ["sh", "-c", script]))
