@@ -133,6 +133,12 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
             denied = _pass_role_denial(service, operation, headers, body, query)
             if denied is not None:
                 return denied
+        if service in ("ssm", "sagemaker"):
+            access_key = router.extract_access_key_id(dict(headers), dict(query))
+            request = permissions.json_object(body)
+            message = permissions.denied_further(access_key, service, operation, request)
+            if message is not None:
+                return _denial(service, operation, message, headers)
         try:
             return await handler(method, path, headers, body, query)
         finally:
@@ -173,16 +179,20 @@ def _pass_role_denial(
         role = iam_actions._param(body, dict(query), "RoleARN")
         roles = [role] if role else []
     else:
-        roles = permissions.passed_roles(permissions._json_object(body))
+        roles = permissions.passed_roles(permissions.json_object(body))
     access_key = router.extract_access_key_id(dict(headers), dict(query))
     for role in roles:
         message = permissions.may_pass_role(access_key, role, _PASS_ROLE_TO[service])
         if message is not None:
-            reply: Reply = iam_actions.access_denied_response(
-                service, f"{service}:{operation}", "", "", message=message, headers=dict(headers)
-            )
-            return reply
+            return _denial(service, operation, message, headers)
     return None
+
+
+def _denial(service: str, operation: str, message: str, headers: Mapping[str, str]) -> Reply:
+    reply: Reply = iam_actions.access_denied_response(
+        service, f"{service}:{operation}", "", "", message=message, headers=dict(headers)
+    )
+    return reply
 
 
 def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:

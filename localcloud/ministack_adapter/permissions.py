@@ -25,6 +25,7 @@ _VERB = re.compile(r"^(Create|Describe|Update|Delete|Stop|Start|Retry|Register|S
 # Operations whose resource is not the noun of their name, and the request member that names it.
 _RESOURCE_MEMBER = {
     "StartPipelineExecution": ("pipeline", "PipelineName"),
+    "ListModelPackages": ("model-package-group", "ModelPackageGroupName"),
     "ListPipelineExecutions": ("pipeline", "PipelineName"),
     "ListPipelineVersions": ("pipeline", "PipelineName"),
     "ListPipelineExecutionSteps": ("pipeline", "PipelineExecutionArn"),
@@ -48,6 +49,13 @@ _CONDITION_KEYS = {
     "Subnets": "sagemaker:VpcSubnets",
     "MaxConcurrency": "sagemaker:ServerlessMaxConcurrency",
     "MemorySizeInMB": "sagemaker:ServerlessMemorySize",
+}
+# CloudFormation's own condition keys, by the request member that each speaks about.
+_STACK_CONDITION_KEYS = {
+    "RoleARN": "cloudformation:RoleArn",
+    "TemplateURL": "cloudformation:TemplateUrl",
+    "ChangeSetName": "cloudformation:ChangeSetName",
+    "StackPolicyURL": "cloudformation:StackPolicyUrl",
 }
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
@@ -77,7 +85,11 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
     ) -> str:
         if service == "sagemaker":
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
-            return sagemaker_resource(operation, path, _json_object(body), region, account)
+            return sagemaker_resource(operation, path, json_object(body), region, account)
+        if service == "ssm":
+            names = parameter_names(json_object(body))
+            if names:
+                return parameter_arn(names[0], region, account)
         if service == "application-autoscaling":
             return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/*"
         return original(service, method, path, headers, body, query, region, account)
@@ -112,10 +124,50 @@ def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[...,
     def context(service: str, action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
         found = original(service, action, body, params)
         if service == "sagemaker":
-            found.update(sagemaker_conditions(_json_object(body)))
+            found.update(sagemaker_conditions(json_object(body)))
+        if service == "cloudformation":
+            given = {member: iam_actions._query_param(dict(params), member) for member in _STACK_CONDITION_KEYS}
+            found.update({_STACK_CONDITION_KEYS[member]: value for member, value in given.items() if value})
         return found
 
     return context
+
+
+def parameter_names(request: Mapping[str, Any]) -> list[str]:
+    """The parameters that a Parameter Store request reads by path or several names: `*` to ministack."""
+    if "Path" in request:
+        return [str(request["Path"])]
+    return [str(name) for name in request.get("Names") or []]
+
+
+def parameter_arn(name: str, region: str, account: str) -> str:
+    if name.startswith("arn:"):
+        return name
+    return f"arn:aws:ssm:{region}:{account}:parameter/{name.lstrip('/')}"
+
+
+def further_resources(service: str, operation: str, request: Mapping[str, Any]) -> list[str]:
+    """The resources on which the same action must be allowed, besides the first one."""
+    if service == "ssm":
+        return [parameter_arn(name, REGION, ACCOUNT) for name in parameter_names(request)[1:]]
+    if service == "sagemaker" and operation in ("CreateEndpoint", "UpdateEndpoint"):
+        name = str(request.get("EndpointConfigName", "")).lower()
+        return [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint-config/{name}"]
+    return []
+
+
+def denied_further(access_key: str, service: str, operation: str, request: Mapping[str, Any]) -> str | None:
+    """None when the pinned request's caller may act on every further resource; otherwise AWS's sentence."""
+    action = f"{service}:{operation}"
+    for resource in further_resources(service, operation, request):
+        denied = iam_evaluator.enforce(access_key, action, service, REGION, resource_arn=resource)
+        if denied is not None:
+            caller = getattr(denied, "principal_arn", "") or "the caller"
+            return (
+                f"User: {caller} is not authorized to perform: {action} on resource: {resource} "
+                f"because no identity-based policy allows the {action} action"
+            )
+    return None
 
 
 def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +281,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _members(inner)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body or b"{}")
     except (json.JSONDecodeError, UnicodeDecodeError):

@@ -59,6 +59,7 @@ _ARN = "arn:aws:sagemaker:us-east-1:000000000000"
         ("StopPipelineExecution", {"PipelineExecutionArn": f"{_ARN}:pipeline/p/execution/x"},
          f"{_ARN}:pipeline/p/execution/x"),
         ("AddTags", {"ResourceArn": f"{_ARN}:model/m"}, f"{_ARN}:model/m"),
+        ("ListModelPackages", {"ModelPackageGroupName": "g"}, f"{_ARN}:model-package-group/g"),
         ("ListEndpoints", {}, "*"),
     ],
 )  # fmt: skip
