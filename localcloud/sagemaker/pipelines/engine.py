@@ -41,6 +41,12 @@ class Engine:
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="pipeline")
         self._timers: set[threading.Timer] = set()
         self._closed = False
+        # Taken before anything moves: `recover` acts on what was, while requests and job events come in already.
+        self._at_boot = {
+            arn: execution["Steps"]
+            for arn, execution in self._store.list(EXECUTION)
+            if execution["PipelineExecutionStatus"] in {"Executing", "Stopping"}
+        }
 
     def advance(self, arn: str) -> None:
         """Let an execution take its next steps."""
@@ -63,6 +69,11 @@ class Engine:
             self._submit(self._stop_job, arn, step_type, name)
         self.advance(arn)
 
+    def begin(self, arn: str) -> None:
+        """Let a new execution take its first steps."""
+        self._submit(self._actions.warm, self._records.execution(arn))
+        self.advance(arn)
+
     def job_changed(self, kind: JobKind, job: Document) -> None:
         """A job ended: so did its step, if it is a step's."""
         if job[JOB_TYPES[kind].status] in JOB_ENDED:
@@ -70,10 +81,8 @@ class Engine:
 
     def recover(self) -> None:
         """After a restart: carry on where the documents say executions were."""
-        for arn, execution in self._store.list(EXECUTION):
-            if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"}:
-                continue
-            for name, state in execution["Steps"].items():
+        for arn, steps in self._at_boot.items():
+            for name, state in steps.items():
                 if state["StepStatus"] in _ACTIVE:
                     self._recover_step(arn, name, state)
             self.advance(arn)

@@ -69,7 +69,7 @@ class Executions:
 
         response, is_new = once(self._store, "StartPipelineExecution", request, act)
         if is_new:
-            self._engine.advance(response["PipelineExecutionArn"])
+            self._engine.begin(response["PipelineExecutionArn"])
         return response
 
     def stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:

@@ -84,7 +84,7 @@ def test_an_update_that_sagemaker_rolls_back_fails_the_resource(world: Any, stac
 
 def test_an_endpoint_that_never_comes_into_service_leaves_nothing(world: Any, stack: Stack) -> None:
     bad = stack.serving("broken:1", "Bad")
-    with pytest.raises(Exception, match="did not come into service: .*did not pass the ping"):
+    with pytest.raises(Exception, match=r"did not come into service: .*did not pass the ping"):
         stack.create("Endpoint", "Endpoint", EndpointConfigName=bad)
     assert not world.sagemaker.list_endpoints()["Endpoints"]
 

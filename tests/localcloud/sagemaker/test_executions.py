@@ -384,6 +384,21 @@ def test_an_execution_survives_a_crash_at_any_of_its_steps(world: Any, step_of: 
     assert world.steps(arn)["A"]["AttemptCount"] == 2
 
 
+def test_a_job_that_is_being_made_anew_during_recovery_is_made_once(world: Any, step_of: StepOf) -> None:
+    world.runner.held.add("-A-")
+    policy = {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 5}
+    arn = world.run({"Steps": [step_of("A", RetryPolicies=[policy])]})
+    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
+    world.crash()
+    world.plane._jobs.recover()
+    world.eventually(lambda: world.steps(arn)["A"]["AttemptCount"] == 2)
+    world.plane._engine.recover()
+    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
+    time.sleep(0.1)
+    assert world.steps(arn)["A"]["AttemptCount"] == 2
+    assert len(world.runner.started) == 2
+
+
 def test_a_job_lost_in_a_crash_fails_its_step_where_no_policy_retries(world: Any, step_of: StepOf) -> None:
     world.runner.held.add("-A-")
     arn = world.run({"Steps": [step_of("A")]})
