@@ -81,7 +81,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@echo "Making .venv (about 1.4 GB; a minute, more when nothing is cached) …"
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json

@@ -79,6 +79,7 @@ class Platform(cdk.Stack):
             functions=[controller.handler.function, records.handler.function],
             queues=[undelivered.queue, failures.queue],
         )
+        cdk.CfnOutput(self, "LedgerTableName", value=ledger.table_name)
         self._export()
 
     def _export(self) -> None:

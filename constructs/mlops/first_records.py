@@ -16,8 +16,8 @@ class FirstRecords(Construct):
     """Makes the release record of each model where there is none.
 
     A record is no `AWS::SSM::Parameter`: CloudFormation would write its template's value again as soon as a tag
-    changed, and `none` over a live release deletes the endpoint. This function creates, keeps what is there, and keeps
-    it when the model goes.
+    changed, and `none` over a live release deletes the endpoint. This function creates, keeps what is there, and when
+    the model goes deletes the record only if the serving stack went first.
     """
 
     def __init__(
@@ -50,9 +50,15 @@ class FirstRecords(Construct):
         )
         allow(
             self.handler.role,
-            ["ssm:GetParameter", "ssm:PutParameter"],
+            ["ssm:PutParameter", "ssm:DeleteParameter"],
             on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
-            because="It makes the first release record of every model in this stage.",
+            because="It makes the first release record of every model in this stage, and retires it.",
+        )
+        allow(
+            self.handler.role,
+            ["cloudformation:DescribeStacks"],
+            on=[arn(self, "cloudformation", f"stack/{app}-serving-*-{stage}/*")],
+            because="A record is retired only after the stack that reads it, whichever model's that is.",
         )
 
     def add(self, model: str) -> cdk.CustomResource:
@@ -62,7 +68,10 @@ class FirstRecords(Construct):
             model,
             resource_type="Custom::ReleaseRecord",
             service_token=self.handler.function.function_arn,
-            properties={"Name": f"/{self._app}/{model}/{self._stage}/release"},
+            properties={
+                "Name": f"/{self._app}/{model}/{self._stage}/release",
+                "ServingStack": f"{self._app}-serving-{model}-{self._stage}",
+            },
             # Otherwise CloudFormation waits an hour for a function that cannot start.
             service_timeout=cdk.Duration.minutes(5),
         )
