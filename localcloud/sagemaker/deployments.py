@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import Any
 
-from localcloud.runtime.contract import ContainerError
+from localcloud.runtime.contract import ContainerError, VariantSpec
 from localcloud.sagemaker import variants
 from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
@@ -21,6 +22,7 @@ from localcloud.sagemaker.tags import Tags
 
 KIND = "Endpoint"
 _LONGEST_REASON = 1024
+Capture = Mapping[str, Any] | None
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,8 @@ class Deployments:
         self._fleet = fleet
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="deployment")
         self._switchboard = Switchboard()
+        # Taken before anything moves: `recover` acts on what was, while requests come in already.
+        self._at_boot = self._store.list(KIND)
 
     def lease(self, endpoint_name: str, timeout: float) -> AbstractContextManager[Workers]:
         """Hold the endpoint's workers, by variant, for one invocation; LookupError where there are none."""
@@ -75,7 +79,7 @@ class Deployments:
             "Deleting": self._delete,
             "InService": self._restart,
         }
-        for name, endpoint in self._store.list(KIND):
+        for name, endpoint in self._at_boot:
             action = resume.get(endpoint["EndpointStatus"])
             if endpoint["EndpointStatus"] in {"InService", "Updating", "RollingBack"}:
                 self._switchboard.expect(name)
@@ -99,19 +103,21 @@ class Deployments:
         endpoint = self._document(name)
         try:
             config = self._configs.find(endpoint["EndpointConfigName"])
-            workers = self._start(name, config, config.get("DataCaptureConfig"))
+            capture = config.get("DataCaptureConfig")
+            specs = self._specs(name, config, capture)
+            workers = self._start(specs)
         except (ContainerError, AwsError) as error:
             self._fail(name, str(error))
             return
         self._switchboard.connect(name, workers)
-        self._in_service(name, config, config.get("DataCaptureConfig"))
+        self._in_service(name, config, capture, specs)
 
     def _restart(self, name: str) -> None:
-        endpoint = self._document(name)
+        """Start what was in service, from what was written down then: its configuration may be gone since."""
+        specs = [VariantSpec(**members) for members in self._document(name)["Specs"]]
         try:
-            config = self._configs.find(endpoint["EndpointConfigName"])
-            self._switchboard.connect(name, self._start(name, config, self._capture(endpoint, config)))
-        except (ContainerError, AwsError) as error:
+            self._switchboard.connect(name, self._start(specs))
+        except ContainerError as error:
             self._fail(name, str(error))
 
     def _resume_update(self, name: str) -> None:
@@ -130,12 +136,10 @@ class Deployments:
         workers: Workers = {}
         try:
             config = self._configs.find(wanted)
-            old_config = self._configs.find(endpoint["EndpointConfigName"]) if endpoint["RetainCapture"] else config
-            capture = (
-                self._capture(endpoint, old_config) if endpoint["RetainCapture"] else config.get("DataCaptureConfig")
-            )
+            capture = endpoint["Capture"] if endpoint["RetainCapture"] else config.get("DataCaptureConfig")
+            specs = self._specs(name, config, capture)
             self._check_alarms(endpoint)
-            workers = self._start(name, config, capture)
+            workers = self._start(specs)
             self._activate(name, config)
             self._check_alarms(endpoint)
         except (ContainerError, AwsError, RolledBack) as error:
@@ -143,13 +147,11 @@ class Deployments:
             self._roll_back(name, str(error))
             return
         old = self._switchboard.connect(name, workers)
-        self._in_service(name, config, capture)
+        self._in_service(name, config, capture, specs)
         self._retire(old)
 
-    def _capture(self, endpoint: Document, config: Document) -> Mapping[str, Any] | None:
-        """The capture configuration in force: retained from an earlier configuration, or the present one's."""
-        capture: Mapping[str, Any] | None = endpoint.get("Capture", config.get("DataCaptureConfig"))
-        return capture
+    def _specs(self, name: str, config: Document, capture: Capture) -> list[VariantSpec]:
+        return [variants.specification(name, one, capture, self._models) for one in config["ProductionVariants"]]
 
     def _activate(self, name: str, config: Document) -> None:
         now = self._context.now()
@@ -171,13 +173,12 @@ class Deployments:
         if firing:
             raise RolledBack(f"Update to endpoint was rolled back: alarm {', '.join(sorted(firing))} is in ALARM.")
 
-    def _start(self, name: str, config: Document, capture: Mapping[str, Any] | None) -> dict[str, str]:
+    def _start(self, specs: Sequence[VariantSpec]) -> Workers:
         """Start a worker for each variant; none is left behind when one of them fails."""
         started: dict[str, str] = {}
         try:
-            for variant in config["ProductionVariants"]:
-                spec = variants.specification(name, variant, capture, self._models)
-                started[variant["VariantName"]] = self._fleet.start(spec)
+            for spec in specs:
+                started[spec.variant_name] = self._fleet.start(spec)
         except Exception:
             self._stop(started)
             raise
@@ -192,7 +193,7 @@ class Deployments:
             serving.drain()
             self._stop(serving.workers)
 
-    def _in_service(self, name: str, config: Document, capture: Mapping[str, Any] | None) -> None:
+    def _in_service(self, name: str, config: Document, capture: Capture, specs: Sequence[VariantSpec]) -> None:
         now = self._context.now()
         with self._store.transaction():
             endpoint = self._document(name)
@@ -205,6 +206,7 @@ class Deployments:
                 "LastModifiedTime": now,
                 "ProductionVariants": variants.summaries(config, self._models, now, kept),
                 "Capture": capture,
+                "Specs": [asdict(spec) for spec in specs],
                 "DataCaptureConfig": variants.capture_summary(capture),
             }
             self._store.put(KIND, name, endpoint)

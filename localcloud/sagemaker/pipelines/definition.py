@@ -304,8 +304,6 @@ def _check_json_get(where: str, argument: Any, definition: Definition) -> None:
 def _check_property_file(where: str, step: Step, name: str) -> None:
     if name not in step.property_files:
         raise _Invalid(f"{where} reads the property file {name}, which the step {step.name} does not declare")
-    if step.type.name != "Processing":
-        return
     outputs = step.arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
     wanted = step.property_files[name].output_name
     if isinstance(outputs, list) and wanted not in [one.get("OutputName") for one in outputs if isinstance(one, dict)]:

@@ -59,7 +59,7 @@ STEP_TYPES: Mapping[str, StepType] = {
                 "HyperParameters",
                 "InputDataConfig",
             ),
-            _JOB | {"PropertyFiles"},
+            _JOB,
             "TrainingJob",
             retryable=True,
         ),
