@@ -20,7 +20,7 @@ from localcloud import process
 from localcloud.ministack_adapter import environment
 
 DEFAULT_PORT = 4747
-_START_SECONDS, _STOP_SECONDS = 60.0, 30.0
+_START_SECONDS, _STOP_SECONDS = 180.0, 30.0
 _LOG = "gateway.log"
 _EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
 

@@ -158,11 +158,12 @@ class Gateway:
         await self._serving()
         self._snapshots.start(loop)
         await asyncio.to_thread(self._sagemaker.recover)
-        await recovery.recover(self._snapshots)
         alarm_clock = asyncio.create_task(self._judge_alarms())
         alarm_clock.add_done_callback(lambda task: task.cancelled() or task.result())
         self._ready = True
         _log.warning("ready on http://127.0.0.1:%d", self._port)
+        # Clients may look on: until it is done, the stacks are what they were, in progress.
+        await recovery.recover(self._snapshots)
 
     async def _judge_alarms(self) -> None:
         while True:

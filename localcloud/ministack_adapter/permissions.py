@@ -101,7 +101,7 @@ def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], re
     """The ARN that a policy must allow for one SageMaker request; `*` for those that take no resource."""
     prefix = f"arn:aws:sagemaker:{region}:{account}:"
     if invoked := re.match(r"^/endpoints/([^/]+)/", path):
-        return f"{prefix}endpoint/{invoked[1].lower()}"
+        return f"{prefix}endpoint/{invoked[1]}"
     if operation == "CreateModelPackage" and "ModelPackageGroupName" in request:
         return f"{prefix}model-package/{_name(request['ModelPackageGroupName'])}/*"
     special = _RESOURCE_MEMBER.get(operation)
@@ -117,7 +117,7 @@ def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], re
     value = str(request.get(member, ""))
     if not value:
         return "*"
-    return value if value.startswith("arn:") else f"{prefix}{kind}/{value.lower()}"
+    return value if value.startswith("arn:") else f"{prefix}{kind}/{value}"
 
 
 def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -151,7 +151,7 @@ def further_resources(service: str, operation: str, request: Mapping[str, Any]) 
     if service == "ssm":
         return [parameter_arn(name, REGION, ACCOUNT) for name in parameter_names(request)[1:]]
     if service == "sagemaker" and operation in ("CreateEndpoint", "UpdateEndpoint"):
-        name = str(request.get("EndpointConfigName", "")).lower()
+        name = str(request.get("EndpointConfigName", ""))
         return [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint-config/{name}"]
     return []
 
@@ -294,7 +294,7 @@ def _kebab(noun: str) -> str:
 
 
 def _name(reference: Any) -> str:
-    return str(reference).rpartition("/")[2].lower()
+    return str(reference).rpartition("/")[2]
 
 
 def _text(value: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +159,49 @@ def test_a_killed_gateway_leaves_no_function_running_after_the_next_start(mortal
     _kill(mortal)
     mortal.up()
     assert workers() == []
+
+
+def _endpoint_template(cloud: Local) -> dict[str, Any]:
+    """A model, its configuration and an endpoint whose container takes its time to start."""
+    packed = io.BytesIO()
+    script = b"import time\ndef model_fn(folder):\n    time.sleep(5)\n"
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("code/inference.py")
+        entry.size = len(script)
+        archive.addfile(entry, io.BytesIO(script))
+    cloud.client("s3").create_bucket(Bucket="models")
+    cloud.client("s3").put_object(Bucket="models", Key="model.tar.gz", Body=packed.getvalue())
+    read = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+    container = {
+        "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.4-2",
+        "ModelDataUrl": "s3://models/model.tar.gz",
+        "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
+    }
+    variant = {
+        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+        "VariantName": "AllTraffic",
+        "InitialInstanceCount": 1,
+        "InstanceType": "ml.m5.large",
+        "InitialVariantWeight": 1,
+    }
+    properties = {
+        "Model": {"ExecutionRoleArn": cloud.role([read], "sagemaker.amazonaws.com"), "PrimaryContainer": container},
+        "EndpointConfig": {"ProductionVariants": [variant]},
+        "Endpoint": {"EndpointConfigName": {"Fn::GetAtt": ["EndpointConfig", "EndpointConfigName"]}},
+    }
+    return {"Resources": {name: {"Type": f"AWS::SageMaker::{name}", "Properties": p} for name, p in properties.items()}}
+
+
+def test_an_endpoint_that_was_being_made_when_killed_is_taken_back_with_its_stack(mortal: Local) -> None:
+    cloudformation, sagemaker = mortal.client("cloudformation"), mortal.client("sagemaker")
+    cloudformation.create_stack(StackName="endpoint", TemplateBody=json.dumps(_endpoint_template(mortal)))
+    until(lambda: [e for e in sagemaker.list_endpoints()["Endpoints"] if e["EndpointStatus"] == "Creating"])
+    time.sleep(1)
+    _kill(mortal)
+    mortal.up()
+    assert mortal.settled("endpoint")["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert sagemaker.list_endpoints()["Endpoints"] == []
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert sagemaker.list_models()["Models"] == []
+    cloudformation.delete_stack(StackName="endpoint")
+    until(lambda: not cloudformation.describe_stacks()["Stacks"])
