@@ -20,7 +20,7 @@ from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.jobs import ENDED as JOB_ENDED
 from localcloud.sagemaker.jobs import JOB_TYPES
 from localcloud.sagemaker.pipelines import retries
-from localcloud.sagemaker.pipelines.actions import JOB_STEPS, Actions, Prepared, StepFailure
+from localcloud.sagemaker.pipelines.actions import JOB_STEPS, Actions, Outcome, Prepared, StepFailure
 from localcloud.sagemaker.pipelines.definition import Definition, Step
 from localcloud.sagemaker.pipelines.records import EXECUTION, Change, Records
 
@@ -138,7 +138,7 @@ class Engine:
         step = definition.steps[name]
         try:
             prepared = self._actions.prepare(execution, definition, step)
-            if self._from_cache(arn, prepared) or not self._commit_to(arn, prepared, attempt):
+            if self._from_cache(arn, prepared, attempt) or not self._commit_to(arn, prepared, attempt):
                 self.advance(arn)
                 return
             token = f"{arn.rpartition('/')[2]}-{_step_token(name)}"
@@ -149,18 +149,18 @@ class Engine:
             _log.exception("step %s of %s", name, arn)
             self._failed(arn, name, _INTERNAL, retries.SERVICE_FAULT)
         else:
-            self._performed(arn, step, outcome.metadata, outcome.members)
+            self._performed(arn, prepared, outcome)
 
     def _commit_to(self, arn: str, prepared: Prepared, attempt: int) -> bool:
         """Write down what is about to be made, so that a restart finds it; False when the step must not run."""
         name = prepared.step.name
         with self._records.change(arn) as change:
-            state = change.steps.get(name)
-            if not _is_current(change, name, None) or state is None or state["AttemptCount"] != attempt:
+            if not _is_attempt(change, name, attempt):
                 return False
             if change.status != "Executing":
                 change.set_step(name, "Stopped")
                 return False
+            state = change.steps[name]
             state.pop("RetryAt", None)
             state["AttemptCount"] += 1
             state["CacheKey"] = prepared.cache_key
@@ -173,25 +173,21 @@ class Engine:
                 change.set_step(name, "Executing")
         return True
 
-    def _performed(self, arn: str, step: Step, metadata: Document, members: Document) -> None:
-        is_job = step.type.name in JOB_STEPS
+    def _performed(self, arn: str, prepared: Prepared, outcome: Outcome) -> None:
+        step_type, name, job_name = prepared.step.type.name, prepared.step.name, prepared.job_name
         stop = False
         with self._records.change(arn) as change:
-            state = change.steps[step.name]
-            state["Metadata"] = metadata
-            if not is_job:
-                change.set_step(step.name, "Succeeded", **members)
-            elif state["StepStatus"] == "Starting":
+            if not _is_current(change, name, job_name):
+                return  # its job ended before its creation was answered
+            if step_type not in JOB_STEPS:
+                change.set_step(name, "Succeeded", Metadata=outcome.metadata, **outcome.members)
+            elif change.steps[name]["StepStatus"] == "Starting":
                 stop = change.status == "Stopping"
-                change.set_step(step.name, "Stopping" if stop else "Executing")
-            job_name = state.get("JobName", "")
-        if not is_job:
+                change.set_step(name, "Stopping" if stop else "Executing", Metadata=outcome.metadata)
+        if step_type not in JOB_STEPS:
             self.advance(arn)
-            return
-        if stop:
-            self._submit(self._stop_job, arn, step.type.name, job_name)
-        # The job may have ended before its creation was answered.
-        self._job_ended(JOB_STEPS[step.type.name], job_name)
+        elif stop:
+            self._submit(self._stop_job, arn, step_type, job_name)
 
     def _job_ended(self, kind: str, job_name: str) -> None:
         found = self._records.step_of_job(kind, job_name)
@@ -252,7 +248,7 @@ class Engine:
             state.pop(member, None)
         return wait
 
-    def _from_cache(self, arn: str, prepared: Prepared) -> bool:
+    def _from_cache(self, arn: str, prepared: Prepared, attempt: int) -> bool:
         """Let the most recent successful run of the same step stand in, where the step allows it."""
         config, key = prepared.step.cache, prepared.cache_key
         if config is None or not config.enabled or key is None:
@@ -273,7 +269,7 @@ class Engine:
             return False
         _, source, state = max(runs, key=lambda run: run[0])
         with self._records.change(arn) as change:
-            if change.status != "Executing":
+            if change.status != "Executing" or not _is_attempt(change, prepared.step.name, attempt):
                 return False
             members = {member: state[member] for member in ("Metadata", "Outputs") if member in state}
             change.set_step(
@@ -304,6 +300,11 @@ def _is_current(change: Change, name: str, job_name: str | None) -> bool:
     if state is None or state["StepStatus"] not in _ACTIVE:
         return False
     return job_name is None or state.get("JobName") == job_name
+
+
+def _is_attempt(change: Change, name: str, attempt: int) -> bool:
+    """Whether the step still waits for the try after `attempt` others."""
+    return _is_current(change, name, None) and bool(change.steps[name]["AttemptCount"] == attempt)
 
 
 def _job_failure(reason: str) -> str:

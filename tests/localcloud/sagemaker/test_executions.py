@@ -439,4 +439,4 @@ def test_the_time_between_two_steps_is_short(world: Any, step_of: StepOf) -> Non
     world.ended(world.run({"Steps": steps[:1]}))  # warms the client
     begun = time.monotonic()
     world.ended(world.run({"Steps": steps}))
-    assert (time.monotonic() - begun) / len(names) < 0.15  # some 0.02 s on a quiet machine
+    assert (time.monotonic() - begun) / len(names) < 0.3  # some 0.02 s on a quiet machine; a polled step takes a second
