@@ -70,9 +70,10 @@ def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
 def flights(model: Model, start: str, end: str, count: int) -> tuple[list[str], list[int]]:
     """Request rows (CSV lines) and true labels of a sample of real flights."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(model.folder / "data.py"), "--out", folder, "--requests", str(count)]
+        out = Path(folder) / "requests.csv"
+        command = [sys.executable, str(model.folder / "data.py"), "--requests", str(out), "--limit", str(count)]
         subprocess.run([*command, "--start", start, "--end", end], check=True, stdout=subprocess.DEVNULL)
-        with (Path(folder) / "requests.csv").open(newline="", encoding="utf-8") as lines:
+        with out.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.reader(lines))
     return [",".join(row[1:]) for row in rows], [int(row[0]) for row in rows]
 
