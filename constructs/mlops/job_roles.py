@@ -82,7 +82,7 @@ class ContainerRole(Construct):
         allow(
             self.role,
             ["s3:GetObject", *(["s3:GetObjectVersion"] if versions else [])],
-            on=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
+            on=_objects(bucket, prefixes),
             because=because,
         )
         allow(
@@ -97,9 +97,14 @@ class ContainerRole(Construct):
         allow(
             self.role,
             ["s3:PutObject", "s3:AbortMultipartUpload"],
-            on=[bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes],
+            on=_objects(bucket, prefixes),
             because=because,
         )
+
+
+def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:
+    address = bucket.bucket_arn
+    return [f"{address}/{prefix}*" for prefix in prefixes]
 
 
 def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_role: iam.IRole, key: kms.IKey,

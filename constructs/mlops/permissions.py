@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import IConstruct
 
+_TOKEN = re.compile(r"\$\{Token\[[^]]+\]\}")
 
-def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    """Accept one finding of cdk-nag's AwsSolutions pack on a construct and what is below it.
+
+def acknowledge(construct: IConstruct, *rules: str, reason: str) -> None:
+    """Accept findings of cdk-nag's AwsSolutions pack on a construct and what is below it.
 
     Args:
-        construct: Where the finding is.
-        rule: For example `S1`, or `IAM5[Resource::…]`.
-        reason: Why the finding is right to be there.
+        construct: Where the findings are.
+        rules: For example `SQS3`, or `IAM5[Resource::…]`.
+        reason: Why they are right to be there.
 
     Raises:
         ValueError: If there is no reason; cdk-nag takes an empty one without a word.
     """
     if not reason.strip():
-        raise ValueError(f"acknowledging {rule} on {construct.node.path} needs a reason")
-    cdk.Validations.of(construct).acknowledge(
-        cdk.Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason)
+        raise ValueError(f"acknowledging {', '.join(rules)} on {construct.node.path} needs a reason")
+    _validations_of(construct).acknowledge(
+        *(cdk.Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason) for rule in rules)
     )
 
 
@@ -50,14 +54,14 @@ def allow(
     if starred := [action for action in actions if "*" in action]:
         raise ValueError(f"name each action, got {starred}")
     role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=list(on), conditions=conditions))
-    for resource in on:
-        if "*" in resource:
-            acknowledge(role, f"IAM5[Resource::{_as_nag_writes_it(role, resource)}]", because)
+    if starred := [resource for resource in on if "*" in resource]:
+        stack = _stack_of(role)
+        acknowledge(role, *(f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]" for one in starred), reason=because)
 
 
 def arn(scope: IConstruct, service: str, resource: str, *, region: bool = True) -> str:
     """An ARN of the scope's account, for example `arn(self, "sagemaker", "endpoint/evergreen-*")`."""
-    stack = cdk.Stack.of(scope)
+    stack = _stack_of(scope)
     kind, separator, name = resource.partition("/")
     return stack.format_arn(
         service=service,
@@ -68,40 +72,31 @@ def arn(scope: IConstruct, service: str, resource: str, *, region: bool = True) 
     )
 
 
-def _as_nag_writes_it(role: iam.Role, resource: str) -> str:
+def _as_nag_writes_it(stack: cdk.Stack, resource: str) -> str:
     """cdk-nag reads the finished template, where a reference to another stack has become an import by name."""
-    stack = cdk.Stack.of(role)
-    parts = []
-    for fragment in _fragments(resource):
-        if isinstance(fragment, cdk.Reference):
-            owner = cdk.Stack.of(fragment.target)
-            if owner.stack_name != stack.stack_name:
-                parts.append(_flat(stack.resolve(owner.export_value(fragment))))
-                continue
-        parts.append(_flat(stack.resolve(fragment)))
-    return "".join(parts)
+    return _TOKEN.sub(lambda token: _token_as_nag_writes_it(stack, token[0]), resource)
 
 
-def _fragments(text: str) -> Sequence[object]:
-    fragments = cdk.Tokenization.reverse_string(text)
-    if fragments.length == 0:
-        return [text]
-    return [*_in_order(text, fragments)]
+# Each question to CDK is a round trip to another process, and every policy asks the same few; a synth of many models
+# spends most of its time so.
+@cache
+def _stack_of(construct: IConstruct) -> cdk.Stack:
+    return cdk.Stack.of(construct)
 
 
-def _in_order(text: str, fragments: cdk.TokenizedStringFragments) -> Sequence[object]:
-    tokens = list(fragments.tokens)
-    parts: list[object] = []
-    while text:
-        literal, marker, rest = text.partition("${Token[")
-        if literal:
-            parts.append(literal)
-        if marker:
-            parts.append(tokens.pop(0))
-            text = rest.partition("]}")[2]
-        else:
-            text = ""
-    return parts
+@cache
+def _validations_of(construct: IConstruct) -> cdk.Validations:
+    return cdk.Validations.of(construct)
+
+
+@cache
+def _token_as_nag_writes_it(stack: cdk.Stack, token: str) -> str:
+    reference = cdk.Tokenization.reverse_string(token).first_token
+    if isinstance(reference, cdk.Reference):
+        owner = cdk.Stack.of(reference.target)
+        if owner.stack_name != stack.stack_name:
+            return _flat(stack.resolve(owner.export_value(reference)))
+    return _flat(stack.resolve(token))
 
 
 def _flat(node: object) -> str:

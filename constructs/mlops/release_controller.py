@@ -83,13 +83,15 @@ class ReleaseController(Construct):
     def _may_read_the_registry_and_the_endpoints(self, app: str) -> None:
         allow(
             self.handler.role,
-            ["sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage", "sagemaker:DescribeEndpoint"],
-            on=[
-                arn(self, "sagemaker", f"model-package-group/{app}-*"),
-                arn(self, "sagemaker", f"model-package/{app}-*"),
-                arn(self, "sagemaker", f"endpoint/{app}-*"),
-            ],
+            ["sagemaker:DescribeModelPackage", "sagemaker:DescribeEndpoint"],
+            on=[arn(self, "sagemaker", f"model-package/{app}-*"), arn(self, "sagemaker", f"endpoint/{app}-*")],
             because=_ALL_MODELS,
+        )
+        allow(
+            self.handler.role,
+            ["sagemaker:ListModelPackages"],
+            on=["*"],
+            because="SageMaker authorises its List calls on all resources only; what they list is read one by one.",
         )
 
     def _may_copy_releases(self, artifacts: s3.IBucket) -> None:

@@ -22,7 +22,7 @@ def test_a_wildcard_without_a_reason_is_refused(role: iam.Role) -> None:
 
 def test_an_acknowledgement_without_a_reason_is_refused(role: iam.Role) -> None:
     with pytest.raises(ValueError, match="needs a reason"):
-        acknowledge(role, "IAM4", "  ")
+        acknowledge(role, "IAM4", reason="  ")
 
 
 def test_a_wildcard_among_the_actions_is_refused(role: iam.Role) -> None:
