@@ -123,16 +123,20 @@ def _train_and_approve(cloud: LocalCloud, new_objects: int, *, granted: bool) ->
 
 
 def _look_around(cloud: LocalCloud, package_arn: str, bucket: str) -> None:
-    heading("Look around (each line runs as pasted)")
+    heading("Look around: each line runs as pasted")
     serving = f"{MODEL.app}-serving-{MODEL.name}-{MODEL.stage}"
-    for line in (
-        f"sagemaker describe-model-package --model-package-name {package_arn}",
-        f"sagemaker list-pipeline-executions --pipeline-name {MODEL.group}",
-        f"cloudformation describe-stack-events --stack-name {serving} --max-items 20",
-        f"s3 ls --recursive s3://{bucket}/{MODEL.name}/capture/",
-        f"sagemaker update-model-package --model-package-arn {package_arn} --model-approval-status Rejected",
+    for what, line in (
+        ("what the package carries", f"sagemaker describe-model-package --model-package-name {package_arn}"),
+        ("what ran", f"sagemaker list-pipeline-executions --pipeline-name {MODEL.group}"),
+        ("what CloudFormation did", f"cloudformation describe-stack-events --stack-name {serving} --max-items 20"),
+        ("what was asked and answered", f"s3 ls --recursive s3://{bucket}/{MODEL.name}/capture/"),
+        (
+            "reject it: with no other approved version the controller holds it, and says so in the ledger",
+            f"sagemaker update-model-package --model-package-arn {package_arn} --model-approval-status Rejected",
+        ),
     ):
-        console.print(cloud.aws(line), soft_wrap=True)
+        say(f"[dim]# {what}[/]")
+        console.print(cloud.aws(line), soft_wrap=True, markup=False)
     say("")
     say("Stop it: [bold]make down[/]     Forget it: [bold]make down ARGS=--purge[/]     Test it: [bold]make test[/]")
 

@@ -44,6 +44,8 @@ def ask(question: str, *, granted: bool) -> bool:
 
 def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(f"[bold]{name}[/]", value)
     console.print()
