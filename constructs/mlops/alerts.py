@@ -56,7 +56,7 @@ class DeadLetterQueue(Construct):
         acknowledge(
             self.queue,
             "SQS3",
-            reason="This queue is itself a dead-letter queue, of a rule's target or of a function's asynchronous calls.",
+            reason="This is itself a dead-letter queue, of a rule's target or of a function's asynchronous calls.",
         )
         self.alarm = cloudwatch.CfnAlarm(
             self,

@@ -8,12 +8,12 @@ from functools import cache
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from constructs import IConstruct
+from constructs import Construct
 
 _TOKEN = re.compile(r"\$\{Token\[[^]]+\]\}")
 
 
-def acknowledge(construct: IConstruct, *rules: str, reason: str) -> None:
+def acknowledge(construct: Construct, *rules: str, reason: str) -> None:
     """Accept findings of cdk-nag's AwsSolutions pack on a construct and what is below it.
 
     Args:
@@ -59,7 +59,7 @@ def allow(
         acknowledge(role, *(f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]" for one in starred), reason=because)
 
 
-def arn(scope: IConstruct, service: str, resource: str, *, region: bool = True) -> str:
+def arn(scope: Construct, service: str, resource: str, *, region: bool = True) -> str:
     """An ARN of the scope's account, for example `arn(self, "sagemaker", "endpoint/evergreen-*")`."""
     stack = _stack_of(scope)
     kind, separator, name = resource.partition("/")
@@ -80,12 +80,12 @@ def _as_nag_writes_it(stack: cdk.Stack, resource: str) -> str:
 # Each question to CDK is a round trip to another process, and every policy asks the same few; a synth of many models
 # spends most of its time so.
 @cache
-def _stack_of(construct: IConstruct) -> cdk.Stack:
+def _stack_of(construct: Construct) -> cdk.Stack:
     return cdk.Stack.of(construct)
 
 
 @cache
-def _validations_of(construct: IConstruct) -> cdk.Validations:
+def _validations_of(construct: Construct) -> cdk.Validations:
     return cdk.Validations.of(construct)
 
 
