@@ -55,7 +55,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
         given = properties.get(cfn_type.name_property) if cfn_type.name_property else None
         where = context(stack_name, logical_id)
         # Whoever kills us now leaves a half-made resource; its name is how the next start finds it.
-        with _under_way(stack_name, logical_id, name, str(given or where.physical_name), properties):
+        with _UnderWay(stack_name, logical_id, name, str(given or where.physical_name), properties):
             return _pair(cfn_type.create(where, properties))
 
     def update(
@@ -65,7 +65,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
         stack_name: str,
         logical_id: str,
     ) -> tuple[str, dict[str, Any]]:
-        with _under_way(stack_name, logical_id, name, physical_id, new):
+        with _UnderWay(stack_name, logical_id, name, physical_id, new):
             return _pair(cfn_type.update(context(stack_name, logical_id), physical_id, old, new))
 
     def delete(physical_id: str, properties: Mapping[str, Any], logical_id: str) -> None:
@@ -98,7 +98,7 @@ def _pair(resource: CfnResource) -> tuple[str, dict[str, Any]]:
     return resource.physical_id, dict(resource.attributes)
 
 
-class _under_way:
+class _UnderWay:
     """Notes on the stack's record what a worker thread is making, for a start after a kill."""
 
     def __init__(

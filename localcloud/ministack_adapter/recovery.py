@@ -19,22 +19,22 @@ _log = logging.getLogger(__name__)
 _REASON = "The local cloud was stopped during the operation"
 
 
-async def recover(snapshots: Snapshots) -> list[str]:
-    """Finish every interrupted operation; returns the names of the stacks that had one. Run it when HTTP is served."""
-    found = []
-    for (account, region, name), stack in list(_stacks.all_items()):
-        status = str(stack.get("StackStatus", ""))
-        if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
-            continue
-        found.append(str(name))
+async def recover(snapshots: Snapshots) -> None:
+    """Finish every interrupted operation; run it when HTTP is served, because handlers ask the gateway."""
+    # All that was interrupted is noted before the first wait: what clients begin from now on is none of it.
+    interrupted = [
+        (account, region, str(name), stack, str(stack["StackStatus"]))
+        for (account, region, name), stack in _stacks.all_items()
+        if stack["StackStatus"].endswith("_IN_PROGRESS") and stack["StackStatus"] != "REVIEW_IN_PROGRESS"
+    ]
+    for change_set in _change_sets.all_values():
+        if change_set["ExecutionStatus"] == "EXECUTE_IN_PROGRESS":
+            change_set["ExecutionStatus"] = "EXECUTE_FAILED"
+    for account, region, name, stack, status in interrupted:
         _log.warning("stack %s was left in %s", name, status)
         with responses.request_scope(account, region):
-            await _finish(str(name), stack, status)
+            await _finish(name, stack, status)
         snapshots.mark("cloudformation")
-    for change_set in _change_sets.all_values():
-        if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
-            change_set["ExecutionStatus"] = "EXECUTE_FAILED"
-    return found
 
 
 async def _finish(name: str, stack: dict[str, Any], status: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ministack.services.cloudformation import _change_sets, _stacks, changesets, handlers, helpers, stacks
+from ministack.services.cloudformation import _stacks, changesets, handlers, helpers, stacks
 
 from localcloud.ministack_adapter import stack_policy
 from localcloud.ministack_adapter.events import Bus
@@ -211,7 +211,3 @@ def _role_of_change_set(original: Handler) -> Handler:
         return original(params)
 
     return run
-
-
-def change_sets_of(stack_id: str) -> list[dict[str, Any]]:
-    return [change_set for change_set in _change_sets.values() if change_set.get("StackId") == stack_id]
