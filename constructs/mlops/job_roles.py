@@ -10,11 +10,13 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs.mlops.permissions import allow, arn
+from constructs.mlops.permissions import Permissions, arn
 
 
 class ContainerRole(Construct):
     """A role for containers: it can pull the framework's image, write logs and metrics, and use the stage's key.
+
+    What else it may do is added to `permissions`; `attach` then makes the policy of all of it.
 
     Args:
         image_uri: The framework's image; its registry and repository are the only ones that can be pulled from.
@@ -32,12 +34,12 @@ class ContainerRole(Construct):
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.role = role = iam.Role(
+        self.role = iam.Role(
             self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"), description=description
         )
+        self.permissions = Permissions()
         registry, _, repository = image_uri.partition("/")
-        allow(
-            role,
+        self.permissions.allow(
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             on=[
                 cdk.Stack.of(self).format_arn(
@@ -48,21 +50,18 @@ class ContainerRole(Construct):
                 )
             ],
         )
-        allow(
-            role,
+        self.permissions.allow(
             ["ecr:GetAuthorizationToken"],
             on=["*"],
             because="ECR authorises GetAuthorizationToken on all resources only; what is pulled is one repository.",
         )
-        allow(
-            role,
+        self.permissions.allow(
             ["cloudwatch:PutMetricData"],
             on=["*"],
             conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
             because="CloudWatch authorises PutMetricData on all resources only; the condition leaves SageMaker's.",
         )
-        allow(
-            role,
+        self.permissions.allow(
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             on=[
                 cdk.Stack.of(self).format_arn(
@@ -75,18 +74,16 @@ class ContainerRole(Construct):
             ],
             because="SageMaker chooses the names of the log streams in its own log groups.",
         )
-        allow(role, ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+        self.permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
 
     def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
         """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
-        allow(
-            self.role,
+        self.permissions.allow(
             ["s3:GetObject", *(["s3:GetObjectVersion"] if versions else [])],
             on=_objects(bucket, prefixes),
             because=because,
         )
-        allow(
-            self.role,
+        self.permissions.allow(
             ["s3:ListBucket", *(["s3:ListBucketVersions"] if versions else [])],
             on=[bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
@@ -94,12 +91,16 @@ class ContainerRole(Construct):
 
     def allow_writing(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
         """Let it write under some prefixes of a bucket."""
-        allow(
-            self.role,
+        self.permissions.allow(
             ["s3:PutObject", "s3:AbortMultipartUpload"],
             on=_objects(bucket, prefixes),
             because=because,
         )
+
+    def attach(self) -> iam.Role:
+        """Give the role its policy; nothing can be allowed afterwards."""
+        self.permissions.attach_to(self.role)
+        return self.role
 
 
 def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:
@@ -111,21 +112,19 @@ def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_rol
                   artifacts: s3.IBucket, model: str) -> iam.Role:  # fmt: skip
     """The role of a model's pipeline: it starts jobs, hands them their two roles, and registers for approval."""
     role = iam.Role(scope, "PipelineRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
+    permissions = Permissions()
     for kind, what in (("processing-job", "ProcessingJob"), ("training-job", "TrainingJob")):
-        allow(
-            role,
+        permissions.allow(
             [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Stop")] + ["sagemaker:AddTags"],
             on=[arn(scope, "sagemaker", f"{kind}/pipelines-*")],
             because="SageMaker Pipelines names the jobs of its steps pipelines-<execution>-<step>-<random>.",
         )
-    allow(
-        role,
+    permissions.allow(
         ["iam:PassRole"],
         on=[job_role.role_arn, tool_role.role_arn],
         conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
     )
-    allow(
-        role,
+    permissions.allow(
         ["sagemaker:CreateModelPackage"],
         on=[
             arn(scope, "sagemaker", f"model-package-group/{group}"),
@@ -135,23 +134,21 @@ def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_rol
         conditions={"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
         because="The versions of this model's own package group.",
     )
-    allow(
-        role,
+    permissions.allow(
         ["sagemaker:DescribeModelPackage", "sagemaker:AddTags"],
         on=[arn(scope, "sagemaker", f"model-package/{group}/*")],
         because="The versions of this model's own package group.",
     )
-    allow(
-        role,
+    permissions.allow(
         ["s3:GetObject"],
         on=[artifacts.arn_for_objects(f"runs/{model}/*")],
         because="Conditions read the property files that this model's own runs wrote.",
     )
-    allow(role, ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
-    allow(
-        role,
+    permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+    permissions.allow(
         ["kms:CreateGrant"],
         on=[key.key_arn],
         conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
     )
+    permissions.attach_to(role)
     return role

@@ -26,9 +26,74 @@ def acknowledge(construct: Construct, *rules: str, reason: str) -> None:
     """
     if not reason.strip():
         raise ValueError(f"acknowledging {', '.join(rules)} on {construct.node.path} needs a reason")
-    _validations_of(construct).acknowledge(
-        *(cdk.Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=reason) for rule in rules)
+    _acknowledge(construct, dict.fromkeys(rules, reason))
+
+
+def _acknowledge(construct: Construct, reasons: Mapping[str, str]) -> None:
+    cdk.Validations.of(construct).acknowledge(
+        *(cdk.Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=why) for rule, why in reasons.items())
     )
+
+
+class Permissions:
+    """What a role may do, handed to CDK as one policy.
+
+    Gathered first, because CDK runs in another process and each statement by itself costs several round trips: with
+    many models a synth would spend most of its time so.
+    """
+
+    def __init__(self) -> None:
+        self._statements: list[dict[str, object]] = []
+        self._reasons: dict[str, str] = {}
+
+    def allow(
+        self,
+        actions: Sequence[str],
+        on: Sequence[str],
+        *,
+        conditions: Mapping[str, Mapping[str, object]] | None = None,
+        because: str = "",
+    ) -> None:
+        """Let the role do something on some resources.
+
+        Args:
+            actions: Without wildcards.
+            on: ARNs.
+            conditions: As in a policy statement.
+            because: Why the resources hold a wildcard; needed when one does.
+
+        Raises:
+            ValueError: If an action holds a wildcard, or a resource does and there is no reason.
+        """
+        if starred := [action for action in actions if "*" in action]:
+            raise ValueError(f"name each action, got {starred}")
+        wildcards = [resource for resource in on if "*" in resource]
+        if wildcards and not because.strip():
+            raise ValueError(f"a wildcard needs a reason, got none for {wildcards}")
+        self._reasons.update(dict.fromkeys(wildcards, because))
+        statement: dict[str, object] = {"Effect": "Allow", "Action": list(actions), "Resource": list(on)}
+        self._statements.append({**statement, "Condition": conditions} if conditions else statement)
+
+    def attach_to(self, role: iam.Role) -> None:
+        """Give the role a policy of its own with all of it."""
+        document = iam.PolicyDocument.from_json({"Version": "2012-10-17", "Statement": self._statements})
+        iam.Policy(role, "Permissions", document=document, roles=[role])
+        self._argue(role)
+
+    def add_to(self, role: iam.Role) -> None:
+        """Add it to the role's default policy."""
+        for statement in self._statements:
+            role.add_to_policy(iam.PolicyStatement.from_json(statement))
+        self._argue(role)
+
+    def _argue(self, role: iam.Role) -> None:
+        """Acknowledge each wildcard with its reason."""
+        if self._reasons:
+            stack = _stack_of(role)
+            _acknowledge(
+                role,
+                {f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]": why for one, why in self._reasons.items()},
+            )
 
 
 def allow(
@@ -39,24 +104,10 @@ def allow(
     conditions: Mapping[str, Mapping[str, object]] | None = None,
     because: str = "",
 ) -> None:
-    """Let a role do something on some resources.
-
-    Args:
-        role: Who may.
-        actions: Without wildcards.
-        on: ARNs.
-        conditions: As in a policy statement.
-        because: Why the resources hold a wildcard; needed when one does.
-
-    Raises:
-        ValueError: If an action holds a wildcard, or a resource does and there is no reason.
-    """
-    if starred := [action for action in actions if "*" in action]:
-        raise ValueError(f"name each action, got {starred}")
-    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=list(on), conditions=conditions))
-    if starred := [resource for resource in on if "*" in resource]:
-        stack = _stack_of(role)
-        acknowledge(role, *(f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]" for one in starred), reason=because)
+    """Let a role do one more thing; see `Permissions.allow`."""
+    permissions = Permissions()
+    permissions.allow(actions, on, conditions=conditions, because=because)
+    permissions.add_to(role)
 
 
 def arn(scope: Construct, service: str, resource: str, *, region: bool = True) -> str:
@@ -82,11 +133,6 @@ def _as_nag_writes_it(stack: cdk.Stack, resource: str) -> str:
 @cache
 def _stack_of(construct: Construct) -> cdk.Stack:
     return cdk.Stack.of(construct)
-
-
-@cache
-def _validations_of(construct: Construct) -> cdk.Validations:
-    return cdk.Validations.of(construct)
 
 
 @cache

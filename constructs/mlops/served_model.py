@@ -71,7 +71,7 @@ class ServedModel(Construct):
             container.allow_writing(
                 data, f"{model}/capture/", because="SageMaker writes captured requests under date and hour."
             )
-        self.role: iam.Role = container.role
+        self.role: iam.Role = container.attach()
         self.model = sagemaker.CfnModel(
             self,
             "Model",

@@ -14,7 +14,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from constructs.mlops.job_roles import ContainerRole, pipeline_role
-from constructs.mlops.permissions import allow, arn
+from constructs.mlops.permissions import arn
 
 _STEPS = Path(__file__).parents[2] / "pipelines" / "steps"
 _OWN_OBJECTS = "This model's own objects; their keys hold dates, executions and hashes."
@@ -127,7 +127,7 @@ class TrainingPipeline(Construct):
         folders = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "releases")]
         container.allow_reading(artifacts, *folders, because=_OWN_OBJECTS)
         container.allow_writing(artifacts, f"runs/{model}/", because=_OWN_OBJECTS)
-        return container.role
+        return container.attach()
 
     def _tool_role(
         self,
@@ -153,19 +153,17 @@ class TrainingPipeline(Construct):
         container.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
         written = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages")]
         container.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
-        allow(
-            container.role,
+        container.permissions.allow(
             ["s3:GetObject"],
             on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets],
         )
-        allow(
-            container.role,
+        container.permissions.allow(
             ["s3:ListBucket"],
             on=[assets[0].bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
         )
-        allow(container.role, ["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
-        return container.role
+        container.permissions.allow(["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
+        return container.attach()
 
 
 def _wanted(definition: str, values: dict[str, str]) -> dict[str, str]:

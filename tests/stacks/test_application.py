@@ -92,7 +92,7 @@ def test_no_policy_is_for_all_resources_unless_someone_said_why(assembly: Path) 
         for resource in json.loads(template)["Resources"].values():
             if resource["Type"] != "AWS::IAM::Policy":
                 continue
-            role = resource["Metadata"]["aws:cdk:path"].removesuffix("/DefaultPolicy/Resource")
+            role = resource["Metadata"]["aws:cdk:path"].rsplit("/", 2)[0]
             for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
                 resources = statement["Resource"]
                 if "*" in (resources if isinstance(resources, list) else [resources]):
