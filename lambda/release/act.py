@@ -214,9 +214,13 @@ class Hands:
         return claimed
 
     def _quarantine(self, world: World, version: int, reason: str) -> None:
-        arns = {package.version: package.arn for package in world.packages}
-        arn = arns.get(version, world.record.package_arn if world.record.version == version else "")
-        self._ledger.quarantine(Quarantine(version, reason, self._now(), arn))
+        known = {package.version: package for package in world.packages}
+        if version in known:
+            # SageMaker's clock may be ahead of this one: the edit that was seen is not one that came after.
+            arn, at = known[version].arn, max(self._now(), known[version].modified_at)
+        else:
+            arn, at = world.record.package_arn if world.record.version == version else "", self._now()
+        self._ledger.quarantine(Quarantine(version, reason, at, arn))
 
     def _read_record(self) -> str:
         name = self._environment.record_name(self._model)

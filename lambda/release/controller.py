@@ -1,9 +1,9 @@
-"""Observe, decide, act: one step for every model of the stage."""
+"""Observe, decide, act: one step at a time for every model of the stage."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,10 @@ from shared.ledger import Decision, LeaseLost, Ledger
 from shared.record import release_id
 
 logger = Logger()
+
+# They end something and wait for nobody: what they make way for need not wait for the next event or tick.
+ENDINGS = {"Settle", "Abandon", "RollBack", "Refuse", "Overtaken"}
+LOOKS = 6
 
 
 class ReconcileFailed(Exception):
@@ -55,10 +59,10 @@ class Controller:
         self._now = now
 
     def reconcile(self, hint: Mapping[str, Any]) -> dict[str, str]:
-        """Take each model one step further, the one the event may be about first.
+        """Take each model one step further, the one the event may be about first, and look again after an ending.
 
         Returns:
-            The step taken, by model.
+            The steps taken, by model.
 
         Raises:
             ReconcileFailed: for some models; by then every model had its turn.
@@ -68,10 +72,7 @@ class Controller:
         for model in self._models(hint):
             logger.append_keys(model=model, stage=self._environment.stage)
             try:
-                steps[model] = self._take_step(model)
-            except (LeaseLost, Overtaken) as reason:
-                logger.info("overtaken by another invocation", reason=str(reason))
-                steps[model] = "Overtaken"
+                steps[model] = " → ".join(self._steps(model))
             except Exception as error:
                 logger.exception("the step failed")
                 failed[model] = error
@@ -83,6 +84,18 @@ class Controller:
         """Groups, endpoints, stacks and alarms carry the model's name; the payload is believed no further than this."""
         text = json.dumps(hint, default=str)
         return sorted(released_models(self._clients.ssm, self._environment), key=lambda model: f"-{model}" not in text)
+
+    def _steps(self, model: str) -> Iterator[str]:
+        """Take steps until there is something to wait for, or nothing to do; each begins with a fresh look."""
+        for _ in range(LOOKS):
+            try:
+                step = self._take_step(model)
+            except (LeaseLost, Overtaken) as reason:
+                logger.info("overtaken by another invocation", reason=str(reason))
+                step = "Overtaken"
+            yield step
+            if step not in ENDINGS:
+                return
 
     def _take_step(self, model: str) -> str:
         environment = self._environment

@@ -383,7 +383,7 @@ def test_an_approval_without_a_stack_is_told_once(environment: Environment, ledg
 
 def test_a_package_registered_by_hand_is_quarantined_and_told(environment: Environment, ledger: Ledger) -> None:
     register("evergreen-churn")
-    assert controller(environment).reconcile({}) == {"churn": "Refuse"}
+    assert controller(environment).reconcile({}) == {"churn": "Refuse → Nothing"}
     assert ledger.quarantined()[1].reason == "it carries no registration record, so it did not come from the pipeline"
     assert len(alerts()) == 1
 
