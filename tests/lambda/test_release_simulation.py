@@ -438,9 +438,8 @@ def test_what_was_decided_before_another_release_passed_by_is_not_done(no_copyin
     cloud = with_first_release()
     play(cloud, ("approve", 1))
     invoke_with(cloud, call, lambda: play(cloud, ("release", 2)))
-    # Where version 2 had been executed by then, version 3 follows it.
-    assert cloud.stack.pending == released(3) if cloud.stack.operations == 3 else cloud.stack.deployed == released(3)
-    assert cloud.stack.operations <= 3
+    # One of the two was deployed; where that was version 2, version 3 may already follow it.
+    assert cloud.stack.operations == 2 or cloud.stack.pending == released(3)
 
 
 def test_a_version_rejected_before_its_change_set_is_executed_is_not_deployed(no_copying: None) -> None:
