@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from localcloud.ministack_adapter import environment
 DEFAULT_PORT = 4747
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0
 _LOG = "gateway.log"
+_SDK_DEFAULTS = Path(__file__).with_name("sagemaker_sdk.yaml")
 _EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
 
 
@@ -224,6 +226,7 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_SECRET_ACCESS_KEY": environment.ROOT_KEY,
         "AWS_DEFAULT_REGION": environment.REGION,
         "AWS_REGION": environment.REGION,
+        "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": shlex.quote(str(_SDK_DEFAULTS)),
         # What a shell may carry for the real AWS would win over the lines above.
         "AWS_PROFILE": None,
         "AWS_SESSION_TOKEN": None,

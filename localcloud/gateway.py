@@ -30,6 +30,7 @@ from localcloud.ministack_adapter import (
     change_sets,
     conditions,
     functions,
+    managed_policies,
     permissions,
     recovery,
     stack_operations,
@@ -50,11 +51,12 @@ _ALARM_PERIOD = 10.0  # seconds; CloudWatch judges standard alarms once a minute
 
 
 class Clients:
-    """boto3 clients of this gateway by service and role; making one costs some 50 ms, so each is made once."""
+    """boto3 clients of this gateway by service and role; each is made once, from one session."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._made: dict[tuple[str, str | None], Any] = {}
+        self._session: Any = boto3.session.Session()  # service models are read once; its overloads want literal names
         self._lock = threading.Lock()
 
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
@@ -71,8 +73,7 @@ class Clients:
         with self._lock:
             key = (service, role_arn and f"{role_arn} {principal}")
             if key not in self._made:
-                make: Any = boto3.session.Session().client  # its overloads want a literal service name
-                self._made[key] = make(
+                self._made[key] = self._session.client(
                     service,
                     endpoint_url=self._endpoint_url,
                     region_name=REGION,
@@ -110,6 +111,7 @@ class Gateway:
         self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud), permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
+        managed_policies.install()
         functions.install()
         alarms.install()
         buckets.install()

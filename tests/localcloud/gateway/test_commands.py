@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from tests.localcloud.gateway.harness import ROOT, Local, free_port, until
+from tests.localcloud.gateway.harness import ACCOUNT, REGION, ROOT, Local, free_port, until
 
 
 @pytest.fixture
@@ -100,6 +101,13 @@ def test_env_leads_a_shell_here_whatever_it_carried(local: Local) -> None:
     assert "AWS_SECRET_ACCESS_KEY=test" in seen
     assert not [line for line in seen if line.endswith("=real")]
     assert all(shlex.split(line)[0] in ("export", "unset") for line in exports.splitlines())
+
+
+def test_env_keeps_the_sagemaker_sdk_here(local: Local) -> None:
+    """Asked for its default bucket, the SDK calls STS at AWS's own address, unless the bucket is configured."""
+    path = next(line.partition("=")[2] for line in local.run("env").stdout.splitlines() if "SAGEMAKER_ADMIN" in line)
+    modules = yaml.safe_load(Path(shlex.split(path)[0]).read_text())["SageMaker"]["PythonSDK"]["Modules"]
+    assert modules == {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": f"sagemaker-{REGION}-{ACCOUNT}"}}
 
 
 def test_status_says_what_runs(local: Local) -> None:
