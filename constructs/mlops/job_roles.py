@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -60,7 +59,7 @@ class ContainerPermissions(Permissions):
         )
         self.allow(
             ["s3:ListBucket", *(["s3:ListBucketVersions"] if versions else [])],
-            on=[_address_of(bucket)],
+            on=[bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
         )
 
@@ -78,13 +77,8 @@ class ContainerPermissions(Permissions):
 
 
 def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:
-    return [f"{_address_of(bucket)}/{prefix}*" for prefix in prefixes]
-
-
-# A round trip to CDK's process, and each policy of each model asks it several times for the same two buckets.
-@cache
-def _address_of(bucket: s3.IBucket) -> str:
-    return bucket.bucket_arn
+    address = bucket.bucket_arn
+    return [f"{address}/{prefix}*" for prefix in prefixes]
 
 
 def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_role: iam.IRole, key: kms.IKey,
@@ -122,7 +116,7 @@ def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_rol
     permissions.allow(["s3:GetObject"], on=_objects(artifacts, written), because=_RUNS)
     permissions.allow(
         ["s3:ListBucket"],
-        on=[_address_of(artifacts)],
+        on=[artifacts.bucket_arn],
         conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in written]}},
     )
     permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
