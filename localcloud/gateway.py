@@ -108,6 +108,7 @@ class Gateway:
             role_environment=self._role_environment,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
+        self._isolation = runner.isolation
         self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud), permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
@@ -190,7 +191,13 @@ class Gateway:
         self._store.close()
 
     def _health(self) -> Mapping[str, Any]:
-        return {"localcloud": True, "ready": self._ready, "pid": os.getpid(), "state": str(self.cloud.state_dir)}
+        return {
+            "localcloud": True,
+            "ready": self._ready,
+            "pid": os.getpid(),
+            "state": str(self.cloud.state_dir),
+            "isolation": self._isolation,
+        }
 
     def _put_logs(self, group: str, stream: str, lines: Any) -> None:
         put_logs(group, stream, lines)
