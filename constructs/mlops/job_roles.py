@@ -49,6 +49,8 @@ class ContainerPermissions(Permissions):
             because="SageMaker chooses the names of the log streams in its own log groups.",
         )
         self.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+        # SageMaker makes a grant for the encrypted disk of a job.
+        self.allow(["kms:CreateGrant"], on=[key.key_arn], conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
         """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
