@@ -121,7 +121,8 @@ class Gateway:
         stack_policy.install()
         conditions.install()
         change_sets.install()
-        cfn_types.install({**SAGEMAKER_TYPES, **SCALING_TYPES}, clients.for_cloudformation, self._snapshots)
+        types = {**SAGEMAKER_TYPES, **SCALING_TYPES}
+        cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
         boundary.install(
             {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
