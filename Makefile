@@ -61,7 +61,7 @@ deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TAR
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
 diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
-	@$(CLOUD) npx cdk diff --all $(ARGS)
+	@$(CLOUD) npx cdk diff $(ARGS)
 
 destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
