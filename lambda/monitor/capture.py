@@ -1,35 +1,24 @@
-"""Captured JSONL to window states: the fast path, with every record verified, and the careful reader for the rest.
+"""Captured JSONL to window states: in bulk where lines are plain, as JSON elsewhere; tests prove both equal."""
 
-The fast path learns one line's shape as a regular expression: all of it literal, except the text of `data`, the ids
-and the time, which may hold no escape but `\\n`. A line that matches *is* that JSON document with other values, so
-nothing is assumed; a line that does not match is parsed as JSON. Benchmarked in docs/monitoring.md.
-"""
-
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import BinaryIO
 
-from monitor import table
-from monitor.records import BadRecord, Record, Row, parse, timestamp
+import numpy as np
+
+from monitor import envelope, table
+from monitor.envelope import Lines, Positions, Spans
+from monitor.records import BadRecord, Record, Row, parse
 from monitor.schema import Schema
 from monitor.state import WindowState
+from monitor.times import NOWHERE, Windows, digits_to_epoch
 
 CHUNK = 1 << 22
 KEPT = 1000
 """Bad lines kept aside for a person to read; all are counted."""
 _LINE_KEPT = 2000
 _SHAPES = 4
-
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_PLAIN = rb'[^"\\\x00-\x1f]'
-_DATA = _PLAIN + rb"+(?:\\n" + _PLAIN + rb"*)*"
-_TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-_SIDES = {b'"endpointInput"': "input", b'"endpointOutput"': "output"}
-
-WindowOf = Callable[[float], int | None]
-"""Epoch seconds to the start of the window, or None where the record is not wanted."""
 
 
 @dataclass(slots=True)
@@ -47,12 +36,12 @@ class Capture:
 
     Args:
         schema: what the columns mean.
-        window_of: window of an inference time; None when all is one window (key 0) whatever its time.
+        times: which window a record belongs to.
         fast: False reads every line as JSON; the result is the same, which tests prove.
     """
 
     schema: Schema
-    window_of: WindowOf | None = None
+    times: Windows = field(default_factory=Windows)
     fast: bool = True
     windows: dict[int, WindowState] = field(default_factory=dict)
     bad: list[Bad] = field(default_factory=list)
@@ -69,51 +58,52 @@ class Capture:
         return self.windows[window]
 
     def _chunk(self, chunk: bytes, source: str) -> None:
-        lines = [line for line in chunk.replace(b"\r\n", b"\n").split(b"\n") if line.strip()]
-        rest = self._fast(lines) if self.fast and _is_text(chunk) else lines
-        for line in rest:
-            self._careful(line, source)
+        lines = Lines(chunk.replace(b"\r\n", b"\n") if b"\r" in chunk else chunk)
+        rest = np.flatnonzero(lines.ends > lines.starts)
+        if self.fast and _is_text(chunk):
+            rest = self._fast(lines, rest)
+        for index in rest.tolist():
+            if (line := lines.line(index)).strip():
+                self._careful(line, source)
 
-    def _fast(self, lines: list[bytes]) -> list[bytes]:
+    def _fast(self, lines: Lines, unread: Positions) -> Positions:
         """Fold the lines that have a learnt shape; give back the others."""
-        rest: list[bytes] = []
+        rest: list[Positions] = []
         for _ in range(_SHAPES):
-            if not lines or (pattern := learn(lines[0])) is None:
+            if not len(unread) or (shape := envelope.learn(first := lines.line(unread[0]))) is None:
                 break
             if self.schema.layout is None:
-                self._settle(parse(lines[0]))
-            needed = {"input", "time"} | ({"output"} if self.schema.needs_output else set())
-            if not needed <= pattern.groupindex.keys():
+                self._settle(parse(first))
+            needed = {"input"} | ({"output"} if self.schema.needs_output else set())
+            needed |= set() if self.times.timeless else {"time"}
+            if not needed <= set(shape.kinds):
                 break
-            matched = lines
-            found = pattern.findall(b"\n".join(lines))
-            if len(found) != len(lines):
-                matched = [line for line in lines if pattern.fullmatch(line)]
-                lines = [line for line in lines if not pattern.fullmatch(line)]
-                found = pattern.findall(b"\n".join(matched))
-            else:
-                lines = []
-            rest += self._matched(pattern.groupindex, found, matched)
-        return rest + lines
+            good, spans = envelope.match(shape, lines, unread)
+            rest.append(self._matched(lines, unread[good], _pick(spans, good)))
+            unread = unread[~good]
+        return np.sort(np.concatenate([*rest, unread]))
 
-    def _matched(
-        self, groups: Mapping[str, int], found: Sequence[tuple[bytes, ...]], lines: Sequence[bytes]
-    ) -> list[bytes]:
-        """Fold what the pattern took out of `lines`; give back the lines whose payload is not plain."""
-        rest: list[bytes] = []
-        at_input, at_time, at_output = groups["input"] - 1, groups["time"] - 1, groups.get("output", 0) - 1
-        for window, members in self._by_window([match[at_time] for match in found], lines, rest):
-            chosen = range(len(lines)) if members is None else members
-            inputs = [found[index][at_input] for index in chosen]
-            outputs = [found[index][at_output] for index in chosen] if self.schema.needs_output else []
+    def _matched(self, lines: Lines, chosen: Positions, spans: dict[str, Spans]) -> Positions:
+        """Fold lines that have the shape; give back those whose payload is not plain."""
+        if self.times.timeless:
+            found = np.zeros(len(chosen), dtype=np.int64)
+        else:
+            found = self.times.of(digits_to_epoch(lines.take(spans["time"][0], envelope.TIME_LENGTH))[0])
+        rest: list[Positions] = [chosen[:0]]
+        present = np.unique(found).tolist()
+        for window in present:
+            if window == NOWHERE:
+                continue
+            inside = found == window
+            members = _pick(spans, inside) if len(present) > 1 else spans
+            inputs = envelope.payloads(lines, members["input"])
+            outputs = envelope.payloads(lines, members["output"]) if self.schema.needs_output else []
             if self._bulk(window, inputs, outputs):
                 continue
             plain = [self._looks_plain(place, inputs, outputs) for place in range(len(inputs))]
-            if any(plain) and self._bulk(window, list(compress(inputs, plain)), list(compress(outputs, plain))):
-                rest += [lines[index] for index, ok in zip(chosen, plain, strict=True) if not ok]
-            else:
-                rest += [lines[index] for index in chosen]
-        return rest
+            folded = any(plain) and self._bulk(window, list(compress(inputs, plain)), list(compress(outputs, plain)))
+            rest.append(chosen[inside][~np.array(plain)] if folded else chosen[inside])
+        return np.concatenate(rest)
 
     def _looks_plain(self, place: int, inputs: Sequence[bytes], outputs: Sequence[bytes]) -> bool:
         layout = self.schema.layout
@@ -122,28 +112,6 @@ class Capture:
         if inputs[place].count(b",") != rows * (len(layout.inputs) - 1):
             return False
         return not outputs or rows == _rows(outputs[place]) == 1
-
-    def _by_window(
-        self, times: Sequence[bytes], lines: Sequence[bytes], rest: list[bytes]
-    ) -> Iterator[tuple[int, list[int] | None]]:
-        """Windows with the indices of their records (None: all). Times that are none go to `rest`."""
-        windows: dict[bytes, int | None] = {}
-        try:
-            for text in set(times):
-                moment = timestamp(text.decode())
-                windows[text] = 0 if self.window_of is None else self.window_of(moment)
-        except BadRecord:
-            rest += lines
-            return
-        if len(wanted := set(windows.values())) == 1:
-            if (only := wanted.pop()) is not None:
-                yield only, None
-            return
-        members: dict[int, list[int]] = {}
-        for index, text in enumerate(times):
-            if (window := windows[text]) is not None:
-                members.setdefault(window, []).append(index)
-        yield from members.items()
 
     def _bulk(self, window: int, inputs: list[bytes], outputs: list[bytes]) -> bool:
         """Fold payloads; False, with nothing folded, where one of them is not plain."""
@@ -197,11 +165,12 @@ class Capture:
         self.schema.settle(inputs[0], outputs[0])
 
     def _window(self, record: Record) -> int | None:
-        if self.window_of is None:
+        if self.times.timeless:
             return 0
         if record.time is None:
             raise BadRecord("no inferenceTime")
-        return self.window_of(record.time)
+        window = int(self.times.of(np.array([record.time]))[0])
+        return None if window == NOWHERE else window
 
     def _sides(self, record: Record, state: WindowState) -> list[table.Columns]:
         if record.inputs is None:
@@ -224,7 +193,11 @@ class Capture:
 
 
 def _rows(payload: bytes) -> int:
-    return payload.count(b"\\n") + (not payload.endswith(b"\\n"))
+    return payload.count(b"\\n") + 1
+
+
+def _pick(spans: dict[str, Spans], flags: envelope.Flags) -> dict[str, Spans]:
+    return {kind: (starts[flags], ends[flags]) for kind, (starts, ends) in spans.items()}
 
 
 def _width(record: Record) -> int:
@@ -246,63 +219,15 @@ def _is_text(chunk: bytes) -> bool:
 
 
 def _unescape(payloads: Sequence[bytes]) -> bytes:
-    """Payloads as they stand in JSON to CSV text; they end with one newline or none, else they are irregular."""
-    text = b"\\n".join(payloads).replace(b"\\n\\n", b"\\n").removesuffix(b"\\n")
-    return text.replace(b"\\n", b"\n")
+    """Payloads as they stand in JSON to CSV text; only payloads of several rows still hold escapes."""
+    text = b"\n".join(payloads)
+    return text.replace(b"\\n", b"\n") if b"\\" in text else text
 
 
 def whole_lines(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
     """The file in pieces of about `size` bytes that end at a line's end."""
     while piece := stream.read(size):
         yield piece + stream.readline()
-
-
-def learn(line: bytes) -> re.Pattern[bytes] | None:
-    """The shape of a line as a pattern with groups `input`, `output`, `time`; None where it is not a plain record."""
-    parts: list[bytes] = []
-    at, key, side = 0, b"", ""
-    for token in _TOKEN.finditer(line):
-        if line[token.end() :].lstrip()[:1] == b":":
-            key = token.group()
-            side = _SIDES.get(key, side)
-            continue
-        body = {
-            b'"data"': b"(?P<%s>%s)" % (side.encode() or b"none", _DATA),
-            b'"inferenceTime"': b"(?P<time>%s)" % _TIME,
-            b'"eventId"': _PLAIN + b"*",
-            b'"inferenceId"': _PLAIN + b"*",
-        }.get(key)
-        key = b""
-        if body is not None:
-            parts += [re.escape(line[at : token.start() + 1]), body]
-            at = token.end() - 1
-    parts.append(re.escape(line[at:]))
-    try:
-        pattern = re.compile(b"^" + b"".join(parts) + b"$", re.MULTILINE)
-    except re.error:
-        return None
-    return pattern if _agrees(pattern, line) else None
-
-
-def _agrees(pattern: re.Pattern[bytes], line: bytes) -> bool:
-    """Whether the pattern reads from its own line what the JSON reader reads."""
-    match = pattern.fullmatch(line)
-    try:
-        record = parse(line)
-    except BadRecord:
-        return False
-    if match is None:
-        return False
-    groups = match.groupdict()
-    for name, rows in (("input", record.inputs), ("output", record.outputs)):
-        if (name in groups) != (rows is not None):
-            return False
-        if name in groups:
-            text = groups[name].decode().replace("\\n", "\n")
-            plain = [row.split(",") for row in text.split("\n") if row]
-            if rows is None or [list(row) for row in rows] != plain:
-                return False
-    return "time" not in groups or timestamp(groups["time"].decode()) == record.time
 
 
 def read_records(streams: Iterable[tuple[str, BinaryIO]]) -> Iterator[Record | Bad]:

@@ -83,7 +83,8 @@ def from_csv(text: bytes, numeric: Sequence[bool]) -> Columns:
     }
     if numbers:
         plain = _blank(buffer, starts[:, others], ends[:, others]) if others else text
-        matrix = _numbers(plain, width, len(ends))
+        gaps = bool((ends == starts).any())
+        matrix = _numbers(plain, width, len(ends), gaps=gaps)
         if matrix is None:
             for index in numbers:
                 columns[index] = _cells(buffer, starts[:, index], ends[:, index])
@@ -93,9 +94,9 @@ def from_csv(text: bytes, numeric: Sequence[bool]) -> Columns:
     return Columns(len(ends), tuple(columns[index] for index in range(width)))
 
 
-def _numbers(text: bytes, width: int, rows: int) -> Floats | None:
+def _numbers(text: bytes, width: int, rows: int, *, gaps: bool) -> Floats | None:
     """All cells as numbers, shape (rows, width), by a JSON parser; None where a cell is not a JSON number."""
-    if _has_empty(text):
+    if gaps:
         for _ in range(2):
             text = text.replace(b",,", b",null,").replace(b",\n", b",null\n").replace(b"\n,", b"\nnull,")
         text = text.replace(b"\n\n", b"\nnull\n") if width == 1 else text
@@ -108,10 +109,6 @@ def _numbers(text: bytes, width: int, rows: int) -> Floats | None:
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return flat.reshape(rows, width) if flat.shape == (rows * width,) else None
-
-
-def _has_empty(text: bytes) -> bool:
-    return b",," in text or b",\n" in text or b"\n," in text or text[:1] == b"," or text[-1:] == b","
 
 
 def _blank(buffer: Bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> bytes:

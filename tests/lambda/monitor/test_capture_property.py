@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monitor.capture import Capture
 from monitor.schema import Feature, Schema
+from monitor.times import Windows
 
 FEATURES = (
     Feature("a", "Fractional", edges=np.array([-1.0, 0.0, 0.5, 10.0]), counts=np.ones(5), scale=2.0),
@@ -124,13 +125,13 @@ def line(draw: st.DrawFn) -> bytes:
 
 
 def read(lines: bytes, *, fast: bool, features: tuple[Feature, ...], hourly: bool) -> tuple[object, object, object]:
-    capture = Capture(Schema(features), (lambda moment: int(moment) // 3600 * 3600) if hourly else None, fast=fast)
+    capture = Capture(Schema(features), Windows(3600) if hourly else Windows(), fast=fast)
     capture.read(io.BytesIO(lines), "f")
     bad = sorted((bad.reason, bad.line) for bad in capture.bad)
     return {window: state.to_json() for window, state in capture.windows.items()}, bad, capture.unplaced.to_json()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(line(), max_size=8),
     st.sampled_from([b"\n", b"\r\n"]),
