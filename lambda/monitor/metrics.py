@@ -98,7 +98,7 @@ def json_lines(metrics: Iterable[Metric], where: Target) -> bytes:
 
 
 def embedded(metrics: Iterable[Metric], where: Target) -> list[str]:
-    """Lines in the embedded metric format, at most 100 metrics each. A statistic set goes as its minimum and maximum."""
+    """Lines in the embedded metric format, at most 100 metrics each; of a statistic set its two ends."""
     by_time: dict[float, list[tuple[str, float | list[float]]]] = {}
     for metric in metrics:
         value = metric.value

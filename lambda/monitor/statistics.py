@@ -25,7 +25,7 @@ def constraints(baseline: Baseline, state: WindowState) -> dict[str, Any]:
         current = state.features[feature.name]
         entry: dict[str, Any] = {
             "name": feature.name,
-            "inferred_type": _type(feature, current),
+            "inferred_type": _type(current),
             "completeness": current.present / state.rows if state.rows else 0.0,
         }
         if isinstance(current, NumericState):
@@ -36,7 +36,7 @@ def constraints(baseline: Baseline, state: WindowState) -> dict[str, Any]:
     return {"version": 0.0, "features": entries, "monitoring_config": monitoring_config()}
 
 
-def _type(feature: Feature, current: NumericState | CategoryState) -> str:
+def _type(current: NumericState | CategoryState) -> str:
     if not current.present:
         return "Unknown"
     if isinstance(current, CategoryState):
@@ -46,7 +46,7 @@ def _type(feature: Feature, current: NumericState | CategoryState) -> str:
 
 def _entry(feature: Feature, current: NumericState | CategoryState) -> dict[str, Any]:
     common = {"num_present": current.present, "num_missing": current.missing}
-    head = {"name": feature.name, "inferred_type": _type(feature, current)}
+    head = {"name": feature.name, "inferred_type": _type(current)}
     if isinstance(current, CategoryState):
         seen = dict(current.known) | current.new
         buckets = [{"value": value, "count": count} for value, count in sorted(seen.items())]
@@ -71,7 +71,8 @@ def _entry(feature: Feature, current: NumericState | CategoryState) -> dict[str,
 
 def points(feature: Feature, current: NumericState) -> Floats:
     """A value that stands for each bin: its upper edge within the range seen."""
-    return np.clip(np.append(feature.edges, current.high), current.low, current.high)
+    clipped: Floats = np.clip(np.append(feature.edges, current.high), current.low, current.high)
+    return clipped
 
 
 def _sketch(feature: Feature, current: NumericState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from monitor.capture import Capture
 from monitor.schema import Feature, Schema
 from monitor.times import Windows
