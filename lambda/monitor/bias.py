@@ -43,7 +43,7 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """Outcomes of a window: positive labels and predictions, who is in facet d, and the group (for CDD), all (rows,)."""
+    """Outcomes of a window: positive labels, predictions, who is in facet d, the group (for CDD); all (rows,)."""
 
     labels: Flags
     predictions: Flags

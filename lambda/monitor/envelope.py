@@ -110,7 +110,7 @@ def _within(positions: Positions, starts: Positions, ends: Positions) -> Positio
 def _newline_at(lines: Lines, close: Positions) -> NDArray[np.intp]:
     """1 where the text before `close` is an escaped newline."""
     last = np.maximum(close - 2, 0)
-    return ((lines.buffer[last] == 92) & (lines.buffer[last + 1] == 110)).astype(np.intp)
+    return np.array((lines.buffer[last] == 92) & (lines.buffer[last + 1] == 110), dtype=np.intp)
 
 
 def payloads(lines: Lines, spans: Spans) -> list[bytes]:

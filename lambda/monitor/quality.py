@@ -217,7 +217,8 @@ def violations(
             found.append(
                 {
                     "constraint_check_type": operator,
-                    "description": f"Metric {name} with {value:.6g} +/- {deviation:.6g} was {operator} '{threshold:.6g}'",
+                    "description": f"Metric {name} with {value:.6g} +/- {deviation:.6g} "
+                    f"was {operator} '{threshold:.6g}'",
                     "metric_name": name,
                 }
             )

@@ -9,19 +9,24 @@ import numpy as np
 from monitor.analysis import Reading, Window, window_name
 from monitor.drift import Moved, Verdict, alarm, categories
 from monitor.schema import Baseline, Feature
-from monitor.state import CategoryState, NumericState, WindowState
+from monitor.state import CategoryState, Floats, NumericState, WindowState
 
 _STYLE = """
-:root{color-scheme:light;--ink:#1c2430;--dim:#667085;--line:#e4e7ec;--base:#98a2b3;--now:#2563eb;--bad:#c2410c;--ok:#15803d}
-*{box-sizing:border-box}body{font:15px/1.45 system-ui,'DejaVu Sans',sans-serif;color:var(--ink);background:#f6f7f9;margin:0}
-main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:17px;margin:34px 0 10px}
-.card{background:#fff;border:1px solid var(--line);border-radius:10px;padding:16px 18px}.head{border-left:8px solid var(--ok)}
-.head.Drift{border-color:var(--bad)}.head.InsufficientData{border-color:var(--base)}.dim{color:var(--dim);font-size:13px}
+:root{color-scheme:light;--ink:#1c2430;--dim:#667085;--line:#e4e7ec;--base:#98a2b3;--now:#2563eb;
+--bad:#c2410c;--ok:#15803d}*{box-sizing:border-box}
+body{font:15px/1.45 system-ui,'DejaVu Sans',sans-serif;color:var(--ink);background:#f6f7f9;margin:0}
+main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}
+h2{font-size:17px;margin:34px 0 10px}
+.card{background:#fff;border:1px solid var(--line);border-radius:10px;padding:16px 18px}
+.head{border-left:8px solid var(--ok)}.head.Drift{border-color:var(--bad)}
+.head.InsufficientData{border-color:var(--base)}.dim{color:var(--dim);font-size:13px}
 .facts{display:flex;gap:28px;flex-wrap:wrap;margin-top:12px}.facts b{display:block;font-size:19px}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(245px,1fr));gap:12px}.cell b{font-size:14px}
-.cell.drifted{border-color:var(--bad)}.tag{font-size:11px;border-radius:9px;padding:1px 7px;background:#eef1f5;margin-left:6px}
-.tag.bad{background:#fdeadf;color:var(--bad)}svg{display:block;width:100%;height:auto}svg text{font:12px system-ui,'DejaVu Sans'}
-table{border-collapse:collapse;width:100%;font-size:13px}td,th{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line)}
+.cell.drifted{border-color:var(--bad)}
+.tag{font-size:11px;border-radius:9px;padding:1px 7px;background:#eef1f5;margin-left:6px}
+.tag.bad{background:#fdeadf;color:var(--bad)}svg{display:block;width:100%;height:auto}
+svg text{font:12px system-ui,'DejaVu Sans'}table{border-collapse:collapse;width:100%;font-size:13px}
+td,th{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px}
 """
 _TITLES = {"Ok": "No drift", "Drift": "Drift", "InsufficientData": "Not enough data"}
@@ -71,8 +76,8 @@ def render(
     ]
     body = "".join(parts)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}: {_TITLES[verdict.status]}</title>'
-        f"<style>{_STYLE}</style><main>{body}</main></html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}: {_TITLES[verdict.status]}'
+        f"</title><style>{_STYLE}</style><main>{body}</main></html>\n"
     )
 
 
@@ -112,7 +117,8 @@ def _moved(moved: Sequence[Moved]) -> str:
             f'<text x="222" y="{y + 12}" text-anchor="end" fill="var(--ink)">{escape(_short(item.name))}</text>'
             f'<rect x="230" y="{y}" width="{max(bar, 1):.1f}" height="15" rx="2" fill="{color}"/>'
             f'<line x1="{tick:.1f}" x2="{tick:.1f}" y1="{y - 3}" y2="{y + 18}" stroke="var(--ink)" stroke-width="2"/>'
-            f'<text x="1030" y="{y + 12}" text-anchor="end" fill="var(--dim)">{item.distance:.3f} · {times}{note}</text>'
+            f'<text x="1030" y="{y + 12}" text-anchor="end" fill="var(--dim)">'
+            f"{item.distance:.3f} · {times}{note}</text>"
         )
     height = len(judged) * 24 + 6
     left = sum(item.judged for item in moved) - len(judged)
@@ -189,10 +195,12 @@ def _quality(quality: Quality | None) -> str:
         at = y(quality.baseline)
         base = (
             f'<line x1="30" x2="1030" y1="{at:.1f}" y2="{at:.1f}" stroke="var(--base)" stroke-dasharray="5 4"/>'
-            f'<text x="1030" y="{at - 5:.1f}" text-anchor="end" fill="var(--dim)">baseline {quality.baseline:.3f}</text>'
+            f'<text x="1030" y="{at - 5:.1f}" text-anchor="end" fill="var(--dim)">'
+            f"baseline {quality.baseline:.3f}</text>"
         )
     return (
-        f"<h2>Quality over time: {escape(quality.metric)}</h2><div class=card><svg viewBox='0 0 1040 214'>{coverage}{base}"
+        f"<h2>Quality over time: {escape(quality.metric)}</h2><div class=card>"
+        f"<svg viewBox='0 0 1040 214'>{coverage}{base}"
         f'<polyline points="{line}" fill="none" stroke="var(--now)" stroke-width="2"/>{marks}'
         f'<text x="30" y="208" fill="var(--dim)">{quality.points[0].window}</text>'
         f'<text x="1030" y="208" text-anchor="end" fill="var(--dim)">{quality.points[-1].window}</text></svg>'
@@ -244,7 +252,7 @@ def _chart(feature: Feature, current: NumericState | CategoryState) -> str:
     return f'<svg viewBox="0 0 250 110">{bars}{ends}</svg>'
 
 
-def _densities(feature: Feature, current: NumericState) -> tuple[np.ndarray, np.ndarray, list[str]]:  # type: ignore[type-arg]
+def _densities(feature: Feature, current: NumericState) -> tuple[Floats, Floats, list[str]]:
     """Shares in 16 equal steps of the range that baseline and window cover, the outermost half per cent aside."""
     bounds = np.concatenate([[feature.span[0]], feature.edges, [feature.span[1]]])
     low, high = bounds[1] if len(bounds) > 2 else bounds[0], bounds[-2] if len(bounds) > 2 else bounds[-1]
@@ -254,12 +262,12 @@ def _densities(feature: Feature, current: NumericState) -> tuple[np.ndarray, np.
         low, high = low - 0.5, high + 0.5
     grid = np.linspace(low, high, 17)
 
-    def shares(counts: np.ndarray, first: float, last: float) -> np.ndarray:  # type: ignore[type-arg]
+    def shares(counts: Floats, first: float, last: float) -> Floats:
         knots = np.concatenate([[min(first, feature.edges[0])], feature.edges, [max(last, feature.edges[-1])]])
         cumulative = np.concatenate([[0.0], np.cumsum(counts)]) / (counts.sum() or 1)
         if len(feature.edges) < 64:  # few values: the edges are the values, and each bin is one of them
             places = np.clip(np.searchsorted(grid, np.append(feature.edges, last), side="right") - 1, 0, 15)
-            return np.bincount(places, weights=counts / (counts.sum() or 1), minlength=16)
+            return np.bincount(places, weights=counts / (counts.sum() or 1), minlength=16).astype(np.float64)
         clipped = np.interp(grid, knots, cumulative)
         clipped[0], clipped[-1] = 0.0, 1.0
         return np.diff(clipped)
