@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import peers
 from monitor import quality
 from monitor.baseline import Column, build, infer
 from monitor.drift import Rules, Status, alarm, judge
 from monitor.schema import Baseline, read_baseline
 from monitor.state import Floats, NumericState, WindowState
-
-from benchmarks import peers
 
 ROWS = 1000
 RULES = Rules()
@@ -84,9 +85,15 @@ def independent() -> tuple[float, float]:
     windows = drifted = features = 0
     for reference in (2_000, 50_000):
 
+        def continuous(kind: int, rows: int) -> Floats:
+            if kind == 0:
+                return generator.normal(size=rows)
+            if kind == 1:
+                return generator.exponential(size=rows)
+            return generator.uniform(size=rows) if kind == 2 else generator.standard_cauchy(rows)
+
         def draw(rows: int) -> list[Column]:
-            kinds = [generator.normal, generator.exponential, generator.uniform, generator.standard_cauchy]
-            columns = [Column(f"f{i}", kinds[i % 4](size=rows)) for i in range(20)]
+            columns = [Column(f"f{i}", continuous(i % 4, rows)) for i in range(20)]
             columns += [Column(f"n{i}", generator.poisson(3 + i, rows).astype(float)) for i in range(3)]
             columns += [
                 Column(f"c{i}", strings=generator.choice(list("abcdefgh"), rows, p=weights).tolist())
@@ -128,7 +135,7 @@ def car_loan(size: int) -> Result:
     return result(f"car_loan, windows of {size}", found, 25_000 // size)
 
 
-def stream(name: str, features: Floats, labels: np.ndarray | None, reference: int, change: int) -> Result:  # type: ignore[type-arg]
+def stream(name: str, features: Floats, labels: NDArray[np.int64] | None, reference: int, change: int) -> Result:
     """Drift of the features or of the quality of a model trained on the first half of the reference."""
     columns = [Column(f"x{i}", features[:reference, i]) for i in range(features.shape[1])]
     baseline = baseline_of(columns)
@@ -140,7 +147,7 @@ def stream(name: str, features: Floats, labels: np.ndarray | None, reference: in
     return result(name, found, (change - reference) // ROWS)
 
 
-def _quality(features: Floats, labels: np.ndarray, reference: int) -> list[bool]:  # type: ignore[type-arg]
+def _quality(features: Floats, labels: NDArray[np.int64], reference: int) -> list[bool]:
     import xgboost
 
     half = reference // 2
@@ -161,9 +168,7 @@ def _quality(features: Floats, labels: np.ndarray, reference: int) -> list[bool]
     wanted = {"auc", "accuracy"}
     rules[section] = {name: rule for name, rule in rules[section].items() if name in wanted}
     return [
-        bool(
-            quality.violations(problem, quality.statistics(problem, scored(at, at + ROWS)), rules, "calibrated")
-        )
+        bool(quality.violations(problem, quality.statistics(problem, scored(at, at + ROWS)), rules, "calibrated"))
         for at in range(reference, len(features) - ROWS + 1, ROWS)
     ]
 

@@ -93,13 +93,11 @@ def _analyze(options: argparse.Namespace) -> int:
     times = Windows(options.window, options.start, options.end)
     reading = read(baseline, files(options.capture, "*.jsonl"), times, options.workers)
     windows = judge_all(baseline, reading, rules)
-    written = write(options.output, baseline, windows, reading)
+    write(options.output, baseline, windows, reading)
     if not options.no_report:
         from monitor.report import render
 
-        path = options.output / "report.html"
-        path.write_text(render(baseline, windows, reading), encoding="utf-8")
-        written.append(path)
+        (options.output / "report.html").write_text(render(baseline, windows, reading), encoding="utf-8")
     said = summary(windows)
     verdict = windows[-1].verdict
     sys.stdout.write(f"{verdict.status}: {verdict.reason} ({verdict.rows} rows, {reading.bad_count} bad records)\n")

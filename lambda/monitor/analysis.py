@@ -109,23 +109,24 @@ def window_name(start: int) -> str:
     return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if start else "all"
 
 
-def write(output: Path, baseline: Baseline, windows: Sequence[Window], reading: Reading) -> list[Path]:
-    """Write the last window's files in Model Monitor's names, with `verdict.json` and the bad records beside them."""
-    output.mkdir(parents=True, exist_ok=True)
+def file_bodies(baseline: Baseline, windows: Sequence[Window], reading: Reading) -> dict[str, dict[str, Any]]:
+    """The last window's files by name: Model Monitor's three, and `verdict.json`."""
     last = windows[-1]
-    bodies = {
+    return {
         "statistics.json": statistics(baseline, last.state),
         "constraints.json": constraints(baseline, last.state),
         "constraint_violations.json": {"violations": list(last.verdict.violations)},
         "verdict.json": summary(windows) | {"bad_records": reading.bad_count, "bad_reasons": reading.reasons},
     }
-    written = []
-    for name, body in bodies.items():
-        path = output / name
-        path.write_bytes(dumps(body, indent=True))
-        written.append(path)
+
+
+def write(output: Path, baseline: Baseline, windows: Sequence[Window], reading: Reading) -> None:
+    """Write the last window's files, with the bad records beside them."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name, body in file_bodies(baseline, windows, reading).items():
+        (output / name).write_bytes(dumps(body, indent=True))
+    aside = output / "bad_records.jsonl"
     if reading.bad:
-        path = output / "bad_records.jsonl"
-        path.write_bytes(b"\n".join(dumps(asdict(bad)) for bad in reading.bad) + b"\n")
-        written.append(path)
-    return written
+        aside.write_bytes(b"\n".join(dumps(asdict(bad)) for bad in reading.bad) + b"\n")
+    else:
+        aside.unlink(missing_ok=True)
