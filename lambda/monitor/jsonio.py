@@ -1,6 +1,7 @@
 """JSON in and out: orjson where it is installed, else the standard library (SageMaker's images lack orjson)."""
 
 import json
+import math
 from typing import Any
 
 try:
@@ -26,6 +27,16 @@ def loads(data: bytes | str) -> Any:
 
 
 def dumps(value: object, *, indent: bool = False) -> bytes:
-    """Canonical JSON (sorted keys); NaN is refused by the standard library and so never written by either parser."""
-    text = json.dumps(value, sort_keys=True, indent=2 if indent else None, allow_nan=False)
+    """JSON with sorted keys; what is not finite is written as null, for JSON knows no NaN."""
+    if orjson is not None:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 if indent else 0))
+    text = json.dumps(_finite(value), sort_keys=True, indent=2 if indent else None, ensure_ascii=False)
     return text.encode("utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
