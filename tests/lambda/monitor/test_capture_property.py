@@ -172,3 +172,45 @@ def test_plain_records_take_the_fast_path(monkeypatch: object) -> None:
     state = capture.windows[0]
     assert (state.records, state.rows, state.bad) == (301, 301, 1)
     assert state.features["d"].missing == 300
+
+
+edit = st.tuples(
+    st.integers(0, 400), st.sampled_from(["replace", "insert", "delete"]), st.sampled_from(b'",\\n{}:0aXM\x00\xff- ')
+)
+uneven = st.one_of(*[st.lists(plain, min_size=width, max_size=width) for width in (4, 4, 3, 5)])
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.lists(st.tuples(uneven, st.lists(edit, max_size=1)), min_size=2, max_size=6),
+    st.sampled_from([FEATURES, WITH_OUTPUT]),
+    st.booleans(),
+)
+def test_a_plain_record_with_one_byte_changed_is_read_as_json_reads_it(
+    records: list[tuple[list[str], list[tuple[int, str, int]]]], features: tuple[Feature, ...], hourly: bool
+) -> None:
+    lines = [PLAIN % b"1,2,JFK,4"]
+    for cells, edits in records:
+        text = bytearray(PLAIN % ",".join(cells).encode())
+        for place, kind, byte in edits:
+            at = place % (len(text) - 1)
+            text[at : at + (kind != "insert")] = b"" if kind == "delete" else bytes([byte])
+        lines.append(bytes(text))
+    data = b"".join(lines)
+    assert read(data, fast=True, features=features, hourly=hourly) == read(
+        data, fast=False, features=features, hourly=hourly
+    )
+
+
+def test_two_records_whose_widths_even_out_are_both_refused() -> None:
+    capture = Capture(Schema(FEATURES))
+    capture.read(io.BytesIO(PLAIN % b"1,2,JFK,4" + PLAIN % b"1,2,JFK" + PLAIN % b"1,2,JFK,4,5"), "f")
+    state = capture.windows[0]
+    assert (state.rows, state.bad, dict(state.widths)) == (1, 2, {4: 1, 3: 1, 5: 1})
+
+
+def test_an_encoding_of_the_same_length_is_not_taken_for_csv() -> None:
+    capture = Capture(Schema(FEATURES))
+    line = PLAIN % b"1,2,JFK,4"
+    capture.read(io.BytesIO(line + line.replace(b"CSV", b"XML", 1)), "f")
+    assert dict(capture.unplaced.reasons) == {"encoding is not CSV, JSON or BASE64": 1}
