@@ -42,12 +42,13 @@ class Lines:
         padded = np.zeros(len(self.text) + _PAD, dtype=np.uint8)
         padded[: len(self.text)] = np.frombuffer(self.text, dtype=np.uint8)
         self.buffer = padded
-        self.ends: Positions = np.flatnonzero(padded == 10)
+        controls = np.flatnonzero(padded[: len(self.text)] < 32)
+        newline = padded[controls] == 10
+        self.ends: Positions = controls[newline]
+        self.broken: Positions = controls[~newline]
         self.starts: Positions = np.concatenate([[0], self.ends[:-1] + 1])
         self.quotes: Positions = np.flatnonzero(padded == 34)
         self.escapes: Positions = np.flatnonzero(padded == 92)
-        controls = np.flatnonzero(padded[: len(self.text)] < 32)
-        self.broken = controls[padded[controls] != 10]
 
     def line(self, index: int) -> bytes:
         return self.text[self.starts[index] : self.ends[index]]
