@@ -64,12 +64,12 @@ class Joined:
     """A window's predictions with their labels, in order of inference time, and how many have one."""
 
     pairs: tuple[tuple[Record, Row], ...]
-    predictions: int
-    labels: int
+    times: tuple[float, ...]
+    """Inference time of every prediction, labelled or not, epoch seconds."""
 
     @property
     def coverage(self) -> float:
-        return self.labels / self.predictions if self.predictions else 0.0
+        return len(self.pairs) / len(self.times) if self.times else 0.0
 
 
 def join(records: Iterable[Record | Bad], labels: Labels, start: float | None, end: float | None) -> Joined:
@@ -85,7 +85,7 @@ def join(records: Iterable[Record | Bad], labels: Labels, start: float | None, e
             seen[key] = record
     ordered = sorted(seen.values(), key=lambda record: record.time or 0.0)
     pairs = tuple((record, label) for record in ordered if (label := labels.of(record)) is not None)
-    return Joined(pairs, len(ordered), len(pairs))
+    return Joined(pairs, tuple(record.time or 0.0 for record in ordered))
 
 
 def merged_lines(stream: BinaryIO, source: str) -> Iterator[tuple[Record, Row]]:

@@ -8,14 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from monitor import bias, explain, metrics, quality
+from monitor.analysis import window_name
 from monitor.capture import Bad, read_records
 from monitor.cells import number
 from monitor.dataset import BadDataset, files, opened, read_json, table_rows
-from monitor.drift import Mode
-from monitor.ground_truth import Labels, attribute, join, merged_lines
+from monitor.drift import Mode, Status
+from monitor.ground_truth import Joined, Labels, attribute, join, merged_lines
 from monitor.jsonio import dumps
 from monitor.metrics import Metric
 from monitor.records import Record, Row
+from monitor.report import Quality, QualityPoint, render_quality
+from monitor.times import Windows
 
 
 class Job(Protocol):
@@ -79,8 +82,8 @@ def _write(job: Job, bodies: Mapping[str, object]) -> None:
         (job.output_path / name).write_bytes(dumps(body, indent=True))
 
 
-def pairs_of(job: Job) -> tuple[list[tuple[Record, Row]], int]:
-    """Records with labels in the job's time range, and how many predictions there were.
+def joined_of(job: Job) -> Joined:
+    """Records with labels in the job's time range.
 
     `sagemakerMergeJson` is data already joined; `sagemakerCaptureJson` is joined here with `ground_truth_source`.
     """
@@ -89,14 +92,14 @@ def pairs_of(job: Job) -> tuple[list[tuple[Record, Row]], int]:
         for source, stream in opened(files(job.dataset_source)):
             found += merged_lines(stream, source)
         found = [(record, label) for record, label in found if _inside(record, job)]
-        return sorted(found, key=lambda pair: pair[0].time or 0.0), len(found)
+        found.sort(key=lambda pair: pair[0].time or 0.0)
+        return Joined(tuple(found), tuple(record.time or 0.0 for record, _ in found))
     if job.dataset_format != "sagemakerCaptureJson" or not job.values.get("ground_truth_source"):
         raise ValueError("labels come by dataset_format sagemakerMergeJson, or by ground_truth_source beside capture")
     labels = Labels()
     for source, stream in opened(files(Path(job.values["ground_truth_source"]), "*.jsonl")):
         labels.read(stream, source)
-    joined = join(read_records(opened(files(job.dataset_source, "*.jsonl"))), labels, job.start, job.end)
-    return list(joined.pairs), joined.predictions
+    return join(read_records(opened(files(job.dataset_source, "*.jsonl"))), labels, job.start, job.end)
 
 
 def _inside(record: Record, job: Job) -> bool:
@@ -156,15 +159,15 @@ def _model_quality(job: Job) -> Outcome:
             },
         )
         return Outcome(0, [], namespace)
-    pairs, predictions = pairs_of(job)
-    scored = quality.scored_of(problem, _triples(job, pairs), threshold)
-    coverage = len(scored) / predictions if predictions else 0.0
+    joined = joined_of(job)
+    scored = quality.scored_of(problem, _triples(job, joined.pairs), threshold)
+    coverage, predictions = joined.coverage, len(joined.times)
     about = {"predictions": predictions, "label_coverage": coverage}
     statistics = quality.statistics(problem, scored, about)
     enough = len(scored) >= quality.MIN_LABELS
     constraints = read_json(job.baseline_constraints)
     found = quality.violations(problem, statistics, constraints, job.mode) if enough else []
-    status = ("Drift" if found else "Ok") if enough else "InsufficientData"
+    status: Status = ("Drift" if found else "Ok") if enough else "InsufficientData"
     reason = f"{len(scored)} labels of {predictions} predictions ({coverage:.0%})"
     _write(
         job,
@@ -175,6 +178,9 @@ def _model_quality(job: Job) -> Outcome:
             "verdict.json": {"status": status, "reason": reason, "mode": job.mode, "label_coverage": coverage},
         },
     )
+    over_time = _over_time(problem, joined, scored, constraints)
+    page = render_quality(over_time, status, reason, found)
+    (job.output_path / "report.html").write_text(page, encoding="utf-8")
     emitted = [Metric("label_coverage", coverage, job.metric_time), Metric("labels", len(scored), job.metric_time)]
     if enough:
         emitted.append(Metric("quality_drift", float(bool(found)), job.metric_time))
@@ -182,6 +188,33 @@ def _model_quality(job: Job) -> Outcome:
             if "value" in measured:
                 emitted.append(Metric(name, measured["value"], job.metric_time))
     return Outcome(len(found), emitted, namespace)
+
+
+_HEADLINE: dict[quality.Problem, tuple[str, ...]] = {
+    "BinaryClassification": ("auc", "accuracy"),
+    "MulticlassClassification": ("accuracy",),
+    "Regression": ("rmse",),
+}
+
+
+def _over_time(
+    problem: quality.Problem, joined: Joined, scored: quality.Scored, constraints: Mapping[str, Any]
+) -> Quality:
+    """The headline metric by hour of inference, by day where the data spans more than two."""
+    rules = constraints.get(f"{quality.SECTION[problem]}_constraints", {})
+    metric = next(name for name in _HEADLINE[problem] if name != "auc" or scored.scores is not None)
+    spans = max(joined.times, default=0.0) - min(joined.times, default=0.0)
+    times = Windows(3600 if spans <= 2 * 86400 else 86400)
+    predicted = times.of(np.array(joined.times))
+    labelled = times.of(np.array([record.time or 0.0 for record, _ in joined.pairs]))
+    points = []
+    for window in np.unique(predicted).tolist():
+        chosen = labelled == window
+        enough = chosen.sum() >= quality.MIN_LABELS
+        value = quality.COMPUTE[problem](scored.part(chosen))[metric] if enough else None
+        points.append(QualityPoint(window_name(window), value, float(chosen.sum() / (predicted == window).sum())))
+    threshold = rules.get(metric, {}).get("threshold")
+    return Quality(metric, None if threshold is None else float(threshold), tuple(points))
 
 
 def _bias(job: Job, config: Mapping[str, Any]) -> Outcome:
@@ -242,7 +275,7 @@ def _table_for_bias(job: Job, headers: Sequence[str], label: str) -> tuple[dict[
         rows = list(table_rows(job.dataset_source, job.dataset_format, header=job.header))
         columns = {name: [row[name] for row in rows] for name in headers if name not in (label, predicted)}
         return columns, [row[label] for row in rows], [row[predicted] for row in rows]
-    pairs, _ = pairs_of(job)
+    pairs = joined_of(job).pairs
     if not pairs:
         raise BadDataset("no prediction has a label yet")
     features = [name for name in headers if name != label]

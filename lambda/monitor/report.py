@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from monitor.analysis import Reading, Window, window_name
-from monitor.drift import Moved, Verdict, alarm, categories
+from monitor.drift import Moved, Status, Verdict, alarm, categories
 from monitor.schema import Baseline, Feature
 from monitor.state import CategoryState, Floats, NumericState, WindowState
 
@@ -30,6 +30,7 @@ td,th{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line)
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px}
 """
 _TITLES = {"Ok": "No drift", "Drift": "Drift", "InsufficientData": "Not enough data"}
+_QUALITY_TITLES = {"Ok": "Quality holds", "Drift": "Quality has dropped", "InsufficientData": "Too few labels"}
 _SHOWN = 24
 
 
@@ -78,6 +79,19 @@ def render(
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}: {_TITLES[verdict.status]}'
         f"</title><style>{_STYLE}</style><main>{body}</main></html>\n"
+    )
+
+
+def render_quality(quality: Quality, status: Status, reason: str, found: Sequence[Mapping[str, str]]) -> str:
+    """The page of a model-quality run."""
+    rows = [{"feature_name": item["metric_name"], **item} for item in found]
+    head = (
+        f'<section class="card head {status}"><span class=dim>Model quality</span>'
+        f"<h1>{_QUALITY_TITLES[status]}</h1><div>{escape(reason)}</div></section>"
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Model quality: {_QUALITY_TITLES[status]}</title>'
+        f"<style>{_STYLE}</style><main>{head}{_violations(rows)}{_quality(quality)}</main></html>\n"
     )
 
 

@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "reference.csv").write_text("a,b\n" + "\n".join(f"{a:.4f},{b:.4f}" for a, b in rows))
     capture = tmp_path / "capture" / "ep" / "AllTraffic" / "2026" / "02" / "14" / "17"
     capture.mkdir(parents=True)
-    moved = RNG.normal(size=(400, 2)) + [2, 0]
+    moved = RNG.normal(size=(400, 2)) + np.array([2, 0])
     lines = [line(index, f"{a:.4f},{b:.4f}") for index, (a, b) in enumerate(moved)]
     (capture / "one.jsonl").write_text("\n".join([*lines[:200], "{broken"]) + "\n")
     (capture / "two.jsonl").write_text("\n".join(lines[200:]) + "\n")
@@ -133,7 +133,8 @@ def test_the_command_line_judges_windows_and_says_so(home: Path, capsys: pytest.
 def merge_files(home: Path, flip: bool) -> dict[str, str]:
     """900 scored requests; labels arrive in two files, out of order, one corrected, some never."""
     folder, labels = home / "scored", home / "labels"
-    folder.mkdir(), labels.mkdir()
+    folder.mkdir()
+    labels.mkdir()
     scores = RNG.random(900)
     actual = (RNG.random(900) < (1 - scores if flip else scores)).astype(int)
     lines = [line(i, "1,2", f"{score:.4f}", inferenceId=f"i{i}") for i, score in enumerate(scores)]
@@ -168,6 +169,7 @@ def test_quality_is_judged_by_labels_that_arrive_late_twice_and_corrected(home: 
     body = json.loads((home / "quality" / "statistics.json").read_bytes())
     assert body["dataset"]["item_count"] == 800
     assert body["dataset"]["label_coverage"] == pytest.approx(800 / 900)
+    assert "Quality over time: auc" in (home / "quality" / "report.html").read_text()
     verdict = json.loads((home / "quality" / "verdict.json").read_bytes())["status"]
     if flip:
         assert verdict == "Drift"
