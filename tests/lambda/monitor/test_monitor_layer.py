@@ -20,6 +20,7 @@ def test_the_layer_is_numpy_and_orjson_and_every_wheel_is_locked_by_hash() -> No
 
 
 def test_importing_the_handler_makes_no_client_and_loads_no_heavy_package() -> None:
-    code = "import sys, monitor.handler; print([n for n in ('boto3', 'botocore', 'pandas', 'xgboost') if n in sys.modules])"
+    heavy = ("boto3", "botocore", "pandas", "xgboost", "aws_lambda_powertools")
+    code = f"import sys, monitor.handler; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
