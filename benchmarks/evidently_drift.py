@@ -3,7 +3,7 @@
 import sys
 
 
-def main(tool, reference, current):
+def main(tool: str, reference: str, current: str) -> None:
     import pandas
 
     base, now = pandas.read_parquet(reference), pandas.read_parquet(current)
@@ -13,14 +13,14 @@ def main(tool, reference, current):
         found = [ks_2samp(base[name], now[name]).statistic for name in base]
         print(f"{len(found)} columns, largest distance {max(found):.4f}")
         return
-    from evidently import Report
-    from evidently.presets import DataDriftPreset
+    from evidently import Report  # type: ignore[import-not-found]
+    from evidently.presets import DataDriftPreset  # type: ignore[import-not-found]
 
     snapshot = Report([DataDriftPreset()]).run(now, base)
     print(len(snapshot.dict()["metrics"]), "metrics")
 
 
-def parquet(array, target):
+def parquet(array: str, target: str) -> None:
     import numpy
     import pandas
 

@@ -1,17 +1,19 @@
 """Runs in river's own environment: writes streams with a change where we put it. `python river_streams.py FOLDER`."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from river.datasets import synth
+from river.datasets import synth  # type: ignore[import-not-found]
 
 REFERENCE, BEFORE, AFTER = 20_000, 20_000, 20_000
 CHANGE = REFERENCE + BEFORE
 SEEDS = range(5)
 
 
-def streams(seed):
+def streams(seed: int) -> Iterator[tuple[str, Iterable[Any]]]:
     """Name to a river stream that changes at row CHANGE, abruptly or over 4,000 rows."""
     sea, agrawal, rbf = synth.SEA, synth.Agrawal, synth.RandomRBF
     yield "sea-abrupt", _then(sea(variant=0, seed=seed), sea(variant=3, seed=seed + 50, noise=0.1))
@@ -25,17 +27,17 @@ def streams(seed):
     yield "hyperplane-incremental", _then(still, moving)
 
 
-def _drift(one, other):
-    return synth.ConceptDriftStream(one, other, seed=1, position=CHANGE, width=4000).take(CHANGE + AFTER)
+def _drift(one: Any, other: Any) -> Iterable[Any]:
+    return synth.ConceptDriftStream(one, other, seed=1, position=CHANGE, width=4000).take(CHANGE + AFTER)  # type: ignore[no-any-return]
 
 
-def _then(one, other):
+def _then(one: Any, other: Any) -> Iterator[Any]:
     """The first until CHANGE, then the second from its start."""
     yield from one.take(CHANGE)
     yield from other.take(AFTER)
 
 
-def main(folder):
+def main(folder: Path) -> None:
     for seed in SEEDS:
         for name, stream in streams(seed):
             rows = list(stream)
