@@ -81,7 +81,9 @@ class Verdicts:
         if verdict.kind not in KINDS:
             raise ValueError(f"a verdict's kind is one of {', '.join(KINDS)}, got {verdict.kind!r}")
         if verdict.status not in CONCLUSIVE + INCONCLUSIVE:
-            raise ValueError(f"a verdict's status is one of {', '.join(CONCLUSIVE + INCONCLUSIVE)}, got {verdict.status!r}")
+            raise ValueError(
+                f"a verdict's status is one of {', '.join(CONCLUSIVE + INCONCLUSIVE)}, got {verdict.status!r}"
+            )
         if verdict.window_end <= verdict.window_start:
             raise ValueError(f"a window ends after it starts, got {verdict.window_start} to {verdict.window_end}")
         item: dict[str, UniversalAttributeValueTypeDef] = {
