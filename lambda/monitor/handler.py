@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from monitor import metrics
+from monitor import metrics, rows
 from monitor.analysis import Reading, Window, file_bodies
 from monitor.capture import Capture
 from monitor.drift import Mode, Rules, Status, alarm, judge
@@ -16,9 +16,11 @@ from monitor.jsonio import dumps, loads
 from monitor.schema import Baseline, read_baseline
 from monitor.store import Store
 from monitor.times import Windows
+from shared.verdict import Verdicts
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ssm import SSMClient
 
@@ -32,6 +34,7 @@ class Environment:
     app: str
     stage: str
     bucket: str
+    ledger: str
     window_seconds: int
     mode: Mode
     min_rows: int
@@ -43,6 +46,7 @@ class Environment:
             app=values["APP"],
             stage=values["STAGE"],
             bucket=values["ARTIFACT_BUCKET"],
+            ledger=values["LEDGER_TABLE"],
             window_seconds=int(values.get("WINDOW_SECONDS", "3600")),
             mode=mode,
             min_rows=int(values.get("MIN_ROWS", "200")),
@@ -77,6 +81,7 @@ class Clients:
 
     s3: "S3Client"
     ssm: "SSMClient"
+    dynamodb: "DynamoDBClient"
 
 
 @cache
@@ -88,7 +93,7 @@ def _environment() -> Environment:
 def _clients() -> Clients:
     import boto3
 
-    return Clients(boto3.client("s3"), boto3.client("ssm"))
+    return Clients(boto3.client("s3"), boto3.client("ssm"), boto3.client("dynamodb"))
 
 
 @cache
@@ -147,15 +152,15 @@ def load_baseline(model: str, release: str, environment: Environment, s3: "S3Cli
     return read_baseline(bodies[0], bodies[1])
 
 
-def _place(model: str, environment: Environment, clients: Clients) -> tuple[Store, Baseline]:
+def _place(model: str, environment: Environment, clients: Clients) -> tuple[str, Store, Baseline]:
     release = release_id(model, environment, clients.ssm)
     baseline = load_baseline(model, release, environment, clients.s3)
-    return Store(clients.s3, environment.bucket, f"monitoring/{model}/{release}"), baseline
+    return release, Store(clients.s3, environment.bucket, f"monitoring/{model}/{release}"), baseline
 
 
 def fold(landed: Landed, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]) -> None:
     """One captured object to partials, and note the windows that it touches."""
-    store, baseline = _place(landed.model, environment, clients)
+    _, store, baseline = _place(landed.model, environment, clients)
     body = clients.s3.get_object(Bucket=landed.bucket, Key=landed.key)
     etag = body["ETag"].strip('"')
     capture = Capture(baseline.schema(), Windows(environment.window_seconds))
@@ -174,7 +179,7 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
 
     Another invocation may add a partial meanwhile and finish first: so look again after writing, until it stands.
     """
-    store, baseline = _place(model, environment, clients)
+    release, store, baseline = _place(model, environment, clients)
     rules = Rules(mode=environment.mode, min_rows=environment.min_rows)
     earlier = store.verdicts_before(window)
     before: list[str] = next(
@@ -195,6 +200,8 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         if (again := store.partials(window)) == keys:
             break
         keys = again
+    row = rows.of_window(verdict, window, environment.window_seconds, release, address)
+    Verdicts(clients.dynamodb, environment.ledger, model=model, stage=environment.stage).write(row)
     namespace = metrics.target(metrics.DATA, endpoint, None)
     found = metrics.of_verdict(baseline, state, verdict, float(window))
     for line in metrics.embedded(found, namespace):

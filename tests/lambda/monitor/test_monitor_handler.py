@@ -21,6 +21,7 @@ class Bucket:
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
+        self.rows: dict[str, dict[str, Any]] = {}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         return {"Body": io.BytesIO(self.objects[Key]), "ETag": f'"{hash(self.objects[Key])}"'}
@@ -40,6 +41,15 @@ class Parameters:
     def get_parameter(self, *, Name: str) -> dict[str, Any]:
         assert Name == "/evergreen/flight-delays/prod/release"
         return {"Parameter": {"Value": "v3-0badcafe|image|arn|sha"}}
+
+
+class Ledger:
+    def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
+        assert TableName == "ledger"
+        self.rows[Item["sk"]["S"]] = Item
 
 
 def captured(shift: float, hour: int, rows: int = 300) -> bytes:
@@ -69,8 +79,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
         KEY.format("d"): captured(2, 19),
     }
     found = Bucket(objects)
-    environment = Environment("evergreen", "prod", "artifacts", 3600, "calibrated", 200)
-    clients = Clients(found, Parameters())  # type: ignore[arg-type]
+    environment = Environment("evergreen", "prod", "artifacts", "ledger", 3600, "calibrated", 200)
+    clients = Clients(found, Parameters(), Ledger(found.rows))  # type: ignore[arg-type]
     monkeypatch.setattr(lambda_handler, "_environment", lambda: environment)
     monkeypatch.setattr(lambda_handler, "_clients", lambda: clients)
     return found
@@ -89,12 +99,20 @@ def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket) 
     assert [body["status"] for body in expected.values()] == ["Ok", "Drift", "Drift"]
     assert [body["alarm"] for body in expected.values()] == [False, False, True]
     assert [body["rows"] for body in expected.values()] == [300, 600, 300]
+    rows = bucket.rows.values()
+    assert [row["status"]["S"] for row in rows] == ["OK", "Drift", "Drift"]
+    assert {row["pk"]["S"] for row in rows} == {"flight-delays#prod"}
+    assert {row["release_id"]["S"] for row in rows} == {"v3-0badcafe"}
+    assert [row["window_end"]["S"] for row in rows][0] == "2026-02-14T18:00:00+00:00"
+    assert all(row["report"]["S"].endswith("/report.html") for row in rows)
+    written = dict(bucket.rows)
     bucket.objects.clear()
     bucket.objects.update(before)
     lambda_handler.handler({"Records": [in_order[2], in_order[0], in_order[2]]}, None)
     lambda_handler.handler({"Records": [in_order[1], in_order[0]]}, None)
     lambda_handler.handler({"Records": [in_order[3], in_order[1]]}, None)
     assert verdicts(bucket) == expected
+    assert bucket.rows == written
     assert sum(key.endswith("report.html") for key in bucket.objects) == 3
 
 
