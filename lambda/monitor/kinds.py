@@ -175,7 +175,13 @@ def _model_quality(job: Job) -> Outcome:
             "statistics.json": statistics,
             "constraints.json": constraints,
             "constraint_violations.json": {"violations": found},
-            "verdict.json": {"status": status, "reason": reason, "mode": job.mode, "label_coverage": coverage},
+            "verdict.json": {
+                "status": status,
+                "reason": reason,
+                "mode": job.mode,
+                "labels": len(scored),
+                "label_coverage": coverage,
+            },
         },
     )
     over_time = _over_time(problem, joined, scored, constraints)
