@@ -38,18 +38,7 @@ class ContainerRole(Construct):
             self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"), description=description
         )
         self.permissions = Permissions()
-        registry, _, repository = image_uri.partition("/")
-        self.permissions.allow(
-            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            on=[
-                cdk.Stack.of(self).format_arn(
-                    service="ecr",
-                    account=registry.partition(".")[0],
-                    resource="repository",
-                    resource_name=repository.partition(":")[0],
-                )
-            ],
-        )
+        self.allow_pulling(image_uri)
         self.permissions.allow(
             ["ecr:GetAuthorizationToken"],
             on=["*"],
@@ -76,6 +65,13 @@ class ContainerRole(Construct):
         )
         self.permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
 
+    def allow_pulling(self, *image_uris: str) -> None:
+        """Let it pull images, each from its own registry and repository."""
+        self.permissions.allow(
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            on=[_repository(self, image_uri) for image_uri in image_uris],
+        )
+
     def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
         """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
         self.permissions.allow(
@@ -101,6 +97,16 @@ class ContainerRole(Construct):
         """Give the role its policy; nothing can be allowed afterwards."""
         self.permissions.attach_to(self.role)
         return self.role
+
+
+def _repository(scope: Construct, image_uri: str) -> str:
+    registry, _, repository = image_uri.partition("/")
+    return cdk.Stack.of(scope).format_arn(
+        service="ecr",
+        account=registry.partition(".")[0],
+        resource="repository",
+        resource_name=repository.partition(":")[0],
+    )
 
 
 def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:

@@ -246,7 +246,8 @@ class ScheduledMonitor(Construct):
         allow(
             role,
             ["iam:PassRole"],
-            on=[arn(self, "iam", f"role/{app}-monitoring-*-{stage}-*", region=False)],
+            # CloudFormation keeps 24 characters of the stack's name.
+            on=[arn(self, "iam", f"role/{app}-monitor*", region=False)],
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             because="Each model's monitoring stack has a role of its own, whose name CloudFormation ends.",
         )

@@ -1,0 +1,169 @@
+"""How a stage watches a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3_assets as s3_assets
+from constructs import Construct
+
+from configuration import Application, Model, Monitoring, Stage
+from configuration.images import monitor_image_uri
+from constructs.mlops.job_roles import ContainerRole
+from constructs.mlops.monitor_jobs import AnalysisFile, AnalyzerCode, explanation_job
+from constructs.mlops.monitors import Monitor, monitors_of
+from constructs.mlops.permissions import Permissions
+from constructs.mlops.release import Release
+from constructs.mlops.scheduled_monitors import (
+    BuiltinMonitor,
+    ManagedMonitor,
+    MonitorAlarms,
+    captured_dimensions,
+    drift_alarm,
+)
+from stacks.platform import Platform
+
+_DAY = 86_400
+# Clarify's attribution monitor wants a network, a shadow endpoint and the name of a model that a template does not
+# know; ours takes SHAP out of the model itself, isolated (docs/adr/0008).
+_BUILTIN_ONLY = {"explainability"}
+
+
+class MonitoringStack(cdk.Stack):
+    """A model's scheduled monitors on the stage's engine, and the alarms on them and on captured data."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        application: Application,
+        stage: Stage,
+        model: Model,
+        monitoring: Monitoring,
+        platform: Platform,
+        env: cdk.Environment,
+    ) -> None:
+        super().__init__(scope, construct_id, env=env, description=f"Watches {model.name} in {stage.name}")
+        self._platform, self._model, self._monitoring, self._stage = platform, model, monitoring, stage
+        app = application.name
+        self._endpoint = f"{app}-{model.name}-{stage.name}"
+        self._image = model.framework.image_uri(stage.region)
+        monitors = list(monitors_of(model, monitoring))
+        managed = stage.model_monitor == "available"
+        builtin = [monitor for monitor in monitors if not managed or monitor.kind in _BUILTIN_ONLY]
+        record = f"/{app}/{model.name}/{stage.name}/release"
+        reports = platform.artifacts.s3_url_for_object(f"monitoring/{model.name}/")
+        code = AnalyzerCode(self, "Code").asset if any(m.kind in _BUILTIN_ONLY for m in monitors) else None
+        starter = self._starter() if builtin else None
+        analyses = {m.kind: AnalysisFile(self, f"{m.id}Analysis", text=m.analysis_json).asset
+                    for m in monitors if m.analysis is not None and m not in builtin}  # fmt: skip
+        role = self._role([*analyses.values(), *([code] if code else [])])
+        release = Release(self, "Release", record=record) if len(builtin) < len(monitors) else None
+        for monitor in monitors:
+            name = f"{self._endpoint}-{monitor.slug}"
+            common: dict[str, Any] = {
+                "monitor": monitor,
+                "model": model.name,
+                "endpoint_name": self._endpoint,
+                "schedule_name": name,
+                "monitoring": monitoring,
+                "key": platform.key,
+            }
+            if release and monitor not in builtin:
+                ManagedMonitor(
+                    self,
+                    monitor.id,
+                    image_uri=monitor_image_uri("clarify" if monitor.analysis else "model-monitor", stage.region),
+                    release=release,
+                    analysis=analyses.get(monitor.kind),
+                    role=role,
+                    data=platform.data,
+                    artifacts=platform.artifacts,
+                    **common,
+                )
+            elif starter:
+                BuiltinMonitor(
+                    self,
+                    monitor.id,
+                    job=self._job(monitor, name, role, code) if code and monitor.kind in _BUILTIN_ONLY else None,
+                    function=platform.monitor,
+                    role=starter,
+                    **common,
+                )
+            MonitorAlarms(
+                self,
+                f"{monitor.id}Alarms",
+                monitor=monitor,
+                endpoint_name=self._endpoint,
+                schedule_name=name,
+                schedule_hours=monitoring.schedule_hours,
+                reports=reports,
+                alerts=platform.alerts,
+            )
+        drift_alarm(
+            self,
+            "CapturedDrift",
+            name=f"{self._endpoint}-captured-drift",
+            monitor=Monitor("data_quality", "aws/sagemaker/Endpoints/data-metrics", "data_drift"),
+            dimensions=captured_dimensions(self._endpoint),
+            period=_DAY,
+            reports=reports,
+            alerts=platform.alerts,
+        )
+
+    def _starter(self) -> iam.Role:
+        """The role by which the schedules call the platform's function."""
+        role = iam.Role(self, "Starter", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"))
+        permissions = Permissions()
+        permissions.allow(["lambda:InvokeFunction"], on=[self._platform.monitor.function_arn])
+        permissions.allow(["kms:Decrypt"], on=[self._platform.key.key_arn])
+        permissions.attach_to(role)
+        return role
+
+    def _role(self, assets: list[s3_assets.Asset]) -> iam.Role:
+        """The role of the jobs: captured data, labels, releases and code to read, findings to write."""
+        name, own = self._model.name, "This model's own objects; their keys hold hours and releases."
+        container = ContainerRole(
+            self,
+            "Job",
+            description=f"Judges what {name} answers, without a network",
+            image_uri=self._image,
+            log_groups=["ProcessingJobs"],
+            key=self._platform.key,
+        )
+        container.allow_reading(self._platform.data, f"{name}/capture/", f"{name}/ground-truth/", because=own)
+        container.allow_reading(self._platform.artifacts, f"releases/{name}/", f"monitoring/{name}/", because=own)
+        container.allow_writing(self._platform.artifacts, f"monitoring/{name}/", because=own)
+        if self._stage.model_monitor == "available":
+            container.allow_pulling(
+                *(monitor_image_uri(image, self._stage.region) for image in ("model-monitor", "clarify"))
+            )
+            # Merging labels, the managed engine keeps what it merged beside them.
+            container.allow_writing(self._platform.data, f"{name}/ground-truth/merged/", because=own)
+        if assets:
+            container.permissions.allow(
+                ["s3:GetObject"], on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets]
+            )
+            container.permissions.allow(
+                ["s3:ListBucket"],
+                on=[assets[0].bucket.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
+            )
+        return container.attach()
+
+    def _job(self, monitor: Monitor, name: str, role: iam.Role, code: s3_assets.Asset) -> dict[str, object]:
+        return explanation_job(
+            monitor=monitor,
+            model=self._model.name,
+            endpoint_name=self._endpoint,
+            schedule_name=name,
+            monitoring=self._monitoring,
+            image_uri=self._image,
+            role=role,
+            code=code,
+            artifacts=self._platform.artifacts,
+            key=self._platform.key,
+        )
