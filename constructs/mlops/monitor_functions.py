@@ -161,12 +161,6 @@ class CaptureMonitor(Construct):
             on=[queue.queue_arn],
         )
         _may_judge(role, app=app, stage=stage, data=data, artifacts=artifacts, ledger=ledger)
-        allow(
-            role,
-            ["ssm:GetParameter"],
-            on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
-            because="The release records of all models in this stage: whose baseline counts.",
-        )
 
     def _alarm(self, queue: sqs.IQueue, alerts: sns.ITopic) -> None:
         cloudwatch.CfnAlarm(
@@ -284,3 +278,9 @@ def _may_judge(
     allow(role, ["s3:PutObject"], on=[artifacts.arn_for_objects("monitoring/*")], because=_ANY_MODEL)
     allow(role, ["s3:ListBucket"], on=[data.bucket_arn, artifacts.bucket_arn])
     allow(role, ["dynamodb:PutItem"], on=[ledger.table_arn])
+    allow(
+        role,
+        ["ssm:GetParameter"],
+        on=[arn(role, "ssm", f"parameter/{app}/*/{stage}/release")],
+        because="The release records of all models in this stage: whose baseline counts.",
+    )

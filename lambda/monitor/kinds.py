@@ -14,7 +14,7 @@ from monitor.cells import number
 from monitor.dataset import BadDataset, files, opened, read_json, table_rows
 from monitor.drift import Mode, Status
 from monitor.ground_truth import Joined, Labels, attribute, join, merged_lines
-from monitor.jsonio import dumps
+from monitor.jsonio import dumps, loads
 from monitor.metrics import Metric
 from monitor.records import Record, Row
 from monitor.report import Quality, QualityPoint, render_quality
@@ -69,6 +69,10 @@ def run(analysis: str, job: Job, opt: Path) -> Outcome:
 
 
 def _config(job: Job, opt: Path) -> Mapping[str, Any]:
+    """The analysis configuration: `monitor_analysis` (ours) holds it, else a file does, as Clarify has it."""
+    if text := job.values.get("monitor_analysis"):
+        given: Mapping[str, Any] = loads(text)
+        return given
     path = job.values.get("analysis_config") or str(opt / "processing" / "input" / "config" / "analysis_config.json")
     config = read_json(Path(path))
     if not isinstance(config, dict):
@@ -305,15 +309,22 @@ def _feature_columns(records: Iterator[Record], features: Sequence[str]) -> dict
     return columns
 
 
-def _explainability(job: Job, config: Mapping[str, Any]) -> Outcome:
-    """SHAP of the model at `methods.shap.model_file` (an XGBoost model) over the rows, against the baseline's ranking.
+def _matrix(columns: Mapping[str, Sequence[Any]]) -> Any:
+    matrix = np.array([[number(cell) for cell in cells] for cells in columns.values()]).T
+    if np.isinf(matrix).any():
+        broken = [name for name, column in zip(columns, matrix.T, strict=True) if np.isinf(column).any()]
+        raise ValueError(f"not numbers, so XGBoost cannot explain them as they are: {', '.join(broken)}")
+    return matrix
 
-    Rows must be as the model sees them: numbers.
+
+def _explainability(job: Job, config: Mapping[str, Any]) -> Outcome:
+    """SHAP of the model over the rows, against the baseline's ranking.
+
+    `model_archive` (ours) is a model.tar.gz whose own code encodes the rows; `methods.shap.model_file` an XGBoost model
+    that takes them as they are, numbers.
     """
     headers = [str(name) for name in config["headers"] if name != config.get("label")]
     shap = (config.get("methods") or {}).get("shap") or {}
-    if "model_file" not in shap:
-        raise ValueError("analysis_config.json: methods.shap.model_file names the saved XGBoost model")
     if job.dataset_format == "sagemakerCaptureJson":
         records = read_records(opened(files(job.dataset_source, "*.jsonl")))
         kept = (item for item in records if not isinstance(item, Bad) and item.inputs and _inside(item, job))
@@ -321,13 +332,14 @@ def _explainability(job: Job, config: Mapping[str, Any]) -> Outcome:
     else:
         rows = list(table_rows(job.dataset_source, job.dataset_format, header=job.header))
         columns = {name: [row[name] for row in rows] for name in headers}
-    matrix = np.array([[number(cell) for cell in columns[name]] for name in headers]).T
-    if not len(matrix):
+    if not columns[headers[0]]:
         raise BadDataset("no rows to explain")
-    if np.isinf(matrix).any():
-        broken = [name for name, column in zip(headers, matrix.T, strict=True) if np.isinf(column).any()]
-        raise ValueError(f"not numbers, so XGBoost cannot explain them as they are: {', '.join(broken)}")
-    current = explain.attributions(Path(shap["model_file"]), matrix, headers)
+    if archive := job.values.get("model_archive"):
+        current = explain.by_archive(Path(archive), columns)
+    elif "model_file" in shap:
+        current = explain.attributions(Path(shap["model_file"]), _matrix(columns), headers)
+    else:
+        raise ValueError("the model is named by model_archive, or in analysis_config.json by methods.shap.model_file")
     found: list[dict[str, str]] = []
     emitted: list[Metric] = []
     label = "label0"

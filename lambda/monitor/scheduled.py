@@ -6,9 +6,8 @@ end in `conclude`, so that rows and metrics do not know the engine.
 """
 
 import os
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_ssm import SSMClient
 
 _FILES = ("statistics.json", "constraints.json", "analysis.json")
 _NAMESPACES = {
@@ -45,6 +45,7 @@ class Clients:
     s3: "S3Client"
     sagemaker: "SageMakerClient"
     dynamodb: "DynamoDBClient"
+    ssm: "SSMClient"
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ class Plan:
     job: Mapping[str, Any] | None
 
     @classmethod
-    def read(cls, said: Mapping[str, Any], now: datetime) -> "Plan":
+    def read(cls, said: Mapping[str, Any], release: str, now: datetime) -> "Plan":
         """What the schedule said. Windows end at multiples of the schedule, so that a retry judges the same one."""
         every = int(said["schedule_hours"]) * 3600
         slot = datetime.fromtimestamp(int(now.timestamp()) // every * every, UTC)
         end = slot - timedelta(hours=int(said.get("label_delay_hours", 0)))
         start = end - timedelta(hours=int(said["window_hours"]))
-        taken = {name: said[name] for name in ("model", "kind", "schedule", "endpoint", "release")}
+        taken = {name: said[name] for name in ("model", "kind", "schedule", "endpoint")}
         return cls(
             **taken,
+            release=release,
             start=start,
             end=end,
             environment=said.get("environment", {}),
@@ -123,14 +125,23 @@ def _environment() -> Environment:
 def _clients() -> Clients:
     import boto3
 
-    return Clients(boto3.client("s3"), boto3.client("sagemaker"), boto3.client("dynamodb"))
+    return Clients(boto3.client("s3"), boto3.client("sagemaker"), boto3.client("dynamodb"), boto3.client("ssm"))
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
     """Run a monitor, or note what one found."""
     if "monitor" in event:
-        return run(Plan.read(event["monitor"], datetime.now(UTC)), _environment(), _clients())
+        return due(event["monitor"], _environment(), _clients())
     return ended(event["detail"], _environment(), _clients())
+
+
+def due(said: Mapping[str, Any], environment: Environment, clients: Clients) -> dict[str, str]:
+    """Run what a schedule asks for, against the release that is deployed now."""
+    name = f"/{environment.app}/{said['model']}/{environment.stage}/release"
+    release = str(clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]).split("|", 1)[0]
+    if release == "none":
+        return {"status": "Nothing", "reason": "nothing is deployed yet"}
+    return run(Plan.read(said, release, datetime.now(UTC)), environment, clients)
 
 
 def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str]:
@@ -139,9 +150,8 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
         return _start_job(plan, environment, clients)
     with tempfile.TemporaryDirectory() as name:
         opt = Path(name)
-        output = opt / "output"
-        captured = _download_hours(plan, environment, clients, opt / "capture")
-        if not captured:
+        output = opt / "findings"
+        if not _download(clients, environment.data, _hours(plan), opt / "capture"):
             return {"status": "InsufficientData", "reason": "nothing was captured in the window"}
         values = {
             **plan.environment,
@@ -165,52 +175,46 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
                 Bucket=environment.artifacts, Key=f"{plan.folder}/{path.name}", Body=path.read_bytes()
             )
         _emit(opt / "output" / "metrics" / "cloudwatch" / "cloudwatch_metrics.jsonl", plan)
-        shutil.rmtree(opt / "capture")
     return conclude(plan, plan.folder, message, environment, clients)
 
 
-def _download_hours(plan: Plan, environment: Environment, clients: Clients, folder: Path) -> int:
-    """The captured files of the window; one that was written late holds the hour it was captured in."""
-    count, hour = 0, plan.start.replace(minute=0, second=0)
+def _hours(plan: Plan) -> Iterator[str]:
+    """Where the window's captured files lie, hour by hour."""
+    hour = plan.start.replace(minute=0, second=0)
     while hour < plan.end:
-        prefix = f"{plan.model}/capture/{plan.endpoint}/AllTraffic/{hour:%Y/%m/%d/%H}/"
-        count += _download(clients, environment.data, prefix, folder, f"{hour:%Y%m%d%H}")
+        yield f"{plan.model}/capture/{plan.endpoint}/AllTraffic/{hour:%Y/%m/%d/%H}/"
         hour += timedelta(hours=1)
-    return count
 
 
 def _download_labels(plan: Plan, environment: Environment, clients: Clients, folder: Path) -> None:
     """All labels since the window began: a label's hour is that of its arrival."""
-    folder.mkdir(parents=True, exist_ok=True)
-    day, last = plan.start.replace(hour=0, minute=0, second=0), datetime.now(UTC)
-    found = 0
-    while day <= last:
-        found += _download(
-            clients, environment.data, f"{plan.model}/ground-truth/{day:%Y/%m/%d}/", folder, f"{day:%Y%m%d}"
-        )
-        day += timedelta(days=1)
-    if not found:
+    days = (datetime.now(UTC).date() - plan.start.date()).days
+    prefixes = (f"{plan.model}/ground-truth/{plan.start + timedelta(days=day):%Y/%m/%d}/" for day in range(days + 1))
+    if not _download(clients, environment.data, prefixes, folder):
         # No label yet is a finding, coverage 0, and no mistake.
         (folder / "none.jsonl").write_bytes(b"")
 
 
-def _download(clients: Clients, bucket: str, prefix: str, folder: Path, name: str) -> int:
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = [item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"].endswith(".jsonl")]
+def _download(clients: Clients, bucket: str, prefixes: Iterable[str], folder: Path) -> int:
+    """Files under the prefixes, named so that their order is kept; how many."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, key in enumerate(sorted(keys)):
+    keys = [key for prefix in prefixes for key in _keys(clients, bucket, prefix)]
+    for number, key in enumerate(keys):
         body = clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        (folder / f"{name}-{number:06d}.jsonl").write_bytes(body)
+        (folder / f"{number:06d}.jsonl").write_bytes(body)
     return len(keys)
+
+
+def _keys(clients: Clients, bucket: str, prefix: str, ending: str = ".jsonl") -> list[str]:
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return sorted(item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"].endswith(ending))
 
 
 def _baseline(plan: Plan, environment: Environment, clients: Clients, folder: Path) -> dict[str, str]:
     """The deployed release's baseline of the kind, and the variables that name it."""
     folder.mkdir(parents=True)
     under = f"releases/{plan.model}/{plan.release}/baselines/{plan.kind.replace('_', '-')}/"
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=environment.artifacts, Prefix=under)
-    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    for key in keys:
+    for key in _keys(clients, environment.artifacts, under, ".json"):
         body = clients.s3.get_object(Bucket=environment.artifacts, Key=key)["Body"].read()
         (folder / key.rsplit("/", 1)[-1]).write_bytes(body)
     there = {name for name in _FILES if (folder / name).exists()}
@@ -243,24 +247,24 @@ def _start_job(plan: Plan, environment: Environment, clients: Clients) -> dict[s
     """Start the processing job of the schedule, with this window's times, prefix and name."""
     if plan.job is None:
         raise ValueError(f"{plan.schedule} has no job")
-    request = dict(plan.job)
+    keys = [key for prefix in _hours(plan) for key in _keys(clients, environment.data, prefix)]
+    if not keys:
+        return {"status": "InsufficientData", "reason": "nothing was captured in the window"}
+    manifest = f"{plan.folder}/captured.manifest"
+    root = f"s3://{environment.data}/{plan.model}/capture/"
+    entries = [{"prefix": root}, *(key.removeprefix(f"{plan.model}/capture/") for key in keys)]
+    clients.s3.put_object(Bucket=environment.artifacts, Key=manifest, Body=dumps(entries))
+    # What the stack could not know: which release is deployed, and what was captured.
+    text = dumps(plan.job).decode().replace("{release}", plan.release)
+    request = loads(text.replace("{manifest}", f"s3://{environment.artifacts}/{manifest}"))
     request["ProcessingJobName"] = plan.job_name
-    request["Environment"] = {**request.get("Environment", {}), **plan.times}
-    output = {"S3Output": {**_output(request), "S3Uri": f"s3://{environment.artifacts}/{plan.folder}"}}
-    request["ProcessingOutputConfig"] = {
-        **request["ProcessingOutputConfig"],
-        "Outputs": [{**request["ProcessingOutputConfig"]["Outputs"][0], **output}],
-    }
+    request["Environment"] |= plan.times
+    request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = f"s3://{environment.artifacts}/{plan.folder}"
     try:
         clients.sagemaker.create_processing_job(**request)
     except clients.sagemaker.exceptions.ResourceInUse:
         return {"status": "Started", "reason": f"{plan.job_name} was started before"}
     return {"status": "Started", "reason": plan.job_name}
-
-
-def _output(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]
-    return found
 
 
 def ended(detail: Mapping[str, Any], environment: Environment, clients: Clients) -> dict[str, str]:
