@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from retrain.controller import Controller, RetrainFailed
+from retrain.controller import Controller, RetrainFailed, logger
 from retrain.environment import RetrainEnvironment
 from shared.clients import Clients
 from shared.verdict import Verdict, Verdicts
@@ -29,6 +29,14 @@ ENVIRONMENT = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:top
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 AUTOMATIC = {"drift", "quality", "new-data", "schedule"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Thousands of invocations log a line each, which takes longer than they do."""
+    logger.setLevel("CRITICAL")
+    yield
+    logger.setLevel("INFO")
 
 
 class Killed(BaseException):
@@ -232,7 +240,7 @@ SERVICES: dict[str, Callable[[Cloud], Service]] = {
 
 
 @pytest.mark.parametrize("gate", ["registered", "refused"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_month_of_storm_costs_at_most_two_runs_and_answers_the_drift(gate: str, seed: int) -> None:
     chance = random.Random(seed)
     cloud = Cloud()
@@ -274,14 +282,16 @@ class Controlled(RuleBasedStateMachine):
         self.cloud.on_claim = self.claimed
         self.persists_since: datetime | None = None
 
-    def newest(self, kind: str) -> list[str]:
+    def newest(self, kind: str, *, since: str = "") -> list[str]:
         """The statuses of the last six conclusive verdicts on what is live, newest first."""
         first = f"verdict#{(self.cloud.now - timedelta(days=14)).isoformat(timespec='seconds')}"
         rows = [row for key, row in sorted(self.cloud.rows.items(), reverse=True) if first <= key < "verdict#:"]
         said = [
             row["status"]["S"]
             for row in rows
-            if row["kind"]["S"] == kind and row["release_id"]["S"] == self.cloud.release_id
+            if row["kind"]["S"] == kind
+            and row["release_id"]["S"] == self.cloud.release_id
+            and row["window_end"]["S"] > since
         ]
         return [status for status in said if status in {"OK", "Drift", "Violation"}][:6]
 
@@ -293,7 +303,8 @@ class Controlled(RuleBasedStateMachine):
         """A tick, and after it: how long has the drift persisted, and was it answered?"""
         self.cloud.invoke()
         now = self.cloud.now
-        if self.newest("data_quality").count("Drift") < 3:
+        trained = max((row["at"]["S"] for row in self.cloud.attempts), default="")
+        if self.newest("data_quality", since=trained).count("Drift") < 3:
             self.persists_since = None
             return
         self.persists_since = self.persists_since or now
@@ -301,13 +312,7 @@ class Controlled(RuleBasedStateMachine):
             since = self.persists_since
             told = any(at >= since for at, _ in self.cloud.alerts)
             ran = bool(self.cloud.active) or any(run["StartTime"] >= since for run in self.cloud.runs)
-            drifted = [
-                row["window_end"]["S"]
-                for row in self.cloud.rows.values()
-                if row.get("kind") == {"S": "data_quality"} and row["status"] == {"S": "Drift"}
-            ]
-            trained = {row["window_id"]["S"] for row in self.cloud.attempts}
-            assert told or ran or max(drifted) in trained, "persistent drift was not answered"
+            assert told or ran, "persistent drift was not answered"
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
@@ -329,7 +334,7 @@ class Controlled(RuleBasedStateMachine):
 
     @rule()
     def the_data_drift_for_good(self) -> None:
-        for _ in range(4):
+        for _ in range(3):
             self.a_monitor_speaks("data_quality", "Drift", 0, 0)
 
     @precondition(lambda self: self.cloud.active)
@@ -374,4 +379,4 @@ class Controlled(RuleBasedStateMachine):
 
 
 TestControlled = Controlled.TestCase
-TestControlled.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
+TestControlled.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, database=None)
