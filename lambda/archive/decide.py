@@ -132,15 +132,21 @@ def _packages(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Act
         if package.version in kept or package.pinned:
             continue
         if package.stage == ARCHIVED:
-            if rules.delete_days is not None and now - package.modified_at >= timedelta(days=rules.delete_days):
+            if rules.delete_days is not None and _older(package.modified_at, rules.delete_days, now):
                 yield Delete(package, f"it was archived {rules.delete_days} days ago")
-        elif package.approval == "Rejected":
-            if now - package.modified_at >= timedelta(days=rules.rejected_days):
-                yield Archive(package, f"it was rejected {rules.rejected_days} days ago")
-        # Of all the stages that serve it, the one that is furthest behind counts.
-        elif inventory.live and package.version < min(inventory.live):
-            if now - package.created_at >= timedelta(days=rules.superseded_days):
-                yield Archive(package, f"it is older than what is live, and than {rules.superseded_days} days")
+        elif package.approval == "Rejected" and _older(package.modified_at, rules.rejected_days, now):
+            yield Archive(package, f"it was rejected {rules.rejected_days} days ago")
+        elif _superseded(inventory, package) and _older(package.created_at, rules.superseded_days, now):
+            yield Archive(package, f"it is older than what is live, and than {rules.superseded_days} days")
+
+
+def _superseded(inventory: Inventory, package: Package) -> bool:
+    """Of all the stages that serve the model, the one that is furthest behind counts."""
+    return bool(inventory.live) and package.version < min(inventory.live)
+
+
+def _older(moment: datetime, days: int, now: datetime) -> bool:
+    return now - moment >= timedelta(days=days)
 
 
 def _configs(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Action]:
@@ -150,13 +156,12 @@ def _configs(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Acti
     before = [c for c in inventory.configs if live is not None and c.created_at < live.created_at]
     target = max(before, key=lambda config: config.created_at, default=None)
     for config in inventory.configs:
-        old = now - config.created_at >= timedelta(days=rules.retained_days)
+        old = _older(config.created_at, rules.retained_days, now)
         if old and config.name not in inventory.in_use and config != target:
             yield DeleteConfig(config.name, "no endpoint is on it, and none would go back to it")
 
 
 def _models(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Action]:
     for model in inventory.models:
-        if model.name in inventory.referenced or now - model.created_at < timedelta(days=rules.retained_days):
-            continue
-        yield DeleteModel(model.name, "no endpoint configuration names it")
+        if model.name not in inventory.referenced and _older(model.created_at, rules.retained_days, now):
+            yield DeleteModel(model.name, "no endpoint configuration names it")
