@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Item = dict[str, UniversalAttributeValueTypeDef]
 
 _STATE = "retrain#"
-_SAME_ATTEMPT = "trigger = :trigger AND window_id = :window"
+# TRIGGER and WINDOW are words that DynamoDB keeps for itself.
+_SAME_ATTEMPT = "trigger_kind = :trigger AND window_id = :window"
 _SAME_TOLD = "about = :about AND told_at = :at"
 _DECISION = "retrain-decision#"
 _DAY = 24 * 3600
@@ -211,7 +212,7 @@ def _told_values(told: Told) -> Item:
 
 def _attempt_item(attempt: Attempt) -> Item:
     return {
-        "trigger": {"S": attempt.trigger},
+        "trigger_kind": {"S": attempt.trigger},
         "window_id": {"S": attempt.window},
         "evidence": {"S": attempt.evidence},
         "at": {"S": attempt.at.isoformat()},
@@ -221,7 +222,7 @@ def _attempt_item(attempt: Attempt) -> Item:
 
 def _attempt(item: Mapping[str, AttributeValueTypeDef]) -> Attempt:
     return Attempt(
-        item["trigger"]["S"],
+        item["trigger_kind"]["S"],
         item["window_id"]["S"],
         item["evidence"]["S"],
         datetime.fromisoformat(item["at"]["S"]),

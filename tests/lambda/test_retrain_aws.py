@@ -304,7 +304,7 @@ def test_one_models_failure_keeps_no_other_from_its_turn(cloud: Stubbed) -> None
     record = f"v1-00000001|image@sha256:0|arn:package/1|{'a' * 64}"
     cloud.ssm.put_parameter(Name="/evergreen/fraud/prod/release", Value=record, Type="String")
     cloud.stubber.add_client_error("list_pipeline_executions", "ThrottlingException", "slow down")
-    with pytest.raises(RetrainFailed, match="churn: .*slow down"):
+    with pytest.raises(RetrainFailed, match=r"churn: .*slow down"):
         reconcile(cloud)
     assert decisions(cloud) == ["Nothing"]
 

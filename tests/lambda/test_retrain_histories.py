@@ -216,7 +216,7 @@ class DynamoDb(Service):
                 self._check(put["Item"], put["ConditionExpression"], put.get("ExpressionAttributeValues"))
         except ClientError:
             raise error("TransactionCanceledException") from None
-        self.cloud.on_claim(puts[0]["Item"]["trigger"]["S"])
+        self.cloud.on_claim(puts[0]["Item"]["trigger_kind"]["S"])
         for put in puts:
             self.cloud.rows[put["Item"]["sk"]["S"]] = put["Item"]
 
