@@ -223,7 +223,7 @@ class DynamoDb(Service):
     def get_paginator(self, _: str) -> Any:
         def paginate(*, ExpressionAttributeValues: Any, **_: Any) -> Any:
             values = {key: value["S"] for key, value in ExpressionAttributeValues.items()}
-            first = values.get(":prefix", values.get(":first"))
+            first = values[":prefix"] if ":prefix" in values else values[":first"]
             last = values.get(":last", f"{first}\uffff")
             return [{"Items": [self.cloud.rows[key] for key in sorted(self.cloud.rows) if first <= key <= last]}]
 
