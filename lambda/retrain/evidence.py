@@ -1,12 +1,14 @@
 """What the verdicts say together. Pure.
 
 Only verdicts on the release that is live count, and only conclusive ones: too little data is neither OK nor drift, so
-it neither makes evidence nor takes it away.
+it neither makes evidence nor takes it away. An attempt answers all windows that ended before it began, whatever became
+of it: a fault that is over by then must not start another run when the cooldown ends.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from retrain.world import World
 from shared.verdict import Verdict
@@ -49,16 +51,22 @@ class Finding:
 
 
 def finding(world: World, kind: str) -> Finding:
-    """Return the last `of_last` conclusive verdicts of a kind on the live release."""
-    verdicts = [v for v in world.verdicts if v.kind == kind and v.release_id == world.release_id and v.conclusive]
-    newest = sorted(verdicts, key=lambda verdict: verdict.window_end, reverse=True)[: world.policy.of_last]
-    return Finding(tuple(newest), world.policy.drifted)
+    """Return the last `of_last` conclusive verdicts of a kind that no attempt has answered."""
+    answered = max((attempt.at for attempt in world.attempts), default=None)
+    newest = (v for v in _conclusive(world, kind) if answered is None or v.window_end > answered)
+    return Finding(tuple(islice(newest, world.policy.of_last)), world.policy.drifted)
 
 
 def violation(world: World) -> Verdict | None:
-    """Return the newest schema or type violation, while one is among the last windows."""
-    newest = finding(world, "data_quality").verdicts[:ALARM_WINDOWS]
+    """Return the newest schema or type violation, while one is among the last windows: no attempt repairs it."""
+    newest = _conclusive(world, "data_quality")[:ALARM_WINDOWS]
     return next((verdict for verdict in newest if verdict.status == "Violation"), None)
+
+
+def _conclusive(world: World, kind: str) -> list[Verdict]:
+    """The conclusive verdicts of a kind on the live release, newest first."""
+    verdicts = [v for v in world.verdicts if v.kind == kind and v.release_id == world.release_id and v.conclusive]
+    return sorted(verdicts, key=lambda verdict: verdict.window_end, reverse=True)
 
 
 def labels(world: World) -> int:

@@ -1,4 +1,4 @@
-"""The retrain controller's door: events, ticks and requests come in here. An event is a hint, the ledger is the truth."""
+"""The retrain controller's door: events, ticks and requests. An event is a hint, the ledger is the truth."""
 
 from __future__ import annotations
 

@@ -15,11 +15,14 @@ from shared.canonical import sha256_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, UniversalAttributeValueTypeDef
 
     Item = dict[str, UniversalAttributeValueTypeDef]
 
 _STATE = "retrain#"
+# TRIGGER and WINDOW are words that DynamoDB keeps for itself.
+_SAME_ATTEMPT = "trigger_kind = :trigger AND window_id = :window"
+_SAME_TOLD = "about = :about AND told_at = :at"
 _DECISION = "retrain-decision#"
 _DAY = 24 * 3600
 _AUDIT_SECONDS = 400 * _DAY
@@ -65,7 +68,7 @@ class Memory:
         flight = rows.get("flight")
         return Remembered(
             attempts=tuple(_attempt(row) for key, row in rows.items() if key.startswith("attempt#")),
-            flight=Flight(_attempt(flight), landed=flight["state"]["S"] == "landed") if flight else None,
+            flight=Flight(_attempt(flight), landed=flight["landed"]["BOOL"]) if flight else None,
             settled=frozenset(key.removeprefix("run#") for key in rows if key.startswith("run#")),
             requests=tuple(_request(row) for key, row in rows.items() if key.startswith("request#")),
             told={key.removeprefix("told#"): _told(row) for key, row in rows.items() if key.startswith("told#")},
@@ -82,29 +85,21 @@ class Memory:
             Overtaken: either is not so.
         """
         fields = _attempt_item(attempt)
-        condition, values = "attribute_not_exists(pk)", {}
-        if observed is not None:
-            condition = "trigger = :trigger AND window_id = :window AND #state = :landed"
-            values = {
-                ":trigger": {"S": observed.attempt.trigger},
-                ":window": {"S": observed.attempt.window},
-                ":landed": {"S": "landed"},
-            }
-        flight = {
+        flight: PutTypeDef = {
             "TableName": self._table,
-            "Item": self._row("flight", {**fields, "state": {"S": "flying"}}),
-            "ConditionExpression": condition,
-            **(
-                {"ExpressionAttributeValues": values, "ExpressionAttributeNames": {"#state": "state"}} if values else {}
-            ),
+            "Item": self._row("flight", {**fields, "landed": {"BOOL": False}}),
+            "ConditionExpression": "attribute_not_exists(pk)",
         }
-        memory = {
+        if observed is not None:
+            flight["ConditionExpression"] = f"{_SAME_ATTEMPT} AND landed = :landed"
+            flight["ExpressionAttributeValues"] = {**_attempt_values(observed.attempt), ":landed": {"BOOL": True}}
+        memory: PutTypeDef = {
             "TableName": self._table,
             "Item": self._row(f"attempt#{attempt.trigger}#{attempt.window}", fields | _ttl(attempt.at, _AUDIT_SECONDS)),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         try:
-            self._dynamodb.transact_write_items(TransactItems=[{"Put": flight}, {"Put": memory}])  # type: ignore[typeddict-item]
+            self._dynamodb.transact_write_items(TransactItems=[{"Put": flight}, {"Put": memory}])
         except ClientError as error:
             if error.response["Error"]["Code"] in {"TransactionCanceledException", "TransactionConflictException"}:
                 raise Overtaken("another invocation claimed the flight, or answered this evidence") from error
@@ -116,9 +111,8 @@ class Memory:
         Raises:
             Overtaken: it is another flight by now.
         """
-        row = self._row("flight", {**_attempt_item(flight.attempt), "state": {"S": "landed"}})
-        values: Item = {":trigger": {"S": flight.attempt.trigger}, ":window": {"S": flight.attempt.window}}
-        self._put_if(row, "trigger = :trigger AND window_id = :window", values)
+        row = self._row("flight", {**_attempt_item(flight.attempt), "landed": {"BOOL": True}})
+        self._put_if(row, _SAME_ATTEMPT, _attempt_values(flight.attempt))
 
     def settle(self, run_id: str, *, status: str, reason: str, now: datetime) -> None:
         """Say that people know how a run ended."""
@@ -147,7 +141,7 @@ class Memory:
         if observed is None:
             self._put_if(row, "attribute_not_exists(pk)", {})
         else:
-            self._put_if(row, "about = :about AND told_at = :at", _told_values(observed))
+            self._put_if(row, _SAME_TOLD, _told_values(observed))
 
     def told(self, topic: str, told: Told) -> None:
         """Write down what was told, or that it holds no longer."""
@@ -156,7 +150,7 @@ class Memory:
     def lapse(self, topic: str, observed: Told) -> None:
         """Say that a topic holds no longer, unless it was just told anew."""
         row = self._told_row(topic, Told(observed.about, observed.at, observed.sent, lapsed=True))
-        self._put_if(row, "about = :about AND told_at = :at", _told_values(observed))
+        self._put_if(row, _SAME_TOLD, _told_values(observed))
 
     def write_decision(self, step: str, reason: str, *, acted: bool, now: datetime, request_id: str) -> None:
         """Write a decision down. What was done is kept 400 days under its own time; the same idleness once a tick."""
@@ -204,8 +198,12 @@ class Memory:
                 self._dynamodb.put_item(TableName=self._table, Item=row, ConditionExpression=condition)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise Overtaken(f"another invocation changed {row['sk']} since it was read") from error
+                raise Overtaken("another invocation changed the row since it was read") from error
             raise
+
+
+def _attempt_values(attempt: Attempt) -> Item:
+    return {":trigger": {"S": attempt.trigger}, ":window": {"S": attempt.window}}
 
 
 def _told_values(told: Told) -> Item:
@@ -214,7 +212,7 @@ def _told_values(told: Told) -> Item:
 
 def _attempt_item(attempt: Attempt) -> Item:
     return {
-        "trigger": {"S": attempt.trigger},
+        "trigger_kind": {"S": attempt.trigger},
         "window_id": {"S": attempt.window},
         "evidence": {"S": attempt.evidence},
         "at": {"S": attempt.at.isoformat()},
@@ -224,7 +222,7 @@ def _attempt_item(attempt: Attempt) -> Item:
 
 def _attempt(item: Mapping[str, AttributeValueTypeDef]) -> Attempt:
     return Attempt(
-        item["trigger"]["S"],
+        item["trigger_kind"]["S"],
         item["window_id"]["S"],
         item["evidence"]["S"],
         datetime.fromisoformat(item["at"]["S"]),
