@@ -52,6 +52,9 @@ PIPELINE_PARAMETERS = frozenset(
         "CodeUri",
         "SnapshotScriptUri",
         "RecordScriptUri",
+        "CacheScope",
+        "AnalyzerUri",
+        "BaselineSettingsUri",
         "ImageUri",
         "ModelPackageGroupName",
     ]
@@ -287,6 +290,8 @@ class Model(Spec):
         if monitoring.bias:
             if problem_type == "regression":
                 mistakes.add("bias", should="left out of a regression: groups are compared by a favourable outcome")
+            if problem_type == "binary_classification" and monitoring.bias.positive != ("1",):
+                mistakes.add("bias", "positive", should='["1"], the class that an answer is the probability of')
             for should in _wrong_facets(monitoring.bias, columns):
                 mistakes.add("bias", "facets", should=should)
         mistakes.raise_if_any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
@@ -12,7 +13,7 @@ from constructs import Construct
 from configuration import Application, Model, Monitoring, Stage
 from configuration.images import monitor_image_uri
 from constructs.mlops.job_roles import ContainerRole
-from constructs.mlops.monitor_jobs import AnalysisFile, AnalyzerCode, explanation_job
+from constructs.mlops.monitor_jobs import AnalyzerCode, TextFile, explanation_job
 from constructs.mlops.monitors import Monitor, monitors_of
 from constructs.mlops.permissions import Permissions
 from constructs.mlops.release import Release
@@ -58,8 +59,11 @@ class MonitoringStack(cdk.Stack):
         reports = platform.artifacts.s3_url_for_object(f"monitoring/{model.name}/")
         code = AnalyzerCode(self, "Code").asset if any(m.kind in _BUILTIN_ONLY for m in monitors) else None
         starter = self._starter() if builtin else None
-        analyses = {m.kind: AnalysisFile(self, f"{m.id}Analysis", text=m.analysis_json).asset
-                    for m in monitors if m.analysis is not None and m not in builtin}  # fmt: skip
+        analyses = {
+            one.kind: TextFile(self, f"{one.id}Analysis", text=one.analysis_json).asset
+            for one in monitors
+            if one.analysis is not None and (managed or one.kind in _BUILTIN_ONLY)
+        }
         role = self._role([*analyses.values(), *([code] if code else [])])
         release = Release(self, "Release", record=record) if len(builtin) < len(monitors) else None
         for monitor in monitors:
@@ -88,7 +92,9 @@ class MonitoringStack(cdk.Stack):
                 BuiltinMonitor(
                     self,
                     monitor.id,
-                    job=self._job(monitor, name, role, code) if code and monitor.kind in _BUILTIN_ONLY else None,
+                    job=self._job(monitor, name, role, code, analyses)
+                    if code and monitor.kind in _BUILTIN_ONLY
+                    else None,
                     function=platform.monitor,
                     role=starter,
                     **common,
@@ -143,18 +149,17 @@ class MonitoringStack(cdk.Stack):
             )
             # Merging labels, the managed engine keeps what it merged beside them.
             container.allow_writing(self._platform.data, f"{name}/ground-truth/merged/", because=own)
-        if assets:
-            container.permissions.allow(
-                ["s3:GetObject"], on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets]
-            )
-            container.permissions.allow(
-                ["s3:ListBucket"],
-                on=[assets[0].bucket.bucket_arn],
-                conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
-            )
+        container.allow_reading_assets(assets)
         return container.attach()
 
-    def _job(self, monitor: Monitor, name: str, role: iam.Role, code: s3_assets.Asset) -> dict[str, object]:
+    def _job(
+        self,
+        monitor: Monitor,
+        name: str,
+        role: iam.Role,
+        code: s3_assets.Asset,
+        analyses: Mapping[str, s3_assets.Asset],
+    ) -> dict[str, object]:
         return explanation_job(
             monitor=monitor,
             model=self._model.name,
@@ -164,6 +169,7 @@ class MonitoringStack(cdk.Stack):
             image_uri=self._image,
             role=role,
             code=code,
+            analysis=analyses[monitor.kind],
             artifacts=self._platform.artifacts,
             key=self._platform.key,
         )

@@ -10,6 +10,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from configuration import Application, Model
+from constructs.mlops.monitors import baseline_settings
 from constructs.mlops.training_pipeline import PackageGroup, TrainingPipeline
 from stacks.platform import Platform
 
@@ -41,6 +42,7 @@ class TrainingStack(cdk.Stack):
             description=model.description,
             definition=definition,
             folder=folder,
+            baseline_settings=baseline_settings(model),
             image_uri=model.framework.image_uri(stage.region),
             raw_prefix=model.raw_prefix,
             group=group,

@@ -8,6 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from constructs.mlops.permissions import Permissions, arn
@@ -83,6 +84,19 @@ class ContainerRole(Construct):
             ["s3:ListBucket", *(["s3:ListBucketVersions"] if versions else [])],
             on=[bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+        )
+
+    def allow_reading_assets(self, assets: Sequence[s3_assets.Asset]) -> None:
+        """Let it read some of the application's CDK assets, which all lie in one bucket."""
+        if not assets:
+            return
+        self.permissions.allow(
+            ["s3:GetObject"], on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets]
+        )
+        self.permissions.allow(
+            ["s3:ListBucket"],
+            on=[assets[0].bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
         )
 
     def allow_writing(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:

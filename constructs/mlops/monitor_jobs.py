@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -39,12 +38,12 @@ class AnalyzerCode(Construct):
         )
 
 
-class AnalysisFile(Construct):
-    """An analysis configuration as an object that Clarify's jobs can read."""
+class TextFile(Construct):
+    """A file that is made at synth, as an object that jobs can read."""
 
     def __init__(self, scope: Construct, construct_id: str, *, text: str) -> None:
         super().__init__(scope, construct_id)
-        folder = _ROOT / ".cache" / "analysis"
+        folder = _ROOT / ".cache" / "files"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         if not path.exists():
@@ -62,6 +61,7 @@ def explanation_job(
     image_uri: str,
     role: iam.IRole,
     code: s3_assets.Asset,
+    analysis: s3_assets.Asset,
     artifacts: s3.IBucket,
     key: kms.IKey,
 ) -> dict[str, object]:
@@ -78,7 +78,7 @@ def explanation_job(
         "AppSpecification": {"ImageUri": image_uri, "ContainerEntrypoint": ANALYZER_ENTRYPOINT},
         "Environment": {
             **monitor.environment,
-            "monitor_analysis": json.dumps(monitor.analysis, sort_keys=True, separators=(",", ":")),
+            "analysis_config": f"{_INPUT}/config",
             "dataset_format": '{"sagemakerCaptureJson":{}}',
             "dataset_source": f"{_INPUT}/endpoint",
             "model_archive": f"{_INPUT}/model/model.tar.gz",
@@ -90,6 +90,7 @@ def explanation_job(
         "NetworkConfig": {"EnableNetworkIsolation": True},
         "ProcessingInputs": [
             _input("code", code.s3_object_url),
+            _input("config", analysis.s3_object_url),
             _input("model", artifacts.s3_url_for_object(f"{release}/model.tar.gz")),
             _input("baseline", artifacts.s3_url_for_object(f"{release}/baselines/{monitor.slug}/analysis.json")),
             _input("endpoint", MANIFEST, "ManifestFile"),

@@ -96,6 +96,25 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
         )
 
 
+def baseline_settings(model: Model) -> str:
+    """What the analyzer must know to write a model's baselines (docs/contracts.md, "Baselines"), as JSON."""
+    monitors = list(monitors_of(model, model.monitoring)) if model.monitoring else []
+    asked = model.monitoring.data_quality if model.monitoring else None
+    quality = model.monitoring.model_quality if model.monitoring else None
+    return json.dumps(
+        {
+            "columns": [{"name": column.name, "type": column.type} for column in model.data.columns],
+            "target": model.target,
+            "problem_type": _PROBLEMS[model.problem_type],
+            "threshold": quality.probability_threshold if quality else 0.5,
+            "kinds": [monitor.kind for monitor in monitors],
+            "critical": list(asked.critical) if asked else [],
+            "bias": next((monitor.analysis for monitor in monitors if monitor.kind == "bias"), None),
+        },
+        sort_keys=True,
+    )
+
+
 def _answers(model: Model, monitoring: Monitoring) -> dict[str, str]:
     if model.problem_type != "binary_classification":
         return {"inference_attribute": _ANSWER}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,50 @@ def by_archive(archive: Path, columns: Mapping[str, Sequence[Any]]) -> dict[str,
     """
     rows = list(zip(*columns.values(), strict=True))
     kept = [rows[index * len(rows) // MOST_ROWS] for index in range(MOST_ROWS)] if len(rows) > MOST_ROWS else rows
-    body = io.StringIO()
-    csv.writer(body, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in kept)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder / "model", filter="data")
-        program = [sys.executable, "-c", _EXPLAIN, str(folder / "model"), str(folder / "contributions.npy")]
-        done = subprocess.run(program, input=body.getvalue(), capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise ValueError(f"the model cannot explain: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
-        return mean_absolute(np.load(folder / "contributions.npy", allow_pickle=False), list(columns))
+        output = Path(name) / "contributions.npy"
+        _ask(archive, kept, _EXPLAIN, output)
+        return mean_absolute(np.load(output, allow_pickle=False), list(columns))
 
+
+def answers(archive: Path, rows: Iterable[Sequence[Any]]) -> list[str]:
+    """The first column of what the model answers, row by row, through its own serving functions.
+
+    Raises:
+        ValueError: It failed; with the last line that it said.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "answers.csv"
+        _ask(archive, rows, _ANSWER, output)
+        return [line.split(",")[0] for line in output.read_text(encoding="utf-8").splitlines() if line]
+
+
+def _ask(archive: Path, rows: Iterable[Sequence[Any]], program: str, output: Path) -> None:
+    """Run a program beside the unpacked model, with the rows as CSV on its standard input."""
+    body = io.StringIO()
+    csv.writer(body, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(folder, filter="data")
+        command = [sys.executable, "-c", program, folder, str(output)]
+        done = subprocess.run(command, input=body.getvalue(), capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ValueError(f"the model's own code failed: {reason}")
+
+
+_ANSWER = """
+import sys
+folder, output = sys.argv[1:]
+sys.path.insert(0, f"{folder}/code")
+import inference
+model = inference.model_fn(folder)
+data = inference.input_fn(sys.stdin.read(), "text/csv")
+answer = inference.output_fn(inference.predict_fn(data, model), "text/csv")
+text = answer[0] if isinstance(answer, tuple) else answer
+with open(output, "w", encoding="utf-8") as file:
+    file.write(text.decode("utf-8") if isinstance(text, bytes) else text)
+"""
 
 _EXPLAIN = """
 import sys

@@ -14,7 +14,7 @@ from monitor.cells import number
 from monitor.dataset import BadDataset, files, opened, read_json, table_rows
 from monitor.drift import Mode, Status
 from monitor.ground_truth import Joined, Labels, attribute, join, merged_lines
-from monitor.jsonio import dumps, loads
+from monitor.jsonio import dumps
 from monitor.metrics import Metric
 from monitor.records import Record, Row
 from monitor.report import Quality, QualityPoint, render_quality
@@ -69,12 +69,11 @@ def run(analysis: str, job: Job, opt: Path) -> Outcome:
 
 
 def _config(job: Job, opt: Path) -> Mapping[str, Any]:
-    """The analysis configuration: `monitor_analysis` (ours) holds it, else a file does, as Clarify has it."""
-    if text := job.values.get("monitor_analysis"):
-        given: Mapping[str, Any] = loads(text)
-        return given
-    path = job.values.get("analysis_config") or str(opt / "processing" / "input" / "config" / "analysis_config.json")
-    config = read_json(Path(path))
+    path = Path(job.values.get("analysis_config") or opt / "processing" / "input" / "config" / "analysis_config.json")
+    if path.is_dir():
+        # A CDK asset keeps its hash for a name.
+        (path,) = path.glob("*.json")
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path} is not an object")
     return config

@@ -73,6 +73,7 @@ def mistakes(tree: Path) -> list[str]:
         ("{name: origin, values", "{name: airport, values",
          "monitoring.bias.facets: "),
         ("{name: origin, values: [JFK]}", "{name: distance, values: [far]}", "monitoring.bias.facets: "),
+        ("    facets:\n", "    positive: [late]\n    facets:\n", 'monitoring.bias.positive: ["late"]: should be ["1"]'),
         ("data_quality: {}", "data_quality: {critical: [temperature]}",
          'monitoring.data_quality.critical: ["temperature"]: should be features only, not \'temperature\': carrier'),
         ("label_delay_hours: 48", "label_delay_hours: 700",

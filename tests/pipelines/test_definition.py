@@ -35,6 +35,8 @@ DEPLOYED = {
     "SnapshotScriptUri": "s3://assets/1.py",
     "RecordScriptUri": "s3://assets/2.py",
     "CodeUri": "s3://assets/3.zip",
+    "AnalyzerUri": "s3://assets/4.zip",
+    "BaselineSettingsUri": "s3://assets/5.json",
 }
 # Amazon SageMaker Developer Guide, "Caching pipeline steps": what makes a run the same as an earlier one.
 CACHE_KEY = {
