@@ -66,6 +66,9 @@ class MonitoringStack(cdk.Stack):
         }
         role = self._role([*analyses.values(), *([code] if code else [])])
         release = Release(self, "Release", record=record) if len(builtin) < len(monitors) else None
+        if release:
+            # By it the release controller sees whose monitors these are.
+            cdk.CfnOutput(self, "ReleaseId", value=release.id, condition=release.exists)
         for monitor in monitors:
             name = f"{self._endpoint}-{monitor.slug}"
             common: dict[str, Any] = {
@@ -80,6 +83,7 @@ class MonitoringStack(cdk.Stack):
                 ManagedMonitor(
                     self,
                     monitor.id,
+                    app=app,
                     image_uri=monitor_image_uri("clarify" if monitor.analysis else "model-monitor", stage.region),
                     release=release,
                     analysis=analyses.get(monitor.kind),

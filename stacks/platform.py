@@ -9,6 +9,7 @@ from constructs import Construct
 
 from configuration import Application, Model, Stage
 from constructs.mlops.alerts import AlertTopic, DeadLetterQueue
+from constructs.mlops.archive import Archive
 from constructs.mlops.buckets import Bucket, LogBucket
 from constructs.mlops.dashboard import Dashboard
 from constructs.mlops.encryption_key import EncryptionKey
@@ -109,6 +110,19 @@ class Platform(cdk.Stack):
             undelivered=undelivered.queue,
             log_retention_days=retention,
         )
+        archive = Archive(
+            self,
+            "Archive",
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            artifacts=self.artifacts,
+            ledger=ledger,
+            powertools=powertools,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=retention,
+        )
         records = FirstRecords(
             self,
             "Records",
@@ -125,7 +139,7 @@ class Platform(cdk.Stack):
             self,
             "Dashboard",
             app=app,
-            functions=[one.handler.function for one in (controller, capture, scheduled, retrain, records)],
+            functions=[one.handler.function for one in (controller, capture, scheduled, retrain, archive, records)],
             queues=[undelivered.queue, failures.queue, capture.dead_letters],
         )
         cdk.CfnOutput(self, "LedgerTableName", value=ledger.table_name)

@@ -63,7 +63,7 @@ class RetrainController(Construct):
         self._may_look(app, stage, data)
         self._may_start(app)
         role = self.handler.role
-        allow(role, ["dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"], on=[ledger.table_arn])
+        allow(role, ["dynamodb:Query", "dynamodb:PutItem"], on=[ledger.table_arn])
         allow(role, ["sns:Publish"], on=[alerts.topic_arn])
         self._wake_on_events(app, stage, undelivered)
 
@@ -85,7 +85,12 @@ class RetrainController(Construct):
             on=["*"],
             because="SageMaker authorises its List calls on all resources only; what it lists is names and states.",
         )
-        allow(role, ["s3:ListBucket"], on=[data.bucket_arn])
+        allow(
+            role,
+            ["s3:ListBucket"],
+            on=[data.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": ["*/raw/*"]}},
+        )
 
     def _may_start(self, app: str) -> None:
         allow(
@@ -94,7 +99,6 @@ class RetrainController(Construct):
                 "sagemaker:StartPipelineExecution",
                 "sagemaker:ListPipelineExecutions",
                 "sagemaker:ListPipelineExecutionSteps",
-                "sagemaker:DescribePipelineExecution",
             ],
             on=[arn(self, "sagemaker", f"pipeline/{app}-*")],
             because=_ALL_MODELS,
@@ -119,6 +123,17 @@ class RetrainController(Construct):
                     detail={
                         "pipelineArn": [{"prefix": pipelines}],
                         "currentPipelineExecutionStatus": ["Succeeded", "Failed", "Stopped"],
+                    },
+                ),
+            ),
+            "Registry": (
+                "Someone approved or rejected a version, which ends a cooldown",
+                events.EventPattern(
+                    source=["aws.sagemaker"],
+                    detail_type=["SageMaker Model Package State Change"],
+                    detail={
+                        "ModelPackageGroupName": [{"prefix": f"{app}-"}],
+                        "ModelApprovalStatus": ["Approved", "Rejected"],
                     },
                 ),
             ),

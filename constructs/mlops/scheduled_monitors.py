@@ -43,6 +43,7 @@ class ManagedMonitor(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        app: str,
         monitor: Monitor,
         model: str,
         endpoint_name: str,
@@ -135,6 +136,8 @@ class ManagedMonitor(Construct):
             case _:
                 raise ValueError(f"Model Monitor runs data quality, model quality and bias here, got {monitor.kind}")
         self.definition.cfn_options.condition = release.exists
+        # The names that CloudFormation makes of it begin with the application's, as the release role wants it.
+        self.definition.override_logical_id(f"{app}{monitor.id}".lower())
         self.definition.node.add_dependency(role)
         self.schedule = sagemaker.CfnMonitoringSchedule(
             self,

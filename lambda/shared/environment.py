@@ -41,6 +41,9 @@ class StageEnvironment:
     def serving_stack(self, model: str) -> str:
         return f"{self.app}-serving-{model}-{self.stage}"
 
+    def monitoring_stack(self, model: str) -> str:
+        return f"{self.app}-monitoring-{model}-{self.stage}"
+
     def record_name(self, model: str) -> str:
         return f"/{self.app}/{model}/{self.stage}/release"
 

@@ -27,6 +27,7 @@ PAYLOAD = b"UA,EWR,IAH\n"
 SHAP = b'{"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"temp": 0.5}}}}}'
 BIAS = b"""{"post_training_bias_metrics": {"facets": {"origin": [
     {"value_or_threshold": "JFK", "metrics": [{"name": "DPPL", "value": 0.1}]}]}}}"""
+EVALUATION = {"metrics": {"auc": 0.7}, "champion_metrics": None, "rows": 10, "verdict": "auc 0.7000 on 10 rows"}
 BASELINES = ("data-quality/statistics.json", "bias/analysis.json", "explainability/analysis.json")
 KEYS = [f"flight-delays/raw/dt=2013-01-0{day}/flights.csv" for day in (1, 2)]
 
@@ -49,7 +50,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         for uri, body in (
             (f"{RUN}/Train/job/output/model.tar.gz", b"model"),
-            (f"{RUN}/Evaluate/evaluation/evaluation.json", b'{"metrics": {"auc": 0.7}}'),
+            (f"{RUN}/Evaluate/evaluation/evaluation.json", json.dumps(EVALUATION).encode()),
             (f"{RUN}/Preprocess/payload/payload.csv", PAYLOAD),
             (f"{RUN}/Baseline/baselines/data-quality/statistics.json", b'{"version": 0.0}'),
             (f"{RUN}/Baseline/baselines/bias/analysis.json", BIAS),
@@ -132,7 +133,7 @@ def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Sett
         "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": 2},
         "parameters": {"max_depth": "5"},
         "seed": 7,
-        "evaluation": {"metrics": {"auc": 0.7}},
+        "evaluation": EVALUATION,
         "champion": {"package_arn": None},
         "sample_payload": {
             "uri": f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/payload.csv",
