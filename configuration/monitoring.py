@@ -72,6 +72,9 @@ class Monitoring(Spec):
     """From one run to the next, counted from midnight UTC."""
     window_hours: Annotated[int, Field(ge=1, le=_LONGEST_LOOK_BACK_HOURS)] = 24
     """Hours of captured data that one run judges."""
+    mode: Literal["calibrated", "model-monitor"] = "calibrated"
+    """How the built-in engine judges its scheduled runs: by what the baseline itself does, or by Model Monitor's own
+    formulas."""
     instance_type: InstanceType = "ml.m5.xlarge"
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 20
     max_runtime_minutes: Annotated[int, Field(ge=1, le=1_440)] = 50

@@ -207,7 +207,7 @@ class BuiltinMonitor(Construct):
             "schedule_hours": monitoring.schedule_hours,
             "window_hours": monitoring.window_hours,
             "label_delay_hours": monitor.label_delay_hours or 0,
-            "environment": monitor.environment,
+            "environment": {"monitor_mode": monitoring.mode, **monitor.environment},
         }
         if monitor.analysis is not None:
             said["analysis"] = monitor.analysis

@@ -103,7 +103,7 @@ def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket) 
     assert [row["status"]["S"] for row in rows] == ["OK", "Drift", "Drift"]
     assert {row["pk"]["S"] for row in rows} == {"flight-delays#prod"}
     assert {row["release_id"]["S"] for row in rows} == {"v3-0badcafe"}
-    assert [row["window_end"]["S"] for row in rows][0] == "2026-02-14T18:00:00+00:00"
+    assert next(row["window_end"]["S"] for row in rows) == "2026-02-14T18:00:00+00:00"
     assert all(row["report"]["S"].endswith("/report.html") for row in rows)
     written = dict(bucket.rows)
     bucket.objects.clear()
