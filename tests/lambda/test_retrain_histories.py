@@ -386,3 +386,14 @@ class Controlled(RuleBasedStateMachine):
 
 TestControlled = Controlled.TestCase
 TestControlled.settings = settings(max_examples=15, stateful_step_count=20, deadline=None, database=None)
+
+
+@pytest.mark.parametrize("labels", [0, 200])
+def test_broken_schemas_and_lone_drift_are_met_in_every_run(labels: int) -> None:
+    """Chance may leave these two out of the few histories that there is time for."""
+    for history in (Controlled.the_schema_breaks_amid_drift, Controlled.nothing_but_drift_for_days):
+        machine = Controlled()
+        machine.begin(zero=False, labels=labels, schedule=None)
+        history(machine)
+        machine.within_the_budget()
+        assert machine.cloud.alerts
