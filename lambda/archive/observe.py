@@ -133,7 +133,7 @@ def _package(sagemaker: SageMakerClient, arn: str) -> Package:
     return Package(
         version=described["ModelPackageVersion"],
         arn=arn,
-        approval=described["ModelApprovalStatus"],
+        approval=described.get("ModelApprovalStatus", ""),
         created_at=described["CreationTime"],
         modified_at=described.get("LastModifiedTime", described["CreationTime"]),
         stage=described.get("ModelLifeCycle", {}).get("Stage", ""),

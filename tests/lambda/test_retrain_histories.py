@@ -333,9 +333,15 @@ class Controlled(RuleBasedStateMachine):
         self.look()
 
     @rule()
-    def the_data_drift_for_good(self) -> None:
-        for _ in range(3):
+    def nothing_but_drift_for_days(self) -> None:
+        for _ in range(14):
             self.a_monitor_speaks("data_quality", "Drift", 0, 0)
+            self.time_passes(8)
+
+    @rule()
+    def the_schema_breaks_amid_drift(self) -> None:
+        for status in ("Drift", "Violation", "Drift", "Drift"):
+            self.a_monitor_speaks("data_quality", status, 0, 0)
 
     @precondition(lambda self: self.cloud.active)
     @rule(outcome=st.sampled_from(["registered", "refused", "failed", "stopped"]))
@@ -379,4 +385,15 @@ class Controlled(RuleBasedStateMachine):
 
 
 TestControlled = Controlled.TestCase
-TestControlled.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, database=None)
+TestControlled.settings = settings(max_examples=15, stateful_step_count=20, deadline=None, database=None)
+
+
+@pytest.mark.parametrize("labels", [0, 200])
+def test_broken_schemas_and_lone_drift_are_met_in_every_run(labels: int) -> None:
+    """Chance may leave these two out of the few histories that there is time for."""
+    for history in (Controlled.the_schema_breaks_amid_drift, Controlled.nothing_but_drift_for_days):
+        machine = Controlled()
+        machine.begin(zero=False, labels=labels, schedule=None)
+        history(machine)
+        machine.within_the_budget()
+        assert machine.cloud.alerts
