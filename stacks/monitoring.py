@@ -12,7 +12,7 @@ from constructs import Construct
 
 from configuration import Application, Model, Monitoring, Stage
 from configuration.images import monitor_image_uri
-from constructs.mlops.job_roles import ContainerRole
+from constructs.mlops.job_roles import ContainerPermissions
 from constructs.mlops.monitor_jobs import AnalyzerCode, TextFile, explanation_job
 from constructs.mlops.monitors import Monitor, monitors_of
 from constructs.mlops.permissions import Permissions
@@ -126,35 +126,28 @@ class MonitoringStack(cdk.Stack):
 
     def _starter(self) -> iam.Role:
         """The role by which the schedules call the platform's function."""
-        role = iam.Role(self, "Starter", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"))
         permissions = Permissions()
         permissions.allow(["lambda:InvokeFunction"], on=[self._platform.monitor.function_arn])
         permissions.allow(["kms:Decrypt"], on=[self._platform.key.key_arn])
-        permissions.attach_to(role)
-        return role
+        return permissions.role(
+            self, "Starter", service="scheduler.amazonaws.com", description=f"Starts monitors of {self._model.name}"
+        )
 
     def _role(self, assets: list[s3_assets.Asset]) -> iam.Role:
         """The role of the jobs: captured data, labels, releases and code to read, findings to write."""
         name, own = self._model.name, "This model's own objects; their keys hold hours and releases."
-        container = ContainerRole(
-            self,
-            "Job",
-            description=f"Judges what {name} answers, without a network",
-            image_uri=self._image,
-            log_groups=["ProcessingJobs"],
-            key=self._platform.key,
-        )
-        container.allow_reading(self._platform.data, f"{name}/capture/", f"{name}/ground-truth/", because=own)
-        container.allow_reading(self._platform.artifacts, f"releases/{name}/", f"monitoring/{name}/", because=own)
-        container.allow_writing(self._platform.artifacts, f"monitoring/{name}/", because=own)
+        platform = self._platform
+        permissions = ContainerPermissions(self, image_uri=self._image, log_groups=["ProcessingJobs"], key=platform.key)
+        permissions.allow_reading(platform.data, f"{name}/capture/", f"{name}/ground-truth/", because=own)
+        permissions.allow_reading(platform.artifacts, f"releases/{name}/", f"monitoring/{name}/", because=own)
+        permissions.allow_writing(platform.artifacts, f"monitoring/{name}/", because=own)
         if self._stage.model_monitor == "available":
-            container.allow_pulling(
-                *(monitor_image_uri(image, self._stage.region) for image in ("model-monitor", "clarify"))
-            )
-            # Merging labels, the managed engine keeps what it merged beside them.
-            container.allow_writing(self._platform.data, f"{name}/ground-truth/merged/", because=own)
-        container.allow_reading_assets(assets)
-        return container.attach()
+            region = self._stage.region
+            permissions.allow_pulling(*(monitor_image_uri(image, region) for image in ("model-monitor", "clarify")))
+            # The managed engine keeps what it merged beside the labels.
+            permissions.allow_writing(platform.data, f"{name}/ground-truth/merged/", because=own)
+        permissions.allow_reading_assets(assets)
+        return permissions.attach(self, "JobRole", description=f"Judges what {name} answers, without a network")
 
     def _job(
         self,

@@ -54,6 +54,19 @@ def test_sagemaker_actions_are_checked_with_their_resource(local: Local) -> None
     assert _refused(sagemaker.delete_endpoint, EndpointName="a-one") == "AccessDeniedException"
 
 
+def test_the_managed_policy_for_sagemaker_allows_what_it_does_on_aws(local: Local) -> None:
+    role = local.role([])
+    policy = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+    local.client("iam").attach_role_policy(RoleName=role.rpartition("/")[2], PolicyArn=policy)
+    for bucket in ("permissions-sagemaker", "permissions-other"):
+        local.client("s3").create_bucket(Bucket=bucket)
+    s3 = local.assumed("s3", role)
+    s3.put_object(Bucket="permissions-sagemaker", Key="k", Body=b"")
+    assert _refused(s3.put_object, Bucket="permissions-other", Key="k", Body=b"") == "AccessDenied"
+    assert local.assumed("sagemaker", role).list_endpoints()["Endpoints"] is not None
+    assert _refused(local.assumed("iam", role).delete_role, RoleName="nobody") == "AccessDenied"
+
+
 def test_approving_can_be_forbidden_by_condition_key(local: Local) -> None:
     group = "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/*"
     role = local.role(
@@ -85,6 +98,15 @@ def test_invoking_an_endpoint_needs_permission_for_that_endpoint(local: Local) -
     runtime = local.assumed("sagemaker-runtime", role)
     assert _refused(runtime.invoke_endpoint, EndpointName="theirs", Body=b"1") == "AccessDeniedException"
     assert _refused(runtime.invoke_endpoint, EndpointName="mine", Body=b"1") != "AccessDeniedException"
+
+
+def test_a_payload_is_not_read_as_a_request(local: Local) -> None:
+    big = {"StringEquals": {"sagemaker:InstanceTypes": "ml.p5.48xlarge"}}
+    invoke = {"Action": "sagemaker:InvokeEndpoint", "Resource": "*"}
+    role = local.role([{"Effect": "Allow", **invoke}, {"Effect": "Deny", **invoke, "Condition": big}])
+    payload = json.dumps({"InstanceType": "ml.p5.48xlarge"}).encode()
+    runtime = local.assumed("sagemaker-runtime", role)
+    assert _refused(runtime.invoke_endpoint, EndpointName="none", Body=payload) == "ValidationError"
 
 
 def test_passing_a_role_needs_permission_for_that_role_and_service(local: Local) -> None:
