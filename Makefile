@@ -1,6 +1,6 @@
 # Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types nag unit synth pipeline schema up down status deploy diff destroy benchmarks lock clean
+.PHONY: help demo test lint types nag unit synth pipeline schema up down status preflight deploy diff destroy benchmarks lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -56,6 +56,9 @@ down: .venv/.ready ## Stop the local cloud (ARGS=--purge forgets its state)
 
 status: .venv/.ready ## Say what runs in the local cloud
 	@$(PY) -m localcloud status
+
+preflight: .venv/.ready ## Say what the account can do, and which line to change (reads only)
+	@$(CLOUD) $(PY) -m preflight
 
 deploy: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)

@@ -107,7 +107,9 @@ class CaptureMonitor(Construct):
             failures=failures,
             log_retention_days=log_retention_days,
         )
-        unread = DeadLetterQueue(self, "Unread", holds="Captured files that were not read", key=key, alerts=alerts)
+        unread = DeadLetterQueue(
+            self, "Unread", holds="Captured files that were not read", key=key, alerts=alerts, of_a_queue=True
+        )
         self.dead_letters = unread.queue
         queue = sqs.Queue(
             self,
