@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -66,14 +67,14 @@ class ManagedMonitor(Construct):
         }
         if not has_local_disk(monitoring.instance_type):
             resources["volumeKmsKeyId"] = key.key_arn
-        common: dict[str, object] = {
+        common: dict[str, Any] = {
             "job_resources": {"clusterConfig": resources},
             # Model Monitor's containers work without a network; traffic between two of them there is none.
             "network_config": {"enableNetworkIsolation": True},
             "role_arn": role.role_arn,
             "stopping_condition": {"maxRuntimeInSeconds": monitoring.max_runtime_minutes * 60},
         }
-        outputs = {
+        outputs: dict[str, Any] = {
             "kmsKeyId": key.key_arn,
             "monitoringOutputs": [
                 {
@@ -90,7 +91,7 @@ class ManagedMonitor(Construct):
         endpoint = _endpoint_input(monitor, endpoint_name, monitoring)
         labels = {"s3Uri": data.s3_url_for_object(f"{model}/ground-truth")}
 
-        def baseline(name: str) -> Mapping[str, str]:
+        def baseline(name: str) -> dict[str, Any]:
             return {"s3Uri": artifacts.s3_url_for_object(f"{baselines}/{name}")}
 
         self.definition: cdk.CfnResource
@@ -157,8 +158,8 @@ class ManagedMonitor(Construct):
 _TYPES = {"data_quality": "DataQuality", "model_quality": "ModelQuality", "bias": "ModelBias"}
 
 
-def _endpoint_input(monitor: Monitor, endpoint_name: str, monitoring: Monitoring) -> dict[str, object]:
-    found: dict[str, object] = {"endpointName": endpoint_name, "localPath": _INPUT}
+def _endpoint_input(monitor: Monitor, endpoint_name: str, monitoring: Monitoring) -> dict[str, Any]:
+    found: dict[str, Any] = {"endpointName": endpoint_name, "localPath": _INPUT}
     names = {
         "inference_attribute": "inferenceAttribute",
         "probability_attribute": "probabilityAttribute",

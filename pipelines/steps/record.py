@@ -228,7 +228,7 @@ def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
         if metric.get("value") is not None
     }
     attributions = {name: value for label in shap.values() for name, value in label["global_shap_values"].items()}
-    return content(
+    text: str = content(
         model_card(
             written,
             description=settings.description,
@@ -238,6 +238,7 @@ def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
             explainability=attributions or None,
         )
     )
+    return text
 
 
 def record(s3: S3Client, settings: Settings) -> dict[str, str]:

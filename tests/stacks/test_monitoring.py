@@ -16,9 +16,9 @@ from aws_cdk.assertions import Template
 
 STACK = "evergreen-monitoring-flight-delays-prod"
 DEFINITIONS = {
-    "DataQuality": sagemaker.CfnDataQualityJobDefinition,
-    "ModelQuality": sagemaker.CfnModelQualityJobDefinition,
-    "ModelBias": sagemaker.CfnModelBiasJobDefinition,
+    "DataQuality": sagemaker.CfnDataQualityJobDefinition.CFN_RESOURCE_TYPE_NAME,
+    "ModelQuality": sagemaker.CfnModelQualityJobDefinition.CFN_RESOURCE_TYPE_NAME,
+    "ModelBias": sagemaker.CfnModelBiasJobDefinition.CFN_RESOURCE_TYPE_NAME,
 }
 
 
@@ -94,7 +94,7 @@ def test_a_release_replaces_definitions_and_moves_schedules(engines: Engines) ->
         DEFINITIONS
     )
     for kind in DEFINITIONS.values():
-        ((logical_id, definition),) = engines.available.find_resources(kind.CFN_RESOURCE_TYPE_NAME).items()
+        ((logical_id, definition),) = engines.available.find_resources(kind).items()
         assert logical_id.startswith("evergreen")
         assert "JobDefinitionName" not in definition["Properties"]
         assert definition["Condition"] == "Released"
@@ -106,7 +106,7 @@ def test_a_release_replaces_definitions_and_moves_schedules(engines: Engines) ->
 
 def test_baselines_are_the_deployed_releases(engines: Engines) -> None:
     for kind in DEFINITIONS.values():
-        (definition,) = engines.available.find_resources(kind.CFN_RESOURCE_TYPE_NAME).values()
+        (definition,) = engines.available.find_resources(kind).values()
         (config,) = [value for name, value in definition["Properties"].items() if name.endswith("BaselineConfig")]
         for resource in config.values():
             parts = resource["S3Uri"]["Fn::Join"][1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor import scheduled
+from monitor import rows, scheduled
 from monitor.baseline import Column, build
 from monitor.scheduled import Clients, Environment, Plan
 
@@ -147,7 +147,7 @@ def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud
     for kind, status in (("data_type_check", "Violation"), ("completeness_check", "Drift")):
         violation = {"feature_name": "x", "constraint_check_type": kind, "description": "d"}
         window = (NOW - timedelta(days=1), NOW)
-        row = scheduled.rows.of_run("data_quality", [violation], {}, window=window, release=RELEASE, report="")
+        row = rows.of_run("data_quality", [violation], {}, window=window, release=RELEASE, report="")
         assert row.status == status
 
 
