@@ -1,6 +1,6 @@
 # Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types nag unit synth pipeline schema up down status deploy diff destroy benchmarks lock clean
+.PHONY: help demo test lint types nag unit synth pipeline schema up down status preflight deploy diff destroy benchmarks lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -22,7 +22,7 @@ endif
 help: ## List the verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
+demo: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
 	@$(PY) -m demo $(ARGS)
 
 test: lint types nag unit ## Everything CI runs: lint, types, nag, then the tests
@@ -33,13 +33,13 @@ lint: .venv/.ready ## ruff: rules and format
 types: .venv/.ready ## mypy, strict
 	@.venv/bin/mypy
 
-nag: .venv/.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
+nag: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
 	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
 
-unit: .venv/.ready node_modules/.ready
+unit: .venv/.ready .cache/monitor-layer.ready node_modules/.ready
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
+synth: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
 	@npx cdk synth --quiet && ls cdk.out/*.template.json
 
 pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
@@ -57,16 +57,19 @@ down: .venv/.ready ## Stop the local cloud (ARGS=--purge forgets its state)
 status: .venv/.ready ## Say what runs in the local cloud
 	@$(PY) -m localcloud status
 
-deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
+preflight: .venv/.ready ## Say what the account can do, and which line to change (reads only)
+	@$(CLOUD) $(PY) -m preflight
+
+deploy: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
-diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
+diff: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
 
-destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
+destroy: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
 
-benchmarks: .venv/.ready node_modules/.ready ## Measure what the README claims
+benchmarks: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Measure what the README claims
 	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py
 
 lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
@@ -74,6 +77,10 @@ lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
 
 clean: ## Remove what can be made again (not the local cloud's state)
 	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
+
+# numpy and orjson for the analyzer's function; a synth packs what lies here.
+.cache/monitor-layer.ready: lambda/monitor/layer/requirements.txt lambda/monitor/layer/__main__.py | .venv/.ready
+	@mkdir -p .cache && $(PY) lambda/monitor/layer/__main__.py .cache/monitor-layer >/dev/null && touch $@
 
 .venv/.ready: requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

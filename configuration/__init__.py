@@ -3,6 +3,7 @@
 from configuration.application import Application, Stage
 from configuration.load import Configuration, load
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
+from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
 from configuration.problems import ConfigurationError, Problem
 from configuration.serving import Alarms, AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
 
@@ -12,19 +13,26 @@ __all__ = [
     "Alarms",
     "AllAtOnce",
     "Application",
+    "Bias",
     "Canary",
     "Column",
     "Configuration",
     "ConfigurationError",
     "Data",
+    "DataQuality",
     "Deployment",
+    "Explainability",
+    "Facet",
     "Framework",
     "Gate",
     "Linear",
     "Model",
+    "ModelQuality",
+    "Monitoring",
     "Problem",
     "Processing",
     "Realtime",
+    "Retraining",
     "Serverless",
     "Serving",
     "Stage",

@@ -57,6 +57,9 @@ class Stage(Spec):
     account: Annotated[str, AfterValidator(_account)] | None = None
     """Twelve digits, quoted; null is the account of the credentials that deploy."""
     region: Annotated[str, AfterValidator(_region)]
+    model_monitor: Literal["available", "closed"] = "available"
+    """Whether the account can have SageMaker Model Monitor, which AWS closed to new customers; `make preflight` finds
+    out. Where it is closed, the built-in analyzer runs on the same schedule."""
 
 
 class Application(Spec):

@@ -10,20 +10,48 @@ import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 _TABLE = Path("core", "image_uri_config")
 
 
 @cache
 def _registries(framework: str, version: str) -> dict[str, str]:
+    registries: dict[str, str] = _table(framework)["training"]["versions"][version]["registries"]
+    return registries
+
+
+def _table(name: str) -> dict[str, Any]:
     spec = find_spec("sagemaker")
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
-        table = Path(folder, _TABLE, f"{framework}.json")
-        if table.is_file():
-            registries: dict[str, str] = json.loads(table.read_text())["training"]["versions"][version]["registries"]
-            return registries
-    raise FileNotFoundError(f"the SageMaker SDK's image table {framework}.json: install requirements.txt")
+        path = Path(folder, _TABLE, f"{name}.json")
+        if path.is_file():
+            table: dict[str, Any] = json.loads(path.read_text())
+            return table
+    raise FileNotFoundError(f"the SageMaker SDK's image table {name}.json: install requirements.txt")
+
+
+def monitor_image_uri(name: str, region: str) -> str:
+    """The address of Model Monitor's image (`model-monitor`) or Clarify's (`clarify`) in a region.
+
+    Raises:
+        ValueError: If AWS does not publish it there.
+    """
+    repository = {"model-monitor": "sagemaker-model-monitor-analyzer", "clarify": "sagemaker-clarify-processing:1.0"}
+    registries = _monitor_registries(name)
+    if region not in registries:
+        raise ValueError(f"a region where AWS publishes {name}'s image, such as us-east-1")
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"{registries[region]}.dkr.ecr.{region}.{suffix}/{repository[name]}"
+
+
+@cache
+def _monitor_registries(name: str) -> dict[str, str]:
+    table = _table(name)
+    (version,) = table.get("processing", table)["versions"].values()
+    registries: dict[str, str] = version["registries"]
+    return registries
 
 
 def image_uri(framework: str, version: str, region: str) -> str:

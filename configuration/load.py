@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from configuration.application import Application
 from configuration.images import image_uri
 from configuration.model import SCRIPTS, Model
+from configuration.monitoring import MONITOR_KINDS
 from configuration.problems import ConfigurationError, Problem, parse, problems_of, shown
 from configuration.yaml_file import read_yaml
 
@@ -107,9 +108,34 @@ def _disagreements(
                 excess = len(endpoint) - _LONGEST_ENDPOINT_NAME
                 yield Problem(file, "name", f"{shown(name)}: should be {excess} shorter: the endpoint's name {endpoint}"
                               f" may have {_LONGEST_ENDPOINT_NAME} characters")  # fmt: skip
+    yield from _not_watchable(file, model, name if isinstance(name, str) else "", str(app), serving)
     for stage in stages:
         if stage not in serving:
             yield Problem(file, f"serving.{stage}", f"required: how stage {stage} of evergreen.yaml serves the model")
+
+
+def _not_watchable(
+    file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object]
+) -> Iterator[Problem]:
+    """What cannot be monitored: a stage that captures nothing, and a schedule without room for its name."""
+    monitoring = model.get("monitoring")
+    if not isinstance(monitoring, Mapping):
+        return
+    kinds = [kind for kind in MONITOR_KINDS if kind in monitoring and monitoring[kind] is not None]
+    longest = max((len(kind) + 1 for kind in kinds), default=0)
+    for stage, section in serving.items():
+        if not isinstance(section, Mapping):
+            continue
+        if section.get("profile") == "serverless":
+            should = "realtime, or monitoring left out: a serverless endpoint captures nothing that could be judged"
+            yield Problem(file, f"serving.{stage}.profile", f'"serverless": should be {should}')
+        elif section.get("capture_percent") == 0:
+            should = "more than 0, or monitoring left out, which judges what is captured"
+            yield Problem(file, f"serving.{stage}.capture_percent", f"0: should be {should}")
+        excess = len(f"{app}-{name}-{stage}") + longest - _LONGEST_ENDPOINT_NAME
+        if 0 < excess <= longest:
+            yield Problem(file, "name", f"{shown(name)}: should be {excess} shorter: the names of its monitoring"
+                          f" schedules may have {_LONGEST_ENDPOINT_NAME} characters")  # fmt: skip
 
 
 def _region_without_image(application: Application) -> Iterator[Problem]:

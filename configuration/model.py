@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -21,6 +23,7 @@ from pydantic import (
 from configuration.base import Mistakes, Spec
 from configuration.images import image_uri
 from configuration.instances import InstanceType
+from configuration.monitoring import Bias, Monitoring, Retraining
 from configuration.serving import Serving
 
 SCRIPTS = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
@@ -49,6 +52,9 @@ PIPELINE_PARAMETERS = frozenset(
         "CodeUri",
         "SnapshotScriptUri",
         "RecordScriptUri",
+        "CacheScope",
+        "AnalyzerUri",
+        "BaselineSettingsUri",
         "ImageUri",
         "ModelPackageGroupName",
     ]
@@ -210,6 +216,24 @@ class Gate(Spec):
         return next(metrics[self.metric] for metrics in METRICS.values() if self.metric in metrics)
 
 
+def _wrong_facets(bias: Bias, columns: Mapping[str, Column]) -> Iterator[str]:
+    """What each facet should be instead, where it is none of the features or has no such values."""
+    for facet in bias.facets:
+        if facet.name not in columns:
+            yield f"features only, not {facet.name!r}: {', '.join(columns)}"
+        elif columns[facet.name].type in ("integer", "number") and not (
+            len(facet.values) == 1 and _is_number(facet.values[0])
+        ):
+            yield f"one number for {facet.name!r}, which is numeric: rows above it are the group"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 class Model(Spec):
     """A model, as its folder describes it."""
 
@@ -228,6 +252,9 @@ class Model(Spec):
     gate: Gate
     serving: dict[str, Serving]
     """How each stage of evergreen.yaml serves the model."""
+    monitoring: Monitoring | None = None
+    """How it is watched; null for captured data that nobody judges."""
+    retraining: Retraining = Retraining()
 
     # Validators of fields, not of the model: a mistake in one section does not hide those between others.
     @field_validator("target")
@@ -248,6 +275,36 @@ class Model(Spec):
             mistakes.add("minimum", should=f"between 0 and 1, as {gate.metric} is")
         mistakes.raise_if_any()
         return gate
+
+    @field_validator("monitoring")
+    @classmethod
+    def _watches_what_is_there(cls, monitoring: Monitoring | None, info: ValidationInfo) -> Monitoring | None:
+        data, problem_type = info.data.get("data"), info.data.get("problem_type")
+        if not monitoring or not data or not problem_type:
+            return monitoring
+        mistakes, columns = Mistakes(monitoring), {column.name: column for column in data.columns}
+        known = ", ".join(columns)
+        for name in monitoring.data_quality.critical if monitoring.data_quality else ():
+            if name not in columns:
+                mistakes.add("data_quality", "critical", should=f"features only, not {name!r}: {known}")
+        if monitoring.bias:
+            if problem_type == "regression":
+                mistakes.add("bias", should="left out of a regression: groups are compared by a favourable outcome")
+            if problem_type == "binary_classification" and monitoring.bias.positive != ("1",):
+                mistakes.add("bias", "positive", should='["1"], the class that an answer is the probability of')
+            for should in _wrong_facets(monitoring.bias, columns):
+                mistakes.add("bias", "facets", should=should)
+        mistakes.raise_if_any()
+        return monitoring
+
+    @field_validator("retraining")
+    @classmethod
+    def _leaves_days_to_train_on(cls, retraining: Retraining, info: ValidationInfo) -> Retraining:
+        mistakes, training = Mistakes(retraining), info.data.get("training")
+        if training and retraining.recent_days is not None and retraining.recent_days <= training.holdout_days:
+            mistakes.add("recent_days", should=f"more than training.holdout_days, which is {training.holdout_days}")
+        mistakes.raise_if_any()
+        return retraining
 
     @property
     def folder(self) -> str:

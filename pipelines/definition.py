@@ -27,12 +27,14 @@ from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.steps import StepTypeEnum
 
 from configuration import Model
-from pipelines.jobs import CONTENT_TYPES, RESPONSE_TYPES, SERVING_ENVIRONMENT, Requests
-from pipelines.names import DEPLOY_TIME_PARAMETERS, NO_CHAMPION
+from pipelines.jobs import CONTENT_TYPES, RECORD_ENTRYPOINT, RESPONSE_TYPES, SERVING_ENVIRONMENT, Requests
+from pipelines.names import BASELINES, DEPLOY_TIME_PARAMETERS, NO_CHAMPION, SHARED_CACHE
 from pipelines.step import RequestStep
 
 # ModelPackageDescription holds 1,024 characters, and the verdict goes in front.
 DESCRIPTION_LENGTH = 600
+# A processing job's environment holds values of 256 characters.
+ENVIRONMENT_LENGTH = 256
 
 
 class OfflineSession:
@@ -57,6 +59,7 @@ def parameters(model: Model) -> dict[str, Parameter]:
         ParameterString("CommitId", "unknown"),
         ParameterString("Trigger", "manual"),
         ParameterString("Evidence", "started by hand"),
+        ParameterString("CacheScope", SHARED_CACHE),
         ParameterString("WindowStart", "latest"),
         ParameterString("WindowEnd", "latest"),
         ParameterInteger("WindowDays", training.window_days),
@@ -130,7 +133,9 @@ def build(model: Model) -> Pipeline:
         result="evaluation",
         cached=True,
     )
-    record = record_step(requests, snapshot, preprocess, artifact, evaluate)
+    files = baseline_files(model)
+    baseline = baseline_step(requests, snapshot, artifact) if files else None
+    record = record_step(requests, snapshot, preprocess, artifact, evaluate, baseline)
     register = RequestStep(
         "Register",
         StepTypeEnum.REGISTER_MODEL,
@@ -141,6 +146,7 @@ def build(model: Model) -> Pipeline:
             evaluation=record.value("evaluation_uri"),
             payload=record.value("sample_payload_uri"),
             code=snapshot.value("code_uri"),
+            baselines={file: record.value(baseline_key(file)) for file in files},
         ),
         description="Register the challenger, for a person to approve",
     )
@@ -148,7 +154,7 @@ def build(model: Model) -> Pipeline:
     gate = ConditionStep(
         "Gate",
         conditions=[good_enough(model, p, evaluate), better(p, snapshot, evaluate)],
-        if_steps=[record, register],
+        if_steps=[*([baseline] if baseline else []), record, register],
         else_steps=[refused],
         description="Good enough, and better than the champion",
     )
@@ -188,8 +194,40 @@ def snapshot_step(requests: Requests) -> RequestStep:
     )
 
 
+def baseline_files(model: Model) -> list[str]:
+    """The baselines that the model's monitors need, by file."""
+    asked = model.monitoring
+    return [file for kind, files in BASELINES.items() if asked and getattr(asked, kind) for file in files]
+
+
+def baseline_key(file: str) -> str:
+    """Under which the record step's result names a baseline's address; paths into it know neither slash nor dot."""
+    return re.sub(r"[^a-z]", "_", file.removesuffix(".json")) + "_uri"
+
+
+def baseline_step(requests: Requests, snapshot: RequestStep, artifact: Any) -> RequestStep:
+    """Say what monitors compare with, of this challenger; only once it has passed the gate."""
+    request = requests.baseline(
+        "Baseline",
+        inputs=[
+            ("model", artifact, "S3Prefix"),
+            ("train", snapshot.value("train_manifest_uri"), "ManifestFile"),
+            ("holdout", snapshot.value("holdout_manifest_uri"), "ManifestFile"),
+        ],
+        output="baselines",
+    )
+    return RequestStep(
+        "Baseline", StepTypeEnum.PROCESSING, request, description="Write the baselines that monitors compare with"
+    )
+
+
 def record_step(
-    requests: Requests, snapshot: RequestStep, preprocess: RequestStep, artifact: Any, evaluate: RequestStep
+    requests: Requests,
+    snapshot: RequestStep,
+    preprocess: RequestStep,
+    artifact: Any,
+    evaluate: RequestStep,
+    baseline: RequestStep | None,
 ) -> RequestStep:
     """Write down what is about to be registered; never cached, since it belongs to this execution."""
     model, p = requests.model, requests.parameters
@@ -211,13 +249,19 @@ def record_step(
         "ARTIFACT_URI": artifact,
         "EVALUATION_URI": Join(on="/", values=[evaluate.output_uri("evaluation"), "evaluation.json"]),
         "PAYLOAD_URI": Join(on="/", values=[preprocess.output_uri("payload"), "payload.csv"]),
+        "BASELINES_URI": baseline.output_uri("baselines") if baseline else "none",
+        "BASELINES": ",".join(baseline_files(model)) or "none",
+        "DESCRIPTION": model.description[:ENVIRONMENT_LENGTH],
+        "OWNER": model.owner[:ENVIRONMENT_LENGTH],
         "IMAGE": p["ImageUri"],
         "ENVIRONMENT": json.dumps(SERVING_ENVIRONMENT),
         "CONTENT_TYPES": json.dumps(CONTENT_TYPES),
         "RESPONSE_TYPES": json.dumps(RESPONSE_TYPES),
         **{f"PARAMETER_{name}": p[name].to_string() for name in model.training.hyperparameters},
     }
-    request = requests.tool("Record", script=p["RecordScriptUri"], environment=environment, output="record")
+    request = requests.tool(
+        "Record", script=p["RecordScriptUri"], environment=environment, output="record", entrypoint=RECORD_ENTRYPOINT
+    )
     return RequestStep(
         "Record",
         StepTypeEnum.PROCESSING,

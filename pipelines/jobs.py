@@ -28,6 +28,13 @@ RESPONSE_TYPES = ["text/csv", "application/json"]
 SERVING_ENVIRONMENT = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 # A tool's script keeps the name that its CDK asset has, a hash, so it is run by pattern.
 TOOL_ENTRYPOINT = ["/bin/sh", "-c", f"exec python3 {INPUT}/script/*.py"]
+# A folder's asset is a zip, from which Python imports as it is.
+RECORD_ENTRYPOINT = ["/bin/sh", "-c", f"PYTHONPATH=$(echo {INPUT}/script/*.zip) exec python3 -m record"]
+ANALYZER_ENTRYPOINT = [
+    "/bin/sh",
+    "-c",
+    f"PYTHONPATH=$(echo {INPUT}/analyzer/*.zip) exec python3 -m monitor.baselines",
+]
 
 Variable = Any
 """A string, or one of the SDK's pipeline variables that becomes one at run time; the SDK is untyped."""
@@ -61,12 +68,18 @@ class Requests:
         )
 
     def tool(
-        self, step: str, *, script: Variable, environment: Mapping[str, Variable], output: str
+        self,
+        step: str,
+        *,
+        script: Variable,
+        environment: Mapping[str, Variable],
+        output: str,
+        entrypoint: Sequence[str] = TOOL_ENTRYPOINT,
     ) -> dict[str, object]:
         """A `CreateProcessingJob` request for a program of ours that calls AWS, hence without isolation."""
         return {
             **self._processing(step, [("script", script, "S3Prefix")], [output], isolated=False),
-            "AppSpecification": {"ImageUri": self.parameters["ImageUri"], "ContainerEntrypoint": TOOL_ENTRYPOINT},
+            "AppSpecification": {"ImageUri": self.parameters["ImageUri"], "ContainerEntrypoint": list(entrypoint)},
             "Environment": dict(environment),
             "RoleArn": self.parameters["ToolRoleArn"],
         }
@@ -93,8 +106,28 @@ class Requests:
         return {
             **self._processing(step, inputs, outputs, isolated=True),
             "AppSpecification": specification,
+            "Environment": self._cache_scope(),
             "RoleArn": self.parameters["JobRoleArn"],
         }
+
+    def baseline(self, step: str, *, inputs: Sequence[tuple[str, Variable, str]], output: str) -> dict[str, object]:
+        """A `CreateProcessingJob` request for the analyzer, which runs the model's code and so is isolated."""
+        given = [
+            ("analyzer", self.parameters["AnalyzerUri"], "S3Prefix"),
+            ("settings", self.parameters["BaselineSettingsUri"], "S3Prefix"),
+        ]
+        return {
+            **self._processing(step, [*given, *inputs], [output], isolated=True),
+            "AppSpecification": {
+                "ImageUri": self.parameters["ImageUri"],
+                "ContainerEntrypoint": ANALYZER_ENTRYPOINT,
+            },
+            "RoleArn": self.parameters["JobRoleArn"],
+        }
+
+    def _cache_scope(self) -> dict[str, Variable]:
+        """Part of what makes a cached step the same as an earlier one, so that a run may keep to itself."""
+        return {"CACHE_SCOPE": self.parameters["CacheScope"]}
 
     def training(self, step: str, *, train: Variable, code: Variable) -> dict[str, object]:
         """The `CreateTrainingJob` request: script mode, with the code as a channel because the network is cut off."""
@@ -107,6 +140,7 @@ class Requests:
         }
         return {
             "AlgorithmSpecification": {"TrainingImage": self.parameters["ImageUri"], "TrainingInputMode": "File"},
+            "Environment": self._cache_scope(),
             "HyperParameters": hyperparameters,
             "InputDataConfig": [_channel("train", train, "text/csv"), _channel("code", code)],
             "OutputDataConfig": {"S3OutputPath": self.run_uri(step), "KmsKeyId": self.parameters["KmsKeyArn"]},
@@ -131,6 +165,7 @@ class Requests:
         evaluation: Variable,
         payload: Variable,
         code: Variable,
+        baselines: Mapping[str, Variable],
     ) -> dict[str, object]:
         """The `CreateModelPackage` request; a person approves what it creates."""
         container: ModelPackageContainerDefinitionTypeDef = {
@@ -162,6 +197,7 @@ class Requests:
             "CustomerMetadataProperties": dict(metadata),
             "Domain": "MACHINE_LEARNING",
             "Task": "REGRESSION" if self.model.problem_type == "regression" else "CLASSIFICATION",
+            **({"DriftCheckBaselines": drift_check_baselines(baselines)} if baselines else {}),
             "SamplePayloadUrl": payload,
             "SourceUri": code,
         }
@@ -191,6 +227,23 @@ class Requests:
     def _volume_key(self, instance_type: str) -> dict[str, Variable]:
         """No key for a type with local NVMe, which encrypts itself and makes SageMaker refuse one."""
         return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": self.parameters["KmsKeyArn"]}
+
+
+def drift_check_baselines(baselines: Mapping[str, Variable]) -> dict[str, object]:
+    """`DriftCheckBaselines` of the baselines' addresses by file, as `pipelines.names.BASELINES` lists them."""
+    places = {
+        "data-quality/statistics.json": ("ModelDataQuality", "Statistics"),
+        "data-quality/constraints.json": ("ModelDataQuality", "Constraints"),
+        "model-quality/statistics.json": ("ModelQuality", "Statistics"),
+        "model-quality/constraints.json": ("ModelQuality", "Constraints"),
+        "bias/analysis.json": ("Bias", "PostTrainingConstraints"),
+        "explainability/analysis.json": ("Explainability", "Constraints"),
+    }
+    found: dict[str, dict[str, object]] = {}
+    for file, uri in baselines.items():
+        section, name = places[file]
+        found.setdefault(section, {})[name] = {"ContentType": "application/json", "S3Uri": uri}
+    return dict(found)
 
 
 def quoted(default: bool | int | float | str, parameter: Variable) -> Variable:

@@ -12,7 +12,20 @@ DEPLOY_TIME_PARAMETERS = (
     "CodeUri",
     "SnapshotScriptUri",
     "RecordScriptUri",
+    "AnalyzerUri",
+    "BaselineSettingsUri",
 )
 """Pipeline parameters whose defaults are `${Name}`, for the stack to substitute."""
 
 NO_CHAMPION = "none"
+
+SHARED_CACHE = "shared"
+"""`CacheScope` of runs that may reuse each other's steps; a run that drift started has one of its own."""
+
+BASELINES = {
+    "data_quality": ("data-quality/statistics.json", "data-quality/constraints.json"),
+    "model_quality": ("model-quality/statistics.json", "model-quality/constraints.json"),
+    "bias": ("bias/analysis.json",),
+    "explainability": ("explainability/analysis.json",),
+}
+"""The files of each kind's baseline, below the baseline step's output."""

@@ -10,13 +10,14 @@ from cdk_nag import AwsSolutionsChecks
 
 from configuration import Configuration
 from pipelines import compile_pipelines
+from stacks.monitoring import MonitoringStack
 from stacks.platform import Platform
 from stacks.serving import ServingStack
 from stacks.training import TrainingStack
 
 
 def build(configuration: Configuration, outdir: str) -> cdk.App:
-    """Build the app: one platform, and for each model a training and a serving stack.
+    """Build the app: one platform, and for each model a training, a serving and, where asked for, a monitoring stack.
 
     Raises:
         pipelines.CompileError: If a model's pipeline does not compile.
@@ -54,6 +55,17 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
             platform=platform,
             env=environment,
         )
+        if model.monitoring:
+            MonitoringStack(
+                app,
+                f"{application.name}-monitoring-{model.name}-{stage.name}",
+                application=application,
+                stage=stage,
+                model=model,
+                monitoring=model.monitoring,
+                platform=platform,
+                env=environment,
+            )
     return app
 
 

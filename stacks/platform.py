@@ -9,18 +9,21 @@ from constructs import Construct
 
 from configuration import Application, Model, Stage
 from constructs.mlops.alerts import AlertTopic, DeadLetterQueue
+from constructs.mlops.archive import Archive
 from constructs.mlops.buckets import Bucket, LogBucket
 from constructs.mlops.dashboard import Dashboard
 from constructs.mlops.encryption_key import EncryptionKey
 from constructs.mlops.first_records import FirstRecords
 from constructs.mlops.handler import PowertoolsLayer
 from constructs.mlops.ledger import Ledger
+from constructs.mlops.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
 from constructs.mlops.release_controller import ReleaseController
 from constructs.mlops.release_role import ReleaseRole
+from constructs.mlops.retrain_controller import RetrainController
 
 
 class Platform(cdk.Stack):
-    """Key, buckets, alerts, ledger, the release controller with its rules, and the models' first release records."""
+    """Key, buckets, alerts, ledger, the controllers and monitors with their rules, and the first release records."""
 
     def __init__(
         self,
@@ -60,6 +63,66 @@ class Platform(cdk.Stack):
             undelivered=undelivered.queue,
             log_retention_days=retention,
         )
+        layer = AnalyzerLayer(self, "Analyzer").layer
+        capture = CaptureMonitor(
+            self,
+            "Capture",
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            data=self.data,
+            artifacts=self.artifacts,
+            ledger=ledger,
+            alerts=self.alerts,
+            powertools=powertools,
+            layer=layer,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=retention,
+        )
+        scheduled = ScheduledMonitor(
+            self,
+            "Monitor",
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            data=self.data,
+            artifacts=self.artifacts,
+            ledger=ledger,
+            powertools=powertools,
+            layer=layer,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=retention,
+        )
+        self.monitor = scheduled.handler.function
+        retrain = RetrainController(
+            self,
+            "Retrain",
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            data=self.data,
+            ledger=ledger,
+            alerts=self.alerts,
+            powertools=powertools,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=retention,
+        )
+        archive = Archive(
+            self,
+            "Archive",
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            artifacts=self.artifacts,
+            ledger=ledger,
+            powertools=powertools,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=retention,
+        )
         records = FirstRecords(
             self,
             "Records",
@@ -76,8 +139,8 @@ class Platform(cdk.Stack):
             self,
             "Dashboard",
             app=app,
-            functions=[controller.handler.function, records.handler.function],
-            queues=[undelivered.queue, failures.queue],
+            functions=[one.handler.function for one in (controller, capture, scheduled, retrain, archive, records)],
+            queues=[undelivered.queue, failures.queue, capture.dead_letters],
         )
         cdk.CfnOutput(self, "LedgerTableName", value=ledger.table_name)
         self._export()
@@ -95,6 +158,7 @@ class Platform(cdk.Stack):
             self.artifacts.bucket_name,
             self.artifacts.bucket_arn,
             self.alerts.topic_arn,
+            self.monitor.function_arn,
         ):
             self.export_value(value)
         cdk.CfnOutput(self, "DataBucketName", value=self.data.bucket_name)

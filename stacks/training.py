@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from configuration import Application, Model
+from constructs.mlops.monitors import baseline_settings
 from constructs.mlops.training_pipeline import PackageGroup, TrainingPipeline
 from stacks.platform import Platform
 
 
 class TrainingStack(cdk.Stack):
-    """A model's package group and its SageMaker Pipeline, with their roles."""
+    """A model's package group, its SageMaker Pipeline with their roles, and when it may be retrained."""
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class TrainingStack(cdk.Stack):
             description=model.description,
             definition=definition,
             folder=folder,
+            baseline_settings=baseline_settings(model),
             image_uri=model.framework.image_uri(stage.region),
             raw_prefix=model.raw_prefix,
             group=group,
@@ -47,5 +51,15 @@ class TrainingStack(cdk.Stack):
             artifacts=platform.artifacts,
             key=platform.key,
         )
+        policy = ssm.CfnParameter(
+            self,
+            "Retraining",
+            type="String",
+            name=f"/{application.name}/{model.name}/retraining",
+            description="When the model may be trained anew (docs/contracts.md)",
+            value=json.dumps({"stage": stage.name, **model.retraining.model_dump()}, sort_keys=True),
+        )
+        # What it allows to start must be there first.
+        policy.node.add_dependency(self.training.pipeline)
         cdk.CfnOutput(self, "PipelineName", value=name)
         cdk.CfnOutput(self, "ModelPackageGroupName", value=name)

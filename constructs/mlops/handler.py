@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -55,6 +55,8 @@ class Handler(Construct):
         failures: sqs.IQueue,
         log_retention_days: int,
         memory_mb: int = 512,
+        ephemeral_storage_gb: float = 0.5,
+        layers: Sequence[lambda_.ILayerVersion] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -73,12 +75,13 @@ class Handler(Construct):
             handler=f"{package}.{module}.handler",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            layers=[powertools],
+            layers=[powertools, *layers],
             role=self.role,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             timeout=timeout,
             memory_size=memory_mb,
+            ephemeral_storage_size=cdk.Size.mebibytes(int(ephemeral_storage_gb * 1024)),
             environment={"POWERTOOLS_SERVICE_NAME": package, **environment},
             environment_encryption=key,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from constructs.mlops.permissions import Permissions, arn
@@ -25,13 +26,8 @@ class ContainerPermissions(Permissions):
 
     def __init__(self, scope: Construct, *, image_uri: str, log_groups: Sequence[str], key: kms.IKey) -> None:
         super().__init__()
-        registry, _, repository = image_uri.partition("/")
-        self.allow(
-            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            on=[
-                arn(scope, "ecr", f"repository/{repository.partition(':')[0]}", account=registry.partition(".")[0]),
-            ],
-        )
+        self._scope = scope
+        self.allow_pulling(image_uri)
         self.allow(
             ["ecr:GetAuthorizationToken"],
             on=["*"],
@@ -52,6 +48,13 @@ class ContainerPermissions(Permissions):
         # SageMaker makes a grant for the encrypted disk of a job.
         self.allow(["kms:CreateGrant"], on=[key.key_arn], conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
+    def allow_pulling(self, *image_uris: str) -> None:
+        """Let it pull images, each from its own registry and repository."""
+        self.allow(
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            on=[_repository(self._scope, image_uri) for image_uri in image_uris],
+        )
+
     def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
         """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
         self.allow(
@@ -65,6 +68,18 @@ class ContainerPermissions(Permissions):
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
         )
 
+    def allow_reading_assets(self, assets: Sequence[s3_assets.Asset]) -> None:
+        """Let it read some of the application's CDK assets, which all lie in one bucket."""
+        if not assets:
+            return
+        bucket, keys = assets[0].bucket.bucket_arn, [asset.s3_object_key for asset in assets]
+        self.allow(["s3:GetObject"], on=[f"{bucket}/{name}" for name in keys])
+        self.allow(
+            ["s3:ListBucket"],
+            on=[bucket],
+            conditions={"StringLike": {"s3:prefix": [f"{name}*" for name in keys]}},
+        )
+
     def allow_writing(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
         """Let it write under some prefixes of a bucket."""
         self.allow(
@@ -76,6 +91,11 @@ class ContainerPermissions(Permissions):
     def attach(self, scope: Construct, construct_id: str, *, description: str) -> iam.Role:
         """Make the role."""
         return self.role(scope, construct_id, service=_SAGEMAKER, description=description)
+
+
+def _repository(scope: Construct, image_uri: str) -> str:
+    registry, _, repository = image_uri.partition("/")
+    return arn(scope, "ecr", f"repository/{repository.partition(':')[0]}", account=registry.partition(".")[0])
 
 
 def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:

@@ -114,7 +114,7 @@ class ReleaseController(Construct):
 
     def _may_move_serving_stacks(self, app: str, stage: str, release_role: iam.IRole) -> None:
         role = self.handler.role
-        stacks = [arn(self, "cloudformation", f"stack/{app}-serving-*")]
+        stacks = [arn(self, "cloudformation", f"stack/{app}-{kind}-*") for kind in ("serving", "monitoring")]
         allow(
             role,
             [
@@ -159,7 +159,7 @@ class ReleaseController(Construct):
         )
 
     def _wake_on_events(self, app: str, undelivered: sqs.IQueue) -> None:
-        stacks = arn(self, "cloudformation", f"stack/{app}-serving-")
+        stacks = [arn(self, "cloudformation", f"stack/{app}-{kind}-") for kind in ("serving", "monitoring")]
         patterns = {
             "Registry": (
                 "Someone approved or rejected a version",
@@ -186,11 +186,11 @@ class ReleaseController(Construct):
                 ),
             ),
             "Stack": (
-                "A serving stack moved on",
+                "A serving or monitoring stack moved on",
                 events.EventPattern(
                     source=["aws.cloudformation"],
                     detail_type=["CloudFormation Stack Status Change"],
-                    detail={"stack-id": [{"prefix": stacks}]},
+                    detail={"stack-id": [{"prefix": stack} for stack in stacks]},
                 ),
             ),
             "Alarm": (

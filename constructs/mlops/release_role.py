@@ -61,6 +61,7 @@ class ReleaseRole(Construct):
             on=[endpoint, arn(self, "sagemaker", f"endpoint-config/{app}*")],
             because=_ONE_ROLE_FOR_ALL_MODELS,
         )
+        self._monitors(app)
         self._alarms_and_scaling(app)
         allow(
             role,
@@ -74,7 +75,8 @@ class ReleaseRole(Construct):
         allow(
             role,
             ["iam:PassRole"],
-            on=[arn(self, "iam", f"role/{app}-serving-*", region=False)],
+            # CloudFormation keeps 24 characters of the stack's name.
+            on=[arn(self, "iam", f"role/{app}-{kind}*", region=False) for kind in ("serving-", "monitor")],
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             because="The roles of the models, made by their serving stacks under names that CloudFormation chooses.",
         )
@@ -84,6 +86,27 @@ class ReleaseRole(Construct):
             ["kms:CreateGrant"],
             on=[key.key_arn],
             conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        )
+
+    def _monitors(self, app: str) -> None:
+        """Job definitions are replaced at each release, and schedules then moved to the new ones."""
+        for kind, what in (
+            ("data-quality-job-definition", "DataQualityJobDefinition"),
+            ("model-quality-job-definition", "ModelQualityJobDefinition"),
+            ("model-bias-job-definition", "ModelBiasJobDefinition"),
+        ):
+            allow(
+                self.role,
+                [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Delete")] + ["sagemaker:AddTags"],
+                on=[arn(self, "sagemaker", f"{kind}/{app}*")],
+                because=_MADE_BY_CLOUDFORMATION,
+            )
+        allow(
+            self.role,
+            [f"sagemaker:{verb}MonitoringSchedule" for verb in ("Create", "Describe", "Update", "Delete")]
+            + ["sagemaker:AddTags"],
+            on=[arn(self, "sagemaker", f"monitoring-schedule/{app}-*")],
+            because=_ONE_ROLE_FOR_ALL_MODELS,
         )
 
     def _alarms_and_scaling(self, app: str) -> None:

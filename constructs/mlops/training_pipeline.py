@@ -14,6 +14,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from constructs.mlops.job_roles import ContainerPermissions, pipeline_role
+from constructs.mlops.monitor_jobs import AnalyzerCode, TextFile
 from constructs.mlops.permissions import arn
 
 _STEPS = Path(__file__).parents[2] / "pipelines" / "steps"
@@ -43,6 +44,7 @@ class TrainingPipeline(Construct):
     network and `tool_role`, and run no code of the model.
 
     Args:
+        baseline_settings: What the baseline step reads (`constructs.mlops.monitors.baseline_settings`).
         definition: The compiled pipeline; names in `${}` are filled in here.
         record: Name of the release record that names the champion.
     """
@@ -57,6 +59,7 @@ class TrainingPipeline(Construct):
         description: str,
         definition: str,
         folder: Path,
+        baseline_settings: str,
         image_uri: str,
         raw_prefix: str,
         group: PackageGroup,
@@ -74,8 +77,16 @@ class TrainingPipeline(Construct):
             ignore_mode=cdk.IgnoreMode.GIT,
         )
         snapshot = s3_assets.Asset(self, "Snapshot", path=str(_STEPS / "snapshot.py"))
-        record_script = s3_assets.Asset(self, "Record", path=str(_STEPS / "record.py"))
-        self.job_role = self._job_role(model, raw_prefix, image_uri, data, artifacts, key)
+        record_script = s3_assets.Asset(
+            self,
+            "Record",
+            path=str(_STEPS),
+            exclude=["*", "!record.py", "!model_card.py"],
+            ignore_mode=cdk.IgnoreMode.GIT,
+        )
+        analyzer = AnalyzerCode(self, "Analyzer").asset
+        settings = TextFile(self, "Baselines", text=baseline_settings).asset
+        self.job_role = self._job_role(model, raw_prefix, image_uri, data, artifacts, key, [analyzer, settings])
         self.tool_role = self._tool_role(
             model, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
         )
@@ -100,6 +111,8 @@ class TrainingPipeline(Construct):
             "CodeUri": code.s3_object_url,
             "SnapshotScriptUri": snapshot.s3_object_url,
             "RecordScriptUri": record_script.s3_object_url,
+            "AnalyzerUri": analyzer.s3_object_url,
+            "BaselineSettingsUri": settings.s3_object_url,
         }
         self.pipeline = sagemaker.CfnPipeline(
             self,
@@ -111,7 +124,14 @@ class TrainingPipeline(Construct):
         )
 
     def _job_role(
-        self, model: str, raw_prefix: str, image_uri: str, data: s3.IBucket, artifacts: s3.IBucket, key: kms.IKey
+        self,
+        model: str,
+        raw_prefix: str,
+        image_uri: str,
+        data: s3.IBucket,
+        artifacts: s3.IBucket,
+        key: kms.IKey,
+        assets: list[s3_assets.Asset],
     ) -> iam.Role:
         permissions = ContainerPermissions(
             self, image_uri=image_uri, log_groups=["ProcessingJobs", "TrainingJobs"], key=key
@@ -120,6 +140,7 @@ class TrainingPipeline(Construct):
         read = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "releases")]
         permissions.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
         permissions.allow_writing(artifacts, f"runs/{model}/", because=_OWN_OBJECTS)
+        permissions.allow_reading_assets(assets)
         return permissions.attach(
             self, "JobRole", description=f"Preprocesses, trains and evaluates {model}, without a network"
         )
@@ -141,13 +162,7 @@ class TrainingPipeline(Construct):
         permissions.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
         written = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages")]
         permissions.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
-        bucket, keys = assets[0].bucket.bucket_arn, [asset.s3_object_key for asset in assets]
-        permissions.allow(["s3:GetObject"], on=[f"{bucket}/{name}" for name in keys])
-        permissions.allow(
-            ["s3:ListBucket"],
-            on=[bucket],
-            conditions={"StringLike": {"s3:prefix": [f"{name}*" for name in keys]}},
-        )
+        permissions.allow_reading_assets(assets)
         permissions.allow(["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
         return permissions.attach(
             self, "ToolRole", description=f"Takes the snapshot of {model}'s data and writes its registration record"

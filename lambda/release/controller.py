@@ -10,15 +10,17 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from release.act import Hands, Overtaken
-from release.clients import Clients
-from release.decide import Abandon, Deploy, Hold, Redeploy, Refuse, RollBack, Step, decide, desired_package
-from release.observe import observe, released_models
+from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, decide, desired_package
+from release.follow import follow
+from release.observe import observe
 from release.rollout import ChangeSetRefused
 from release.verified_copy import Refused
 from release.world import World
 from shared.alerts import Alerts
+from shared.clients import Clients
 from shared.environment import Environment
 from shared.ledger import Decision, LeaseLost, Ledger
+from shared.models import released_models
 from shared.record import release_id
 
 logger = Logger()
@@ -108,7 +110,19 @@ class Controller:
         # Told before it is done: a crash in between tells twice, never not at all.
         self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
         hands.act(world, step)
+        if isinstance(step, Nothing):
+            self._let_monitors_follow(model, world)
         return type(step).__name__
+
+    def _let_monitors_follow(self, model: str, world: World) -> None:
+        """Bring the monitors to what is live; what fails there is no reason to touch the endpoint."""
+        try:
+            followed = follow(self._clients, self._environment, model, world, self._now())
+        except ChangeSetRefused:
+            logger.exception("the monitors stay on the earlier release")
+            return
+        if followed:
+            logger.info("the monitors follow", release=followed)
 
     def _release(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy | Redeploy) -> str:
         """Deploy, or say why not; only what was begun is reported as a deployment."""

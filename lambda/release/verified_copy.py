@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 # CopyObject copies up to 5 GiB at once.
 _LARGEST_COPY_BYTES = 5 * 1024**3
 _LARGEST_RECORD_BYTES = 1024 * 1024
+_BASELINE = re.compile(r"(data-quality|model-quality|bias|explainability)/[a-z]+\.json")
 
 
 class Refused(Exception):
@@ -73,6 +75,8 @@ def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModel
     for name, uri, digest in (
         ("record.json", metadata["record_uri"], record_sha256),
         ("payload.csv", _text(record, "sample_payload", "uri"), _text(record, "sample_payload", "sha256")),
+        *_baselines(record),
+        # Last: Serving reads what is complete.
         ("model.tar.gz", _text(record, "artifact", "uri"), artifact_sha256),
     ):
         _copy(s3, uri, bucket, f"{folder}/{name}", digest)
@@ -113,6 +117,21 @@ def _verify(record: Mapping[str, Any], model: str, described: DescribeModelPacka
     if uri != served:
         raise Refused(f"it would serve {served}, and {uri} was registered")
     return _text(record, "artifact", "sha256")
+
+
+def _baselines(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name in the release, address and SHA-256 of each baseline; a model without monitors has none."""
+    listed = record.get("baselines", {})
+    if not isinstance(listed, Mapping):
+        raise Refused("its registration record's baselines are no object")
+    for file in listed:
+        # It becomes a part of a key.
+        if not _BASELINE.fullmatch(file):
+            raise Refused(f"its registration record names the baseline {file!r}, which is none")
+    return [
+        (f"baselines/{file}", _text(record, "baselines", file, "uri"), _text(record, "baselines", file, "sha256"))
+        for file in sorted(listed)
+    ]
 
 
 def _copy(s3: S3Client, source_uri: str, bucket: str, key: str, sha256: str) -> None:

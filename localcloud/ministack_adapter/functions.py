@@ -1,9 +1,12 @@
-"""Lambda: AWS's public layers that are in our environment already, and code blobs that survive a kill."""
+"""Lambda: layers that our environment stands in for, and code blobs that survive a kill."""
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,11 +21,15 @@ _PARAMETER = re.compile(r"^/aws/service/powertools/python/(arm64|x86_64)/(python
 _LAYER = re.compile(
     rf"^arn:aws:lambda:[a-z0-9-]+:{_POWERTOOLS_ACCOUNT}:layer:AWSLambdaPowertoolsPythonV3-python3\d+-(arm64|x86_64):\d+$"
 )
+_EXTENSION = re.compile(r"\.cpython-[^/]*\.so$")
+# The last of them, a bare ".so", is a suffix of every one.
+_OURS = tuple(suffix for suffix in EXTENSION_SUFFIXES if suffix.startswith(".cpython"))
 
 
 def install() -> None:
     wrap(ssm, "_public_parameter", _with_powertools)
     wrap(lambda_svc, "_resolve_layer_version_for_attachment", _with_powertools_layer)
+    wrap(lambda_svc, "_resolve_layer_zip", _without_foreign_extensions)
     # The state refers to code by hash. Pruning before that state is on disk would leave the last one without its code.
     wrap(lambda_svc, "_prune_orphan_code_blobs", lambda _: lambda _referenced: None)
 
@@ -67,6 +74,26 @@ def powertools_layer(parameter: str) -> str | None:
         return None
     name = f"AWSLambdaPowertoolsPythonV3-{runtime.replace('.', '')}-{architecture}"
     return f"arn:aws:lambda:{REGION}:{_POWERTOOLS_ACCOUNT}:layer:{name}:{installed.split('.')[1]}"
+
+
+def _without_foreign_extensions(original: Callable[[Any], bytes | None]) -> Callable[[Any], bytes | None]:
+    """Leave out a layer whose compiled modules are for another machine or Python than functions run on here.
+
+    On the path it would only hide the packages of this environment, which stand in for it.
+    """
+
+    def content(attachment: Any) -> bytes | None:
+        body = original(attachment)
+        return None if body and holds_foreign_extensions(body) else body
+
+    return content
+
+
+def holds_foreign_extensions(layer: bytes) -> bool:
+    """Whether a layer's zip holds a compiled module that this Python cannot import."""
+    with zipfile.ZipFile(io.BytesIO(layer)) as archive:
+        compiled = [name for name in archive.namelist() if _EXTENSION.search(name)]
+    return any(not name.endswith(_OURS) for name in compiled)
 
 
 def _with_powertools_layer(original: Callable[[str], Any]) -> Callable[[str], Any]:

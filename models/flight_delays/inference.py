@@ -1,4 +1,4 @@
-"""Serve the model: the four functions that SageMaker's inference toolkit calls.
+"""Serve the model: the four functions that SageMaker's inference toolkit calls, and `explain_fn` for the monitor.
 
 A request carries rows of `features.COLUMNS`, in order: `text/csv` (empty field: missing), or `application/json` as
 `{"instances": [[…], …]}` (null: missing). The answer is each flight's probability of landing late.
@@ -11,8 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import xgboost
 from features import COLUMNS, FEATURE_TYPES, encode
+from numpy.typing import NDArray
 
 CSV, JSON = "text/csv", "application/json"
 THREADS = 1
@@ -73,16 +75,26 @@ def json_field(value: Any) -> str:
     return str(value)
 
 
-def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
-    """The probability of landing late, row by row."""
-    data = xgboost.DMatrix(
+def matrix(rows: list[list[str]], model: Model) -> xgboost.DMatrix:
+    """The rows as the booster takes them."""
+    return xgboost.DMatrix(
         encode(rows, model.vocabulary),
         feature_names=list(COLUMNS),
         feature_types=FEATURE_TYPES,
         enable_categorical=True,
         nthread=THREADS,
     )
-    return [float(probability) for probability in model.booster.predict(data)]
+
+
+def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
+    """The probability of landing late, row by row."""
+    return [float(probability) for probability in model.booster.predict(matrix(rows, model))]
+
+
+def explain_fn(rows: list[list[str]], model: Model) -> NDArray[np.float32]:
+    """Each feature's share of each answer (SHAP, in log odds), then the expected value: shape (rows, features + 1)."""
+    contributions: NDArray[np.float32] = model.booster.predict(matrix(rows, model), pred_contribs=True)
+    return contributions
 
 
 def output_fn(probabilities: list[float], accept: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Write the registration record: what a package was made from and measured by, hashed, once.
 
-Runs as a SageMaker processing job in the framework's container, by itself: standard library and boto3 only. It runs
+Runs as a SageMaker processing job in the framework's container, with model_card.py beside it: standard library and
+boto3 only. It runs
 after the gate and before the registration, reads its arguments from the environment, checks that no raw object
 of the dataset changed meanwhile, and leaves `record.json` for the registration.
 """
@@ -12,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from model_card import content, model_card  # type: ignore[import-not-found]  # beside it in the container
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,7 +35,7 @@ OUTPUT = Path("/opt/ml/processing/output/record/record.json")
 EXIT_MESSAGE = Path("/opt/ml/output/message")
 """What is written there becomes the job's `ExitMessage`."""
 THREADS = 16
-NO_CHAMPION = "none"
+NO_CHAMPION = NOTHING = "none"
 PARAMETER = "PARAMETER_"
 """In front of each hyperparameter's name in the environment."""
 
@@ -62,6 +65,10 @@ class Settings:
     artifact_uri: str
     evaluation_uri: str
     payload_uri: str
+    baselines_uri: str
+    baselines: str
+    description: str
+    owner: str
     image: str
     environment: str
     content_types: str
@@ -183,6 +190,57 @@ def inference_specification(settings: Settings) -> dict[str, object]:
     }
 
 
+def baseline_key(file: str) -> str:
+    """Under which the result names a baseline's address, as the registration reads it."""
+    return re.sub(r"[^a-z]", "_", file.removesuffix(".json")) + "_uri"
+
+
+def baselines(s3: S3Client, settings: Settings) -> dict[str, dict[str, str]]:
+    """Address and SHA-256 of each baseline that the model's monitors need, by file; kept beside the record.
+
+    Raises:
+        RecordError: The baseline step did not write one.
+    """
+    found = {}
+    for file in [] if settings.baselines == NOTHING else settings.baselines.split(","):
+        try:
+            body = read(s3, f"{settings.baselines_uri}/{file}")
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            raise RecordError(f"the baseline step did not write {file}") from error
+        key = f"packages/{settings.model}/{settings.execution_id}/baselines/{file}"
+        uri = write_once(s3, settings.artifact_bucket, key, body, "application/json")
+        found[file] = {"uri": uri, "sha256": sha256_of(body)}
+    return found
+
+
+def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
+    """The version's model card, with bias and attributions where there is a baseline of them."""
+    known = {file: json.loads(read(s3, one["uri"])) for file, one in written["baselines"].items()}
+    bias = known.get("bias/analysis.json", {}).get("post_training_bias_metrics", {}).get("facets", {})
+    shap = known.get("explainability/analysis.json", {}).get("explanations", {}).get("kernel_shap", {})
+    metrics = {
+        f"{facet} {group['value_or_threshold']} {metric['name']}": float(metric["value"])
+        for facet, groups in bias.items()
+        for group in groups
+        for metric in group["metrics"]
+        if metric.get("value") is not None
+    }
+    attributions = {name: value for label in shap.values() for name, value in label["global_shap_values"].items()}
+    text: str = content(
+        model_card(
+            written,
+            description=settings.description,
+            owner=settings.owner,
+            image=settings.image,
+            bias=metrics or None,
+            explainability=attributions or None,
+        )
+    )
+    return text
+
+
 def record(s3: S3Client, settings: Settings) -> dict[str, str]:
     """Write the record and the sample payload, and give what the registration needs, all of it text.
 
@@ -196,25 +254,27 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
     archive_uri = write_once(
         s3, bucket, f"{folder}/payload.tar.gz", archive("payload.csv", payload), "application/gzip"
     )
-    body = canonical(
-        {
-            "version": 1,
-            "model": settings.model,
-            "execution_arn": settings.execution_arn,
-            "commit": settings.commit_id,
-            "trigger": {"kind": settings.trigger, "evidence": settings.evidence},
-            "artifact": {"uri": settings.artifact_uri, "sha256": streamed_sha256(s3, settings.artifact_uri)},
-            "inference_specification_sha256": sha256_of(canonical(inference_specification(settings))),
-            "code": {"uri": settings.code_uri, "sha256": settings.code_sha256},
-            "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": objects},
-            "parameters": dict(settings.parameters),
-            "seed": int(settings.seed),
-            "evaluation": json.loads(read(s3, settings.evaluation_uri)),
-            "champion": {"package_arn": None if settings.champion == NO_CHAMPION else settings.champion},
-            "sample_payload": {"uri": payload_uri, "content_type": "text/csv", "sha256": sha256_of(payload)},
-        }
-    )
+    carried = baselines(s3, settings)
+    written = {
+        "version": 1,
+        "model": settings.model,
+        "execution_arn": settings.execution_arn,
+        "commit": settings.commit_id,
+        "trigger": {"kind": settings.trigger, "evidence": settings.evidence},
+        "artifact": {"uri": settings.artifact_uri, "sha256": streamed_sha256(s3, settings.artifact_uri)},
+        "inference_specification_sha256": sha256_of(canonical(inference_specification(settings))),
+        "code": {"uri": settings.code_uri, "sha256": settings.code_sha256},
+        "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": objects},
+        "parameters": dict(settings.parameters),
+        "seed": int(settings.seed),
+        "evaluation": json.loads(read(s3, settings.evaluation_uri)),
+        "champion": {"package_arn": None if settings.champion == NO_CHAMPION else settings.champion},
+        "sample_payload": {"uri": payload_uri, "content_type": "text/csv", "sha256": sha256_of(payload)},
+        "baselines": carried,
+    }
+    body = canonical(written)
     record_uri = write_once(s3, bucket, f"{folder}/record.json", body, "application/json")
+    write_once(s3, bucket, f"{folder}/card.json", card(s3, settings, written).encode(), "application/json")
     print(f"{record_uri} ({sha256_of(body)})", flush=True)
     return {
         "record_uri": record_uri,
@@ -223,6 +283,7 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
         "trigger": settings.trigger,
         "sample_payload_uri": archive_uri,
         "evaluation_uri": settings.evaluation_uri,
+        **{baseline_key(file): one["uri"] for file, one in carried.items()},
     }
 
 

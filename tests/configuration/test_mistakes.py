@@ -66,6 +66,22 @@ def mistakes(tree: Path) -> list[str]:
         ("ml.m5.large", "ml.m7g.large", 'serving.prod.instance_type: "ml.m7g.large": should be an x86 instance type'),
         ("ml.m5.large", "m5.large", 'serving.prod.instance_type: "m5.large": should be a SageMaker instance type'),
         ("period_seconds: 60", "period_seconds: 90", "serving.prod.alarms.period_seconds: 90: should be a multiple"),
+        ("window_hours: 24", "window_hours: 12",
+         "monitoring.window_hours: 12: should be at least schedule_hours, which is 24"),
+        ("max_runtime_minutes: 50", "max_runtime_minutes: 1440", "monitoring.max_runtime_minutes: 1440: should be"),
+        ("schedule_hours: 24", "schedule_hours: 5", "monitoring.schedule_hours: 5: should be 1, 2, 3"),
+        ("{name: origin, values", "{name: airport, values",
+         "monitoring.bias.facets: "),
+        ("{name: origin, values: [JFK]}", "{name: distance, values: [far]}", "monitoring.bias.facets: "),
+        ("    facets:\n", "    positive: [late]\n    facets:\n", 'monitoring.bias.positive: ["late"]: should be ["1"]'),
+        ("data_quality: {}", "data_quality: {critical: [temperature]}",
+         'monitoring.data_quality.critical: ["temperature"]: should be features only, not \'temperature\': carrier'),
+        ("label_delay_hours: 48", "label_delay_hours: 700",
+         "monitoring.model_quality.label_delay_hours: 700: should be at most 696"),
+        ("capture_percent: 100", "capture_percent: 0", "serving.prod.capture_percent: 0: should be more than 0"),
+        ("drifted: 3", "drifted: 7", "retraining.drifted: 7: should be at most of_last, which is 6"),
+        ("cooldown_cap_hours: 336", "cooldown_cap_hours: 12", "retraining.cooldown_cap_hours: 12: should be at least"),
+        ("cooldown_hours: 24", "recent_days: 14", "retraining.recent_days: 14: should be more than training.holdout"),
         ("gate:\n", "gate: {\n", "line 54: expected ',' or '}', but got ':'"),
         ("target: late", "target: late\ntarget: later", "line 7: key 'target' stands twice"),
     ],
@@ -89,10 +105,15 @@ def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
         ("region: us-east-1", "region: xx-north-1", 'stages[0].region: "xx-north-1": should be a region where AWS'),
         ("alert_emails: []", "alert_emails: [nobody]", 'alert_emails[0]: "nobody": should be an e-mail address'),
         ("log_retention_days: 90", "log_retention_days: 91", "log_retention_days: 91: should be 7, 14, 30"),
-        ("log_retention_days: 90", "model_monitor: closed", 'model_monitor: "closed": unknown key; known here: '),
+        ("log_retention_days: 90", "monitor: closed", 'monitor: "closed": unknown key; known here: '),
         (
-            "region: us-east-1",
-            "region: us-east-1\n  - {name: test, account: null, region: us-east-1}",
+            "model_monitor: available",
+            "model_monitor: maybe",
+            "stages[0].model_monitor: \"maybe\": should be 'available'",
+        ),
+        (
+            "stages:\n",
+            "stages:\n  - {name: test, account: null, region: us-east-1}\n",
             "stages: ",
         ),
     ],
@@ -104,7 +125,7 @@ def test_a_mistake_in_evergreen_yaml_is_told_as_well(tree: Path, old: str, new: 
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(tree: Path, edit: Edit) -> None:
-    edit("training:\n", "trainig:\n")
+    edit("\ntraining:\n", "\ntrainig:\n")
     edit("canary_percent: 50, bake_minutes: 10", "canary_percnt: 50, bake_minutes: 1")
     edit("min: 2, max: 4", "min: 1, max: 4")
     edit("metric: auc", "metric: rmse")
@@ -139,6 +160,27 @@ def test_a_name_too_long_for_its_endpoint_is_refused(tree: Path, edit: Edit) -> 
     assert mistakes(tree) == [
         f'models/{name.replace("-", "_")}/model.yaml: name: "{name}": should be 4 shorter: the endpoint\'s name '
         f"evergreen-{name}-productioneurope may have 63 characters"
+    ]
+
+
+def test_a_serverless_stage_cannot_be_monitored(tree: Path) -> None:
+    path = tree / "models" / "flight_delays" / "model.yaml"
+    text = path.read_text(encoding="utf-8")
+    before, _, after = text.partition("    profile: realtime\n")
+    served = "    profile: serverless\n    memory_mb: 2048\n    max_concurrency: 5\n\n"
+    path.write_text(before + served + after[after.index("monitoring:") :], encoding="utf-8")
+    (told,) = mistakes(tree)
+    assert told.startswith(f'{MODEL}: serving.prod.profile: "serverless": should be realtime, or monitoring left out')
+
+
+def test_a_name_too_long_for_its_monitoring_schedules_is_refused(tree: Path, edit: Edit) -> None:
+    name = "delays-of-the-flights-out-of-new-york"
+    (tree / "models" / "flight_delays").rename(tree / "models" / name.replace("-", "_"))
+    path = tree / "models" / name.replace("-", "_") / "model.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("name: flight-delays", f"name: {name}"), encoding="utf-8")
+    assert mistakes(tree) == [
+        f'models/{path.parent.name}/model.yaml: name: "{name}": should be 4 shorter: the names of its monitoring '
+        "schedules may have 63 characters"
     ]
 
 

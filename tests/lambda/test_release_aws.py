@@ -19,15 +19,17 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from release import handler
-from release.clients import Clients
 from release.controller import Controller, ReconcileFailed
-from release.observe import observe, released_models
+from release.follow import is_behind
+from release.observe import observe
 from release.rollout import STACK_POLICY, ChangeSetRefused, Rollout
 from release.verified_copy import Refused, copy_release, inference_specification_sha256
 from release.world import Stack
 from shared.canonical import canonical_json, sha256_of
+from shared.clients import Clients
 from shared.environment import Environment
 from shared.ledger import Decision, Lease, LeaseLost, Ledger, Quarantine
+from shared.models import released_models
 from shared.record import NO_RELEASE, Release, parse_record
 
 if TYPE_CHECKING:
@@ -170,6 +172,25 @@ def copy(package: Registered) -> Release:
     return copy_release(AWS.s3, BUCKET, "churn", package.described)
 
 
+# the monitors follow
+
+
+def test_monitors_follow_what_is_live_and_a_failure_is_not_repeated_at_once() -> None:
+    now = datetime(2026, 11, 23, 1, tzinfo=UTC)
+
+    def stack(status: str, release: str, minutes_ago: int, parameter: str = "Release0badcafe") -> Stack:
+        updated_at = (now - timedelta(minutes=minutes_ago)).isoformat()
+        return Stack(status, updated_at, release, "", (parameter, "BootstrapVersion"))
+
+    assert is_behind(stack("CREATE_COMPLETE", "", 5), "v7-0badcafe", now)
+    assert is_behind(stack("UPDATE_COMPLETE", "v6-0badcafe", 5), "v7-0badcafe", now)
+    assert not is_behind(stack("UPDATE_COMPLETE", "v7-0badcafe", 5), "v7-0badcafe", now)
+    assert not is_behind(stack("UPDATE_IN_PROGRESS", "v6-0badcafe", 5), "v7-0badcafe", now)
+    assert not is_behind(stack("UPDATE_ROLLBACK_COMPLETE", "v6-0badcafe", 5), "v7-0badcafe", now)
+    assert is_behind(stack("UPDATE_ROLLBACK_COMPLETE", "v6-0badcafe", 90), "v7-0badcafe", now)
+    assert not is_behind(stack("UPDATE_COMPLETE", "", 5, parameter="Other"), "v7-0badcafe", now)
+
+
 # verified copy
 
 
@@ -183,6 +204,26 @@ def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: E
     copies = released_objects()
     assert set(copies) == {f"{folder}/model.tar.gz", f"{folder}/record.json", f"{folder}/payload.csv"}
     assert sha256_of(copies[f"{folder}/model.tar.gz"]) == package.artifact_sha256
+
+
+def test_baselines_are_copied_with_the_release_and_hashed(environment: Environment) -> None:
+    package, file = Registered(), "data-quality/statistics.json"
+    key = "packages/churn/7/baselines/data-quality/statistics.json"
+    put(key, b"{}")
+    package.content["baselines"] = {file: {"uri": f"s3://{BUCKET}/{key}", "sha256": sha256_of(b"{}")}}
+    package.write_record()
+    release = copy(package)
+    assert released_objects()[f"releases/churn/{release.release_id}/baselines/{file}"] == b"{}"
+
+
+@pytest.mark.parametrize("file", ["../../fraud/model.tar.gz", "data-quality/statistics.sh", "other/statistics.json"])
+def test_what_is_no_baseline_is_not_copied_as_one(environment: Environment, file: str) -> None:
+    package = Registered()
+    package.content["baselines"] = {file: {"uri": f"s3://{BUCKET}/x", "sha256": "0" * 64}}
+    package.write_record()
+    with pytest.raises(Refused, match="which is none"):
+        copy(package)
+    assert not released_objects()
 
 
 def test_copying_again_needs_nothing_but_the_record(environment: Environment) -> None:

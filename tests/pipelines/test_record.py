@@ -24,6 +24,11 @@ DATA, ARTIFACTS = "data", "artifacts"
 RUN = f"s3://{ARTIFACTS}/runs/flight-delays/abc123def456"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 PAYLOAD = b"UA,EWR,IAH\n"
+SHAP = b'{"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"temp": 0.5}}}}}'
+BIAS = b"""{"post_training_bias_metrics": {"facets": {"origin": [
+    {"value_or_threshold": "JFK", "metrics": [{"name": "DPPL", "value": 0.1}]}]}}}"""
+EVALUATION = {"metrics": {"auc": 0.7}, "champion_metrics": None, "rows": 10, "verdict": "auc 0.7000 on 10 rows"}
+BASELINES = ("data-quality/statistics.json", "bias/analysis.json", "explainability/analysis.json")
 KEYS = [f"flight-delays/raw/dt=2013-01-0{day}/flights.csv" for day in (1, 2)]
 
 
@@ -45,8 +50,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         for uri, body in (
             (f"{RUN}/Train/job/output/model.tar.gz", b"model"),
-            (f"{RUN}/Evaluate/evaluation/evaluation.json", b'{"metrics": {"auc": 0.7}}'),
+            (f"{RUN}/Evaluate/evaluation/evaluation.json", json.dumps(EVALUATION).encode()),
             (f"{RUN}/Preprocess/payload/payload.csv", PAYLOAD),
+            (f"{RUN}/Baseline/baselines/data-quality/statistics.json", b'{"version": 0.0}'),
+            (f"{RUN}/Baseline/baselines/bias/analysis.json", BIAS),
+            (f"{RUN}/Baseline/baselines/explainability/analysis.json", SHAP),
         ):
             put(client, uri, body)
         yield client
@@ -83,6 +91,10 @@ def settings(s3: S3Client) -> step.Settings:
         "ARTIFACT_URI": f"{RUN}/Train/job/output/model.tar.gz",
         "EVALUATION_URI": f"{RUN}/Evaluate/evaluation/evaluation.json",
         "PAYLOAD_URI": f"{RUN}/Preprocess/payload/payload.csv",
+        "BASELINES_URI": f"{RUN}/Baseline/baselines",
+        "BASELINES": ",".join(BASELINES),
+        "DESCRIPTION": "Whether a flight is late",
+        "OWNER": "flight-operations",
         "IMAGE": IMAGE,
         "ENVIRONMENT": '{"SAGEMAKER_PROGRAM": "inference.py"}',
         "CONTENT_TYPES": '["text/csv"]',
@@ -121,14 +133,23 @@ def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Sett
         "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": 2},
         "parameters": {"max_depth": "5"},
         "seed": 7,
-        "evaluation": {"metrics": {"auc": 0.7}},
+        "evaluation": EVALUATION,
         "champion": {"package_arn": None},
         "sample_payload": {
             "uri": f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/payload.csv",
             "content_type": "text/csv",
             "sha256": sha256(PAYLOAD),
         },
+        "baselines": {
+            file: {
+                "uri": f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/baselines/{file}",
+                "sha256": sha256(body),
+            }
+            for file, body in zip(BASELINES, (b'{"version": 0.0}', BIAS, SHAP), strict=True)
+        },
     }
+    for file, address in json.loads(body)["baselines"].items():
+        assert sha256(body_of(s3, address["uri"])) == address["sha256"], file
 
 
 def test_a_package_gets_metadata_that_it_can_hold_and_a_payload_in_an_archive(
@@ -143,6 +164,24 @@ def test_a_package_gets_metadata_that_it_can_hold_and_a_payload_in_an_archive(
         member = tar.extractfile("payload.csv")
         assert member is not None
         assert member.read() == PAYLOAD
+
+
+def test_a_baseline_that_was_not_written_registers_nothing(s3: S3Client, settings: step.Settings) -> None:
+    with pytest.raises(step.RecordError, match=r"the baseline step did not write model-quality/statistics\.json"):
+        step.record(s3, replace(settings, baselines="model-quality/statistics.json"))
+
+
+def test_a_model_without_monitors_has_no_baselines(s3: S3Client, settings: step.Settings) -> None:
+    result = step.record(s3, replace(settings, baselines="none", baselines_uri="none"))
+    assert json.loads(body_of(s3, result["record_uri"]))["baselines"] == {}
+
+
+def test_every_version_has_a_card_with_its_bias_and_attributions(s3: S3Client, settings: step.Settings) -> None:
+    step.record(s3, settings)
+    card = body_of(s3, f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/card.json").decode()
+    assert json.loads(card)["intended_uses"]["purpose_of_model"] == "Whether a flight is late"
+    assert "origin JFK DPPL" in card
+    assert '"temp"' in card
 
 
 def test_a_champion_is_named(s3: S3Client, settings: step.Settings) -> None:

@@ -114,7 +114,10 @@ def test_a_second_model_adds_stacks_and_no_function_rule_or_bucket(
         text = file.read_text(encoding="utf-8")
         (copy / file.name).write_text(text.replace("name: flight-delays", "name: bus-delays"), encoding="utf-8")
     before, after = templates(assembly), templates(synthesised(load(tree), tmp_path_factory.mktemp("two")))
-    new = {f"evergreen-{stack}.template.json" for stack in ("training-bus-delays", "serving-bus-delays-prod")}
+    new = {
+        f"evergreen-{stack}.template.json"
+        for stack in ("training-bus-delays", "serving-bus-delays-prod", "monitoring-bus-delays-prod")
+    }
     assert after.keys() - before.keys() == new
     platform = "evergreen-platform-prod.template.json"
     assert kinds(after[platform]) - kinds(before[platform]) == Counter({"Custom::ReleaseRecord": 1})

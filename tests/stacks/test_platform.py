@@ -193,7 +193,13 @@ def test_the_controller_makes_change_sets_with_the_release_role_only(platform: T
 
 def test_nobody_here_can_approve_or_change_identities(platform: Template) -> None:
     actions = {action for statement in statements_of(platform) for action in statement["Action"]}
-    assert "sagemaker:UpdateModelPackage" not in actions
+    updates = [s for s in statements_of(platform) if "sagemaker:UpdateModelPackage" in s["Action"]]
+    assert [statement["Condition"] for statement in updates] == [
+        {
+            "StringEquals": {"sagemaker:ModelLifeCycle:stage": "Archived"},
+            "Null": {"sagemaker:ModelApprovalStatus": "true"},
+        }
+    ]
     assert {action for action in actions if action.startswith("iam:")} == {
         "iam:PassRole",
         "iam:CreateServiceLinkedRole",

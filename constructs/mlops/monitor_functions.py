@@ -1,0 +1,288 @@
+"""The analyzer's functions: captured data as it lands, and scheduled monitors."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs.mlops.alerts import DeadLetterQueue
+from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.permissions import allow, arn
+
+_ROOT = Path(__file__).parents[2]
+_LAYER = _ROOT / ".cache" / "monitor-layer"
+_LOCK = _ROOT / "lambda" / "monitor" / "layer"
+_TIMEOUT = cdk.Duration.minutes(10)
+_ATTEMPTS = 5
+# A day: shorter windows of a quiet endpoint hold too few rows, and an open window is judged again with each file.
+_WINDOW_SECONDS = 86_400
+_ANY_MODEL = (
+    "One function serves all models of the stage, so that a further model adds none; their folders are its own."
+)
+
+
+class AnalyzerLayer(Construct):
+    """numpy and orjson for arm64, which the set-up of the environment builds from the lock (`lambda/monitor/layer`).
+
+    Raises:
+        FileNotFoundError: It was not built.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        if not (_LAYER / "python").is_dir():
+            raise FileNotFoundError("the analyzer's layer was not built: make .cache/monitor-layer.ready")
+        self.layer = lambda_.LayerVersion(
+            self,
+            "Layer",
+            description="numpy and orjson, as locked in lambda/monitor/layer/requirements.txt",
+            code=lambda_.Code.from_asset(
+                str(_LAYER),
+                # What is locked, and how it is built, says what it holds; the files' bytes depend on uv's version.
+                asset_hash_type=cdk.AssetHashType.CUSTOM,
+                asset_hash=hashlib.sha256(
+                    b"".join((_LOCK / name).read_bytes() for name in ("requirements.txt", "__main__.py"))
+                ).hexdigest(),
+            ),
+            compatible_architectures=[lambda_.Architecture.ARM_64],
+            compatible_runtimes=[lambda_.Runtime.PYTHON_3_14],
+        )
+
+
+class CaptureMonitor(Construct):
+    """Captured data as it lands: S3 → EventBridge → queue → function, for all models.
+
+    The queue gathers the many small files of an endpoint; what fails five times waits in a dead-letter queue.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        app: str,
+        stage: str,
+        key: kms.IKey,
+        data: s3.IBucket,
+        artifacts: s3.IBucket,
+        ledger: dynamodb.ITable,
+        alerts: sns.ITopic,
+        powertools: lambda_.ILayerVersion,
+        layer: lambda_.ILayerVersion,
+        failures: sqs.IQueue,
+        undelivered: sqs.IQueue,
+        log_retention_days: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.handler = Handler(
+            self,
+            "Handler",
+            package="monitor",
+            description=f"Judges what the endpoints of {app} capture in {stage}, as it lands",
+            timeout=_TIMEOUT,
+            memory_mb=1024,
+            environment={
+                "APP": app,
+                "STAGE": stage,
+                "ARTIFACT_BUCKET": artifacts.bucket_name,
+                "LEDGER_TABLE": ledger.table_name,
+                "WINDOW_SECONDS": str(_WINDOW_SECONDS),
+            },
+            key=key,
+            powertools=powertools,
+            layers=[layer],
+            failures=failures,
+            log_retention_days=log_retention_days,
+        )
+        unread = DeadLetterQueue(
+            self, "Unread", holds="Captured files that were not read", key=key, alerts=alerts, of_a_queue=True
+        )
+        self.dead_letters = unread.queue
+        queue = sqs.Queue(
+            self,
+            "Queue",
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
+            enforce_ssl=True,
+            # Six times the function's time, as Lambda asks for.
+            visibility_timeout=cdk.Duration.minutes(60),
+            retention_period=cdk.Duration.days(14),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=unread.queue, max_receive_count=_ATTEMPTS),
+        )
+        self.queue = queue
+        events.Rule(
+            self,
+            "Landed",
+            description="An endpoint's captured requests landed",
+            event_pattern=events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [data.bucket_name]},
+                    "object": {"key": [{"wildcard": f"*/capture/{app}-*-{stage}/*"}]},
+                },
+            ),
+            targets=[
+                targets.SqsQueue(
+                    queue,
+                    dead_letter_queue=undelivered,
+                    max_event_age=cdk.Duration.hours(24),
+                    retry_attempts=185,
+                )
+            ],
+        )
+        lambda_.CfnEventSourceMapping(
+            self,
+            "Source",
+            function_name=self.handler.function.function_arn,
+            event_source_arn=queue.queue_arn,
+            batch_size=100,
+            maximum_batching_window_in_seconds=30,
+            function_response_types=["ReportBatchItemFailures"],
+            # Windows are merged from all partials: many at once would only read the same again.
+            scaling_config=lambda_.CfnEventSourceMapping.ScalingConfigProperty(maximum_concurrency=5),
+        ).node.add_dependency(self.handler.role)
+        self._alarm(queue, alerts)
+        role = self.handler.role
+        allow(
+            role,
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            on=[queue.queue_arn],
+        )
+        _may_judge(role, app=app, stage=stage, data=data, artifacts=artifacts, ledger=ledger)
+
+    def _alarm(self, queue: sqs.IQueue, alerts: sns.ITopic) -> None:
+        cloudwatch.CfnAlarm(
+            self,
+            "Late",
+            alarm_description="Captured data waits for over an hour to be judged: look at the monitor function's log",
+            namespace="AWS/SQS",
+            metric_name="ApproximateAgeOfOldestMessage",
+            dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name="QueueName", value=queue.queue_name)],
+            statistic="Maximum",
+            period=300,
+            evaluation_periods=3,
+            threshold=3600,
+            comparison_operator="GreaterThanThreshold",
+            treat_missing_data="notBreaching",
+            alarm_actions=[alerts.topic_arn],
+        )
+
+
+class ScheduledMonitor(Construct):
+    """Runs of the built-in engine, and what the jobs of either engine found, for all models."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        app: str,
+        stage: str,
+        key: kms.IKey,
+        data: s3.IBucket,
+        artifacts: s3.IBucket,
+        ledger: dynamodb.ITable,
+        powertools: lambda_.ILayerVersion,
+        layer: lambda_.ILayerVersion,
+        failures: sqs.IQueue,
+        undelivered: sqs.IQueue,
+        log_retention_days: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.handler = Handler(
+            self,
+            "Handler",
+            package="monitor",
+            module="scheduled",
+            description=f"Runs the scheduled monitors of {app} in {stage}, and notes what they found",
+            timeout=cdk.Duration.minutes(15),
+            memory_mb=2048,
+            ephemeral_storage_gb=10,
+            environment={
+                "APP": app,
+                "STAGE": stage,
+                "DATA_BUCKET": data.bucket_name,
+                "ARTIFACT_BUCKET": artifacts.bucket_name,
+                "LEDGER_TABLE": ledger.table_name,
+            },
+            key=key,
+            powertools=powertools,
+            layers=[layer],
+            failures=failures,
+            log_retention_days=log_retention_days,
+        )
+        role = self.handler.role
+        _may_judge(role, app=app, stage=stage, data=data, artifacts=artifacts, ledger=ledger)
+        allow(
+            role,
+            ["s3:GetObject"],
+            on=[data.arn_for_objects("*/ground-truth/*")],
+            because=_ANY_MODEL,
+        )
+        allow(
+            role,
+            ["sagemaker:CreateProcessingJob", "sagemaker:AddTags"],
+            on=[arn(self, "sagemaker", f"processing-job/{app}-*")],
+            because="Explanations need the model, so they run as jobs, named after the model and the window.",
+        )
+        allow(
+            role,
+            ["iam:PassRole"],
+            # CloudFormation keeps 24 characters of the stack's name.
+            on=[arn(self, "iam", f"role/{app}-monitor*", region=False)],
+            conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+            because="Each model's monitoring stack has a role of its own, whose name CloudFormation ends.",
+        )
+        Trigger(
+            self,
+            "Ended",
+            handler=self.handler,
+            undelivered=undelivered,
+            description="A processing job has ended: perhaps a monitor's",
+            pattern=events.EventPattern(
+                source=["aws.sagemaker"],
+                detail_type=["SageMaker Processing Job State Change"],
+                detail={
+                    "ProcessingJobStatus": ["Completed"],
+                    "Environment": {"sagemaker_endpoint_name": [{"wildcard": f"{app}-*-{stage}"}]},
+                },
+            ),
+        )
+
+
+def _may_judge(
+    role: iam.Role,
+    *,
+    app: str,
+    stage: str,
+    data: s3.IBucket,
+    artifacts: s3.IBucket,
+    ledger: dynamodb.ITable,
+) -> None:
+    """Captured data and baselines to read, findings to write."""
+    allow(role, ["s3:GetObject"], on=[data.arn_for_objects(f"*/capture/{app}-*-{stage}/*")], because=_ANY_MODEL)
+    read = [artifacts.arn_for_objects("releases/*/baselines/*"), artifacts.arn_for_objects("monitoring/*")]
+    allow(role, ["s3:GetObject"], on=read, because=_ANY_MODEL)
+    allow(role, ["s3:PutObject"], on=[artifacts.arn_for_objects("monitoring/*")], because=_ANY_MODEL)
+    allow(role, ["s3:ListBucket"], on=[data.bucket_arn, artifacts.bucket_arn])
+    allow(role, ["dynamodb:PutItem"], on=[ledger.table_arn])
+    allow(
+        role,
+        ["ssm:GetParameter"],
+        on=[arn(role, "ssm", f"parameter/{app}/*/{stage}/release")],
+        because="The release records of all models in this stage: whose baseline counts.",
+    )

@@ -1,0 +1,158 @@
+"""The function that decides on retraining, and what wakes it."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.permissions import allow, arn
+
+_ALL_MODELS = "One controller serves all models of the application, whose names begin with the application's."
+
+
+class RetrainController(Construct):
+    """The retrain function with its permissions, its rules and its tick.
+
+    Events are hints, as they are for the release controller. New raw data wake nobody: the decision waits until none
+    has landed for a while, so only the tick can find it, by listing.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        app: str,
+        stage: str,
+        key: kms.IKey,
+        data: s3.IBucket,
+        ledger: dynamodb.ITable,
+        alerts: sns.ITopic,
+        powertools: lambda_.ILayerVersion,
+        failures: sqs.IQueue,
+        undelivered: sqs.IQueue,
+        log_retention_days: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.handler = Handler(
+            self,
+            "Handler",
+            package="retrain",
+            description=f"Starts a training of {app}'s models where the evidence in {stage} asks for one",
+            timeout=cdk.Duration.minutes(5),
+            environment={
+                "APP": app,
+                "STAGE": stage,
+                "LEDGER_TABLE": ledger.table_name,
+                "DATA_BUCKET": data.bucket_name,
+                "ALERT_TOPIC_ARN": alerts.topic_arn,
+            },
+            key=key,
+            powertools=powertools,
+            failures=failures,
+            log_retention_days=log_retention_days,
+        )
+        self._may_look(app, stage, data)
+        self._may_start(app)
+        role = self.handler.role
+        allow(role, ["dynamodb:Query", "dynamodb:PutItem"], on=[ledger.table_arn])
+        allow(role, ["sns:Publish"], on=[alerts.topic_arn])
+        self._wake_on_events(app, stage, undelivered)
+
+    def _may_look(self, app: str, stage: str, data: s3.IBucket) -> None:
+        role = self.handler.role
+        allow(role, ["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
+        allow(
+            role,
+            ["ssm:GetParameter"],
+            on=[
+                arn(self, "ssm", f"parameter/{app}/*/{stage}/release"),
+                arn(self, "ssm", f"parameter/{app}/*/retraining"),
+            ],
+            because="Release record and retraining policy of each model.",
+        )
+        allow(
+            role,
+            ["sagemaker:ListModelPackages"],
+            on=["*"],
+            because="SageMaker authorises its List calls on all resources only; what it lists is names and states.",
+        )
+        allow(
+            role,
+            ["s3:ListBucket"],
+            on=[data.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": ["*/raw/*"]}},
+        )
+
+    def _may_start(self, app: str) -> None:
+        allow(
+            self.handler.role,
+            [
+                "sagemaker:StartPipelineExecution",
+                "sagemaker:ListPipelineExecutions",
+                "sagemaker:ListPipelineExecutionSteps",
+            ],
+            on=[arn(self, "sagemaker", f"pipeline/{app}-*")],
+            because=_ALL_MODELS,
+        )
+
+    def _wake_on_events(self, app: str, stage: str, undelivered: sqs.IQueue) -> None:
+        pipelines = arn(self, "sagemaker", f"pipeline/{app}-")
+        patterns = {
+            "Alarm": (
+                "A drift alarm went off",
+                events.EventPattern(
+                    source=["aws.cloudwatch"],
+                    detail_type=["CloudWatch Alarm State Change"],
+                    detail={"alarmName": [{"wildcard": f"{app}-*-{stage}-*-drift"}], "state": {"value": ["ALARM"]}},
+                ),
+            ),
+            "Run": (
+                "A training has ended",
+                events.EventPattern(
+                    source=["aws.sagemaker"],
+                    detail_type=["SageMaker Model Building Pipeline Execution Status Change"],
+                    detail={
+                        "pipelineArn": [{"prefix": pipelines}],
+                        "currentPipelineExecutionStatus": ["Succeeded", "Failed", "Stopped"],
+                    },
+                ),
+            ),
+            "Registry": (
+                "Someone approved or rejected a version, which ends a cooldown",
+                events.EventPattern(
+                    source=["aws.sagemaker"],
+                    detail_type=["SageMaker Model Package State Change"],
+                    detail={
+                        "ModelPackageGroupName": [{"prefix": f"{app}-"}],
+                        "ModelApprovalStatus": ["Approved", "Rejected"],
+                    },
+                ),
+            ),
+        }
+        for construct_id, (description, pattern) in patterns.items():
+            Trigger(
+                self,
+                construct_id,
+                handler=self.handler,
+                undelivered=undelivered,
+                description=description,
+                pattern=pattern,
+            )
+        Trigger(
+            self,
+            "Tick",
+            handler=self.handler,
+            undelivered=undelivered,
+            description="What no event told is found a quarter of an hour later",
+            schedule=events.Schedule.rate(cdk.Duration.minutes(15)),
+            message={"source": "evergreen.tick"},
+        )

@@ -1,0 +1,78 @@
+"""From what a monitor found to the verdict row that the retrain controller reads (docs/contracts.md, "Verdicts")."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from monitor.drift import Verdict as Judged
+from shared.verdict import Verdict
+
+# Completeness is data that drifted, not a schema that broke: a row of the right shape may lack a value.
+STRUCTURE = ("data_type_check", "missing_column_check", "extra_column_check")
+_STATUS = {"Ok": "OK", "Drift": "Drift", "InsufficientData": "InsufficientData"}
+
+
+def of_window(judged: Judged, start: int, seconds: int, release: str, report: str) -> Verdict:
+    """The row of a window of captured data. `start` in epoch seconds."""
+    broken = structure(judged.violations)
+    status = "Violation" if broken else _STATUS[judged.status]
+    measured = [moved for moved in judged.features if moved.judged]
+    if status == "OK" and measured and all(moved.low_power for moved in measured):
+        status = "LowPower"
+    moved = sorted((m for m in judged.features if m.drifted), key=lambda m: -m.distance / (m.threshold or 1.0))
+    reason = f"{len(broken)} features of another type or missing, {judged.reason}" if broken else judged.reason
+    return Verdict(
+        kind="data_quality",
+        status=status,
+        window_start=_utc(start),
+        window_end=_utc(start + seconds),
+        release_id=release,
+        evidence=f"{reason} ({judged.rows} rows)",
+        features=tuple(broken) or tuple(m.name for m in moved),
+        report=report,
+        metric=judged.share if judged.status != "InsufficientData" else None,
+    )
+
+
+def of_run(
+    kind: str,
+    violations: Sequence[Mapping[str, Any]],
+    said: Mapping[str, Any],
+    *,
+    window: tuple[datetime, datetime],
+    release: str,
+    report: str,
+) -> Verdict:
+    """The row of a scheduled run, by either engine.
+
+    Args:
+        violations: of `constraint_violations.json`.
+        said: `verdict.json`, which only the built-in engine writes; else empty.
+    """
+    broken = structure(violations) if kind == "data_quality" else []
+    status = "Violation" if broken else _STATUS[said.get("status") or ("Drift" if violations else "Ok")]
+    named = [str(v.get("feature_name") or v.get("facet") or v.get("metric_name") or v.get("label")) for v in violations]
+    evidence = str(said.get("reason") or f"{len(violations)} constraints violated")
+    if violations:
+        evidence = f"{evidence}: {violations[0].get('description', named[0])}"
+    return Verdict(
+        kind=kind,
+        status=status,
+        window_start=window[0],
+        window_end=window[1],
+        release_id=release,
+        evidence=evidence,
+        features=tuple(dict.fromkeys(broken or named)),
+        report=report,
+        labels=int(said.get("labels") or 0),
+        labels_coverage=float(said.get("label_coverage") or 0.0),
+    )
+
+
+def structure(violations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The features whose type or presence is not the baseline's, or `[]`."""
+    return [str(v["feature_name"]) for v in violations if v.get("constraint_check_type") in STRUCTURE]
+
+
+def _utc(epoch: int) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)

@@ -1,0 +1,1 @@
+"""`python -m preflight`: what an account can do, before anything is deployed. Reads only."""

@@ -1,0 +1,129 @@
+"""The questions to an account, each answered in one line, with what to change where the answer is no."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from configuration import Application, Model, Realtime, Stage
+
+if TYPE_CHECKING:
+    import boto3
+
+# CDK's own `BootstrapVersion` rule asks for as much.
+_BOOTSTRAP_VERSION = 6
+_QUALIFIER = "hnb659fds"
+_USES = {
+    "endpoint": "for endpoint usage",
+    "training": "for training job usage",
+    "processing": "for processing job usage",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found. `change` says what to do; "" where nothing is."""
+
+    question: str
+    found: str
+    change: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.change
+
+    def __str__(self) -> str:
+        line = f"{'ok  ' if self.good else 'no  '}{self.question}: {self.found}"
+        return line if self.good else f"{line}\n      → {self.change}"
+
+
+def answers(session: boto3.Session, application: Application, models: tuple[Model, ...]) -> Iterator[Answer]:
+    """Ask everything, one question after the other."""
+    stage = application.stage
+    yield account(session, stage)
+    yield bootstrap(session)
+    yield from quotas(session, stage, models)
+    if any(model.monitoring for model in models):
+        yield model_monitor(session, stage)
+
+
+def account(session: boto3.Session, stage: Stage) -> Answer:
+    """Whether the credentials are of the stage's account."""
+    found = session.client("sts").get_caller_identity()["Account"]
+    change = ""
+    if stage.account and stage.account != found:
+        change = f'evergreen.yaml, stages[0].account: "{found}", or take credentials of {stage.account}'
+    return Answer("account", f"{found} in {session.region_name}", change)
+
+
+def bootstrap(session: boto3.Session) -> Answer:
+    """Whether CDK's bootstrap stack is there, and new enough."""
+    name = f"/cdk-bootstrap/{_QUALIFIER}/version"
+    client = session.client("ssm")
+    try:
+        version = int(client.get_parameter(Name=name)["Parameter"]["Value"])
+    except client.exceptions.ParameterNotFound:
+        return Answer("bootstrap", "none", "npx cdk bootstrap (make deploy does it)")
+    too_old = "npx cdk bootstrap: it is older than 6" if version < _BOOTSTRAP_VERSION else ""
+    return Answer("bootstrap", f"version {version}", too_old)
+
+
+def quotas(session: boto3.Session, stage: Stage, models: tuple[Model, ...]) -> Iterator[Answer]:
+    """Whether SageMaker's quotas allow the instances that the models use."""
+    wanted = instances(stage, models)
+    pages = session.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    allowed = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
+    for name, count in sorted(wanted.items()):
+        if name not in allowed:
+            yield Answer(name, "no such quota", f"take another instance type in model.yaml: {stage.region} has none")
+        elif allowed[name] < count:
+            ask = f'ask for {count} of "{name}" in Service Quotas, or take another instance type in model.yaml'
+            yield Answer(name, f"{allowed[name]:.0f}, and {count} are needed", ask)
+        else:
+            yield Answer(name, f"{allowed[name]:.0f}, and {count} are needed")
+
+
+def instances(stage: Stage, models: tuple[Model, ...]) -> Counter[str]:
+    """How many instances of each quota are used at most at once; a deployment runs both fleets."""
+    wanted: Counter[str] = Counter()
+    for model in models:
+        served = model.serving[stage.name]
+        if isinstance(served, Realtime):
+            wanted[f"{served.instance_type} {_USES['endpoint']}"] += 2 * served.instances.max
+        wanted[f"{model.training.instance_type} {_USES['training']}"] += 1
+        wanted[f"{model.processing.instance_type} {_USES['processing']}"] += 1
+        if model.monitoring:
+            wanted[f"{model.monitoring.instance_type} {_USES['processing']}"] += 1
+    return wanted
+
+
+def model_monitor(session: boto3.Session, stage: Stage) -> Answer:
+    """Whether the account seems to have Model Monitor, and whether evergreen.yaml says so.
+
+    AWS offers no call that tells. An account that used it keeps it, which its schedules or job definitions show; one
+    whose calls are refused has lost it. An account without either is one that AWS's notice calls a new customer.
+    """
+    client: Any = session.client("sagemaker")
+    lists: dict[str, Callable[[], Any]] = {
+        "MonitoringScheduleSummaries": lambda: client.list_monitoring_schedules(MaxResults=1),
+        "JobDefinitionSummaries": lambda: client.list_data_quality_job_definitions(MaxResults=1),
+    }
+    try:
+        used = any(ask()[key] for key, ask in lists.items())
+        found = "in use" if used else "no sign that it was ever used here"
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("AccessDenied", "AccessDeniedException"):
+            return Answer("Model Monitor", f"not known: {error}", "run it with permission to list monitoring schedules")
+        used, found = False, f"refused ({code})"
+    says = "available" if used else "closed"
+    change = ""
+    if stage.model_monitor != says:
+        change = f"evergreen.yaml, stages[0].model_monitor: {says}"
+        if not used:
+            change += " (unless AWS confirmed it for this account: it is closed to new customers)"
+    return Answer("Model Monitor", f"{found}; evergreen.yaml says {stage.model_monitor}", change)

@@ -1,0 +1,148 @@
+"""A model is watched by the deployed release's baseline, and alarms do not know the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk.assertions import Template
+
+STACK = "evergreen-monitoring-flight-delays-prod"
+DEFINITIONS = {
+    "DataQuality": sagemaker.CfnDataQualityJobDefinition.CFN_RESOURCE_TYPE_NAME,
+    "ModelQuality": sagemaker.CfnModelQualityJobDefinition.CFN_RESOURCE_TYPE_NAME,
+    "ModelBias": sagemaker.CfnModelBiasJobDefinition.CFN_RESOURCE_TYPE_NAME,
+}
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The same model's monitoring on both engines."""
+
+    available: Template
+    closed: Template
+
+
+@pytest.fixture(scope="module")
+def engines(
+    root: Path, template: Callable[[str], dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> Engines:
+    from dataclasses import replace
+
+    from configuration import load
+    from stacks import build
+
+    configuration = load(root)
+    stage = configuration.application.stage.model_copy(update={"model_monitor": "closed"})
+    application = configuration.application.model_copy(update={"stages": (stage,)})
+    outdir = tmp_path_factory.mktemp("closed")
+    build(replace(configuration, application=application), str(outdir)).synth()
+    closed = json.loads((outdir / f"{STACK}.template.json").read_text(encoding="utf-8"))
+    return Engines(Template.from_json(template(STACK)), Template.from_json(closed))
+
+
+def alarms(template: Template) -> dict[str, Any]:
+    found = template.find_resources(cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME).values()
+    return {alarm["Properties"]["AlarmName"]: alarm["Properties"] for alarm in found}
+
+
+def said(template: Template) -> Iterator[dict[str, Any]]:
+    """What the schedules say to the function, with references as text."""
+    for schedule in template.find_resources(scheduler.CfnSchedule.CFN_RESOURCE_TYPE_NAME).values():
+        text = schedule["Properties"]["Target"]["Input"]
+        if isinstance(text, dict):
+            text = "".join(part if isinstance(part, str) else "reference" for part in text["Fn::Join"][1])
+        yield json.loads(text)["monitor"]
+
+
+def test_alarms_are_the_same_on_either_engine(engines: Engines) -> None:
+    assert alarms(engines.available) == alarms(engines.closed)
+    names = set(alarms(engines.closed))
+    for kind in ("data-quality", "model-quality", "bias", "explainability"):
+        for what in ("drift", "heartbeat"):
+            assert f"evergreen-flight-delays-prod-{kind}-{what}" in names
+
+
+def test_drift_is_two_of_three_windows_and_silence_is_no_drift(engines: Engines) -> None:
+    for name, alarm in alarms(engines.available).items():
+        if name.endswith("-drift"):
+            assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 3)
+            assert alarm["TreatMissingData"] == "ignore"
+        assert len(alarm["AlarmActions"]) == 1
+
+
+def test_a_monitor_that_did_not_run_is_told_where_there_was_traffic(engines: Engines) -> None:
+    for name, alarm in alarms(engines.available).items():
+        if name.endswith("-heartbeat"):
+            (expression,) = [metric for metric in alarm["Metrics"] if metric.get("Expression")]
+            assert expression["Expression"] == "IF(FILL(requests, 0) > 0, FILL(runs, 0), 1)"
+            runs = next(metric for metric in alarm["Metrics"] if metric["Id"] == "runs")
+            dimensions = {one["Name"]: one["Value"] for one in runs["MetricStat"]["Metric"]["Dimensions"]}
+            assert dimensions["MonitoringSchedule"] == name.removesuffix("-heartbeat")
+
+
+def test_a_release_replaces_definitions_and_moves_schedules(engines: Engines) -> None:
+    schedules = engines.available.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
+    assert {s["Properties"]["MonitoringScheduleConfig"]["MonitoringType"] for s in schedules.values()} == set(
+        DEFINITIONS
+    )
+    for kind in DEFINITIONS.values():
+        ((logical_id, definition),) = engines.available.find_resources(kind).items()
+        assert logical_id.startswith("evergreen")
+        assert "JobDefinitionName" not in definition["Properties"]
+        assert definition["Condition"] == "Released"
+        assert definition["Properties"]["NetworkConfig"] == {"EnableNetworkIsolation": True}
+        names = [s["Properties"]["MonitoringScheduleConfig"]["MonitoringJobDefinitionName"] for s in schedules.values()]
+        assert {"Fn::GetAtt": [logical_id, "JobDefinitionName"]} in names
+    assert all(schedule["Condition"] == "Released" for schedule in schedules.values())
+
+
+def test_baselines_are_the_deployed_releases(engines: Engines) -> None:
+    for kind in DEFINITIONS.values():
+        (definition,) = engines.available.find_resources(kind).values()
+        (config,) = [value for name, value in definition["Properties"].items() if name.endswith("BaselineConfig")]
+        for resource in config.values():
+            parts = resource["S3Uri"]["Fn::Join"][1]
+            assert {"Fn::Select": [0, {"Fn::Split": ["|", {"Ref": parts_parameter(engines.available)}]}]} in parts
+            assert "/baselines/" in parts[-1]
+
+
+def parts_parameter(template: Template) -> str:
+    (name,) = [name for name in template.find_parameters("*") if name.startswith("Release")]
+    return str(name)
+
+
+def test_labels_have_time_to_come_before_quality_is_judged(engines: Engines) -> None:
+    (definition,) = engines.available.find_resources("AWS::SageMaker::ModelQualityJobDefinition").values()
+    endpoint = definition["Properties"]["ModelQualityJobInput"]["EndpointInput"]
+    assert (endpoint["StartTimeOffset"], endpoint["EndTimeOffset"]) == ("-PT72H", "-PT48H")
+    (quality,) = [one for one in said(engines.closed) if one["kind"] == "model_quality"]
+    assert (quality["window_hours"], quality["label_delay_hours"]) == (24, 48)
+
+
+def test_where_model_monitor_is_closed_the_analyzer_runs_all_kinds_on_the_same_schedule(engines: Engines) -> None:
+    assert not engines.closed.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
+    assert {one["kind"] for one in said(engines.closed)} == {"data_quality", "model_quality", "bias", "explainability"}
+    managed = engines.available.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
+    crons = {
+        s["Properties"]["MonitoringScheduleConfig"]["ScheduleConfig"]["ScheduleExpression"] for s in managed.values()
+    }
+    ours = engines.closed.find_resources(scheduler.CfnSchedule.CFN_RESOURCE_TYPE_NAME)
+    assert (
+        {schedule["Properties"]["ScheduleExpression"] for schedule in ours.values()} == crons == {"cron(0 0 ? * * *)"}
+    )
+
+
+def test_explanations_run_isolated_on_the_models_own_image(engines: Engines) -> None:
+    for template in (engines.available, engines.closed):
+        (job,) = [one["job"] for one in said(template) if one["kind"] == "explainability"]
+        assert job["NetworkConfig"] == {"EnableNetworkIsolation": True}
+        assert "sagemaker-xgboost:" in job["AppSpecification"]["ImageUri"]
+        assert all(len(value) <= 256 for value in job["Environment"].values())
