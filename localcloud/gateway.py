@@ -19,10 +19,13 @@ from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
+from localcloud.admin import ClockAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
+from localcloud.clockwork import Clockwork, Source
 from localcloud.cloud import Clock, Cloud
 from localcloud.ministack_adapter import (
+    activity,
     alarms,
     boundary,
     buckets,
@@ -32,6 +35,8 @@ from localcloud.ministack_adapter import (
     functions,
     permissions,
     recovery,
+    schedules,
+    skew,
     stack_operations,
     stack_policy,
 )
@@ -43,6 +48,7 @@ from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
 from localcloud.store import Store
+from localcloud.virtual_time import VirtualTime, file_of
 
 _log = logging.getLogger(__name__)
 _SAGEMAKER = "sagemaker.amazonaws.com"
@@ -107,7 +113,8 @@ class Gateway:
             role_environment=self._role_environment,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
-        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud), permissions.identify)
+        self._fleet = EndpointFleet(self.cloud)
+        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, self._fleet, permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
         functions.install()
@@ -123,7 +130,29 @@ class Gateway:
         boundary.install(
             {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
         )
+        self._clockwork = self._accelerated(state_dir) if file_of(state_dir).exists() else None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = False
+
+    def _accelerated(self, state_dir: Path) -> Clockwork:
+        """What moves the virtual clock that this process lives by."""
+        clock = VirtualTime(state_dir)
+        schedules.install()
+        skew.install(clock.start)
+        sources: list[Source] = [schedules.Schedules(), schedules.HiddenMessages(), alarms.Alarms()]
+        return Clockwork(
+            clock,
+            sources,
+            under_way=lambda: [*self._sagemaker.activity.under_way(), *activity.under_way()],
+            approvals=self._sagemaker.activity.approvals,
+            flush=self._flush,
+        )
+
+    def _flush(self) -> None:
+        """Write captured data, and let the events that wait for the loop go out."""
+        self._fleet.flush()
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; returns when everything has stopped and is saved."""
@@ -132,13 +161,18 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._bus.start(loop)
+        self._loop = loop
         config = ServerConfig()
         config.bind = [f"127.0.0.1:{self._port}"]
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
         server = asyncio.create_task(
-            serve(boundary.application(self._health), config, shutdown_trigger=self._until(stop))
+            serve(
+                boundary.application(self._health, ClockAdmin(self._clockwork).handle),
+                config,
+                shutdown_trigger=self._until(stop),
+            )
         )
         opening = asyncio.create_task(self._open(loop))
         done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
@@ -182,6 +216,8 @@ class Gateway:
 
     def _close(self) -> None:
         self._ready = False
+        if self._clockwork is not None:
+            self._clockwork.close()
         self._sagemaker.shutdown()
         functions.stop()
         self._snapshots.stop()

@@ -12,6 +12,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime.contract import JobUpdate
+from localcloud.sagemaker.activity import Activity
 from localcloud.sagemaker.context import Caller, Context, Operation
 from localcloud.sagemaker.deployments import Deployments
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
@@ -60,6 +61,7 @@ class SageMaker:
         self._runner = runner
         self._fleet = fleet
         self._jobs = Jobs(context, tags, events, runner)
+        self.activity = Activity(context.store, self._jobs)
         self._deployments = Deployments(context, tags, events, models, configs, fleet)
         self._engine = Engine(context, records, actions)
         self._jobs.listen(self._engine.job_changed)

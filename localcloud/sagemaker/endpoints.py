@@ -14,7 +14,7 @@ from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.tags import Tags
 
-_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
 class Endpoints:
@@ -131,7 +131,7 @@ class Endpoints:
 
     def _settled(self, name: str) -> Document:
         endpoint = self.find(name)
-        if endpoint["EndpointStatus"] in _BUSY:
+        if endpoint["EndpointStatus"] in BUSY:
             raise validation(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
         return endpoint
 
