@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextvars import Context
 
 from ministack.services import lambda_svc
 from ministack.services.cloudformation import _stacks
 
 from localcloud.ministack_adapter.schedules import waiting_messages
 
-# Threads that look for work for ever; the others of these modules do one thing and end.
-_LOOKING = ("_poll_loop", "_ticker_loop", "_scheduler_loop")
+# Threads that look for work, or serve, for ever; the others of these modules do one thing and end.
+_FOR_EVER = ("_loop", "_serve")
 _WORKING = (
     "ministack.services.lambda_svc",
     "ministack.services.eventbridge",
@@ -39,9 +40,10 @@ def _deliveries() -> list[str]:
     """Asynchronous invocations and event retries: each lives in a thread of its own until it is taken or given up."""
     names = []
     for thread in threading.enumerate():
-        target = getattr(thread, "_target", None)
-        module = getattr(target, "__module__", "")
-        name = getattr(target, "__qualname__", "")
-        if module in _WORKING and not name.endswith(_LOOKING):
-            names.append(name.partition(".")[0])
+        work = getattr(thread, "_target", None)
+        if isinstance(getattr(work, "__self__", None), Context):  # started with a copy of the request's context
+            work = next(iter(getattr(thread, "_args", ())), None)
+        name = str(getattr(work, "__qualname__", ""))
+        if getattr(work, "__module__", "") in _WORKING and not name.endswith(_FOR_EVER):
+            names.append(name.partition(".<locals>")[0])
     return names
