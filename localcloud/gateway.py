@@ -139,7 +139,12 @@ class Gateway:
         clock = VirtualTime(state_dir)
         schedules.install()
         skew.install(clock.start)
-        sources: list[Source] = [schedules.Schedules(), schedules.HiddenMessages(), alarms.Alarms()]
+        sources: list[Source] = [
+            schedules.Schedules(),
+            schedules.HiddenMessages(),
+            alarms.Alarms(),
+            self._sagemaker.monitoring,
+        ]
         return Clockwork(
             clock,
             sources,
@@ -203,6 +208,7 @@ class Gateway:
         while True:
             await asyncio.sleep(_ALARM_PERIOD)
             alarms.evaluate_all()
+            await asyncio.to_thread(self._sagemaker.monitoring.run_due)
 
     async def _serving(self) -> None:
         while True:

@@ -22,6 +22,9 @@ from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.invocations import HttpResponse, Invocations, is_invocation
 from localcloud.sagemaker.jobs import Jobs
 from localcloud.sagemaker.models import Models
+from localcloud.sagemaker.monitoring.definitions import Definitions
+from localcloud.sagemaker.monitoring.executions import Executions as MonitoringExecutions
+from localcloud.sagemaker.monitoring.schedules import Schedules as MonitoringSchedules
 from localcloud.sagemaker.package_groups import PackageGroups
 from localcloud.sagemaker.packages import Packages
 from localcloud.sagemaker.pipelines.actions import Actions
@@ -65,6 +68,9 @@ class SageMaker:
         self._deployments = Deployments(context, tags, events, models, configs, fleet)
         self._engine = Engine(context, records, actions)
         self._jobs.listen(self._engine.job_changed)
+        definitions = Definitions(context, tags)
+        watching = MonitoringExecutions(context, events, self._jobs)
+        self.monitoring = MonitoringSchedules(context, tags, events, definitions, watching)
         self._invocations = Invocations(context, self._deployments, fleet)
         # Requests wait for each other's answers (a pipeline's calls are none of these), so threads must not run out.
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="sagemaker")
@@ -78,6 +84,8 @@ class SageMaker:
             self._jobs,
             Endpoints(context, tags, configs, self._deployments),
             catalog,
+            definitions,
+            self.monitoring,
             Executions(context, catalog, records, self._engine, actions),
         ):
             self._operations |= part.operations

@@ -124,6 +124,16 @@ class Endpoints:
     def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
+            watching = [
+                name
+                for name, schedule in self._store.list("MonitoringSchedule")
+                if schedule["EndpointName"] == endpoint["EndpointName"]
+            ]
+            if watching:
+                raise validation(
+                    f'Cannot delete endpoint "{endpoint["EndpointArn"]}": it has monitoring schedules: '
+                    f"{', '.join(watching)}. Delete them first."
+                )
             endpoint |= {"EndpointStatus": "Deleting", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, endpoint["EndpointName"], endpoint)
         self._deployments.delete(endpoint)

@@ -89,6 +89,14 @@ class Events:
             detail["Tags"] = dict(tags)
         self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
 
+    def monitoring_schedule(self, schedule: Document) -> None:
+        """A schedule or its last execution changed."""
+        detail = serialised("DescribeMonitoringSchedule", schedule)
+        for part in (detail, detail.get("LastMonitoringExecutionSummary", {})):
+            for name in [name for name in part if name.endswith("Time")]:
+                part[name] = _milliseconds(part[name])
+        self._emit("Monitoring Schedule State Change", [schedule["MonitoringScheduleArn"]], detail)
+
     def endpoint(self, endpoint: Document, tags: Mapping[str, str]) -> None:
         self._emit("Endpoint State Change", [endpoint["EndpointArn"]], self._endpoint_detail(endpoint, tags))
 

@@ -135,6 +135,10 @@ class Jobs:
                     now = self._context.cloud.clock.now()
                     self.on_update(job.kind, name, JobUpdate("Failed", "Failed", failure_reason=reason, ended_at=now))
 
+    def create_processing(self, request: Mapping[str, Any], caller: Caller) -> str:
+        """Start a processing job for another part of the control plane; return its ARN."""
+        return str(self._create(PROCESSING, request, caller)["ProcessingJobArn"])
+
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
         _refuse_unsupported(job, request)
         name = request[job.name]

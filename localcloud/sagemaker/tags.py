@@ -20,6 +20,11 @@ _OWNERS = {
     "model": "Model",
     "endpoint-config": "EndpointConfig",
     "endpoint": "Endpoint",
+    "data-quality-job-definition": "DataQualityJobDefinition",
+    "model-quality-job-definition": "ModelQualityJobDefinition",
+    "model-bias-job-definition": "ModelBiasJobDefinition",
+    "model-explainability-job-definition": "ModelExplainabilityJobDefinition",
+    "monitoring-schedule": "MonitoringSchedule",
 }
 
 
