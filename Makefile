@@ -61,7 +61,7 @@ deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TAR
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
 diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
-	@$(CLOUD) npx cdk diff --all $(ARGS)
+	@$(CLOUD) npx cdk diff $(ARGS)
 
 destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
@@ -81,11 +81,13 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@echo "Making .venv (about 1.4 GB; a minute, more when nothing is cached) …"
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start.
+	@$(PY) -m compileall -q -j 2 $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/{numpy,scipy,sklearn,xgboost,pandas,boto3,botocore,s3transfer,dateutil} >/dev/null
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || \
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null || \
 	  { echo "Evergreen needs Node 20 or newer (22 recommended); found: $$(node --version 2>/dev/null || echo none)"; exit 2; }
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Properties = Mapping[str, Any]
+# (Describe operation, request) → the response, in process: who reads during a request must not call the gateway.
+Describe = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class CfnType:
         replace_on: properties whose change makes a new resource (`create`) and deletes the old one once the whole
             update succeeded (`delete`; not under `UpdateReplacePolicy: Retain`).
         name_property: the property that names the resource. Given and unchanged, it forbids replacement, as on AWS.
+        read: (describe, name) → the resource of that name, or None; what `ImportExistingResources` adopts.
     """
 
     create: Callable[[CfnContext, Properties], CfnResource]
@@ -60,5 +63,6 @@ class CfnType:
     update: Callable[[CfnContext, str, Properties, Properties], CfnResource]
     replace_on: frozenset[str]
     name_property: str | None = None
+    read: Callable[[Describe, str], CfnResource | None] | None = None
     max_name_length: int = 63
     tagged: bool = True

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import Any
 
 from localcloud import clock_cli, process, virtual_time
 from localcloud.ministack_adapter import environment
@@ -22,6 +20,7 @@ from localcloud.ministack_adapter import environment
 DEFAULT_PORT = 4747
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0
 _LOG = "gateway.log"
+_SDK_DEFAULTS = Path(__file__).with_name("sagemaker_sdk.yaml")
 _EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
 
 
@@ -57,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--purge", action="store_true", help="also delete the state folder")
     down.set_defaults(run=_down)
     status = commands.add_parser("status", parents=[where], help="say what runs")
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
     status.set_defaults(run=_status)
     env = commands.add_parser("env", parents=[where], help="print the exports that point AWS clients here")
     env.set_defaults(run=_env)
@@ -85,13 +85,13 @@ def _up(options: argparse.Namespace) -> int:
                 f"python -m localcloud down --state {options.state}"
             )
             return _EXIT_USAGE
-        _wait_until_ready(known, state, lambda: None)
+        _wait_until_ready(known, state)
         _say(f"Already up: http://127.0.0.1:{known.port} (pid {known.pid})")
         return 0
     if not process.port_is_free(port):
-        _complain(
-            f"Port {port} is taken by another program; choose another one: python -m localcloud up --port {port + 1}"
-        )
+        other = process.listening(port)
+        taken = other.sentence if other else "another program"
+        _complain(f"Port {port} is taken by {taken}; choose another one: python -m localcloud up --port {port + 1}")
         return _EXIT_USAGE
     state.mkdir(parents=True, exist_ok=True)
     try:
@@ -125,47 +125,47 @@ def _start_detached(state: Path, port: int) -> int:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
         )
-    _say(f"Starting the local cloud on port {port} …", end="")
-    if not _wait_until_ready(child, state, lambda: _say(" …", end="")):
-        _say("")
+    _say(f"Starting the local cloud on port {port} …")
+    if not _wait_until_ready(child, state):
         _complain(f"The local cloud did not start; the end of {log}:\n{_tail(log, 12)}")
         if child.poll() is None:
             child.terminate()
         return 1
-    _say(f"\nUp: http://127.0.0.1:{port} (pid {child.pid}), state in {state}")
+    _say(f"Up: http://127.0.0.1:{port} (pid {child.pid}), state in {state}")
     return 0
 
 
-def _wait_until_ready(
-    gateway: subprocess.Popen[bytes] | process.Running, state: Path, on_second: Callable[[], None]
-) -> bool:
-    began = told = time.monotonic()
+def _wait_until_ready(gateway: subprocess.Popen[bytes] | process.Running, state: Path) -> bool:
+    began = time.monotonic()
     while time.monotonic() - began < _START_SECONDS:
         if isinstance(gateway, subprocess.Popen) and gateway.poll() is not None:
             return False
         record = process.running(state)
-        if record is not None and _health(record.port).get("ready"):
+        if record is not None and process.health(record.port).get("ready"):
             return True
-        if time.monotonic() - told > 1:
-            on_second()
-            told = time.monotonic()
         time.sleep(0.05)
     return False
 
 
-def _health(port: int) -> dict[str, Any]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_localcloud/health", timeout=2) as reply:
-            return dict(json.load(reply))
-    except (urllib.error.URLError, OSError, ValueError):
-        return {}
+def _find(options: argparse.Namespace) -> process.Running | None:
+    """The state folder's gateway; one whose record was deleted under it is known by what it says on its port."""
+    state: Path = options.state.resolve()
+    known = process.running(state)
+    if known is None:
+        listening = process.listening(options.port or DEFAULT_PORT)
+        if listening is not None and listening.state == str(state):
+            return listening.running
+    return known
 
 
 def _down(options: argparse.Namespace) -> int:
     state: Path = options.state.resolve()
-    known = process.running(state)
+    known = _find(options)
     if known is None:
         _say("Not running")
+        other = process.listening(options.port) if options.port else None
+        if other is not None:
+            _complain(f"Port {options.port} is served by {other.sentence}")
     else:
         known.signal(SIGTERM)
         if not known.wait_until_gone(_STOP_SECONDS):
@@ -191,42 +191,15 @@ def _is_ours(state: Path) -> bool:
 
 def _status(options: argparse.Namespace) -> int:
     state: Path = options.state.resolve()
-    known = process.running(state)
+    known = _find(options)
     if known is None:
-        _say(f"Not running (state: {state})")
+        _say(json.dumps({"running": False, "state": str(state)}) if options.json else f"Not running (state: {state})")
         return _EXIT_NOT_RUNNING
-    uptime = time.strftime("%H:%M:%S", time.gmtime(time.time() - known.started))
-    _say(f"Up: http://127.0.0.1:{known.port}  pid {known.pid}  uptime {uptime}  state {state}")
-    import boto3  # half a second that the other commands need not wait for
+    from localcloud import status  # boto3 takes half a second that the other commands need not wait for
 
-    client = boto3.session.Session().client
-    where: dict[str, Any] = {
-        "endpoint_url": f"http://127.0.0.1:{known.port}",
-        "region_name": environment.REGION,
-        "aws_access_key_id": environment.ROOT_KEY,
-        "aws_secret_access_key": environment.ROOT_KEY,
-    }
-    sagemaker = client("sagemaker", **where)
-    stacks = client("cloudformation", **where).describe_stacks()["Stacks"]
-    _section("Stacks", [(s["StackName"], s["StackStatus"]) for s in stacks])
-    endpoints = sagemaker.list_endpoints()["Endpoints"]
-    _section("Endpoints", [(e["EndpointName"], e["EndpointStatus"]) for e in endpoints])
-    jobs = [
-        (job["TrainingJobName"], "training")
-        for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]
-    ] + [
-        (job["ProcessingJobName"], "processing")
-        for job in sagemaker.list_processing_jobs(StatusEquals="InProgress")["ProcessingJobSummaries"]
-    ]
-    _section("Running jobs", jobs)
+    seen = status.look(known, process.health(known.port))
+    _say(json.dumps(seen, indent=2) if options.json else status.text(seen))
     return 0
-
-
-def _section(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    _say(f"{title}:" if rows else f"{title}: none")
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, status in rows:
-        _say(f"  {name:<{width}}  {status}")
 
 
 def _env(options: argparse.Namespace) -> int:
@@ -238,6 +211,7 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_SECRET_ACCESS_KEY": environment.ROOT_KEY,
         "AWS_DEFAULT_REGION": environment.REGION,
         "AWS_REGION": environment.REGION,
+        "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": shlex.quote(str(_SDK_DEFAULTS)),
         # What a shell may carry for the real AWS would win over the lines above.
         "AWS_PROFILE": None,
         "AWS_SESSION_TOKEN": None,

@@ -33,6 +33,7 @@ from localcloud.ministack_adapter import (
     change_sets,
     conditions,
     functions,
+    managed_policies,
     permissions,
     recovery,
     schedules,
@@ -56,11 +57,12 @@ _ALARM_PERIOD = 10.0  # seconds; CloudWatch judges standard alarms once a minute
 
 
 class Clients:
-    """boto3 clients of this gateway by service and role; making one costs some 50 ms, so each is made once."""
+    """boto3 clients of this gateway by service and role; each is made once, from one session."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._made: dict[tuple[str, str | None], Any] = {}
+        self._session: Any = boto3.session.Session()  # service models are read once; its overloads want literal names
         self._lock = threading.Lock()
 
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
@@ -77,8 +79,7 @@ class Clients:
         with self._lock:
             key = (service, role_arn and f"{role_arn} {principal}")
             if key not in self._made:
-                make: Any = boto3.session.Session().client  # its overloads want a literal service name
-                self._made[key] = make(
+                self._made[key] = self._session.client(
                     service,
                     endpoint_url=self._endpoint_url,
                     region_name=REGION,
@@ -113,10 +114,12 @@ class Gateway:
             role_environment=self._role_environment,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
+        self._isolation = runner.isolation
         self._fleet = EndpointFleet(self.cloud)
         self._sagemaker: SageMaker = SageMaker(self.cloud, runner, self._fleet, permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
+        managed_policies.install()
         functions.install()
         alarms.install()
         buckets.install()
@@ -125,7 +128,8 @@ class Gateway:
         stack_policy.install()
         conditions.install()
         change_sets.install()
-        cfn_types.install({**SAGEMAKER_TYPES, **SCALING_TYPES}, clients.for_cloudformation, self._snapshots)
+        types = {**SAGEMAKER_TYPES, **SCALING_TYPES}
+        cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
         boundary.install(
             {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
@@ -230,7 +234,13 @@ class Gateway:
         self._store.close()
 
     def _health(self) -> Mapping[str, Any]:
-        return {"localcloud": True, "ready": self._ready, "pid": os.getpid(), "state": str(self.cloud.state_dir)}
+        return {
+            "localcloud": True,
+            "ready": self._ready,
+            "pid": os.getpid(),
+            "state": str(self.cloud.state_dir),
+            "isolation": self._isolation,
+        }
 
     def _put_logs(self, group: str, stream: str, lines: Any) -> None:
         put_logs(group, stream, lines)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import time
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -44,6 +48,40 @@ class Running:
                 return False
             time.sleep(0.05)
         return True
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A gateway that answers on a port, and the state folder that it says is its own."""
+
+    running: Running
+    state: str
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"the local cloud of {self.state} (pid {self.running.pid}; "
+            f"stop it: python -m localcloud down --port {self.running.port} --state {shlex.quote(self.state)})"
+        )
+
+
+def health(port: int) -> dict[str, Any]:
+    """What the gateway on a port says of itself; empty where nobody, or somebody else, answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_localcloud/health", timeout=2) as reply:
+            said = json.load(reply)
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}
+    return said if isinstance(said, dict) and said.get("localcloud") else {}
+
+
+def listening(port: int) -> Listening | None:
+    """The gateway on a port, whatever its state folder."""
+    said = health(port)
+    try:
+        return Listening(Running(said["pid"], psutil.Process(said["pid"]).create_time(), port), said["state"])
+    except (KeyError, psutil.Error):
+        return None
 
 
 def write_record(state_dir: Path, port: int) -> None:

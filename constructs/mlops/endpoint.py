@@ -17,7 +17,7 @@ from configuration import AllAtOnce, Canary, Deployment, Linear, Realtime, Serve
 from configuration.instances import has_local_disk
 from constructs.mlops.release import Release
 from constructs.mlops.rollback_alarms import RollbackAlarms
-from constructs.mlops.served_model import ServedModel, keep_when_replaced, name_after_application
+from constructs.mlops.served_model import ServedModel, released
 
 # Never another: RetainAllVariantProperties finds the scaled fleet by it.
 _VARIANT = "AllTraffic"
@@ -57,9 +57,7 @@ class Endpoint(Construct):
             "EndpointConfig",
             production_variants=[_variant(serving, served.model.attr_model_name)],
         )
-        self.configuration.cfn_options.condition = release.exists
-        keep_when_replaced(self.configuration)
-        name_after_application(self.configuration, app)
+        released(self.configuration, release, app)
         self.endpoint = _Endpoint(
             self,
             "Endpoint",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -12,78 +11,55 @@ from constructs import Construct
 
 from constructs.mlops.permissions import Permissions, arn
 
+_SAGEMAKER = "sagemaker.amazonaws.com"
+_RUNS = "This model's own runs; their keys hold the execution's id."
 
-class ContainerRole(Construct):
-    """A role for containers: it can pull the framework's image, write logs and metrics, and use the stage's key.
 
-    What else it may do is added to `permissions`; `attach` then makes the policy of all of it.
+class ContainerPermissions(Permissions):
+    """What a container's role may do: pull the framework's image, log, use the stage's key, and more.
 
     Args:
         image_uri: The framework's image; its registry and repository are the only ones that can be pulled from.
         log_groups: Name of the log group that SageMaker writes for this kind of container, or its beginning.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        description: str,
-        image_uri: str,
-        log_groups: Sequence[str],
-        key: kms.IKey,
-    ) -> None:
-        super().__init__(scope, construct_id)
-        self.role = iam.Role(
-            self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"), description=description
-        )
-        self.permissions = Permissions()
+    def __init__(self, scope: Construct, *, image_uri: str, log_groups: Sequence[str], key: kms.IKey) -> None:
+        super().__init__()
         registry, _, repository = image_uri.partition("/")
-        self.permissions.allow(
+        self.allow(
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             on=[
-                cdk.Stack.of(self).format_arn(
-                    service="ecr",
-                    account=registry.partition(".")[0],
-                    resource="repository",
-                    resource_name=repository.partition(":")[0],
-                )
+                arn(scope, "ecr", f"repository/{repository.partition(':')[0]}", account=registry.partition(".")[0]),
             ],
         )
-        self.permissions.allow(
+        self.allow(
             ["ecr:GetAuthorizationToken"],
             on=["*"],
             because="ECR authorises GetAuthorizationToken on all resources only; what is pulled is one repository.",
         )
-        self.permissions.allow(
+        self.allow(
             ["cloudwatch:PutMetricData"],
             on=["*"],
             conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
             because="CloudWatch authorises PutMetricData on all resources only; the condition leaves SageMaker's.",
         )
-        self.permissions.allow(
+        self.allow(
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-            on=[
-                cdk.Stack.of(self).format_arn(
-                    service="logs",
-                    resource="log-group",
-                    resource_name=f"/aws/sagemaker/{name}:*",
-                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                )
-                for name in log_groups
-            ],
+            on=[arn(scope, "logs", f"log-group:/aws/sagemaker/{name}:*") for name in log_groups],
             because="SageMaker chooses the names of the log streams in its own log groups.",
         )
-        self.permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+        self.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
+        # SageMaker makes a grant for the encrypted disk of a job.
+        self.allow(["kms:CreateGrant"], on=[key.key_arn], conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
     def allow_reading(self, bucket: s3.IBucket, *prefixes: str, because: str, versions: bool = False) -> None:
         """Let it read what lies under some prefixes of a bucket, and list it; old versions too where asked for."""
-        self.permissions.allow(
+        self.allow(
             ["s3:GetObject", *(["s3:GetObjectVersion"] if versions else [])],
             on=_objects(bucket, prefixes),
             because=because,
         )
-        self.permissions.allow(
+        self.allow(
             ["s3:ListBucket", *(["s3:ListBucketVersions"] if versions else [])],
             on=[bucket.bucket_arn],
             conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
@@ -91,16 +67,15 @@ class ContainerRole(Construct):
 
     def allow_writing(self, bucket: s3.IBucket, *prefixes: str, because: str) -> None:
         """Let it write under some prefixes of a bucket."""
-        self.permissions.allow(
+        self.allow(
             ["s3:PutObject", "s3:AbortMultipartUpload"],
             on=_objects(bucket, prefixes),
             because=because,
         )
 
-    def attach(self) -> iam.Role:
-        """Give the role its policy; nothing can be allowed afterwards."""
-        self.permissions.attach_to(self.role)
-        return self.role
+    def attach(self, scope: Construct, construct_id: str, *, description: str) -> iam.Role:
+        """Make the role."""
+        return self.role(scope, construct_id, service=_SAGEMAKER, description=description)
 
 
 def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:
@@ -111,8 +86,11 @@ def _objects(bucket: s3.IBucket, prefixes: Sequence[str]) -> list[str]:
 def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_role: iam.IRole, key: kms.IKey,
                   artifacts: s3.IBucket, model: str) -> iam.Role:  # fmt: skip
     """The role of a model's pipeline: it starts jobs, hands them their two roles, and registers for approval."""
-    role = iam.Role(scope, "PipelineRole", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
     permissions = Permissions()
+    registry = [
+        arn(scope, "sagemaker", f"model-package-group/{group}"),
+        arn(scope, "sagemaker", f"model-package/{group}/*"),
+    ]
     for kind, what in (("processing-job", "ProcessingJob"), ("training-job", "TrainingJob")):
         permissions.allow(
             [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Stop")] + ["sagemaker:AddTags"],
@@ -122,27 +100,26 @@ def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_rol
     permissions.allow(
         ["iam:PassRole"],
         on=[job_role.role_arn, tool_role.role_arn],
-        conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+        conditions={"StringEquals": {"iam:PassedToService": _SAGEMAKER}},
     )
     permissions.allow(
         ["sagemaker:CreateModelPackage"],
-        on=[
-            arn(scope, "sagemaker", f"model-package-group/{group}"),
-            arn(scope, "sagemaker", f"model-package/{group}/*"),
-        ],
+        on=registry,
         # Approving is for people.
         conditions={"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
         because="The versions of this model's own package group.",
     )
     permissions.allow(
-        ["sagemaker:DescribeModelPackage", "sagemaker:AddTags"],
-        on=[arn(scope, "sagemaker", f"model-package/{group}/*")],
+        ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:AddTags"],
+        on=registry,
         because="The versions of this model's own package group.",
     )
+    written = [f"{folder}/{model}/" for folder in ("runs", "packages")]
+    permissions.allow(["s3:GetObject"], on=_objects(artifacts, written), because=_RUNS)
     permissions.allow(
-        ["s3:GetObject"],
-        on=[artifacts.arn_for_objects(f"runs/{model}/*")],
-        because="Conditions read the property files that this model's own runs wrote.",
+        ["s3:ListBucket"],
+        on=[artifacts.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in written]}},
     )
     permissions.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[key.key_arn])
     permissions.allow(
@@ -150,5 +127,6 @@ def pipeline_role(scope: Construct, *, group: str, job_role: iam.IRole, tool_rol
         on=[key.key_arn],
         conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
     )
-    permissions.attach_to(role)
-    return role
+    return permissions.role(
+        scope, "PipelineRole", service=_SAGEMAKER, description=f"Starts the jobs of {model} and registers its versions"
+    )

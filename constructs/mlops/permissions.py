@@ -74,11 +74,18 @@ class Permissions:
         statement: dict[str, object] = {"Effect": "Allow", "Action": list(actions), "Resource": list(on)}
         self._statements.append({**statement, "Condition": conditions} if conditions else statement)
 
-    def attach_to(self, role: iam.Role) -> None:
-        """Give the role a policy of its own with all of it."""
+    def role(self, scope: Construct, construct_id: str, *, service: str, description: str) -> iam.Role:
+        """Make a role of a service that has all of it from its first moment, as an inline policy."""
         document = iam.PolicyDocument.from_json({"Version": "2012-10-17", "Statement": self._statements})
-        iam.Policy(role, "Permissions", document=document, roles=[role])
+        role = iam.Role(
+            scope,
+            construct_id,
+            assumed_by=iam.ServicePrincipal(service),
+            description=description,
+            inline_policies={"Permissions": document},
+        )
         self._argue(role)
+        return role
 
     def add_to(self, role: iam.Role) -> None:
         """Add it to the role's default policy."""
@@ -110,17 +117,10 @@ def allow(
     permissions.add_to(role)
 
 
-def arn(scope: Construct, service: str, resource: str, *, region: bool = True) -> str:
-    """An ARN of the scope's account, for example `arn(self, "sagemaker", "endpoint/evergreen-*")`."""
-    stack = _stack_of(scope)
-    kind, separator, name = resource.partition("/")
-    return stack.format_arn(
-        service=service,
-        region=None if region else "",
-        resource=kind,
-        resource_name=name if separator else None,
-        arn_format=cdk.ArnFormat.SLASH_RESOURCE_NAME if separator else cdk.ArnFormat.NO_RESOURCE_NAME,
-    )
+def arn(scope: Construct, service: str, resource: str, *, region: bool = True, account: str = "") -> str:
+    """An ARN of the scope's account or another, for example `arn(self, "sagemaker", "endpoint/evergreen-*")`."""
+    partition, own_region, own_account = _place_of(_stack_of(scope))
+    return f"arn:{partition}:{service}:{own_region if region else ''}:{account or own_account}:{resource}"
 
 
 def _as_nag_writes_it(stack: cdk.Stack, resource: str) -> str:
@@ -136,12 +136,32 @@ def _stack_of(construct: Construct) -> cdk.Stack:
 
 
 @cache
+def _place_of(stack: cdk.Stack) -> tuple[str, str, str]:
+    """Partition, region and account."""
+    return stack.partition, stack.region, stack.account
+
+
 def _token_as_nag_writes_it(stack: cdk.Stack, token: str) -> str:
+    owner = _owner_of(token)
+    if owner is None or owner is stack:
+        return _as_resolved(stack, token)
+    return _as_imported(owner, token)
+
+
+@cache
+def _owner_of(token: str) -> cdk.Stack | None:
+    """The stack of the resource that a token stands for; pseudo parameters have none."""
     reference = cdk.Tokenization.reverse_string(token).first_token
-    if isinstance(reference, cdk.Reference):
-        owner = cdk.Stack.of(reference.target)
-        if owner.stack_name != stack.stack_name:
-            return _flat(stack.resolve(owner.export_value(reference)))
+    return cdk.Stack.of(reference.target) if isinstance(reference, cdk.Reference) else None
+
+
+@cache
+def _as_imported(owner: cdk.Stack, token: str) -> str:
+    return _flat(owner.resolve(owner.export_value(token)))
+
+
+@cache
+def _as_resolved(stack: cdk.Stack, token: str) -> str:
     return _flat(stack.resolve(token))
 
 

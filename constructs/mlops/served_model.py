@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from constructs.mlops.job_roles import ContainerRole
+from constructs.mlops.job_roles import ContainerPermissions
 from constructs.mlops.release import Release
 
 # Where SageMaker unpacks model.tar.gz; training put the code there (docs/contracts.md, "Model scripts").
@@ -19,18 +18,17 @@ _ENVIRONMENT = {
 }
 
 
-def keep_when_replaced(resource: cdk.CfnResource) -> None:
-    """Leave the old one in place when a release replaces it: an endpoint that rolls back returns to it."""
-    resource.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
-    resource.cfn_options.deletion_policy = cdk.CfnDeletionPolicy.DELETE
+def released(resource: cdk.CfnResource, release: Release, app: str) -> None:
+    """Make a resource that each release replaces, and that the one before must survive.
 
-
-def name_after_application(resource: cdk.CfnResource, app: str) -> None:
-    """Let the name that CloudFormation makes begin with the application's, whichever way it makes it.
-
-    CloudFormation builds the names of some types from stack and logical id, and of SageMaker's from the logical id
-    alone. The release role is limited to names that begin with the application's. Lower case, as SageMaker writes ARNs.
+    The old one stays in place: an endpoint that rolls back returns to it. CloudFormation makes SageMaker's names from
+    the logical id alone, and the release role is limited to names that begin with the application's; lower case, as
+    SageMaker writes ARNs.
     """
+    options = resource.cfn_options
+    options.condition = release.exists
+    options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
+    options.deletion_policy = cdk.CfnDeletionPolicy.DELETE
     resource.override_logical_id(f"{app}{resource.node.id}".lower())
 
 
@@ -56,22 +54,15 @@ class ServedModel(Construct):
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
-        container = ContainerRole(
-            self,
-            "Container",
-            description=f"Serves {model}",
-            image_uri=image_uri,
-            log_groups=["Endpoints/*"],
-            key=key,
-        )
-        container.allow_reading(
+        permissions = ContainerPermissions(self, image_uri=image_uri, log_groups=["Endpoints/*"], key=key)
+        permissions.allow_reading(
             artifacts, f"releases/{model}/", because="Releases of this model; the record says which one is served."
         )
         if captures:
-            container.allow_writing(
+            permissions.allow_writing(
                 data, f"{model}/capture/", because="SageMaker writes captured requests under date and hour."
             )
-        self.role: iam.Role = container.attach()
+        self.role = permissions.attach(self, "Role", description=f"Serves {model}")
         self.model = sagemaker.CfnModel(
             self,
             "Model",
@@ -84,8 +75,4 @@ class ServedModel(Construct):
             ),
             tags=[cdk.CfnTag(key="evergreen:model-package", value=release.package_arn)],
         )
-        self.model.cfn_options.condition = release.exists
-        keep_when_replaced(self.model)
-        name_after_application(self.model, app)
-        # SageMaker reads the artefact with the role when the model is made.
-        self.model.node.add_dependency(container)
+        released(self.model, release, app)

@@ -13,7 +13,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from constructs.mlops.job_roles import ContainerRole, pipeline_role
+from constructs.mlops.job_roles import ContainerPermissions, pipeline_role
 from constructs.mlops.permissions import arn
 
 _STEPS = Path(__file__).parents[2] / "pipelines" / "steps"
@@ -109,25 +109,20 @@ class TrainingPipeline(Construct):
             pipeline_definition={"PipelineDefinitionBody": cdk.Fn.sub(definition, _wanted(definition, values))},
             role_arn=self.role.role_arn,
         )
-        # SageMaker checks when the pipeline is made that the role may do what the definition says.
-        self.pipeline.node.add_dependency(self.role)
 
     def _job_role(
         self, model: str, raw_prefix: str, image_uri: str, data: s3.IBucket, artifacts: s3.IBucket, key: kms.IKey
     ) -> iam.Role:
-        container = ContainerRole(
-            self,
-            "Job",
-            description=f"Preprocesses, trains and evaluates {model}, without a network",
-            image_uri=image_uri,
-            log_groups=["ProcessingJobs", "TrainingJobs"],
-            key=key,
+        permissions = ContainerPermissions(
+            self, image_uri=image_uri, log_groups=["ProcessingJobs", "TrainingJobs"], key=key
         )
-        container.allow_reading(data, raw_prefix, because=_OWN_OBJECTS)
-        folders = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "releases")]
-        container.allow_reading(artifacts, *folders, because=_OWN_OBJECTS)
-        container.allow_writing(artifacts, f"runs/{model}/", because=_OWN_OBJECTS)
-        return container.attach()
+        permissions.allow_reading(data, raw_prefix, because=_OWN_OBJECTS)
+        read = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "releases")]
+        permissions.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
+        permissions.allow_writing(artifacts, f"runs/{model}/", because=_OWN_OBJECTS)
+        return permissions.attach(
+            self, "JobRole", description=f"Preprocesses, trains and evaluates {model}, without a network"
+        )
 
     def _tool_role(
         self,
@@ -140,30 +135,23 @@ class TrainingPipeline(Construct):
         key: kms.IKey,
         assets: list[s3_assets.Asset],
     ) -> iam.Role:
-        container = ContainerRole(
-            self,
-            "Tool",
-            description=f"Takes the snapshot of {model}'s data and writes its registration record",
-            image_uri=image_uri,
-            log_groups=["ProcessingJobs"],
-            key=key,
-        )
-        container.allow_reading(data, raw_prefix, versions=True, because=_OWN_OBJECTS)
+        permissions = ContainerPermissions(self, image_uri=image_uri, log_groups=["ProcessingJobs"], key=key)
+        permissions.allow_reading(data, raw_prefix, versions=True, because=_OWN_OBJECTS)
         read = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages", "releases")]
-        container.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
+        permissions.allow_reading(artifacts, *read, because=_OWN_OBJECTS)
         written = [f"{folder}/{model}/" for folder in ("code", "datasets", "runs", "packages")]
-        container.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
-        container.permissions.allow(
-            ["s3:GetObject"],
-            on=[asset.bucket.arn_for_objects(asset.s3_object_key) for asset in assets],
-        )
-        container.permissions.allow(
+        permissions.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
+        bucket, keys = assets[0].bucket.bucket_arn, [asset.s3_object_key for asset in assets]
+        permissions.allow(["s3:GetObject"], on=[f"{bucket}/{name}" for name in keys])
+        permissions.allow(
             ["s3:ListBucket"],
-            on=[assets[0].bucket.bucket_arn],
-            conditions={"StringLike": {"s3:prefix": [f"{asset.s3_object_key}*" for asset in assets]}},
+            on=[bucket],
+            conditions={"StringLike": {"s3:prefix": [f"{name}*" for name in keys]}},
         )
-        container.permissions.allow(["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
-        return container.attach()
+        permissions.allow(["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
+        return permissions.attach(
+            self, "ToolRole", description=f"Takes the snapshot of {model}'s data and writes its registration record"
+        )
 
 
 def _wanted(definition: str, values: dict[str, str]) -> dict[str, str]:

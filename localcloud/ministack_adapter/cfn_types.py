@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ministack.services.cloudformation import _stacks, provisioners, stacks
+from ministack.services.cloudformation import _stacks, changesets, provisioners, stacks
 
-from localcloud.cfn import CfnContext, CfnResource, CfnType
+from localcloud.cfn import CfnContext, CfnResource, CfnType, Describe
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
 
@@ -32,10 +32,12 @@ _STATE_OF = {
 }
 
 
-def install(types: Mapping[str, CfnType], client_for: ClientFor, snapshots: Snapshots) -> None:
+def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Describe, snapshots: Snapshots) -> None:
     """Add the types. `client_for(service, role ARN or None)` makes the clients that handlers act with."""
     for name, cfn_type in types.items():
         _register(name, cfn_type, client_for)
+        _register_import(name, cfn_type, describe, snapshots)
+    wrap(changesets, "_import_ref", lambda theirs: lambda name, id_: _name(id_) if name in types else theirs(name, id_))
     wrap(stacks, "_runs_on_worker_thread", lambda theirs: lambda name: name in types or theirs(name))
     for operation in ("_provision_resource", "_update_resource", "_delete_resource"):
         wrap(provisioners, operation, _marking(snapshots))
@@ -87,6 +89,32 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
         provisioners._STACK_TAG_PROPERTY[name] = ("Tags", "list")
     if cfn_type.name_property:
         provisioners._CUSTOM_NAME_REPLACEMENT[name] = {"name": cfn_type.name_property}
+
+
+def _register_import(name: str, cfn_type: CfnType, describe: Describe, snapshots: Snapshots) -> None:
+    """Let a change set with `ImportExistingResources` adopt what has the name that the template gives."""
+    read, key = cfn_type.read, cfn_type.name_property
+    if read is None or key is None:
+        return
+
+    def adopt(identifier: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        found = read(describe, identifier[key])
+        if found is None:
+            raise ValueError(str(problem(identifier[key])))
+        snapshots.mark("cloudformation")
+        return _pair(found)
+
+    def problem(given: str) -> str | None:
+        found = read(describe, given)
+        return None if found else f"Resource of type '{name}' with identifier '{given}' was not found."
+
+    provisioners._RESOURCE_HANDLERS[name]["import"] = adopt
+    changesets._IMPORT_LOOKUPS[name] = ((key,), problem)
+
+
+def _name(physical_id: str) -> str:
+    """A resource's name, whether its physical id is that or its ARN."""
+    return physical_id.rpartition("/")[2]
 
 
 def physical_name(stack_name: str, logical_id: str, limit: int) -> str:

@@ -9,12 +9,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from localcloud.cfn import CfnContext, CfnResource, CfnType, Properties
+from localcloud.cfn import CfnContext, CfnResource, CfnType, Describe, Properties
 from localcloud.sagemaker.context import name_of
+from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.monitoring.definitions import KINDS
 from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
@@ -73,13 +75,30 @@ def _put_policy(client: Any, arn: str, policy: Any) -> None:
 
 
 def _group(client: Any, arn: str) -> CfnResource:
-    group = client.describe_model_package_group(ModelPackageGroupName=name_of(arn))
+    return _described_group(client.describe_model_package_group(ModelPackageGroupName=name_of(arn)))
+
+
+def _described_group(group: Mapping[str, Any]) -> CfnResource:
+    created = group["CreationTime"]  # a datetime from boto3, epoch seconds on the wire
+    made = created if isinstance(created, datetime) else datetime.fromtimestamp(created, UTC)
     attributes = {
-        "ModelPackageGroupArn": arn,
+        "ModelPackageGroupArn": group["ModelPackageGroupArn"],
         "ModelPackageGroupStatus": group["ModelPackageGroupStatus"],
-        "CreationTime": group["CreationTime"].isoformat(),
+        "CreationTime": made.isoformat(),
     }
-    return CfnResource(arn, attributes)
+    return CfnResource(group["ModelPackageGroupArn"], attributes)
+
+
+def _read(
+    operation: str, member: str, resource: Callable[[Mapping[str, Any]], CfnResource]
+) -> Callable[[Describe, str], CfnResource | None]:
+    def read(describe: Describe, name: str) -> CfnResource | None:
+        try:
+            return resource(describe(operation, {member: name}))
+        except AwsError:
+            return None
+
+    return read
 
 
 def _update_group(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
@@ -304,6 +323,7 @@ CFN_TYPES: dict[str, CfnType] = {
         update=_update_group,
         replace_on=frozenset({"ModelPackageGroupName", "ModelPackageGroupDescription"}),
         name_property="ModelPackageGroupName",
+        read=_read("DescribeModelPackageGroup", "ModelPackageGroupName", _described_group),
     ),
     "AWS::SageMaker::Pipeline": CfnType(
         create=_create_pipeline,
@@ -311,6 +331,7 @@ CFN_TYPES: dict[str, CfnType] = {
         update=_update_pipeline,
         replace_on=frozenset({"PipelineName"}),
         name_property="PipelineName",
+        read=_read("DescribePipeline", "PipelineName", lambda found: CfnResource(found["PipelineName"])),
         max_name_length=256,
     ),
     "AWS::SageMaker::Model": CfnType(
@@ -356,5 +377,10 @@ CFN_TYPES: dict[str, CfnType] = {
         update=_update_endpoint,
         replace_on=frozenset({"EndpointName"}),
         name_property="EndpointName",
+        read=_read(
+            "DescribeEndpoint",
+            "EndpointName",
+            lambda found: CfnResource(found["EndpointArn"], {"EndpointName": found["EndpointName"]}),
+        ),
     ),
 }

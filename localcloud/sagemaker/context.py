@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.cloud import Cloud
+from localcloud.cloud import Cloud, RoleError
+from localcloud.sagemaker.errors import validation
 from localcloud.store import Store
 
 Document = dict[str, Any]
@@ -48,6 +49,17 @@ class Context:
     def now(self) -> float:
         """Epoch seconds, unrounded: lists order by it."""
         return self.cloud.clock.now().timestamp()
+
+    def check_role(self, role_arn: str) -> None:
+        """Refuse a role that SageMaker cannot assume, when it is handed over.
+
+        Raises:
+            AwsError: ValidationException, in SageMaker's words.
+        """
+        try:
+            self.cloud.role_environment(role_arn)
+        except RoleError as error:
+            raise validation(str(error)) from error
 
     def root(self) -> Caller:
         return Caller(f"arn:aws:iam::{self.cloud.account}:root", self.cloud.account)

@@ -141,6 +141,7 @@ class Jobs:
 
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
         _refuse_unsupported(job, request)
+        self._context.check_role(request["RoleArn"])
         name = request[job.name]
         arn = self._context.arn(f"{job.kind}-job", name)
         now = self._context.now()

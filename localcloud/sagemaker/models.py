@@ -49,6 +49,8 @@ class Models:
 
     def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         self._check(request)
+        if "ExecutionRoleArn" in request:
+            self._context.check_role(request["ExecutionRoleArn"])
         name = request["ModelName"]
         arn = self._context.arn("model", name)
         with self._store.transaction():

@@ -90,10 +90,13 @@ def test_no_policy_is_for_all_resources_unless_someone_said_why(assembly: Path) 
     argued = {(construct, rule) for construct, rule, _ in acknowledgements(assembly)}
     for name, template in templates(assembly).items():
         for resource in json.loads(template)["Resources"].values():
-            if resource["Type"] != "AWS::IAM::Policy":
-                continue
-            role = resource["Metadata"]["aws:cdk:path"].rsplit("/", 2)[0]
-            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+            path = resource["Metadata"]["aws:cdk:path"]
+            if resource["Type"] == "AWS::IAM::Policy":
+                role, documents = path.rsplit("/", 2)[0], [resource["Properties"]["PolicyDocument"]]
+            else:
+                inline = resource["Properties"].get("Policies", []) if resource["Type"] == "AWS::IAM::Role" else []
+                role, documents = path.rsplit("/", 1)[0], [policy["PolicyDocument"] for policy in inline]
+            for statement in (one for document in documents for one in document["Statement"]):
                 resources = statement["Resource"]
                 if "*" in (resources if isinstance(resources, list) else [resources]):
                     assert (role, "AwsSolutions::AwsSolutions-IAM5[Resource::*]") in argued, name

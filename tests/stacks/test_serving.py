@@ -69,7 +69,7 @@ def serving(template: Callable[[str], dict[str, object]]) -> Mapping[str, Any]:
 
 def test_before_the_first_release_there_is_a_role_and_nothing_else(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, NONE)
-    assert {resource["Type"] for resource in deployed.resources.values()} == {"AWS::IAM::Role", "AWS::IAM::Policy"}
+    assert {resource["Type"] for resource in deployed.resources.values()} == {"AWS::IAM::Role"}
     assert deployed.outputs == {}
 
 
@@ -160,10 +160,11 @@ def test_a_release_keeps_the_scaled_fleet_but_not_the_old_capture(serving: Mappi
 def test_the_model_has_no_network_and_reads_only_its_releases(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     assert deployed.of(MODEL)[0]["Properties"]["EnableNetworkIsolation"] is True
-    (policy,) = deployed.of("AWS::IAM::Policy")
+    (role,) = deployed.of("AWS::IAM::Role")
+    (policy,) = role["Properties"]["Policies"]
     readable = [
         statement["Resource"]["Fn::Join"][1][-1]
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        for statement in policy["PolicyDocument"]["Statement"]
         if statement["Action"] == "s3:GetObject"
     ]
     assert readable == ["/releases/flight-delays/*"]

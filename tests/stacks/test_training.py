@@ -21,8 +21,9 @@ def training(template: Callable[[str], dict[str, object]]) -> Template:
 
 def statements_of(template: Template, action: str) -> list[dict[str, Any]]:
     found = []
-    for policy in template.find_resources("AWS::IAM::Policy").values():
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+    for role in template.find_resources("AWS::IAM::Role").values():
+        (policy,) = role["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]:
             actions = statement["Action"]
             if action in ([actions] if isinstance(actions, str) else actions):
                 found.append(statement)

@@ -20,6 +20,7 @@ def problem(model: Shape, value: Any, optional: frozenset[str], path: str = "Arg
     if isinstance(model, StructureShape):
         if not isinstance(value, dict):
             return f"{path} must be an object, got {value!r}"
+        value = {name: item for name, item in value.items() if item is not None}
         unknown = sorted(set(value) - set(model.members))
         if unknown:
             return f"{path} has the unknown field {unknown[0]}"

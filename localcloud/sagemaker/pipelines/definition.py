@@ -95,6 +95,7 @@ def _definition(raw: Any) -> Definition:
         raise _Invalid("it must be a JSON object")
     if raw.get("Version") != VERSION:
         raise _Invalid(f"the Version must be {VERSION}, got {raw.get('Version')!r}")
+    raw = _given(raw)
     unknown = sorted(set(raw) - _TOP_LEVEL)
     if unknown:
         raise _Invalid(f"the field {unknown[0]} is not supported")
@@ -105,13 +106,18 @@ def _definition(raw: Any) -> Definition:
     if repeated:
         raise _Invalid(f"step names must be unique, {', '.join(repeated)} is used more than once")
     steps = {step["Name"]: _step(step, branch) for step, branch in written}
-    definition = Definition(declared, steps, raw.get("PipelineExperimentConfig") or {})
+    definition = Definition(declared, steps, raw.get("PipelineExperimentConfig", {}))
     for expression in expressions(definition.experiment):
         _check_expression("PipelineExperimentConfig", expression, definition)
     for step in steps.values():
         _check_references(step, definition)
     _check_order(steps)
     return definition
+
+
+def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that say something: the SDK writes `null` for each feature that a pipeline does not use."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _written_steps(
@@ -125,10 +131,10 @@ def _written_steps(
             raise _Invalid(f"a step needs a Name, got {step!r}")
         if not _STEP_NAME.fullmatch(step["Name"]):
             raise _Invalid(f"the step name {step['Name']!r} must match {_STEP_NAME.pattern}")
-        yield step, branch
+        yield _given(step), branch
         if step.get("Type") == "Condition" and isinstance(step.get("Arguments"), dict):
             for member, outcome in _BRANCHES.items():
-                yield from _written_steps(step["Arguments"].get(member, []), (step["Name"], outcome))
+                yield from _written_steps(step["Arguments"].get(member) or [], (step["Name"], outcome))
 
 
 def _step(raw: Mapping[str, Any], branch: tuple[str, bool] | None) -> Step:

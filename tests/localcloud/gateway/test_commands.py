@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from tests.localcloud.gateway.harness import ROOT, Local, free_port, until
+from tests.localcloud.gateway.harness import ACCOUNT, REGION, ROOT, Local, free_port, until
 
 
 @pytest.fixture
@@ -41,6 +43,16 @@ def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: Local) -> None
     assert not idle.state.exists()
 
 
+def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local: Local, tmp_path: Path) -> None:
+    stranger = Local(local.port, tmp_path / "other")
+    way_out = f"python -m localcloud down --port {local.port} --state {local.state}"
+    for verb, code in (("up", 2), ("down", 0)):
+        said = stranger.run(verb)
+        assert said.returncode == code
+        assert f"(pid {local.pid}; stop it: {way_out})" in said.stderr
+    assert local.run("status").returncode == 0
+
+
 def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: Local) -> None:
     idle.up()
     role = idle.role([], service="lambda.amazonaws.com")
@@ -53,7 +65,11 @@ def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: Local) ->
     assert idle.run("status").returncode == 3
     idle.up()
     assert idle.client("lambda").get_function(FunctionName=function)
-    assert idle.run("down", "--purge").returncode == 0
+    gateway = psutil.Process(idle.pid)
+    (idle.state / "gateway.json").unlink()  # as when the folder was deleted under it
+    purged = idle.run("down", "--purge")
+    assert (purged.returncode, purged.stdout.splitlines()[0]) == (0, f"Stopped (pid {gateway.pid})")
+    assert not gateway.is_running() or gateway.status() == psutil.STATUS_ZOMBIE
     assert not idle.state.exists()
 
 
@@ -102,9 +118,26 @@ def test_env_leads_a_shell_here_whatever_it_carried(local: Local) -> None:
     assert all(shlex.split(line)[0] in ("export", "unset") for line in exports.splitlines())
 
 
+def test_env_keeps_the_sagemaker_sdk_here(local: Local) -> None:
+    """Asked for its default bucket, the SDK calls STS at AWS's own address, unless the bucket is configured."""
+    path = next(line.partition("=")[2] for line in local.run("env").stdout.splitlines() if "SAGEMAKER_ADMIN" in line)
+    modules = yaml.safe_load(Path(shlex.split(path)[0]).read_text())["SageMaker"]["PythonSDK"]["Modules"]
+    assert modules == {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": f"sagemaker-{REGION}-{ACCOUNT}"}}
+
+
 def test_status_says_what_runs(local: Local) -> None:
     local.deploy("shown", {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
     said = local.run("status").stdout
     assert f"http://127.0.0.1:{local.port}" in said
     assert f"pid {local.pid}" in said
     assert any(line.split() == ["shown", "CREATE_COMPLETE"] for line in said.splitlines())
+    seen = json.loads(local.run("status", "--json").stdout)
+    assert (seen["pid"], seen["port"], seen["endpoints"], seen["jobs"]) == (local.pid, local.port, [], [])
+    assert seen["uptime_seconds"] > 0
+    assert seen["isolation"] in said
+    assert {"name": "shown", "status": "CREATE_COMPLETE"} in seen["stacks"]
+
+
+def test_status_says_that_nothing_runs(idle: Local) -> None:
+    said = idle.run("status", "--json")
+    assert (said.returncode, json.loads(said.stdout)["running"]) == (3, False)

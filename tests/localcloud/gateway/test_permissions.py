@@ -54,6 +54,19 @@ def test_sagemaker_actions_are_checked_with_their_resource(local: Local) -> None
     assert _refused(sagemaker.delete_endpoint, EndpointName="a-one") == "AccessDeniedException"
 
 
+def test_the_managed_policy_for_sagemaker_allows_what_it_does_on_aws(local: Local) -> None:
+    role = local.role([])
+    policy = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
+    local.client("iam").attach_role_policy(RoleName=role.rpartition("/")[2], PolicyArn=policy)
+    for bucket in ("permissions-sagemaker", "permissions-other"):
+        local.client("s3").create_bucket(Bucket=bucket)
+    s3 = local.assumed("s3", role)
+    s3.put_object(Bucket="permissions-sagemaker", Key="k", Body=b"")
+    assert _refused(s3.put_object, Bucket="permissions-other", Key="k", Body=b"") == "AccessDenied"
+    assert local.assumed("sagemaker", role).list_endpoints()["Endpoints"] is not None
+    assert _refused(local.assumed("iam", role).delete_role, RoleName="nobody") == "AccessDenied"
+
+
 def test_approving_can_be_forbidden_by_condition_key(local: Local) -> None:
     group = "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/*"
     role = local.role(

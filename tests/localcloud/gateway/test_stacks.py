@@ -205,3 +205,31 @@ def test_conditions_may_use_every_function_that_cloudformation_allows(local: Loc
     local.deploy("conditions", template, Record="a|b")
     found = local.client("cloudformation").describe_stack_resources(StackName="conditions")["StackResources"]
     assert [resource["LogicalResourceId"] for resource in found] == ["Always"]
+
+
+def test_a_retained_resource_comes_back_with_import_existing_resources(local: Local) -> None:
+    """As after `cdk destroy` and `cdk deploy --import-existing-resources`, on a group that outlived its stack."""
+    group: dict[str, Any] = {
+        "Type": "AWS::SageMaker::ModelPackageGroup",
+        "DeletionPolicy": "Retain",
+        "Properties": {"ModelPackageGroupName": "stacks-kept"},
+    }
+    template = {"Resources": {"Group": group}, "Outputs": {"Group": {"Value": {"Ref": "Group"}}}}
+    cloudformation, sagemaker = local.client("cloudformation"), local.client("sagemaker")
+    arn = local.deploy("keeper", template)["Outputs"][0]["OutputValue"]
+    request = {"TemplateBody": json.dumps(template), "ChangeSetType": "CREATE", "ImportExistingResources": True}
+    taken = cloudformation.create_change_set(StackName="thief", ChangeSetName="c", **request)["Id"]
+    assert "already exists in stack" in cloudformation.describe_change_set(ChangeSetName=taken)["StatusReason"]
+    cloudformation.delete_stack(StackName="keeper")
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName="keeper", WaiterConfig={"Delay": 1})
+    change_set = cloudformation.create_change_set(StackName="keeper", ChangeSetName="c", **request)["Id"]
+    (change,) = cloudformation.describe_change_set(ChangeSetName=change_set)["Changes"]
+    assert change["ResourceChange"]["Action"] == "Import"
+    cloudformation.execute_change_set(ChangeSetName=change_set)
+    stack = local.settled("keeper")
+    assert (stack["StackStatus"], stack["Outputs"][0]["OutputValue"]) == ("CREATE_COMPLETE", arn)
+    template["Resources"]["Group"]["DeletionPolicy"] = "Delete"
+    local.deploy("keeper", template)
+    cloudformation.delete_stack(StackName="keeper")
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName="keeper", WaiterConfig={"Delay": 1})
+    assert "stacks-kept" not in str(sagemaker.list_model_package_groups())

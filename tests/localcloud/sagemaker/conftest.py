@@ -20,7 +20,7 @@ import pytest
 from botocore.client import Config
 from botocore.exceptions import ClientError
 
-from localcloud.cloud import Clock, Cloud
+from localcloud.cloud import Clock, Cloud, RoleError
 from localcloud.runtime.contract import ContainerError, Invocation, InvocationResult, JobUpdate, ModelError, VariantSpec
 from localcloud.sagemaker import SageMaker
 from localcloud.store import Store
@@ -147,6 +147,12 @@ class FakeCloudWatch:
         return {"MetricAlarms": found, "CompositeAlarms": []}
 
 
+def _role_environment(role_arn: str) -> dict[str, str]:
+    if role_arn.endswith("role/missing"):
+        raise RoleError(role_arn, "sagemaker.amazonaws.com")
+    return {}
+
+
 @dataclass
 class World:
     """One local cloud's worth of SageMaker."""
@@ -179,7 +185,7 @@ class World:
                 (kind, list(arns), json.loads(json.dumps(detail)))
             ),
             put_logs=lambda *_: None,
-            role_environment=lambda _: {},
+            role_environment=_role_environment,
         )
         self.cloud = cloud
         self.plane = SageMaker(cloud, self.runner, self.fleet, self.identify)

@@ -61,6 +61,15 @@ def test_order_comes_from_references_and_depends_on(step_of: StepOf) -> None:
     assert {name: set(step.needs) for name, step in parsed.steps.items()} == {"A": set(), "B": {"A"}, "C": {"B"}}
 
 
+def test_a_null_stands_for_what_is_not_said(step_of: StepOf) -> None:
+    """The SDK's `Pipeline.definition()` writes null for each feature that a pipeline does not use."""
+    step = step_of("A", CacheConfig=None, DependsOn=None, Arguments={"NetworkConfig": None})
+    unsaid = {"PipelineExperimentConfig": None, "MlflowConfig": None}
+    assert parse(json.dumps({"Version": "2020-12-01", "Metadata": {}, **unsaid, "Steps": [step]})).experiment == {}
+    said = {"MlflowConfig": {"MlflowResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:mlflow-app/a"}}
+    assert "The field MlflowConfig is not supported" in _fails({"Version": "2020-12-01", **said, "Steps": [step]})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -40,6 +40,20 @@ def _processing(name: str, **members: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("kind", ["processing_job", "training_job", "model"])
+def test_a_role_that_sagemaker_cannot_assume_is_refused_at_once(world: Any, kind: str) -> None:
+    missing = ROLE.replace("role/job", "role/missing")
+    request: dict[str, Any] = {
+        "processing_job": _processing("j", RoleArn=missing),
+        "training_job": _training("j", RoleArn=missing),
+        "model": {"ModelName": "j", "ExecutionRoleArn": missing, "PrimaryContainer": {"Image": "i"}},
+    }[kind]
+    with pytest.raises(ClientError, match=f"Could not assume role {missing}") as refused:
+        getattr(world.sagemaker, f"create_{kind}")(**request)
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert not world.runner.started
+
+
 def test_a_training_job_tells_its_story(world: Any) -> None:
     world.runner.held.add("t")
     world.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))

@@ -1,0 +1,67 @@
+"""What runs in a local cloud, as `python -m localcloud status` tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import boto3
+
+from localcloud.ministack_adapter import environment
+from localcloud.process import Running
+
+
+def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the gateway: the process, how containers are kept apart, stacks, endpoints and running jobs."""
+    url = f"http://127.0.0.1:{gateway.port}"
+    make: Any = boto3.session.Session().client  # its overloads want a literal service name
+    where = {
+        "endpoint_url": url,
+        "region_name": environment.REGION,
+        "aws_access_key_id": environment.ROOT_KEY,
+        "aws_secret_access_key": environment.ROOT_KEY,
+    }
+
+    def everything(service: str, operation: str, **request: str) -> dict[str, Any]:
+        found: dict[str, Any] = make(service, **where).get_paginator(operation).paginate(**request).build_full_result()
+        return found
+
+    stacks = everything("cloudformation", "describe_stacks")["Stacks"]
+    endpoints = everything("sagemaker", "list_endpoints")["Endpoints"]
+    training = everything("sagemaker", "list_training_jobs", StatusEquals="InProgress")
+    processing = everything("sagemaker", "list_processing_jobs", StatusEquals="InProgress")
+    return {
+        "running": True,
+        "url": url,
+        "pid": gateway.pid,
+        "port": gateway.port,
+        "uptime_seconds": round(time.time() - gateway.started, 1),
+        "state": health["state"],
+        "isolation": health["isolation"],
+        "stacks": [{"name": one["StackName"], "status": one["StackStatus"]} for one in stacks],
+        "endpoints": [{"name": one["EndpointName"], "status": one["EndpointStatus"]} for one in endpoints],
+        "jobs": [
+            *({"name": one["TrainingJobName"], "kind": "training"} for one in training["TrainingJobSummaries"]),
+            *({"name": one["ProcessingJobName"], "kind": "processing"} for one in processing["ProcessingJobSummaries"]),
+        ],
+    }
+
+
+def text(seen: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    uptime = time.strftime("%H:%M:%S", time.gmtime(seen["uptime_seconds"]))
+    return "\n".join(
+        [
+            f"Up: {seen['url']}  pid {seen['pid']}  uptime {uptime}  state {seen['state']}",
+            f"Containers: {seen['isolation']}",
+            *_section("Stacks", [(one["name"], one["status"]) for one in seen["stacks"]]),
+            *_section("Endpoints", [(one["name"], one["status"]) for one in seen["endpoints"]]),
+            *_section("Running jobs", [(one["name"], one["kind"]) for one in seen["jobs"]]),
+        ]
+    )
+
+
+def _section(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max((len(name) for name, _ in rows), default=0)
+    return [f"{title}:" if rows else f"{title}: none", *(f"  {name:<{width}}  {status}" for name, status in rows)]
