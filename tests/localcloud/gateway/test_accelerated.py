@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.localcloud.gateway.harness import ROOT, Local, free_port, until
+from tests.localcloud.gateway.harness import Accelerated, free_port, until
 
 _TELL = """
 import datetime, json, time
@@ -23,20 +22,6 @@ def handler(event, context):
             "slept": time.monotonic() - began}
     boto3.client("sqs").send_message(QueueUrl="%s", MessageBody=json.dumps(said))
 """
-
-
-class Accelerated(Local):
-    """A local cloud whose clock starts on 1 March 2013."""
-
-    def up(self) -> None:
-        started = self.run("up", "--clock", "accelerated")
-        assert started.returncode == 0, started.stdout + started.stderr
-
-    def clock(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "localcloud", "clock", *arguments, "--state", str(self.state)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return dict(json.loads(done.stdout))
 
 
 @pytest.fixture(scope="module")
