@@ -17,6 +17,7 @@ from localcloud.runtime.program import Refused
 
 _DEFAULT_NAMESPACE = "aws/sagemaker/Endpoints/data-metrics"
 _AT_ONCE = 500
+_STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # both spellings are found in analyzers' files
 
 
 def publish(cloud: Cloud, folder: Path) -> None:
@@ -45,6 +46,9 @@ def _metric(line: str, where: str) -> tuple[str, dict[str, Any]]:
             metric["Timestamp"] = datetime.fromtimestamp(when, UTC)
         elif when is not None:
             metric["Timestamp"] = datetime.fromisoformat(str(when))
+        if "StatisticValues" in metric:
+            given = dict(metric["StatisticValues"])
+            metric["StatisticValues"] = {_STATISTICS.get(name, name): float(value) for name, value in given.items()}
         namespace = str(metric.pop("Namespace", _DEFAULT_NAMESPACE))
         wanted = {"MetricName", "Timestamp", "Dimensions", "Value", "StatisticValues", "Unit"}
         if not metric.get("MetricName") or not {"Value", "StatisticValues"} & set(metric):

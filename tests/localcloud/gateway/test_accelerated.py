@@ -109,7 +109,8 @@ def test_s3_and_containers_live_by_the_clock(fast: Accelerated) -> None:
     year = "time.gmtime().tm_year"
     script = (
         "import subprocess as s,sys,time;open('/opt/ml/output/message','w').write"
-        f"(f'{{{year}}} '+s.run([sys.executable,'-c','import time;print({year})'],capture_output=True,text=True).stdout)"
+        f"(f'{{{year}}} '+"
+        f"s.run([sys.executable,'-c','import time;print({year})'],capture_output=True,text=True).stdout)"
     )
     s3.put_object(Bucket="clock-test", Key="a", Body=b"x")
     assert s3.head_object(Bucket="clock-test", Key="a")["LastModified"].year == 2013

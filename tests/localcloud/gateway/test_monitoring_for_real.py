@@ -178,15 +178,14 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
 
     quiet, good, bad = _executions(cloud, "hourly")
     assert (quiet["MonitoringExecutionStatus"], quiet["FailureReason"]) == ("Failed", "Job inputs had no data")
-    assert good["MonitoringExecutionStatus"] == "Completed", good
+    assert good["MonitoringExecutionStatus"] == "Completed", good.get("FailureReason")
     assert bad["MonitoringExecutionStatus"] == "CompletedWithViolations", bad
     assert all(run["ScheduledTime"].minute == 0 and run["ScheduledTime"].year == 2013 for run in (quiet, good, bad))
-    hour = bad["ScheduledTime"].astimezone().astimezone(tz=None)
     keys = [
         one["Key"]
         for one in cloud.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="reports/toy/hourly/")["Contents"]
     ]
-    assert any(key.endswith("constraint_violations.json") for key in keys), (hour, keys)
+    assert any(key.endswith("constraint_violations.json") for key in keys), keys
     metrics = cloud.client("cloudwatch").list_metrics(Namespace="aws/sagemaker/Endpoints/data-metrics")["Metrics"]
     drift = next(metric for metric in metrics if metric["MetricName"] == "feature_baseline_drift_a")
     assert {"Name": "MonitoringSchedule", "Value": "hourly"} in drift["Dimensions"]
@@ -241,12 +240,14 @@ def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: Accelerated, 
         _ask(cloud, 1, 0.0, f"request-{number}")
     _next_hour(cloud)
     now = datetime.fromisoformat(cloud.clock("status")["now"])
-    # Every label says the opposite of what the model said of a positive first column.
-    lines = [
-        {"groundTruthData": {"data": str(number % 2), "encoding": "CSV"}, "eventMetadata": {"eventId": f"request-{number}"},
-         "eventVersion": "0"}
+    lines = [  # labels that know nothing of what the model said
+        {
+            "groundTruthData": {"data": str(number % 2), "encoding": "CSV"},
+            "eventMetadata": {"eventId": f"request-{number}"},
+            "eventVersion": "0",
+        }
         for number in range(220)
-    ]  # fmt: skip
+    ]
     body = "".join(json.dumps(line) + "\n" for line in lines)
     s3.put_object(Bucket=BUCKET, Key=f"labels/{now:%Y/%m/%d/%H}/labels.jsonl", Body=body.encode())
     sagemaker.create_monitoring_schedule(
