@@ -9,19 +9,20 @@ from localcloud.sagemaker.endpoints import BUSY
 from localcloud.sagemaker.jobs import Jobs
 from localcloud.sagemaker.packages import KIND as PACKAGE
 from localcloud.sagemaker.pipelines.records import EXECUTION
+from localcloud.sagemaker.transforms import Transforms
 from localcloud.store import Store
 
 
 class Activity:
     """Reads the documents anew only after one of them was written: the clock asks thousands of times."""
 
-    def __init__(self, store: Store, jobs: Jobs) -> None:
-        self._store, self._jobs = store, jobs
+    def __init__(self, store: Store, jobs: Jobs, transforms: Transforms) -> None:
+        self._store, self._jobs, self._transforms = store, jobs, transforms
         self._seen: tuple[int, list[str], list[str]] = (-1, [], [])
 
     def under_way(self) -> list[str]:
         """Jobs, pipeline executions and deployments that have not ended."""
-        return [*self._jobs.under_way(), *self._look()[1]]
+        return [*self._jobs.under_way(), *self._transforms.under_way(), *self._look()[1]]
 
     def approvals(self) -> list[str]:
         """The newest version of each group, where it is `PendingManualApproval`: an older one was passed over."""

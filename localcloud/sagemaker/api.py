@@ -35,6 +35,7 @@ from localcloud.sagemaker.pipelines.records import Records
 from localcloud.sagemaker.ports import Fleet, Runner
 from localcloud.sagemaker.shapes import serialised, validated
 from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.transforms import Transforms
 
 _TARGET = "SageMaker."
 _CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -64,7 +65,8 @@ class SageMaker:
         self._runner = runner
         self._fleet = fleet
         self._jobs = Jobs(context, tags, events, runner)
-        self.activity = Activity(context.store, self._jobs)
+        self._transforms = Transforms(context, tags, events, models, fleet)
+        self.activity = Activity(context.store, self._jobs, self._transforms)
         self._deployments = Deployments(context, tags, events, models, configs, fleet)
         self._engine = Engine(context, records, actions)
         self._jobs.listen(self._engine.job_changed)
@@ -84,6 +86,7 @@ class SageMaker:
             self._jobs,
             Endpoints(context, tags, configs, self._deployments),
             catalog,
+            self._transforms,
             definitions,
             self.monitoring,
             Executions(context, catalog, records, self._engine, actions),
@@ -110,12 +113,14 @@ class SageMaker:
     def recover(self) -> None:
         """At boot, when the gateway answers: end lost jobs, start endpoints' workers, carry executions on."""
         self._jobs.recover()
+        self._transforms.recover()
         self._deployments.recover()
         self._engine.recover()
 
     def shutdown(self) -> None:
         """Stop everything that runs; what was under way is carried on by the next `recover`."""
         self._engine.shutdown()
+        self._transforms.shutdown()
         self._deployments.shutdown()
         self._runner.shutdown()
         self._fleet.shutdown()

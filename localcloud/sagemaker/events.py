@@ -73,9 +73,9 @@ class Events:
         self._emit("Model Package State Change", [package["ModelPackageArn"]], detail)
 
     def job(self, operation: str, job: Document, tags: Mapping[str, str]) -> None:
-        """A processing or training job changed; `operation` is its `Describe…` operation."""
+        """A processing, training or transform job changed; `operation` is its `Describe…` operation."""
         detail = serialised(operation, job)
-        kind = "Processing" if operation == "DescribeProcessingJob" else "Training"
+        kind = operation.removeprefix("Describe").removesuffix("Job")
         detail = {name: value for name, value in detail.items() if name not in _JOB_INTERNALS}
         for name in [name for name in detail if name.endswith("Time")]:
             detail[name] = _milliseconds(detail[name])

@@ -15,6 +15,7 @@ _OWNERS = {
     "pipeline": "Pipeline",
     "processing-job": "ProcessingJob",
     "training-job": "TrainingJob",
+    "transform-job": "TransformJob",
     "model-package-group": "ModelPackageGroup",
     "model-package": "ModelPackage",
     "model": "Model",

@@ -268,3 +268,46 @@ def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: Accelerated, 
     assert "sagemakerMergeJson" in job["Environment"]["dataset_format"]
     sagemaker.delete_monitoring_schedule(MonitoringScheduleName="quality")
     sagemaker.delete_model_quality_job_definition(JobDefinitionName="quality")
+
+
+def test_a_transform_job_scores_every_object_and_captures_what_it_read_and_wrote(cloud: Accelerated, role: str) -> None:
+    assert role
+    s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
+    for name, rows in (("a.csv", "1,0\n-1,0\n2,0\n"), ("deep/b.csv", "-3,1\n")):
+        s3.put_object(Bucket=BUCKET, Key=f"batch/{name}", Body=rows.encode())
+    sagemaker.create_transform_job(
+        TransformJobName="score",
+        ModelName="toy",
+        BatchStrategy="SingleRecord",
+        MaxConcurrentTransforms=2,
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/batch/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/scored", "AssembleWith": "Line"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        DataCaptureConfig={"DestinationS3Uri": f"s3://{BUCKET}/batch-capture"},
+    )
+    cloud.clock("advance", "--by", "1m")  # waits for the job
+    job = sagemaker.describe_transform_job(TransformJobName="score")
+    assert job["TransformJobStatus"] == "Completed", job
+    scored = {
+        one["Key"]: s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read().decode()
+        for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="scored/")["Contents"]
+    }
+    assert scored == {"scored/a.csv.out": "1\n0\n1\n", "scored/deep/b.csv.out": "0\n"}
+    captured = [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET, Prefix="batch-capture/")["Contents"]]
+    assert sorted(key.split("/")[1] for key in captured) == ["input", "output"]
+    assert all("/2013/03/" in key for key in captured)
+    with pytest.raises(ClientError, match="RecordIO"):
+        sagemaker.create_transform_job(
+            TransformJobName="refused",
+            ModelName="toy",
+            TransformInput={
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/batch/"}},
+                "SplitType": "RecordIO",
+            },
+            TransformOutput={"S3OutputPath": f"s3://{BUCKET}/scored"},
+            TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        )
