@@ -68,6 +68,9 @@ class Clients:
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
         return self._client(service, role_arn, None if role_arn is None else _SAGEMAKER)
 
+    def for_scheduler(self, service: str, role_arn: str) -> Any:
+        return self._client(service, role_arn, "scheduler.amazonaws.com")
+
     def for_cloudformation(self, service: str, role_arn: str | None) -> Any:
         return self._client(service, role_arn, None if role_arn is None else "cloudformation.amazonaws.com")
 
@@ -101,6 +104,7 @@ class Gateway:
         self._store = Store(state_dir / "localcloud.db")
         endpoint_url = f"http://127.0.0.1:{port}"
         clients = Clients(endpoint_url)
+        self._bus.call_schedules_with(clients.for_scheduler)
         self.cloud = Cloud(
             state_dir=state_dir,
             endpoint_url=endpoint_url,

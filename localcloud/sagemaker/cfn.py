@@ -282,6 +282,10 @@ def _delete_schedule(context: CfnContext, arn: str, _properties: Properties) -> 
         return
 
 
+def _definition(arn: str) -> dict[str, str]:
+    return {"JobDefinitionArn": arn, "JobDefinitionName": name_of(arn)}
+
+
 def _definition_type(kind: str) -> CfnType:
     """The CloudFormation type of one kind of monitoring job definition; whatever changes, it is replaced."""
     operation = f"Create{kind}JobDefinition"
@@ -293,14 +297,15 @@ def _definition_type(kind: str) -> CfnType:
         request = _request(operation, {"JobDefinitionName": context.physical_name, **given})
         arn = getattr(client, f"create_{snake}")(**request)["JobDefinitionArn"]
         made = getattr(client, f"describe_{snake}")(JobDefinitionName=name_of(arn))
-        return CfnResource(arn, {"JobDefinitionArn": arn, "CreationTime": made["CreationTime"].isoformat()})
+        created = made["CreationTime"].isoformat()
+        return CfnResource(arn, {**_definition(arn), "CreationTime": created})
 
     def delete(context: CfnContext, arn: str, _properties: Properties) -> None:
         _delete(getattr(context.client("sagemaker"), f"delete_{snake}"), JobDefinitionName=name_of(arn))
 
     def update(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
         _update_tags(context.client("sagemaker"), arn, old, new)
-        return CfnResource(arn, {"JobDefinitionArn": arn})
+        return CfnResource(arn, _definition(arn))
 
     parts = ("AppSpecification", "BaselineConfig", "JobInput", "JobOutputConfig")
     members = ("EndpointName", "JobDefinitionName", "JobResources", "NetworkConfig", "RoleArn", "StoppingCondition")

@@ -81,6 +81,33 @@ def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: Accelerate
     assert all("T02:30:" in said["utc"] for said in told)
 
 
+def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dead_letters(fast: Accelerated) -> None:
+    function, told = _teller(fast)
+    fast.client("lambda").remove_permission(FunctionName=function, StatementId="events")
+    dead_url, dead_arn = fast.queue(policy=False)
+    send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": dead_arn}
+    may = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": function}
+    for name, rights in (("may", [may, send]), ("may-not", [send])):
+        fast.client("scheduler").create_schedule(
+            Name=name,
+            ScheduleExpression="rate(1 day)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={
+                "Arn": function,
+                "RoleArn": fast.role(rights, "scheduler.amazonaws.com"),
+                "Input": json.dumps({"time": name}),
+                "DeadLetterConfig": {"Arn": dead_arn},
+            },
+        )
+    fast.clock("advance", "--by", "25h")
+    for name in ("may", "may-not"):
+        fast.client("scheduler").delete_schedule(Name=name)
+    assert [said["event"] for said in _messages(fast, told)] == ["may"]
+    dead = fast.message(dead_url)
+    assert json.loads(dead["Body"]) == {"time": "may-not"}
+    assert "AccessDenied" in dead["MessageAttributes"]["X-Amz-Scheduler-Error-Code"]["StringValue"]
+
+
 def test_an_alarm_changes_state_when_its_data_leaves_the_window(fast: Accelerated) -> None:
     url, arn = fast.queue()
     pattern = {"source": ["aws.cloudwatch"], "detail": {"alarmName": ["heartbeat"]}}

@@ -152,7 +152,7 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
         "JobResources": _CLUSTER,
     }
     config = {
-        "MonitoringJobDefinitionName": {"Fn::GetAtt": ["Definition", "JobDefinitionArn"]},
+        "MonitoringJobDefinitionName": {"Fn::GetAtt": ["Definition", "JobDefinitionName"]},
         "MonitoringType": "DataQuality",
         "ScheduleConfig": {"ScheduleExpression": "cron(0 * ? * * *)"},
     }
