@@ -5,7 +5,8 @@ imports the same modules with both on. Pipelines are compiled before (warm) unle
 is the median wall time of fresh processes; the two sides alternate, so that a busy machine slows both.
 
 The last line is JSON: `synth_ratio` (at most 2.5), `per_model_s` (each further model, from 1 to 50: under 0.15),
-`models` (seconds by number of models), and beside them `empty_s` and `cold_s`.
+`models` (seconds by number of models), and beside them `empty_s`, `cold_s` and `load`, the machine's load average
+before and after: a machine that does something else has other figures.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def seconds(tree: Path, script: str) -> float:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="runs of each kind (default: 5)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each kind (default: %(default)s)")
     runs = parser.parse_args().runs
+    load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         trees = {count: copy_of_tree(Path(folder, str(count)), count) for count in _MODELS}
         # The first run also writes Python's bytecode, which no later run has to; so it is not the cold one.
@@ -127,6 +129,7 @@ def main() -> None:
                 "models": {str(count): round(medians[count], 2) for count in _MODELS},
                 "empty_s": round(floor, 2),
                 "cold_s": {str(count): round(cold[count], 2) for count in _MODELS},
+                "load": [round(load_before, 1), round(os.getloadavg()[0], 1)],
             }
         )
     )

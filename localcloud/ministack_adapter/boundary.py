@@ -50,6 +50,7 @@ CLOCK = "/_localcloud/clock"
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
+_INVOCATIONS = "/endpoints/"
 # Paths of ministack's own that something in the local cloud needs; its administration (reset, configuration) is closed.
 _OPEN_PATHS = ("/_ministack/cfn-response/", "/_ministack/lambda-code/", "/_ministack/lambda-layers/")
 _CLOSED_PATHS = ("/_ministack/", "/_localstack/", "/_aws/", "/health")
@@ -135,6 +136,9 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
     async def handle(
         method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
     ) -> Reply:
+        if service == "sagemaker" and path.startswith(_INVOCATIONS):
+            # A payload is no request to read roles and conditions from, and an invocation changes nothing to be saved.
+            return await handler(method, path, headers, body, query)
         operation = _operation(service, method, path, headers, body, query)
         if service in _PASS_ROLE_TO and operation.startswith(("Create", "Update", "Put", "Register", "Start")):
             denied = _pass_role_denial(service, operation, headers, body, query)

@@ -123,7 +123,7 @@ def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], re
 def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def context(service: str, action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
         found = original(service, action, body, params)
-        if service == "sagemaker":
+        if service == "sagemaker" and action != "sagemaker:InvokeEndpoint":  # its body is the model's, not a request
             found.update(sagemaker_conditions(json_object(body)))
         if service == "cloudformation":
             given = {member: iam_actions._query_param(dict(params), member) for member in _STACK_CONDITION_KEYS}

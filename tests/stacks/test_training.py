@@ -47,6 +47,21 @@ def test_the_pipeline_registers_for_approval_and_cannot_approve(training: Templa
     assert statements_of(training, "sagemaker:UpdateModelPackage") == []
 
 
+def test_the_pipeline_reads_the_sample_payload_it_registers_and_no_raw_data(training: Template) -> None:
+    (role,) = (
+        role["Properties"]
+        for role in training.find_resources("AWS::IAM::Role").values()
+        if role["Properties"]["Description"].startswith("Starts the jobs")
+    )
+    readable = [
+        one["Fn::Join"][1][-1]
+        for statement in role["Policies"][0]["PolicyDocument"]["Statement"]
+        if statement["Action"] == "s3:GetObject"
+        for one in statement["Resource"]
+    ]
+    assert sorted(readable) == ["/packages/flight-delays/*", "/runs/flight-delays/*"]
+
+
 def test_roles_are_passed_to_sagemaker_only(training: Template) -> None:
     (statement,) = statements_of(training, "iam:PassRole")
     assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}

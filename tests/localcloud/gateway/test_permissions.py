@@ -100,6 +100,15 @@ def test_invoking_an_endpoint_needs_permission_for_that_endpoint(local: Local) -
     assert _refused(runtime.invoke_endpoint, EndpointName="mine", Body=b"1") != "AccessDeniedException"
 
 
+def test_a_payload_is_not_read_as_a_request(local: Local) -> None:
+    big = {"StringEquals": {"sagemaker:InstanceTypes": "ml.p5.48xlarge"}}
+    invoke = {"Action": "sagemaker:InvokeEndpoint", "Resource": "*"}
+    role = local.role([{"Effect": "Allow", **invoke}, {"Effect": "Deny", **invoke, "Condition": big}])
+    payload = json.dumps({"InstanceType": "ml.p5.48xlarge"}).encode()
+    runtime = local.assumed("sagemaker-runtime", role)
+    assert _refused(runtime.invoke_endpoint, EndpointName="none", Body=payload) == "ValidationError"
+
+
 def test_passing_a_role_needs_permission_for_that_role_and_service(local: Local) -> None:
     passed = local.role([], service="sagemaker.amazonaws.com")
     create = {"Effect": "Allow", "Action": "sagemaker:CreateModel", "Resource": "*"}
