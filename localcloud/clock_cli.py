@@ -86,7 +86,9 @@ def _ask(options: argparse.Namespace, request: dict[str, Any] | None) -> int:
         with urllib.request.urlopen(call) as reply:  # noqa: S310 - our own loopback address
             answer = json.load(reply)
     except urllib.error.HTTPError as error:
-        sys.stderr.write(json.load(error)["error"] + "\n")
+        body = error.read().decode(errors="replace")
+        told = json.loads(body)["error"] if body.startswith("{") else f"{error}: see the gateway's log"
+        sys.stderr.write(told + "\n")
         return 1
     sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     return _EXIT_HELD if answer.get("held_by") else 0

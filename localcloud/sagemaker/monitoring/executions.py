@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from localcloud.runtime.contract import JobKind
 from localcloud.sagemaker.context import Caller, Context, Document, random_id
 from localcloud.sagemaker.errors import AwsError
@@ -42,6 +44,8 @@ class Executions:
             self._begin(run, key)
         except AwsError as error:
             self._close(key, "Failed", error.message)
+        except (ClientError, BotoCoreError) as error:  # the captured data's bucket, or the labels', cannot be read
+            self._close(key, "Failed", f"ClientError: {error}")
 
     def refuse(self, schedule: Document, scheduled: float, reason: str) -> None:
         """Write down an execution that could not begin."""
