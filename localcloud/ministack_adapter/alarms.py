@@ -1,7 +1,7 @@
 """Metric alarms judged as CloudWatch does; ministack's ignore dimensions, missing data and M out of N.
 
 Source: "Using Amazon CloudWatch alarms", sections on evaluating an alarm and on missing data. Alarms on metric math are
-not judged: they keep their state until someone sets it.
+made and described, but not judged: they keep their state, and its reason says so, until someone sets it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from ministack.core import responses
 from ministack.services import cloudwatch
+from ministack.services.cloudformation import provisioners
 
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.patching import wrap
@@ -27,8 +28,36 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
+_OF_ONE_METRIC = ("MetricName", "Namespace", "Dimensions", "Period", "Statistic", "ExtendedStatistic", "Unit")
+_UNJUDGED = "Unchecked: the local cloud does not judge alarms on metric math"
+
+
 def install() -> None:
     wrap(cloudwatch, "_evaluate_alarm", lambda _: evaluate)
+    wrap(provisioners, "_cw_metric_alarm_record", _with_metric_math)
+
+
+def _with_metric_math(theirs: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Let a template's alarm have `Metrics`, which ministack's record of an alarm has no place for."""
+
+    def record(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        metrics = properties.get("Metrics")
+        if not metrics:
+            return theirs(name, properties)
+        both = sorted(key for key in _OF_ONE_METRIC if key in properties)
+        if both:
+            raise ValueError(f"an alarm has Metrics or {', '.join(both)}, not both")
+        alarm = theirs(name, {**properties, "MetricName": "-", "Namespace": "-", "Metrics": None})
+        for key in _OF_ONE_METRIC:
+            alarm.pop(key, None)
+        reason = alarm["StateReason"]
+        return {
+            **alarm,
+            "Metrics": metrics,
+            "StateReason": _UNJUDGED if reason.startswith("Unchecked: Initial") else reason,
+        }
+
+    return record
 
 
 def evaluate_all() -> None:
