@@ -165,6 +165,32 @@ def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> Non
     assert stored["SSEKMSKeyId"] == outputs["Key"]
 
 
+def test_an_alarm_on_metric_math_is_made_and_says_that_nobody_judges_it(local: Local) -> None:
+    runs = {"MetricStat": {"Metric": {"Namespace": "App", "MetricName": "runs"}, "Period": 60, "Stat": "Sum"}}
+    alarm = {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmName": "heartbeat-a",
+            "Metrics": [
+                {"Id": "runs", **runs, "ReturnData": False},
+                {"Id": "alive", "Expression": "FILL(runs, 0)", "ReturnData": True},
+            ],
+            "ComparisonOperator": "LessThanThreshold",
+            "Threshold": 1,
+            "EvaluationPeriods": 2,
+        },
+    }
+    assert local.deploy("math-a", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "CREATE_COMPLETE"
+    found = local.client("cloudwatch").describe_alarms(AlarmNames=["heartbeat-a"])["MetricAlarms"][0]
+    assert [query["Id"] for query in found["Metrics"]] == ["runs", "alive"]
+    assert "MetricName" not in found
+    assert found["StateValue"] == "INSUFFICIENT_DATA"
+    assert "does not judge" in found["StateReason"]
+
+    alarm["Properties"] |= {"MetricName": "runs", "Namespace": "App"}  # type: ignore[operator]
+    assert local.deploy("math-b", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "ROLLBACK_COMPLETE"
+
+
 def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> None:
     code = "from aws_lambda_powertools import Logger\ndef handler(event, context):\n    return Logger().service\n"
     role = local.role([], service="lambda.amazonaws.com")
