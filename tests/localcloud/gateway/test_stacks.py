@@ -167,7 +167,7 @@ def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> Non
 
 def test_an_alarm_on_metric_math_is_made_and_says_that_nobody_judges_it(local: Local) -> None:
     runs = {"MetricStat": {"Metric": {"Namespace": "App", "MetricName": "runs"}, "Period": 60, "Stat": "Sum"}}
-    alarm = {
+    alarm: dict[str, Any] = {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {
             "AlarmName": "heartbeat-a",
