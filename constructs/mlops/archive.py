@@ -73,7 +73,12 @@ class Archive(Construct):
             because="Exports of any model's versions are written here, each once; nothing else is.",
         )
         allow(role, ["dynamodb:GetItem", "dynamodb:Query"], on=[ledger.table_arn])
-        allow(role, ["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
+        allow(
+            role,
+            ["ssm:GetParametersByPath"],
+            on=[arn(self, "ssm", f"parameter/{app}"), arn(self, "ssm", f"parameter/{app}/*")],
+            because="The models, and the release records of each in all stages of the account, are found by listing.",
+        )
         allow(
             role,
             ["ssm:GetParameter"],
