@@ -32,6 +32,7 @@ from localcloud.ministack_adapter import (
     cfn_types,
     change_sets,
     conditions,
+    embedded_metrics,
     functions,
     managed_policies,
     permissions,
@@ -126,6 +127,7 @@ class Gateway:
         managed_policies.install()
         functions.install()
         alarms.install()
+        embedded_metrics.install()
         buckets.install()
         self._snapshots.install()
         self._bus.install()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -205,7 +206,7 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
     namespace = metrics.target(metrics.DATA, endpoint, None)
     found = metrics.of_verdict(baseline, state, verdict, float(window))
     for line in metrics.embedded(found, namespace):
-        os.write(1, line.encode() + b"\n")
+        sys.stdout.write(line + "\n")
     return {
         "model": model,
         "window": window,

@@ -6,6 +6,7 @@ end in `conclude`, so that rows and metrics do not know the engine.
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -310,7 +311,7 @@ def conclude(plan: Plan, folder: str, message: str, environment: Environment, cl
 
 def _print(found: list[Metric], kind: str, endpoint: str, schedule: str) -> None:
     for line in metrics.embedded(found, metrics.target(_NAMESPACES[kind], endpoint, schedule)):
-        os.write(1, line.encode() + b"\n")
+        sys.stdout.write(line + "\n")
 
 
 def _read(clients: Clients, environment: Environment, key: str) -> dict[str, Any] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
+from typing import Any
 
 from tests.localcloud.gateway.harness import Local, until
 
@@ -109,3 +111,30 @@ def test_programs_may_not_pretend_to_be_an_aws_service(local: Local) -> None:
     entry = {"Source": "aws.sagemaker", "DetailType": "x", "Detail": "{}"}
     reply = local.client("events").put_events(Entries=[entry])
     assert reply["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
+
+
+def test_a_functions_line_in_the_embedded_format_is_a_metric(local: Local) -> None:
+    namespace = f"Embedded{uuid.uuid4().hex[:6]}"
+    line: dict[str, Any] = {
+        "_aws": {
+            "Timestamp": int(time.time() * 1000),
+            "CloudWatchMetrics": [
+                {"Namespace": namespace, "Dimensions": [["Endpoint"]], "Metrics": [{"Name": "drift"}, {"Name": "ends"}]}
+            ],
+        },
+        "Endpoint": "e",
+        "drift": 1.0,
+        "ends": [2.0, 6.0],
+    }
+    broken = {**line, "_aws": {**line["_aws"], "Timestamp": None}}
+    code = f"def handler(event, context):\n    print({json.dumps(broken)!r})\n    print({json.dumps(line)!r})\n"
+    function = local.function(code, local.role([], service="lambda.amazonaws.com"))
+    assert "FunctionError" not in local.client("lambda").invoke(FunctionName=function)
+    cloudwatch = local.client("cloudwatch")
+    found = until(lambda: cloudwatch.list_metrics(Namespace=namespace)["Metrics"])
+    assert {metric["MetricName"] for metric in found} == {"drift", "ends"}
+    points = cloudwatch.get_metric_statistics(
+        Namespace=namespace, MetricName="ends", Dimensions=[{"Name": "Endpoint", "Value": "e"}], Period=60,
+        StartTime=time.time() - 120, EndTime=time.time() + 60, Statistics=["SampleCount", "Sum"],
+    )["Datapoints"]  # fmt: skip
+    assert [(point["SampleCount"], point["Sum"]) for point in points] == [(2.0, 8.0)]

@@ -44,6 +44,8 @@ FUNCTIONS = {
     f"{_S}.cloudwatch._evaluate_alarm": "alarm",
     f"{_S}.cloudwatch._dispatch_alarm_actions": "alarm old_state new_state reason",
     f"{_S}.cloudwatch._stat_value": "stats stat_name points",
+    f"{_S}.cloudwatch._store_datum": "namespace name dims ts unit value values counts stat_values",
+    f"{_S}.cloudwatch_logs._append_log_events": "stream events",
     f"{_S}.cloudwatch_logs._put_log_events": "data",
     f"{_S}.lambda_svc.invoke_async_with_retry": "func event",
     f"{_S}.lambda_svc._get_func_record_for_ref": "function_ref",
