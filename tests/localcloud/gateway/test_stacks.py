@@ -187,7 +187,7 @@ def test_an_alarm_on_metric_math_is_made_and_says_that_nobody_judges_it(local: L
     assert found["StateValue"] == "INSUFFICIENT_DATA"
     assert "does not judge" in found["StateReason"]
 
-    alarm["Properties"] |= {"MetricName": "runs", "Namespace": "App"}  # type: ignore[operator]
+    alarm["Properties"] |= {"MetricName": "runs", "Namespace": "App"}
     assert local.deploy("math-b", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "ROLLBACK_COMPLETE"
 
 
