@@ -107,9 +107,7 @@ def measure(cloud: LocalCloud, runs: int, folder: Path) -> dict[str, Any]:
         scripts = _scripts(cloud, execution, folder / str(number))
         steps = len(scripts)
         by_hand.append(sum(script.run() for script in scripts))
-        print(
-            f"run {number} of {runs}: {seconds:.2f} s in the local cloud, {by_hand[-1]:.2f} s by hand", flush=True
-        )
+        print(f"run {number} of {runs}: {seconds:.2f} s in the local cloud, {by_hand[-1]:.2f} s by hand", flush=True)
         shutil.rmtree(folder / str(number))
     cloud_s, hand_s = statistics.median(in_cloud), statistics.median(by_hand)
     return {
