@@ -1,7 +1,6 @@
 """The loop for real, in the order in which it would happen to someone: the real CLI, templates, handlers and scripts.
 
-The tests share one local cloud and build on each other's history, as an account does; make test keeps a file on one
-worker.
+The tests share one local cloud and build on each other's history, as an account does: one file, so one worker.
 """
 
 from __future__ import annotations
