@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from localcloud import process
+from localcloud import clock_cli, process, virtual_time
 from localcloud.ministack_adapter import environment
 
 DEFAULT_PORT = 4747
@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", parents=[where], help="start it; does nothing when it runs already")
     up.add_argument("--foreground", action="store_true", help="stay attached to the terminal; Ctrl-C stops it")
+    up.add_argument(
+        "--clock",
+        choices=("real", "accelerated"),
+        help="accelerated: a virtual clock that `clock advance` moves on (default: the state folder's, real where new)",
+    )
+    up.add_argument("--clock-start", type=clock_cli.instant, help="its first instant (default: 2013-03-01T00:00:00Z)")
     up.set_defaults(run=_up)
     down = commands.add_parser("down", parents=[where], help="stop it and everything that it started")
     down.add_argument("--purge", action="store_true", help="also delete the state folder")
@@ -57,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
     logs.set_defaults(run=_logs)
+    clock_cli.add_to(commands, where)
     return parser
 
 
@@ -87,6 +94,11 @@ def _up(options: argparse.Namespace) -> int:
         _complain(f"Port {port} is taken by {taken}; choose another one: python -m localcloud up --port {port + 1}")
         return _EXIT_USAGE
     state.mkdir(parents=True, exist_ok=True)
+    try:
+        virtual_time.choose(state, options.clock, options.clock_start)
+    except virtual_time.WrongClockError as error:
+        _complain(str(error))
+        return _EXIT_USAGE
     return _run_here(state, port) if options.foreground else _start_detached(state, port)
 
 
@@ -95,6 +107,8 @@ def _run_here(state: Path, port: int) -> int:
     process.write_record(state, port)
     try:
         environment.settle(state, port)
+        if virtual_time.file_of(state).exists():
+            virtual_time.enter(state)
         # ministack reads its settings when it is imported, so this import waits for them.
         from localcloud import gateway
 

@@ -19,10 +19,13 @@ from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
+from localcloud.admin import ClockAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
+from localcloud.clockwork import Clockwork, Source
 from localcloud.cloud import Clock, Cloud
 from localcloud.ministack_adapter import (
+    activity,
     alarms,
     boundary,
     buckets,
@@ -33,6 +36,8 @@ from localcloud.ministack_adapter import (
     managed_policies,
     permissions,
     recovery,
+    schedules,
+    skew,
     stack_operations,
     stack_policy,
 )
@@ -44,6 +49,7 @@ from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
 from localcloud.store import Store
+from localcloud.virtual_time import VirtualTime, file_of
 
 _log = logging.getLogger(__name__)
 _SAGEMAKER = "sagemaker.amazonaws.com"
@@ -61,6 +67,9 @@ class Clients:
 
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
         return self._client(service, role_arn, None if role_arn is None else _SAGEMAKER)
+
+    def for_scheduler(self, service: str, role_arn: str) -> Any:
+        return self._client(service, role_arn, "scheduler.amazonaws.com")
 
     def for_cloudformation(self, service: str, role_arn: str | None) -> Any:
         return self._client(service, role_arn, None if role_arn is None else "cloudformation.amazonaws.com")
@@ -95,6 +104,7 @@ class Gateway:
         self._store = Store(state_dir / "localcloud.db")
         endpoint_url = f"http://127.0.0.1:{port}"
         clients = Clients(endpoint_url)
+        self._bus.call_schedules_with(clients.for_scheduler)
         self.cloud = Cloud(
             state_dir=state_dir,
             endpoint_url=endpoint_url,
@@ -109,7 +119,8 @@ class Gateway:
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
         self._isolation = runner.isolation
-        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, EndpointFleet(self.cloud), permissions.identify)
+        self._fleet = EndpointFleet(self.cloud)
+        self._sagemaker: SageMaker = SageMaker(self.cloud, runner, self._fleet, permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
         permissions.install()
         managed_policies.install()
@@ -127,7 +138,34 @@ class Gateway:
         boundary.install(
             {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
         )
+        self._clockwork = self._accelerated(state_dir) if file_of(state_dir).exists() else None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = False
+
+    def _accelerated(self, state_dir: Path) -> Clockwork:
+        """What moves the virtual clock that this process lives by."""
+        clock = VirtualTime(state_dir)
+        schedules.install()
+        skew.install(clock.start)
+        sources: list[Source] = [
+            schedules.Schedules(),
+            schedules.HiddenMessages(),
+            alarms.Alarms(),
+            self._sagemaker.monitoring,
+        ]
+        return Clockwork(
+            clock,
+            sources,
+            under_way=lambda: [*self._sagemaker.activity.under_way(), *activity.under_way()],
+            approvals=self._sagemaker.activity.approvals,
+            flush=self._flush,
+        )
+
+    def _flush(self) -> None:
+        """Write captured data, and let the events that wait for the loop go out."""
+        self._fleet.flush()
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; returns when everything has stopped and is saved."""
@@ -136,13 +174,18 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._bus.start(loop)
+        self._loop = loop
         config = ServerConfig()
         config.bind = [f"127.0.0.1:{self._port}"]
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
         server = asyncio.create_task(
-            serve(boundary.application(self._health), config, shutdown_trigger=self._until(stop))
+            serve(
+                boundary.application(self._health, ClockAdmin(self._clockwork).handle),
+                config,
+                shutdown_trigger=self._until(stop),
+            )
         )
         opening = asyncio.create_task(self._open(loop))
         done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
@@ -173,6 +216,7 @@ class Gateway:
         while True:
             await asyncio.sleep(_ALARM_PERIOD)
             alarms.evaluate_all()
+            await asyncio.to_thread(self._sagemaker.monitoring.run_due)
 
     async def _serving(self) -> None:
         while True:
@@ -186,6 +230,8 @@ class Gateway:
 
     def _close(self) -> None:
         self._ready = False
+        if self._clockwork is not None:
+            self._clockwork.close()
         self._sagemaker.shutdown()
         functions.stop()
         self._snapshots.stop()

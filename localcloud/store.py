@@ -83,6 +83,11 @@ class Store:
             ).fetchall()
         return [(key, json.loads(body)) for key, body in rows]
 
+    @property
+    def revision(self) -> int:
+        """Grows with each change, so that who has read everything knows whether to read again."""
+        return self._db.total_changes
+
     def close(self) -> None:
         with self._lock:
             self._db.close()

@@ -38,6 +38,33 @@ def evaluate_all() -> None:
             evaluate(alarm)
 
 
+class Alarms:
+    """Alarms as events on an accelerated clock: what happens without a request is that data leaves their periods."""
+
+    def next_due(self, now: float) -> float | None:
+        """The next end of a period at which an alarm changes its state, as things are now."""
+        with responses.request_scope(ACCOUNT, REGION):
+            found = (_next_change(alarm, now) for alarm in list(cloudwatch._alarms.values()))
+            return min((moment for moment in found if moment is not None), default=None)
+
+    def run_due(self) -> None:
+        evaluate_all()
+
+
+def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:
+    """No request comes between, so each end of a period to come can be judged today; after them all data is gone."""
+    if not alarm.get("Namespace") or not alarm.get("MetricName"):
+        return None
+    period, count = int(alarm.get("Period") or 60), int(alarm.get("EvaluationPeriods") or 1)
+    moment = now
+    for _ in range(count + 3):
+        new, _reason = judge(alarm, _values(alarm, moment))
+        if new is not None and new != alarm["StateValue"]:
+            return moment
+        moment = (moment // period + 1) * period
+    return None
+
+
 def evaluate(alarm: dict[str, Any]) -> None:
     """Judge one alarm of the current account and region, and record its transition."""
     if not alarm.get("Namespace") or not alarm.get("MetricName"):

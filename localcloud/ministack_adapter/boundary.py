@@ -46,6 +46,7 @@ SERVICES = {
     "tagging": "tagging",
 }
 HEALTH = "/_localcloud/health"
+CLOCK = "/_localcloud/clock"
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
@@ -67,8 +68,10 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
     wrap(ministack_app, "pin_request_origin", _always_tls)
 
 
-def application(health: Callable[[], Mapping[str, Any]]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The ASGI application that the gateway serves."""
+def application(
+    health: Callable[[], Mapping[str, Any]], clock: Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The ASGI application that the gateway serves; `clock` answers (method, headers, body) at `CLOCK`."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -78,6 +81,10 @@ def application(health: Callable[[], Mapping[str, Any]]) -> Callable[[Scope, Rec
             path = scope["path"]
             if path == HEALTH:
                 await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
+                return
+            if path == CLOCK:
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+                await _answer(send, await clock(scope["method"], headers, await _body(receive)))
                 return
             if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
                 await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))
@@ -207,6 +214,15 @@ def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:
         iam_evaluator._request_origin.set((source_ip, True))
 
     return pin
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
 async def _answer(send: Send, reply: Reply) -> None:

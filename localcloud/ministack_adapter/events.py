@@ -16,10 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
 from ministack.core import iam_evaluator, responses
 from ministack.core.arn import parse_arn
 from ministack.services import cloudwatch, cloudwatch_logs, eventbridge, lambda_svc, sns, sqs
 
+from localcloud.cloud import RoleError
+from localcloud.ministack_adapter import schedule_targets
+from localcloud.ministack_adapter.deliveries import DeliveryError
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
@@ -30,30 +34,21 @@ _RETRY_BASE, _RETRY_LIMIT = 1.0, 30.0  # seconds; AWS waits longer, up to 24 hou
 _AWS_ATTEMPTS = 185
 
 
-class DeliveryError(Exception):
-    """A target did not take an event.
-
-    Attributes:
-        code: AWS's `ERROR_CODE` in the dead-letter message.
-        lasting: trying again cannot help: the target is missing, or its policy does not let EventBridge in.
-    """
-
-    def __init__(self, code: str, message: str, *, lasting: bool) -> None:
-        super().__init__(message)
-        self.code = code
-        self.lasting = lasting
-
-
 class Bus:
     """Puts events of AWS services on the default bus, from any thread."""
 
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
+        self._client_for: Callable[[str, str], Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def install(self) -> None:
         wrap(eventbridge, "_invoke_target", lambda _: self._deliver)
         wrap(cloudwatch, "_record_history", self._announcing_alarms)
+
+    def call_schedules_with(self, client_for: Callable[[str, str], Any]) -> None:
+        """How Scheduler's targets are called: (service, role ARN) → a client with that role's rights."""
+        self._client_for = client_for
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -79,7 +74,8 @@ class Bus:
         """In place of ministack's `_invoke_target`, which forgets an event that its target does not take."""
         view = view or eventbridge._pattern_event_view(event)
         payload = _payload(target, rule, view)
-        original = json.dumps(view.event_with_detail())
+        # What a dead letter holds: a rule's is the event, a schedule's is what the target would have been given.
+        original = payload if _is_schedule(rule) else json.dumps(view.event_with_detail())
         try:
             self._attempt(target, event, rule, payload)
         except DeliveryError as error:
@@ -117,6 +113,9 @@ class Bus:
 
     def _attempt(self, target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], payload: str) -> None:
         arn = str(target.get("Arn", ""))
+        if _is_schedule(rule) and self._client_for is not None:
+            schedule_targets.call(self._client_for, target, payload)
+            return
         spec = parse_arn(arn)
         if spec.account_id != ACCOUNT or spec.region != REGION:
             raise DeliveryError("INVALID_PARAMETER", f"{arn} is in another account or region", lasting=True)
@@ -148,6 +147,12 @@ class Bus:
         rule_arn, target_arn = str(rule.get("Arn", "")), str(target.get("Arn", ""))
         _log.warning("rule %s could not hand an event to %s: %s", rule_arn, target_arn, error)
         if not dead_letters:
+            return
+        if _is_schedule(rule) and self._client_for is not None:
+            try:
+                schedule_targets.send_dead_letter(self._client_for, target, original, rule_arn, error, attempts)
+            except (ClientError, RoleError) as lost:
+                _log.error("the dead-letter queue %s refused an event of %s: %s", dead_letters, rule_arn, lost)
             return
         attributes = {
             "RULE_ARN": rule_arn,
@@ -237,6 +242,10 @@ def put_logs(group: str, stream: str, lines: Sequence[tuple[int, str]]) -> None:
             )
             if status != 200:
                 raise RuntimeError(f"log lines for {group}/{stream} were refused: {body!r}")
+
+
+def _is_schedule(rule: Mapping[str, Any]) -> bool:
+    return str(rule.get("Arn", "")).startswith("arn:aws:scheduler:")
 
 
 def _payload(target: Mapping[str, Any], rule: dict[str, Any], view: Any) -> str:

@@ -110,9 +110,8 @@ def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], re
         if verb is None:
             return "*"
         noun = verb[2]
-        special = next(
-            ((_kebab(noun), member) for member in (f"{noun}Name", f"{noun}Arn") if member in request), ("", "")
-        )
+        members = ("JobDefinitionName",) if noun.endswith("JobDefinition") else (f"{noun}Name", f"{noun}Arn")
+        special = next(((_kebab(noun), member) for member in members if member in request), ("", ""))
     kind, member = special
     value = str(request.get(member, ""))
     if not value:

@@ -55,6 +55,7 @@ class VariantSpec:
         model_data_url: a `model.tar.gz` or None.
         model_data_source: `ModelDataSource.S3DataSource` (uncompressed prefixes too); wins over the URL.
         data_capture: `EndpointConfig.DataCaptureConfig` as given, or None.
+        log_group: where its log goes; None: to the endpoint's.
         startup_timeout: seconds until the first successful ping (`ContainerStartupHealthCheckTimeoutInSeconds`).
     """
 
@@ -68,6 +69,7 @@ class VariantSpec:
     network_isolation: bool = False
     data_capture: Mapping[str, Any] | None = None
     startup_timeout: float = 60.0
+    log_group: str | None = None
 
 
 @dataclass(frozen=True)

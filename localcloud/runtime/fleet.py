@@ -76,6 +76,12 @@ class EndpointFleet:
             variant.capture.record(request, result)
         return result
 
+    def flush(self) -> None:
+        """Write what has been captured so far."""
+        for variant in list(self._variants.values()):
+            if variant.capture is not None:
+                variant.capture.flush()
+
     def stop(self, worker_id: str) -> None:
         """End a worker and write the rest of its captured data; one that is not there is no error."""
         with self._lock:

@@ -7,6 +7,7 @@ Processing Container Image".
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime import images
+from localcloud.runtime.metrics import publish
 from localcloud.runtime.program import HOST, Program, Refused, base_environment, one_instance, refuse, resource_config
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer
@@ -38,13 +40,12 @@ class Processing:
     def check(self) -> None:
         """Refuse what cannot be run here, before anything is done."""
         application = self._request["AppSpecification"]
-        images.stand_in(application["ImageUri"])
-        if not application.get("ContainerEntrypoint"):
+        if not self._command:
             raise images.no_stand_in(application["ImageUri"])
         one_instance(self._request["ProcessingResources"]["ClusterConfig"])
         for source in self._request.get("ProcessingInputs", ()):
             name = source["InputName"]
-            refuse(source.get("AppManaged"), f"AppManaged (input {name})")
+            refuse(source.get("AppManaged") and "Prefixes" not in source, f"AppManaged (input {name})")
             refuse("DatasetDefinition" in source, f"DatasetDefinition (input {name})")
             s3 = source["S3Input"]
             refuse(s3.get("S3InputMode", "File") != "File", f"S3InputMode {s3.get('S3InputMode')} (input {name})")
@@ -69,7 +70,10 @@ class Processing:
             s3 = source["S3Input"]
             target = self._box.host_path(s3.get("LocalPath", _ROOT))
             target.mkdir(parents=True, exist_ok=True)
-            if s3.get("S3DataType") == "ManifestFile":
+            if "Prefixes" in source:  # laid out by the control plane: the hours that a monitor looks at
+                for prefix in source["Prefixes"]:
+                    transfer.download_prefix(s3["S3Uri"] + prefix, target / prefix)
+            elif s3.get("S3DataType") == "ManifestFile":
                 transfer.download_manifest(s3["S3Uri"], target)
             else:
                 transfer.download_prefix(s3["S3Uri"], target)
@@ -82,15 +86,17 @@ class Processing:
         environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
         environment |= {"PROCESSING_JOB_NAME": self._name, "PROCESSING_JOB_ARN": self._arn}
         environment |= {"SM_CURRENT_HOST": HOST, "SM_HOSTS": json.dumps([HOST])}
-        if images.stand_in(application["ImageUri"]) is not None:
-            environment["PYTHONPATH"] = str(IMAGE_ROOT)
+        stand_in = images.stand_in(application["ImageUri"])
+        if stand_in is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in (IMAGE_ROOT, stand_in.path) if path)
         environment |= dict(self._request.get("Environment", {}))
-        command = [*application["ContainerEntrypoint"], *(application.get("ContainerArguments") or ())]
+        command = [*self._command, *(application.get("ContainerArguments") or ())]
         return Program(images.host_command(command), environment, "/opt/ml/code")
 
     def upload(self, transfer: Transfer) -> None:
         """Upload every output."""
         self._upload(transfer, self._outputs)
+        publish(self._cloud, self._box.ml / "output/metrics/cloudwatch")
 
     def upload_after_stop(self, transfer: Transfer) -> None:
         """Of a stopped job only what would have been uploaded while it ran."""
@@ -123,6 +129,13 @@ class Processing:
 
     def _write(self, name: str, content: object) -> None:
         (self._box.ml / "config" / f"{name}.json").write_text(json.dumps(content, default=str))
+
+    @property
+    def _command(self) -> list[str]:
+        """The request's entry point, or what the image's stand-in runs without one; empty where there is neither."""
+        application = self._request["AppSpecification"]
+        stand_in = images.stand_in(application["ImageUri"])
+        return list(application.get("ContainerEntrypoint") or (stand_in.program if stand_in else ()))
 
     @property
     def _outputs(self) -> list[Mapping[str, Any]]:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from localcloud.hooks import virtual_clock
 from localcloud.runtime.contract import ContainerError
 
 OPT_ML = "/opt/ml"
 IMAGE_ROOT = Path(__file__).parent / "image"
+HOOKS = Path(virtual_clock.__file__).parent
 LAUNCHER = Path(__file__).with_name("launcher.py")
 log = logging.getLogger(__name__)
 
@@ -89,8 +91,10 @@ def process_start(pid: int) -> str | None:
 
 
 def _kept_below_tmp() -> list[str]:
-    """What the container needs of a host's /tmp that it does not see: the interpreter and this project."""
+    """What the container needs of a host's /tmp that it does not see: the interpreter, this project, the clock."""
     needed = {Path(sys.prefix), Path(sys.base_prefix), IMAGE_ROOT.resolve().parents[2]}
+    if virtual_clock.VARIABLE in os.environ:
+        needed.add(Path(os.environ[virtual_clock.VARIABLE]).parent)
     below = sorted(path.resolve() for path in needed if path.resolve().is_relative_to("/tmp"))  # noqa: S108
     return [str(path) for path in below if not any(other in path.parents for other in below)]
 
@@ -162,10 +166,13 @@ class Sandbox:
             ContainerError: it could not be started; the text says what and why.
         """
         variables = dict(environment)
+        clock = os.environ.get(virtual_clock.VARIABLE)
+        if clock:
+            variables[virtual_clock.VARIABLE] = clock
         if not self.level.namespaces:
-            hook = str(IMAGE_ROOT / "pathmap")
-            variables["PYTHONPATH"] = os.pathsep.join(filter(None, (hook, variables.get("PYTHONPATH"))))
             variables["LOCALCLOUD_OPT_ML"] = str(self.ml)
+        if clock or not self.level.namespaces:
+            variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOKS), variables.get("PYTHONPATH"))))
         plan = {
             "command": [self.inside(word) for word in command],
             "environment": variables,

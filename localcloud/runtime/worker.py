@@ -46,7 +46,7 @@ class Worker:
         self._cloud, self._spec, self._on_process = cloud, spec, on_process
         self._box = Sandbox(root)
         self.transfer = Transfer(clients, spec.role_arn, cloud.region)
-        self._log_group = f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
+        self._log_group = spec.log_group or f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
         instance = hashlib.sha256(root.name.encode()).hexdigest()[:17]
         self._log_stream = f"{spec.variant_name}/i-{instance}"
         self._places = threading.Semaphore(_CONCURRENCY)

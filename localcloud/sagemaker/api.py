@@ -12,6 +12,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime.contract import JobUpdate
+from localcloud.sagemaker.activity import Activity
 from localcloud.sagemaker.context import Caller, Context, Operation
 from localcloud.sagemaker.deployments import Deployments
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
@@ -21,6 +22,9 @@ from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.invocations import HttpResponse, Invocations, is_invocation
 from localcloud.sagemaker.jobs import Jobs
 from localcloud.sagemaker.models import Models
+from localcloud.sagemaker.monitoring.definitions import Definitions
+from localcloud.sagemaker.monitoring.executions import Executions as MonitoringExecutions
+from localcloud.sagemaker.monitoring.schedules import Schedules as MonitoringSchedules
 from localcloud.sagemaker.package_groups import PackageGroups
 from localcloud.sagemaker.packages import Packages
 from localcloud.sagemaker.pipelines.actions import Actions
@@ -31,6 +35,7 @@ from localcloud.sagemaker.pipelines.records import Records
 from localcloud.sagemaker.ports import Fleet, Runner
 from localcloud.sagemaker.shapes import serialised, validated
 from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.transforms import Transforms
 
 _TARGET = "SageMaker."
 _CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -60,9 +65,14 @@ class SageMaker:
         self._runner = runner
         self._fleet = fleet
         self._jobs = Jobs(context, tags, events, runner)
+        self._transforms = Transforms(context, tags, events, models, fleet)
+        self.activity = Activity(context.store, self._jobs, self._transforms)
         self._deployments = Deployments(context, tags, events, models, configs, fleet)
         self._engine = Engine(context, records, actions)
         self._jobs.listen(self._engine.job_changed)
+        definitions = Definitions(context, tags)
+        watching = MonitoringExecutions(context, events, self._jobs)
+        self.monitoring = MonitoringSchedules(context, tags, events, definitions, watching)
         self._invocations = Invocations(context, self._deployments, fleet)
         # Requests wait for each other's answers (a pipeline's calls are none of these), so threads must not run out.
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="sagemaker")
@@ -76,6 +86,9 @@ class SageMaker:
             self._jobs,
             Endpoints(context, tags, configs, self._deployments),
             catalog,
+            self._transforms,
+            definitions,
+            self.monitoring,
             Executions(context, catalog, records, self._engine, actions),
         ):
             self._operations |= part.operations
@@ -100,12 +113,14 @@ class SageMaker:
     def recover(self) -> None:
         """At boot, when the gateway answers: end lost jobs, start endpoints' workers, carry executions on."""
         self._jobs.recover()
+        self._transforms.recover()
         self._deployments.recover()
         self._engine.recover()
 
     def shutdown(self) -> None:
         """Stop everything that runs; what was under way is carried on by the next `recover`."""
         self._engine.shutdown()
+        self._transforms.shutdown()
         self._deployments.shutdown()
         self._runner.shutdown()
         self._fleet.shutdown()

@@ -6,6 +6,7 @@ Handlers act through boto3 with the rights that the stack has, so a stack may do
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 from localcloud.cfn import CfnContext, CfnResource, CfnType, Describe, Properties
 from localcloud.sagemaker.context import name_of
 from localcloud.sagemaker.errors import AwsError
+from localcloud.sagemaker.monitoring.definitions import KINDS
 from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
 
@@ -236,7 +238,90 @@ def _settled(client: Any, name: str) -> Mapping[str, Any]:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
+def _create_schedule(context: CfnContext, properties: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    arn = client.create_monitoring_schedule(**_schedule_request("CreateMonitoringSchedule", properties))
+    return _schedule(client, arn["MonitoringScheduleArn"])
+
+
+def _update_schedule(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+    client = context.client("sagemaker")
+    client.update_monitoring_schedule(**_schedule_request("UpdateMonitoringSchedule", new))
+    _update_tags(client, arn, old, new)
+    return _schedule(client, arn)
+
+
+def _schedule_request(operation: str, properties: Properties) -> Request:
+    shape = operation_model(operation).input_shape
+    members = {name: value for name, value in properties.items() if shape is not None and name in shape.members}
+    config = dict(members["MonitoringScheduleConfig"])
+    if "MonitoringJobDefinitionName" in config:  # templates give the definition's name, or its ARN (Ref)
+        config["MonitoringJobDefinitionName"] = name_of(config["MonitoringJobDefinitionName"])
+    return _request(operation, members | {"MonitoringScheduleConfig": config})
+
+
+def _schedule(client: Any, arn: str) -> CfnResource:
+    described = client.describe_monitoring_schedule(MonitoringScheduleName=name_of(arn))
+    times = {name: described[name].isoformat() for name in ("CreationTime", "LastModifiedTime")}
+    return CfnResource(arn, {"MonitoringScheduleArn": arn, **times})
+
+
+def _delete_schedule(context: CfnContext, arn: str, _properties: Properties) -> None:
+    client, name = context.client("sagemaker"), name_of(arn)
+    while True:
+        try:
+            client.delete_monitoring_schedule(MonitoringScheduleName=name)
+        except ClientError as error:
+            text = error.response["Error"].get("Message", "")
+            if "not found" in text:
+                return
+            if "in progress" not in text:
+                raise
+            time.sleep(_SECONDS_BETWEEN_LOOKS)  # an execution ends by itself
+            continue
+        return
+
+
+def _definition(arn: str) -> dict[str, str]:
+    return {"JobDefinitionArn": arn, "JobDefinitionName": name_of(arn)}
+
+
+def _definition_type(kind: str) -> CfnType:
+    """The CloudFormation type of one kind of monitoring job definition; whatever changes, it is replaced."""
+    operation = f"Create{kind}JobDefinition"
+    snake = "_".join(re.findall("[A-Z][a-z]+", f"{kind}JobDefinition")).lower()
+
+    def create(context: CfnContext, properties: Properties) -> CfnResource:
+        client = context.client("sagemaker")
+        given = {name: value for name, value in properties.items() if name != "EndpointName"}
+        request = _request(operation, {"JobDefinitionName": context.physical_name, **given})
+        arn = getattr(client, f"create_{snake}")(**request)["JobDefinitionArn"]
+        made = getattr(client, f"describe_{snake}")(JobDefinitionName=name_of(arn))
+        created = made["CreationTime"].isoformat()
+        return CfnResource(arn, {**_definition(arn), "CreationTime": created})
+
+    def delete(context: CfnContext, arn: str, _properties: Properties) -> None:
+        _delete(getattr(context.client("sagemaker"), f"delete_{snake}"), JobDefinitionName=name_of(arn))
+
+    def update(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+        _update_tags(context.client("sagemaker"), arn, old, new)
+        return CfnResource(arn, _definition(arn))
+
+    parts = ("AppSpecification", "BaselineConfig", "JobInput", "JobOutputConfig")
+    members = ("EndpointName", "JobDefinitionName", "JobResources", "NetworkConfig", "RoleArn", "StoppingCondition")
+    replace_on = frozenset({*(f"{kind}{part}" for part in parts), *members})
+    return CfnType(create, delete, update, replace_on, name_property="JobDefinitionName")
+
+
 CFN_TYPES: dict[str, CfnType] = {
+    **{f"AWS::SageMaker::{kind}JobDefinition": _definition_type(kind) for kind in KINDS},
+    "AWS::SageMaker::MonitoringSchedule": CfnType(
+        create=_create_schedule,
+        delete=_delete_schedule,
+        update=_update_schedule,
+        replace_on=frozenset({"MonitoringScheduleName"}),
+        name_property="MonitoringScheduleName",
+    ),
     "AWS::SageMaker::ModelPackageGroup": CfnType(
         create=_create_group,
         delete=_delete_group,

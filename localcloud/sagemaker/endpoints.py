@@ -14,7 +14,7 @@ from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.tags import Tags
 
-_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
 class Endpoints:
@@ -124,6 +124,16 @@ class Endpoints:
     def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
+            watching = [
+                name
+                for name, schedule in self._store.list("MonitoringSchedule")
+                if schedule["EndpointName"] == endpoint["EndpointName"]
+            ]
+            if watching:
+                raise validation(
+                    f'Cannot delete endpoint "{endpoint["EndpointArn"]}": it has monitoring schedules: '
+                    f"{', '.join(watching)}. Delete them first."
+                )
             endpoint |= {"EndpointStatus": "Deleting", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, endpoint["EndpointName"], endpoint)
         self._deployments.delete(endpoint)
@@ -131,7 +141,7 @@ class Endpoints:
 
     def _settled(self, name: str) -> Document:
         endpoint = self.find(name)
-        if endpoint["EndpointStatus"] in _BUSY:
+        if endpoint["EndpointStatus"] in BUSY:
             raise validation(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
         return endpoint
 

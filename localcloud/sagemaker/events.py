@@ -73,9 +73,9 @@ class Events:
         self._emit("Model Package State Change", [package["ModelPackageArn"]], detail)
 
     def job(self, operation: str, job: Document, tags: Mapping[str, str]) -> None:
-        """A processing or training job changed; `operation` is its `Describe…` operation."""
+        """A processing, training or transform job changed; `operation` is its `Describe…` operation."""
         detail = serialised(operation, job)
-        kind = "Processing" if operation == "DescribeProcessingJob" else "Training"
+        kind = operation.removeprefix("Describe").removesuffix("Job")
         detail = {name: value for name, value in detail.items() if name not in _JOB_INTERNALS}
         for name in [name for name in detail if name.endswith("Time")]:
             detail[name] = _milliseconds(detail[name])
@@ -88,6 +88,14 @@ class Events:
         else:
             detail["Tags"] = dict(tags)
         self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
+
+    def monitoring_schedule(self, schedule: Document) -> None:
+        """A schedule or its last execution changed."""
+        detail = serialised("DescribeMonitoringSchedule", schedule)
+        for part in (detail, detail.get("LastMonitoringExecutionSummary", {})):
+            for name in [name for name in part if name.endswith("Time")]:
+                part[name] = _milliseconds(part[name])
+        self._emit("Monitoring Schedule State Change", [schedule["MonitoringScheduleArn"]], detail)
 
     def endpoint(self, endpoint: Document, tags: Mapping[str, str]) -> None:
         self._emit("Endpoint State Change", [endpoint["EndpointArn"]], self._endpoint_detail(endpoint, tags))

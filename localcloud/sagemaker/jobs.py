@@ -79,6 +79,7 @@ class Jobs:
         self._runner = runner
         self._listeners: list[JobListener] = []
         self._updates = threading.Lock()
+        self._under_way: set[str] = set()
         self.operations: Operations = {
             "CreateProcessingJob": lambda request, caller: self._create(PROCESSING, request, caller),
             "DescribeProcessingJob": lambda request, _: self.find(PROCESSING, request["ProcessingJobName"]),
@@ -93,6 +94,10 @@ class Jobs:
     def listen(self, listener: JobListener) -> None:
         """Call `listener` with a job's document after each of its changes."""
         self._listeners.append(listener)
+
+    def under_way(self) -> list[str]:
+        """The jobs that have not ended."""
+        return sorted(self._under_way)
 
     def find(self, job: JobType, name: str) -> Document:
         document = self._store.get(job.store_kind, name)
@@ -117,6 +122,8 @@ class Jobs:
                 self._events.job(job.describe, document, self._tags.get(document[job.arn]))
         for listener in self._listeners:
             listener(kind, document)
+        if document[job.status] in ENDED:  # after the listeners: what follows from the job has begun
+            self._under_way.discard(f"{kind} job {name}")
 
     def recover(self) -> None:
         """After a restart: the runner reports the jobs it knows; what it does not know was lost before it began."""
@@ -127,6 +134,10 @@ class Jobs:
                     reason = "InternalServerError: The local cloud was stopped while this job was running."
                     now = self._context.cloud.clock.now()
                     self.on_update(job.kind, name, JobUpdate("Failed", "Failed", failure_reason=reason, ended_at=now))
+
+    def create_processing(self, request: Mapping[str, Any], caller: Caller) -> str:
+        """Start a processing job for another part of the control plane; return its ARN."""
+        return str(self._create(PROCESSING, request, caller)["ProcessingJobArn"])
 
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
         _refuse_unsupported(job, request)
@@ -159,6 +170,7 @@ class Jobs:
                 )
             self._store.put(job.store_kind, name, document)
             self._tags.put(arn, request.get("Tags", ()))
+        self._under_way.add(f"{job.kind} job {name}")
         self._events.job(job.describe, document, self._tags.get(arn))
         self._runner.start(job.kind, name, arn, request)
         return {job.arn: arn}

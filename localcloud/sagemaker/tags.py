@@ -15,11 +15,17 @@ _OWNERS = {
     "pipeline": "Pipeline",
     "processing-job": "ProcessingJob",
     "training-job": "TrainingJob",
+    "transform-job": "TransformJob",
     "model-package-group": "ModelPackageGroup",
     "model-package": "ModelPackage",
     "model": "Model",
     "endpoint-config": "EndpointConfig",
     "endpoint": "Endpoint",
+    "data-quality-job-definition": "DataQualityJobDefinition",
+    "model-quality-job-definition": "ModelQualityJobDefinition",
+    "model-bias-job-definition": "ModelBiasJobDefinition",
+    "model-explainability-job-definition": "ModelExplainabilityJobDefinition",
+    "monitoring-schedule": "MonitoringSchedule",
 }
 
 

@@ -170,3 +170,17 @@ class Local:
             FunctionName=name, StatementId="events", Action="lambda:InvokeFunction", Principal="events.amazonaws.com"
         )
         return str(arn)
+
+
+class Accelerated(Local):
+    """A local cloud whose clock starts on 1 March 2013."""
+
+    def up(self) -> None:
+        started = self.run("up", "--clock", "accelerated")
+        assert started.returncode == 0, started.stdout + started.stderr
+
+    def clock(self, *arguments: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "localcloud", "clock", *arguments, "--state", str(self.state)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads(done.stdout))

@@ -52,6 +52,9 @@ _ARN = "arn:aws:sagemaker:us-east-1:000000000000"
     ("operation", "request_", "resource"),
     [
         ("CreateTrainingJob", {"TrainingJobName": "a"}, f"{_ARN}:training-job/a"),
+        ("CreateModelBiasJobDefinition", {"JobDefinitionName": "a"}, f"{_ARN}:model-bias-job-definition/a"),
+        ("DeleteMonitoringSchedule", {"MonitoringScheduleName": "a"}, f"{_ARN}:monitoring-schedule/a"),
+        ("CreateTransformJob", {"TransformJobName": "a", "ModelName": "m"}, f"{_ARN}:transform-job/a"),
         ("DescribeEndpointConfig", {"EndpointConfigName": "a"}, f"{_ARN}:endpoint-config/a"),
         ("UpdateModelPackage", {"ModelPackageArn": f"{_ARN}:model-package/g/3"}, f"{_ARN}:model-package/g/3"),
         ("CreateModelPackage", {"ModelPackageGroupName": "g"}, f"{_ARN}:model-package/g/*"),

@@ -143,8 +143,8 @@ def test_a_job_over_its_time_limit_is_stopped_with_all_its_processes(world: Worl
     [
         ({"AppSpecification": {"ImageUri": "123.dkr.ecr.us-east-1.amazonaws.com/mine:1"}}, "mine:1"),
         (
-            {"AppSpecification": {"ImageUri": "1.dkr/sagemaker-model-monitor-analyzer", "ContainerEntrypoint": ["x"]}},
-            "sagemaker-model-monitor-analyzer",
+            {"AppSpecification": {"ImageUri": "1.dkr/sagemaker-debugger-rules"}},
+            "sagemaker-debugger-rules",
         ),
         (
             {"ProcessingResources": {"ClusterConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large"}}},

@@ -119,11 +119,25 @@ class FakeS3:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
+    def get_paginator(self, _operation: str) -> Listing:
+        return Listing(self.objects)
+
     def get_object(self, Bucket: str, Key: str, VersionId: str = "") -> dict[str, Any]:
         body = self.objects.get(f"s3://{Bucket}/{Key}")
         if body is None:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": "The key does not exist."}}, "GetObject")
         return {"Body": io.BytesIO(body)}
+
+
+class Listing:
+    """`list_objects_v2`, page by page (here: one)."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+
+    def paginate(self, Bucket: str, Prefix: str, StartAfter: str = "") -> list[dict[str, Any]]:
+        keys = sorted(uri.removeprefix(f"s3://{Bucket}/") for uri in self._objects if uri.startswith(f"s3://{Bucket}/"))
+        return [{"Contents": [{"Key": key} for key in keys if key.startswith(Prefix) and key > StartAfter]}]
 
 
 class FakeLambda:

@@ -43,7 +43,3 @@ def install() -> None:
     for count, names in ((1, _ONE_PATH), (2, _TWO_PATHS)):
         for name in names:
             setattr(os, name, _mapped(getattr(os, name), count))
-
-
-if _REAL:
-    install()

@@ -1,0 +1,40 @@
+"""What one cell of a captured row means: the only definition, shared by the fast and the careful reader."""
+
+import re
+from typing import Any
+
+MISSING = float("nan")
+MISTYPED = float("inf")
+LIMIT = 1e150
+"""Magnitudes above are not data: their squares overflow. They count as mistyped."""
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_WORDS = {"": MISSING, "nan": MISSING, "null": MISSING, "none": MISSING, "true": 1.0, "false": 0.0}
+
+
+def number(cell: Any) -> float:
+    """The cell as a number; NaN when missing, infinity when it is something else."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if _NUMBER.fullmatch(text):
+            value = float(text)
+        else:
+            return _WORDS.get(text.lower(), MISTYPED)
+    elif cell is None:
+        return MISSING
+    elif isinstance(cell, int | float):
+        if isinstance(cell, int) and abs(cell) > LIMIT:
+            return MISTYPED
+        value = float(cell)
+    else:
+        return MISTYPED
+    return value if abs(value) <= LIMIT else MISTYPED
+
+
+def category(cell: Any) -> str | None:
+    """The cell as a category; None when missing."""
+    if cell is None:
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell).strip() or None

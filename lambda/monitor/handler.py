@@ -1,0 +1,217 @@
+"""Captured data as it lands: S3 events by way of SQS to partials, and a verdict per window within minutes."""
+
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from monitor import metrics
+from monitor.analysis import Reading, Window, file_bodies
+from monitor.capture import Capture
+from monitor.drift import Mode, Rules, Status, alarm, judge
+from monitor.jsonio import dumps, loads
+from monitor.schema import Baseline, read_baseline
+from monitor.store import Store
+from monitor.times import Windows
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_ssm import SSMClient
+
+_SETTLING = 5
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The function's environment, read once."""
+
+    app: str
+    stage: str
+    bucket: str
+    window_seconds: int
+    mode: Mode
+    min_rows: int
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> "Environment":
+        mode: Mode = "model-monitor" if values.get("MONITOR_MODE") == "model-monitor" else "calibrated"
+        return cls(
+            app=values["APP"],
+            stage=values["STAGE"],
+            bucket=values["ARTIFACT_BUCKET"],
+            window_seconds=int(values.get("WINDOW_SECONDS", "3600")),
+            mode=mode,
+            min_rows=int(values.get("MIN_ROWS", "200")),
+        )
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A captured object. Its key is `{model}/capture/{endpoint}/{variant}/yyyy/mm/dd/hh/{file}.jsonl`."""
+
+    bucket: str
+    key: str
+    etag: str
+
+    @property
+    def model(self) -> str:
+        return self.key.split("/", 1)[0]
+
+    @property
+    def endpoint(self) -> str:
+        return self.key.split("/")[2]
+
+    @property
+    def captured(self) -> bool:
+        parts = self.key.split("/")
+        return len(parts) >= 5 and parts[1] == "capture" and self.key.endswith(".jsonl")
+
+
+@dataclass(frozen=True)
+class Clients:
+    """What the analyzer needs of AWS."""
+
+    s3: "S3Client"
+    ssm: "SSMClient"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment.read(os.environ)
+
+
+@cache
+def _clients() -> Clients:
+    import boto3
+
+    return Clients(boto3.client("s3"), boto3.client("ssm"))
+
+
+@cache
+def _logger() -> "Logger":
+    from aws_lambda_powertools import Logger
+
+    return Logger()
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """SQS batch of S3 "Object Created" events; messages that failed go back to the queue, the others do not."""
+    logger = _logger()
+    failures = []
+    touched: dict[tuple[str, str], set[int]] = {}
+    for message in event.get("Records", []):
+        try:
+            for landed in objects(loads(message["body"])):
+                fold(landed, _environment(), _clients(), touched)
+        except Exception:
+            logger.exception("captured object not folded", extra={"message_id": message.get("messageId")})
+            failures.append({"itemIdentifier": message.get("messageId")})
+    for (model, endpoint), windows in touched.items():
+        for window in sorted(windows):
+            report = conclude(model, endpoint, window, _environment(), _clients())
+            logger.info("verdict", extra=report)
+    return {"batchItemFailures": failures}
+
+
+def objects(body: Mapping[str, Any]) -> Iterable[Landed]:
+    """The captured objects of an event: EventBridge's form, or S3's own notification (whose keys are URL-encoded)."""
+    if "detail" in body:
+        detail = body["detail"]
+        found = [Landed(detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("etag", ""))]
+    else:
+        records = [record["s3"] for record in body.get("Records", []) if "s3" in record]
+        found = [
+            Landed(item["bucket"]["name"], unquote_plus(item["object"]["key"]), item["object"].get("eTag", ""))
+            for item in records
+        ]
+    return [landed for landed in found if landed.captured]
+
+
+def release_id(model: str, environment: Environment, ssm: "SSMClient") -> str:
+    """The release that is deployed: its baselines are the ones that count."""
+    name = f"/{environment.app}/{model}/{environment.stage}/release"
+    return str(ssm.get_parameter(Name=name)["Parameter"]["Value"]).split("|", 1)[0]
+
+
+def load_baseline(model: str, release: str, environment: Environment, s3: "S3Client") -> Baseline:
+    """`releases/{model}/{release}/baselines/data-quality/{statistics,constraints}.json` of the stage's bucket."""
+    under = f"releases/{model}/{release}/baselines/data-quality"
+    bodies = [
+        loads(s3.get_object(Bucket=environment.bucket, Key=f"{under}/{name}.json")["Body"].read())
+        for name in ("statistics", "constraints")
+    ]
+    return read_baseline(bodies[0], bodies[1])
+
+
+def _place(model: str, environment: Environment, clients: Clients) -> tuple[Store, Baseline]:
+    release = release_id(model, environment, clients.ssm)
+    baseline = load_baseline(model, release, environment, clients.s3)
+    return Store(clients.s3, environment.bucket, f"monitoring/{model}/{release}"), baseline
+
+
+def fold(landed: Landed, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]) -> None:
+    """One captured object to partials, and note the windows that it touches."""
+    store, baseline = _place(landed.model, environment, clients)
+    body = clients.s3.get_object(Bucket=landed.bucket, Key=landed.key)
+    etag = body["ETag"].strip('"')
+    capture = Capture(baseline.schema(), Windows(environment.window_seconds))
+    capture.read(io.BytesIO(body["Body"].read()), landed.key)
+    for window, state in capture.windows.items():
+        store.put_partial(window, landed.key, etag, state)
+        touched.setdefault((landed.model, landed.endpoint), set()).add(window)
+    if capture.bad:
+        lines = b"\n".join(dumps({"reason": bad.reason, "line": bad.line}) for bad in capture.bad)
+        store.put(min(capture.windows, default=0), f"bad/{etag}.jsonl", lines, "application/jsonlines")
+        _logger().warning("bad records", extra={"key": landed.key, "count": len(capture.bad)})
+
+
+def conclude(model: str, endpoint: str, window: int, environment: Environment, clients: Clients) -> dict[str, Any]:
+    """Judge a window from all its partials, write its files, emit its metrics; give back what is worth a log line.
+
+    Another invocation may add a partial meanwhile and finish first: so look again after writing, until it stands.
+    """
+    store, baseline = _place(model, environment, clients)
+    rules = Rules(mode=environment.mode, min_rows=environment.min_rows)
+    earlier = store.verdicts_before(window)
+    before: list[str] = next(
+        (body["drifted"] for body in reversed(earlier) if body["status"] != "InsufficientData"), []
+    )
+    keys = store.partials(window)
+    for _ in range(_SETTLING):
+        state = store.merged(keys)
+        verdict = judge(baseline, state, rules, before)
+        windows = [Window(window, state, verdict)]
+        reading = Reading({window: state}, [], state.bad, dict(state.reasons))
+        statuses: list[Status] = [body["status"] for body in earlier] + [verdict.status]
+        bodies = file_bodies(baseline, windows, reading)
+        bodies["verdict.json"]["alarm"] = alarm(statuses)
+        for name, content in bodies.items():
+            store.put(window, name, dumps(content), "application/json")
+        address = _report(store, baseline, windows, reading)
+        if (again := store.partials(window)) == keys:
+            break
+        keys = again
+    namespace = metrics.target(metrics.DATA, endpoint, None)
+    found = metrics.of_verdict(baseline, state, verdict, float(window))
+    for line in metrics.embedded(found, namespace):
+        os.write(1, line.encode() + b"\n")
+    return {
+        "model": model,
+        "window": window,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "alarm": bodies["verdict.json"]["alarm"],
+        "schema_violations": len(verdict.schema_violations),
+        "report": address,
+    }
+
+
+def _report(store: Store, baseline: Baseline, windows: list[Window], reading: Reading) -> str:
+    from monitor.report import render
+
+    page = render(baseline, windows, reading).encode("utf-8")
+    return store.put(windows[-1].start, "report.html", page, "text/html; charset=utf-8")

@@ -1,0 +1,94 @@
+"""`python -m localcloud clock status | advance`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from typing import Any
+
+from localcloud import process
+from localcloud.ministack_adapter.environment import ROOT_KEY
+
+_EXIT_NOT_RUNNING, _EXIT_HELD = 3, 4
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+)([smhd])")
+
+
+def add_to(commands: Any, where: argparse.ArgumentParser) -> None:
+    """Add the command to the parser's subcommands."""
+    clock = commands.add_parser("clock", help="look at the accelerated clock, or advance it")
+    actions = clock.add_subparsers(required=True, metavar="action")
+    status = actions.add_parser("status", parents=[where], help="what it says, what is due next, what it waits for")
+    status.set_defaults(run=_status)
+    advance = actions.add_parser(
+        "advance",
+        parents=[where],
+        help="go on, doing everything that falls due on the way; exit code 4 where an approval holds it",
+    )
+    target = advance.add_mutually_exclusive_group(required=True)
+    target.add_argument("--to", type=instant, help="an instant, e.g. 2013-04-01T00:00:00Z")
+    target.add_argument("--by", type=duration, help="a duration, e.g. 1d, 6h, 90m")
+    advance.add_argument(
+        "--resolution", type=duration, default=1, help="what is due within one is done together (default: 1s)"
+    )
+    advance.add_argument("--over-approvals", action="store_true", help="do not stop at an open approval")
+    advance.add_argument(
+        "--patience", type=duration, default=3600, help="real time that one thing may be under way (default: 1h)"
+    )
+    advance.set_defaults(run=_advance)
+
+
+def instant(text: str) -> datetime:
+    """An ISO 8601 instant; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"an instant is like 2013-03-01T00:00:00Z, got {text!r}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def duration(text: str) -> int:
+    """Seconds of `90s`, `15m`, `6h`, `1d`, or several of them together."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise argparse.ArgumentTypeError(f"a duration is like 90s, 15m, 6h, 1d or 1d12h, got {text!r}")
+    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _status(options: argparse.Namespace) -> int:
+    return _ask(options, None)
+
+
+def _advance(options: argparse.Namespace) -> int:
+    request: dict[str, Any] = {"resolution": options.resolution, "patience": options.patience}
+    request |= {"to": options.to.timestamp()} if options.to else {"by": options.by}
+    return _ask(options, request | {"over_approvals": options.over_approvals})
+
+
+def _ask(options: argparse.Namespace, request: dict[str, Any] | None) -> int:
+    """Send the request (None: only look), print the answer as JSON."""
+    state = options.state.resolve()
+    known = process.running(state)
+    if known is None:
+        sys.stderr.write(f"Not running (state: {state})\n")
+        return _EXIT_NOT_RUNNING
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{known.port}/_localcloud/clock",
+        data=None if request is None else json.dumps(request).encode(),
+        headers={"x-localcloud-key": ROOT_KEY, "content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(call) as reply:  # noqa: S310 - our own loopback address
+            answer = json.load(reply)
+    except urllib.error.HTTPError as error:
+        body = error.read().decode(errors="replace")
+        told = json.loads(body)["error"] if body.startswith("{") else f"{error}: see the gateway's log"
+        sys.stderr.write(told + "\n")
+        return 1
+    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    return _EXIT_HELD if answer.get("held_by") else 0

@@ -1,0 +1,1 @@
+"""Model Monitor: job definitions, schedules, and their executions as processing jobs."""

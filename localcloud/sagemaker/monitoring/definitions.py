@@ -1,0 +1,197 @@
+"""Monitoring job definitions: four kinds that differ by their words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localcloud.sagemaker.context import Context, Document, Operation, Operations
+from localcloud.sagemaker.errors import in_use, not_found, unsupported
+from localcloud.sagemaker.listing import page, select
+from localcloud.sagemaker.tags import Tags
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of monitor.
+
+    Attributes:
+        monitoring_type: `MonitoringType` in schedules and executions; the prefix of the API's members.
+        resource: the resource type in ARNs.
+        analysis_type: what the container is told.
+    """
+
+    monitoring_type: str
+    resource: str
+    analysis_type: str
+
+    @property
+    def store_kind(self) -> str:
+        return f"{self.monitoring_type}JobDefinition"
+
+
+KINDS = {
+    kind.monitoring_type: kind
+    for kind in (
+        Kind("DataQuality", "data-quality-job-definition", "DATA_QUALITY"),
+        Kind("ModelQuality", "model-quality-job-definition", "MODEL_QUALITY"),
+        Kind("ModelBias", "model-bias-job-definition", "MODEL_BIAS"),
+        Kind("ModelExplainability", "model-explainability-job-definition", "MODEL_EXPLAINABILITY"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one execution does, whichever way it was written down."""
+
+    kind: Kind
+    application: Mapping[str, Any]
+    environment: Mapping[str, str]
+    constraints: str | None
+    statistics: str | None
+    endpoint: Mapping[str, Any]
+    ground_truth: str | None
+    output: Mapping[str, Any]
+    output_config: Mapping[str, Any]
+    cluster: Mapping[str, Any]
+    network: Mapping[str, Any] | None
+    role_arn: str
+    stopping: Mapping[str, Any] | None
+
+
+class Definitions:
+    """Creates, describes, lists and deletes job definitions of all kinds."""
+
+    def __init__(self, context: Context, tags: Tags) -> None:
+        self._context, self._store, self._tags = context, context.store, tags
+        self.operations: Operations = {}
+        for kind in KINDS.values():
+            noun = kind.store_kind
+            self.operations |= {
+                f"Create{noun}": self._bound(self._create, kind),
+                f"Describe{noun}": self._bound(self._describe, kind),
+                f"Delete{noun}": self._bound(self._delete, kind),
+                f"List{noun}s": self._bound(self._list, kind),
+            }
+
+    def job(self, monitoring_type: str, name: str) -> Job:
+        """The definition as an execution needs it."""
+        return from_definition(KINDS[monitoring_type], self.find(KINDS[monitoring_type], name))
+
+    def find(self, kind: Kind, name: str) -> Document:
+        definition = self._store.get(kind.store_kind, name)
+        if definition is None:
+            raise not_found(f"Could not find job definition with name: {name}")
+        return definition
+
+    @staticmethod
+    def _bound(method: Any, kind: Kind) -> Operation:
+        return lambda request, _: method(kind, request)
+
+    def _create(self, kind: Kind, request: Mapping[str, Any]) -> Document:
+        check(from_definition(kind, request))
+        name = request["JobDefinitionName"]
+        arn = self._context.arn(kind.resource, name)
+        with self._store.transaction():
+            if self._store.get(kind.store_kind, name):
+                raise in_use(f"A job definition with the name {name} already exists ({arn})")
+            document = {member: value for member, value in request.items() if member != "Tags"}
+            document |= {"JobDefinitionArn": arn, "CreationTime": self._context.now()}
+            self._store.put(kind.store_kind, name, document)
+            self._tags.put(arn, request.get("Tags", ()))
+        return {"JobDefinitionArn": arn}
+
+    def _describe(self, kind: Kind, request: Mapping[str, Any]) -> Document:
+        return self.find(kind, request["JobDefinitionName"])
+
+    def _delete(self, kind: Kind, request: Mapping[str, Any]) -> Document:
+        definition = self.find(kind, request["JobDefinitionName"])
+        with self._store.transaction():
+            self._store.delete(kind.store_kind, definition["JobDefinitionName"])
+            self._tags.drop(definition["JobDefinitionArn"])
+        return {}
+
+    def _list(self, kind: Kind, request: Mapping[str, Any]) -> Document:
+        summaries = []
+        for _, document in self._store.list(kind.store_kind):
+            summary = {
+                "MonitoringJobDefinitionName": document["JobDefinitionName"],
+                "MonitoringJobDefinitionArn": document["JobDefinitionArn"],
+                "CreationTime": document["CreationTime"],
+                "EndpointName": from_definition(kind, document).endpoint["EndpointName"],
+            }
+            if request.get("EndpointName") in (None, summary["EndpointName"]):
+                summaries.append(summary)
+        return page(
+            select(summaries, request, name="MonitoringJobDefinitionName"),
+            request,
+            "JobDefinitionSummaries",
+            key="MonitoringJobDefinitionName",
+            order_by={"Name": "MonitoringJobDefinitionName", "CreationTime": "CreationTime"},
+        )
+
+
+def from_definition(kind: Kind, document: Mapping[str, Any]) -> Job:
+    """Read a `Create…JobDefinition` request."""
+    prefix = kind.monitoring_type
+    application = document[f"{prefix}AppSpecification"]
+    source = document[f"{prefix}JobInput"]
+    output = document[f"{prefix}JobOutputConfig"]
+    baseline = document.get(f"{prefix}BaselineConfig") or {}
+    return Job(
+        kind=kind,
+        application=application,
+        environment=application.get("Environment") or {},
+        constraints=(baseline.get("ConstraintsResource") or {}).get("S3Uri"),
+        statistics=(baseline.get("StatisticsResource") or {}).get("S3Uri"),
+        endpoint=_endpoint(source, baseline),
+        ground_truth=(source.get("GroundTruthS3Input") or {}).get("S3Uri"),
+        output=output["MonitoringOutputs"][0]["S3Output"],
+        output_config=output,
+        cluster=document["JobResources"]["ClusterConfig"],
+        network=document.get("NetworkConfig"),
+        role_arn=document["RoleArn"],
+        stopping=document.get("StoppingCondition"),
+    )
+
+
+def from_schedule(inline: Mapping[str, Any]) -> Job:
+    """Read a `MonitoringJobDefinition` that a schedule carries itself: always data quality."""
+    baseline = inline.get("BaselineConfig") or {}
+    return Job(
+        kind=KINDS["DataQuality"],
+        application=inline["MonitoringAppSpecification"],
+        environment=inline.get("Environment") or {},
+        constraints=(baseline.get("ConstraintsResource") or {}).get("S3Uri"),
+        statistics=(baseline.get("StatisticsResource") or {}).get("S3Uri"),
+        endpoint=_endpoint(inline["MonitoringInputs"][0], baseline),
+        ground_truth=None,
+        output=inline["MonitoringOutputConfig"]["MonitoringOutputs"][0]["S3Output"],
+        output_config=inline["MonitoringOutputConfig"],
+        cluster=inline["MonitoringResources"]["ClusterConfig"],
+        network=inline.get("NetworkConfig"),
+        role_arn=inline["RoleArn"],
+        stopping=inline.get("StoppingCondition"),
+    )
+
+
+def check(job: Job) -> None:
+    """Refuse by name what an execution here would leave out."""
+    for member in ("RecordPreprocessorSourceUri", "PostAnalyticsProcessorSourceUri"):
+        if job.application.get(member):
+            raise unsupported(f"{member} of a monitoring job")
+    if job.cluster["InstanceCount"] > 1:
+        raise unsupported("monitoring jobs on more than one instance (InstanceCount)")
+    if job.endpoint.get("ExcludeFeaturesAttribute"):
+        raise unsupported("ExcludeFeaturesAttribute of a monitoring job's input")
+
+
+def _endpoint(source: Mapping[str, Any], baseline: Mapping[str, Any]) -> Mapping[str, Any]:
+    if baseline.get("BaseliningJobName"):
+        raise unsupported("BaseliningJobName (name the constraints' and statistics' S3 URIs)")
+    if not source.get("EndpointInput"):
+        raise unsupported("monitoring of batch transform data (BatchTransformInput)")
+    given: Mapping[str, Any] = source["EndpointInput"]
+    return given

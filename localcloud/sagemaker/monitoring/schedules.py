@@ -1,0 +1,217 @@
+"""Monitoring schedules: their API and what is written down about them; `executions` runs them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from localcloud.sagemaker.context import Caller, Context, Document, Operations
+from localcloud.sagemaker.errors import AwsError, not_found, validation
+from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.listing import page, select
+from localcloud.sagemaker.monitoring.definitions import Definitions, Job, check, from_schedule
+from localcloud.sagemaker.monitoring.executions import Executions
+from localcloud.sagemaker.monitoring.timetable import NOW, Timetable, offset
+from localcloud.sagemaker.tags import Tags
+
+KIND = "MonitoringSchedule"
+
+
+class Schedules:
+    """`CreateMonitoringSchedule` and its siblings; also a source of due events for the clock."""
+
+    def __init__(
+        self, context: Context, tags: Tags, events: Events, definitions: Definitions, executions: Executions
+    ) -> None:
+        self._context, self._store, self._tags, self._events = context, context.store, tags, events
+        self._definitions, self._executions = definitions, executions
+        self._running = threading.Lock()  # the gateway's look and the clock's must not start one execution twice
+        self.operations: Operations = {
+            "CreateMonitoringSchedule": self.create,
+            "UpdateMonitoringSchedule": self.update,
+            "DescribeMonitoringSchedule": lambda request, _: self.describe(request["MonitoringScheduleName"]),
+            "ListMonitoringSchedules": self.list_all,
+            "StartMonitoringSchedule": lambda request, _: self._set(request, "Scheduled"),
+            "StopMonitoringSchedule": lambda request, _: self._set(request, "Stopped"),
+            "DeleteMonitoringSchedule": self.delete,
+            "ListMonitoringExecutions": self._executions.list,
+        }
+
+    def next_due(self, _now: float) -> float | None:
+        """The next instant at which a schedule runs."""
+        return min((due for _, due in self._due()), default=None)
+
+    def run_due(self) -> None:
+        """Start what is due by now, each schedule once: what was missed is looked at in one execution."""
+        with self._running:
+            now = self._context.now()
+            for schedule, due in self._due():
+                if due <= now:
+                    self._run(schedule, now)
+
+    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        name = request["MonitoringScheduleName"]
+        arn = self._context.arn("monitoring-schedule", name)
+        job = self._checked(request["MonitoringScheduleConfig"])
+        now = self._context.now()
+        schedule: Document = {
+            "MonitoringScheduleName": name,
+            "MonitoringScheduleArn": arn,
+            "MonitoringScheduleStatus": "Scheduled",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+            "Since": now,
+            **_members(request["MonitoringScheduleConfig"], job),
+        }
+        with self._store.transaction():
+            if self._store.get(KIND, name):
+                raise validation(f"Monitoring Schedule {arn} already exists.")
+            self._store.put(KIND, name, schedule)
+            self._tags.put(arn, request.get("Tags", ()))
+        self._events.monitoring_schedule(schedule)
+        self._run_once(schedule)
+        return {"MonitoringScheduleArn": arn}
+
+    def update(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        name = request["MonitoringScheduleName"]
+        job = self._checked(request["MonitoringScheduleConfig"])
+        with self._store.transaction():
+            schedule = self._find(name)
+            schedule |= {
+                **_members(request["MonitoringScheduleConfig"], job),
+                "LastModifiedTime": self._context.now(),
+            }
+            self._store.put(KIND, name, schedule)
+        self._events.monitoring_schedule(schedule)
+        self._run_once(schedule)
+        return {"MonitoringScheduleArn": schedule["MonitoringScheduleArn"]}
+
+    def describe(self, name: str) -> Document:
+        schedule = self._find(name)
+        last = self._executions.last(name)
+        return schedule if last is None else {**schedule, "LastMonitoringExecutionSummary": last}
+
+    def list_all(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        same = {"EndpointName": "EndpointName", "MonitoringTypeEquals": "MonitoringType"}
+        same |= {"MonitoringJobDefinitionName": "MonitoringJobDefinitionName"}
+        chosen = [
+            schedule
+            for _, schedule in self._store.list(KIND)
+            if all(schedule.get(member) == request[name] for name, member in same.items() if name in request)
+        ]
+        return page(
+            select(chosen, request, name="MonitoringScheduleName", status="MonitoringScheduleStatus"),
+            request,
+            "MonitoringScheduleSummaries",
+            key="MonitoringScheduleName",
+            order_by={
+                "Name": "MonitoringScheduleName",
+                "CreationTime": "CreationTime",
+                "Status": "MonitoringScheduleStatus",
+            },
+        )
+
+    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        name = request["MonitoringScheduleName"]
+        with self._store.transaction():
+            schedule = self._find(name)
+            if self._executions.running(name):
+                raise validation(
+                    f"Monitoring Schedule {schedule['MonitoringScheduleArn']} can't be deleted: it has an execution in "
+                    "progress. Wait for it to end, or stop its processing job."
+                )
+            self._store.delete(KIND, name)
+            self._executions.forget(name)
+            self._tags.drop(schedule["MonitoringScheduleArn"])
+        return {}
+
+    def _set(self, request: Mapping[str, Any], status: str) -> Document:
+        with self._store.transaction():
+            schedule = self._find(request["MonitoringScheduleName"])
+            now = self._context.now()
+            schedule |= {"MonitoringScheduleStatus": status, "LastModifiedTime": now, "Since": now}
+            self._store.put(KIND, schedule["MonitoringScheduleName"], schedule)
+        self._events.monitoring_schedule(schedule)
+        return {}
+
+    def _find(self, name: str) -> Document:
+        schedule = self._store.get(KIND, name)
+        if schedule is None:
+            raise not_found(f"Monitoring Schedule {self._context.arn('monitoring-schedule', name)} not found")
+        return schedule
+
+    def _checked(self, config: Mapping[str, Any]) -> Job:
+        job = self._job(config)
+        check(job)
+        timing = config.get("ScheduleConfig") or {}
+        expression = timing.get("ScheduleExpression")
+        if expression is None:
+            raise validation("ScheduleConfig.ScheduleExpression is required.")
+        if expression == NOW:
+            if not timing.get("DataAnalysisStartTime") or not timing.get("DataAnalysisEndTime"):
+                raise validation("A schedule that runs NOW needs DataAnalysisStartTime and DataAnalysisEndTime.")
+        else:
+            Timetable.parse(expression)
+        for member in ("DataAnalysisStartTime", "DataAnalysisEndTime"):
+            offset(timing.get(member))
+        endpoint = job.endpoint["EndpointName"]
+        if self._store.get("Endpoint", endpoint) is None:
+            raise validation(f'Could not find endpoint "{self._context.arn("endpoint", endpoint)}".')
+        return job
+
+    def _job(self, config: Mapping[str, Any]) -> Job:
+        inline, name = config.get("MonitoringJobDefinition"), config.get("MonitoringJobDefinitionName")
+        if bool(inline) == bool(name):
+            raise validation("Give one of MonitoringJobDefinition and MonitoringJobDefinitionName.")
+        if inline:
+            return from_schedule(inline)
+        if not config.get("MonitoringType"):
+            raise validation("MonitoringType is required with MonitoringJobDefinitionName.")
+        return self._definitions.job(config["MonitoringType"], str(name))
+
+    def _due(self) -> list[tuple[Document, float]]:
+        found = []
+        for name, schedule in self._store.list(KIND):
+            expression = schedule["MonitoringScheduleConfig"]["ScheduleConfig"]["ScheduleExpression"]
+            if schedule["MonitoringScheduleStatus"] != "Scheduled" or expression == NOW:
+                continue
+            if not self._executions.running(name):
+                found.append((schedule, Timetable.parse(expression).after(schedule["Since"])))
+        return found
+
+    def _run(self, schedule: Document, now: float) -> None:
+        """Run the last hour that is due, over all the time since the one before."""
+        timing = schedule["MonitoringScheduleConfig"]["ScheduleConfig"]
+        timetable = Timetable.parse(timing["ScheduleExpression"])
+        scheduled = timetable.latest(now)
+        period_began = timetable.latest(scheduled - 1)
+        ran_before = schedule.get("LastScheduled")
+        start = min(period_began, ran_before) if ran_before is not None else period_began
+        self._store.update(KIND, schedule["MonitoringScheduleName"], Since=scheduled, LastScheduled=scheduled)
+        self._start(schedule, scheduled, start, scheduled)
+
+    def _run_once(self, schedule: Document) -> None:
+        timing = schedule["MonitoringScheduleConfig"]["ScheduleConfig"]
+        if timing["ScheduleExpression"] == NOW:
+            now = self._context.now()
+            begin, end = offset(timing["DataAnalysisStartTime"]), offset(timing["DataAnalysisEndTime"])
+            self._start(schedule, now, now + begin, now + end)
+
+    def _start(self, schedule: Document, scheduled: float, start: float, end: float) -> None:
+        name = schedule["MonitoringScheduleName"]
+        try:
+            job = self._job(schedule["MonitoringScheduleConfig"])
+        except AwsError as error:
+            self._executions.refuse(schedule, scheduled, error.message)
+            return
+        self._executions.start(name, job, scheduled, start, end)
+
+
+def _members(config: Mapping[str, Any], job: Job) -> Document:
+    return {
+        "MonitoringScheduleConfig": dict(config),
+        "MonitoringType": job.kind.monitoring_type,
+        "MonitoringJobDefinitionName": config.get("MonitoringJobDefinitionName"),
+        "EndpointName": job.endpoint["EndpointName"],
+    }

@@ -1,0 +1,82 @@
+"""The local cloud's accelerated clock: a file in the state folder, and this process in the time that it tells."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from localcloud.hooks import virtual_clock
+
+DEFAULT_START = datetime(2013, 3, 1, tzinfo=UTC)
+_NANO = 1_000_000_000
+
+
+class WrongClockError(ValueError):
+    """What was asked for cannot go with the clock that the state folder has; the text says why."""
+
+
+def file_of(state: Path) -> Path:
+    """The clock's file, in a folder of its own: containers see the folder, and nothing else of the state."""
+    return state / "clock" / "offset"
+
+
+def choose(state: Path, mode: str | None, start: datetime | None) -> bool:
+    """Decide at `up` by which clock the state folder lives, once and for all; return whether it is accelerated.
+
+    Args:
+        mode: "real", "accelerated", or None for the one that the folder has (real, where it is new).
+        start: the first instant of an accelerated clock, by default 1 March 2013.
+
+    Raises:
+        WrongClockError: the folder's time would go back or be changed.
+    """
+    file = file_of(state)
+    if file.exists():
+        if mode == "real" or start is not None:
+            raise WrongClockError(
+                f"{state} lives by an accelerated clock already, which goes on where it was; "
+                "leave --clock and --clock-start out, or purge the state folder"
+            )
+        return True
+    if mode != "accelerated":
+        if start is not None:
+            raise WrongClockError("--clock-start needs --clock accelerated")
+        return False
+    if (state / "localcloud.db").exists():
+        raise WrongClockError(f"{state} holds a cloud that lives by the real clock; purge it, or use another --state")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    begin = start or DEFAULT_START
+    virtual_clock.create(file, int((begin.timestamp() - virtual_clock.real_time()) * _NANO))
+    (file.parent / "start").write_text(begin.isoformat())
+    return True
+
+
+def enter(state: Path) -> None:
+    """Let this process, and all that it starts, live by the folder's accelerated clock."""
+    file = file_of(state).resolve()
+    hooks = str(Path(virtual_clock.__file__).parent)
+    os.environ[virtual_clock.VARIABLE] = str(file)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (hooks, os.environ.get("PYTHONPATH"))))
+    # ministack ends functions' processes that were idle for minutes of our time: after each jump, all of them.
+    os.environ["LAMBDA_WARM_TTL_SECONDS"] = str(100 * 365 * 86400)
+    virtual_clock.install(file)
+
+
+class VirtualTime:
+    """The clock to be moved; it never goes back."""
+
+    def __init__(self, state: Path) -> None:
+        file = file_of(state)
+        self._offset = virtual_clock.Offset(file, writable=True)
+        self.start = datetime.fromisoformat((file.parent / "start").read_text()).timestamp()
+
+    def now(self) -> float:
+        """Epoch seconds, virtual."""
+        return virtual_clock.real_time() + self._offset.nanoseconds / _NANO
+
+    def jump_to(self, moment: float) -> None:
+        """Go to `moment` (epoch seconds); a moment that has passed changes nothing."""
+        ahead = moment - self.now()
+        if ahead > 0:
+            self._offset.write(self._offset.nanoseconds + int(ahead * _NANO))
