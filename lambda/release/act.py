@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
 
-    from release.clients import Clients
+    from shared.clients import Clients
 
 
 class Overtaken(Exception):

@@ -10,15 +10,16 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from release.act import Hands, Overtaken
-from release.clients import Clients
 from release.decide import Abandon, Deploy, Hold, Redeploy, Refuse, RollBack, Step, decide, desired_package
-from release.observe import observe, released_models
+from release.observe import observe
 from release.rollout import ChangeSetRefused
 from release.verified_copy import Refused
 from release.world import World
 from shared.alerts import Alerts
+from shared.clients import Clients
 from shared.environment import Environment
 from shared.ledger import Decision, LeaseLost, Ledger
+from shared.models import released_models
 from shared.record import release_id
 
 logger = Logger()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 
-from release.clients import Clients
+from shared.clients import Clients
 from shared.record import NO_RELEASE
 
 if TYPE_CHECKING:

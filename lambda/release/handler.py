@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from release.clients import Clients
 from release.controller import Controller, logger
+from shared.clients import Clients
 from shared.environment import Environment
 
 if TYPE_CHECKING:

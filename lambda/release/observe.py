@@ -10,22 +10,15 @@ from botocore.exceptions import ClientError
 from release.world import Endpoint, Package, Stack, World
 from shared.environment import Environment
 from shared.ledger import Ledger, Quarantine
+from shared.missing import is_missing
 from shared.record import parse_record
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
-    from mypy_boto3_ssm import SSMClient
 
-    from release.clients import Clients
-
-
-def released_models(ssm: SSMClient, environment: Environment) -> list[str]:
-    """Return the models that have a release record in this stage, by name."""
-    pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=f"/{environment.app}", Recursive=True)
-    names = [parameter["Name"].split("/") for page in pages for parameter in page["Parameters"]]
-    return sorted(name[2] for name in names if len(name) == 5 and name[3:] == [environment.stage, "release"])
+    from shared.clients import Clients
 
 
 def observe(clients: Clients, environment: Environment, ledger: Ledger, model: str) -> World:
@@ -48,7 +41,7 @@ def observe_stack(cloudformation: CloudFormationClient, name: str) -> Stack | No
     try:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return None
         raise
     if stack["StackStatus"] == "DELETE_COMPLETE":
@@ -69,7 +62,7 @@ def observe_endpoint(sagemaker: SageMakerClient, name: str) -> Endpoint | None:
     try:
         described = sagemaker.describe_endpoint(EndpointName=name)
     except ClientError as error:
-        if _is_missing(error):
+        if is_missing(error):
             return None
         raise
     # An endpoint that failed while it was being created has no configuration to speak of.
@@ -103,7 +96,7 @@ def _approved(sagemaker: SageMakerClient, group: str) -> Iterator[tuple[int, str
                 yield summary["ModelPackageVersion"], summary["ModelPackageArn"]
     except ClientError as error:
         # The record comes with Platform, the group with Training: between the two there is nothing to release.
-        if not _is_missing(error):
+        if not is_missing(error):
             raise
 
 
@@ -130,11 +123,3 @@ def _editor(described: DescribeModelPackageOutputTypeDef) -> str:
     user = described.get("LastModifiedBy") or {}
     identity = user.get("IamIdentity") or {}
     return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or "unknown"
-
-
-def _is_missing(error: ClientError) -> bool:
-    """CloudFormation and SageMaker say "not found" by a ValidationError and a sentence here, by no code of its own."""
-    code = error.response["Error"]["Code"]
-    message = error.response["Error"].get("Message", "").lower()
-    missing = "does not exist" in message or "could not find" in message
-    return code in {"ResourceNotFound", "ResourceNotFoundException"} or (code.startswith("Validation") and missing)

@@ -19,15 +19,16 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from release import handler
-from release.clients import Clients
 from release.controller import Controller, ReconcileFailed
-from release.observe import observe, released_models
+from release.observe import observe
 from release.rollout import STACK_POLICY, ChangeSetRefused, Rollout
 from release.verified_copy import Refused, copy_release, inference_specification_sha256
 from release.world import Stack
 from shared.canonical import canonical_json, sha256_of
+from shared.clients import Clients
 from shared.environment import Environment
 from shared.ledger import Decision, Lease, LeaseLost, Ledger, Quarantine
+from shared.models import released_models
 from shared.record import NO_RELEASE, Release, parse_record
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from release import act
-from release.clients import Clients
 from release.controller import Controller, ReconcileFailed
+from shared.clients import Clients
 from shared.environment import Environment
 from shared.record import NO_RELEASE, Release, parse_record
 

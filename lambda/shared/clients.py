@@ -1,4 +1,4 @@
-"""The AWS clients the release handlers use, each made when first needed."""
+"""The AWS clients the handlers use, each made when first needed."""
 
 from __future__ import annotations
 

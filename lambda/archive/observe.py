@@ -1,0 +1,165 @@
+"""Reads the inventory: registry, release records, endpoints, configurations, models, ledger. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from archive.decide import ARCHIVED, Inventory, Package, Retained
+from archive.environment import ArchiveEnvironment, Rules
+from shared.clients import Clients
+from shared.ledger import Ledger
+from shared.missing import is_missing
+from shared.record import parse_record
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What the account hosts: read once for all models.
+
+    Attributes:
+        endpoints: name → its configuration, "" while it changes or has none.
+        pending: configurations that deployments under way go to.
+        configs: endpoint configurations of the application.
+        owner: model name → the model of ours whose release in this stage it serves.
+        models: models of the application.
+    """
+
+    endpoints: dict[str, str]
+    pending: frozenset[str]
+    configs: tuple[Retained, ...]
+    owner: dict[str, str]
+    models: tuple[Retained, ...]
+
+
+def observe_hosting(clients: Clients, environment: ArchiveEnvironment) -> Hosting:
+    """Observe the endpoints of the account, and the configurations and models that CloudFormation named after `app`."""
+    sagemaker, app = clients.sagemaker, environment.app
+    endpoints: dict[str, str] = {}
+    pending: set[str] = set()
+    for page in sagemaker.get_paginator("list_endpoints").paginate():
+        for summary in page["Endpoints"]:
+            described = sagemaker.describe_endpoint(EndpointName=summary["EndpointName"])
+            at_rest = described["EndpointStatus"] == "InService"
+            endpoints[summary["EndpointName"]] = described.get("EndpointConfigName", "") if at_rest else ""
+            pending.add(described.get("EndpointConfigName", ""))
+            pending.add(described.get("PendingDeploymentSummary", {}).get("EndpointConfigName", ""))
+    models = tuple(_models(sagemaker, app))
+    return Hosting(
+        endpoints=endpoints,
+        pending=frozenset(pending),
+        configs=tuple(_configs(sagemaker, app)),
+        owner={model.name: owner for model in models if (owner := _owner(sagemaker, environment, model.name))},
+        models=models,
+    )
+
+
+def observe(
+    clients: Clients, environment: ArchiveEnvironment, hosting: Hosting, model: str, rules: Rules, now: datetime
+) -> Inventory:
+    """Observe one model."""
+    ledger = Ledger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    stack, stack_at_rest = _stack_config(clients.cloudformation, environment.serving_stack(model))
+    endpoint = hosting.endpoints.get(environment.endpoint(model))
+    summaries = list(_summaries(clients.sagemaker, environment.package_group(model)))
+    youngest = timedelta(days=min(rules.rejected_days, rules.superseded_days))
+    old = [one for one in summaries if now - one["CreationTime"] >= youngest]
+    described = (one for one in old if rules.delete_days is not None or _stage(one) != ARCHIVED)
+    configs = tuple(c for c in hosting.configs if c.models and {hosting.owner.get(m) for m in c.models} == {model})
+    return Inventory(
+        # Without an endpoint under a stack, what a release goes back to cannot be told either.
+        releasing=ledger.lease() is not None or not stack_at_rest or endpoint == "" or (bool(stack) and not endpoint),
+        live=frozenset(_live_versions(clients, environment, model)),
+        quarantined=frozenset(ledger.quarantined()),
+        packages=tuple(_package(clients.sagemaker, one["ModelPackageArn"]) for one in described),
+        approved=frozenset(v["ModelPackageVersion"] for v in summaries if v.get("ModelApprovalStatus") == "Approved"),
+        in_use=hosting.pending | {stack},
+        live_config=endpoint or "",
+        configs=configs,
+        models=tuple(one for one in hosting.models if hosting.owner.get(one.name) == model),
+        referenced=frozenset(name for config in hosting.configs for name in config.models),
+    )
+
+
+def _live_versions(clients: Clients, environment: ArchiveEnvironment, model: str) -> Iterator[int]:
+    """The versions that the release records of all stages in this account name."""
+    path = f"/{environment.app}/{model}"
+    for page in clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
+        for parameter in page["Parameters"]:
+            if parameter["Name"].endswith("/release"):
+                version = parse_record(parameter["Value"]).version
+                if version is not None:
+                    yield version
+
+
+def _stack_config(cloudformation: CloudFormationClient, name: str) -> tuple[str, bool]:
+    """Return the configuration that the stack means, and whether the stack is at rest."""
+    try:
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if is_missing(error):
+            return "", True
+        raise
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    return outputs.get("EndpointConfigName", ""), stack["StackStatus"].endswith("_COMPLETE")
+
+
+def _summaries(sagemaker: SageMakerClient, group: str) -> Iterator[ModelPackageSummaryTypeDef]:
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    try:
+        for page in pages:
+            yield from page["ModelPackageSummaryList"]
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+
+
+def _stage(package: ModelPackageSummaryTypeDef) -> str:
+    return package.get("ModelLifeCycle", {}).get("Stage", "")
+
+
+def _package(sagemaker: SageMakerClient, arn: str) -> Package:
+    described = sagemaker.describe_model_package(ModelPackageName=arn)
+    return Package(
+        version=described["ModelPackageVersion"],
+        arn=arn,
+        approval=described.get("ModelApprovalStatus", ""),
+        created_at=described["CreationTime"],
+        modified_at=described.get("LastModifiedTime", described["CreationTime"]),
+        stage=described.get("ModelLifeCycle", {}).get("Stage", ""),
+        pinned=bool(described.get("CustomerMetadataProperties", {}).get("pinned")),
+    )
+
+
+def _configs(sagemaker: SageMakerClient, app: str) -> Iterator[Retained]:
+    for page in sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=app):
+        for summary in page["EndpointConfigs"]:
+            name = summary["EndpointConfigName"]
+            if name.startswith(app):
+                variants = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+                named = tuple(variant.get("ModelName", "") for variant in variants)
+                yield Retained(name, summary["CreationTime"], named)
+
+
+def _models(sagemaker: SageMakerClient, app: str) -> Iterator[Retained]:
+    for page in sagemaker.get_paginator("list_models").paginate(NameContains=app):
+        for summary in page["Models"]:
+            if summary["ModelName"].startswith(app):
+                yield Retained(summary["ModelName"], summary["CreationTime"])
+
+
+def _owner(sagemaker: SageMakerClient, environment: ArchiveEnvironment, name: str) -> str | None:
+    """Whose release of this stage a model serves: only Serving's models read from this bucket's releases."""
+    url = sagemaker.describe_model(ModelName=name).get("PrimaryContainer", {}).get("ModelDataUrl", "")
+    match = re.fullmatch(rf"s3://{re.escape(environment.artifact_bucket)}/releases/([^/]+)/[^/]+/model\.tar\.gz", url)
+    return match.group(1) if match else None

@@ -1,0 +1,94 @@
+"""A model's retraining policy, as its Training stack writes it (docs/contracts.md, "Retraining policy")."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, dataclass, fields
+
+
+class PolicyError(ValueError):
+    """What is wrong with a policy, all of it, in one line."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a model may be retrained.
+
+    Attributes:
+        stage: whose monitors speak; the other stages' controllers leave the model alone.
+        cooldown_hours: from one start to the next; doubles for each attempt since the last approved version.
+        cooldown_cap_hours: it doubles up to here.
+        budget_runs: starts in `budget_days`; 0 means that a person is told and nothing is ever started.
+        drifted: how many verdicts of the last `of_last` conclusive ones make evidence.
+        evidence_days: older verdicts do not count.
+        min_labels: labelled rows that drift alone needs before it retrains; 0 where raw data land labelled.
+        recent_days: the training window after a drop in quality; None for the pipeline's own.
+        schedule_days: retrain when the last run is older; None for never.
+        new_data_objects: retrain when so many raw objects are newer than the last run; None for never.
+        quiet_minutes: for which no object must have landed; after `cooldown_hours` it waits no longer.
+    """
+
+    stage: str
+    cooldown_hours: int = 24
+    cooldown_cap_hours: int = 336
+    budget_runs: int = 4
+    budget_days: int = 30
+    drifted: int = 3
+    of_last: int = 6
+    evidence_days: int = 14
+    min_labels: int = 200
+    recent_days: int | None = None
+    schedule_days: int | None = None
+    new_data_objects: int | None = None
+    quiet_minutes: int = 60
+
+
+_MAY_BE_ZERO = {"budget_runs", "min_labels", "quiet_minutes"}
+_MAY_BE_NULL = {"recent_days", "schedule_days", "new_data_objects"}
+# Ten years: more is a typing mistake, and would leave what a date can hold.
+_MOST_DAYS = 3650
+
+
+def parse_policy(text: str) -> Policy:
+    """Read a policy.
+
+    Raises:
+        PolicyError: it is not valid; the message names every problem with the value received.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise PolicyError(f"the retraining policy is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise PolicyError(f"the retraining policy is a JSON object, got {text[:40]}")
+    known = {field.name: field for field in fields(Policy)}
+    problems = [f"{name} is not known" for name in document if name not in known]
+    problems += [f"{n} is missing" for n, field in known.items() if field.default is MISSING and n not in document]
+    problems += [problem for name, value in document.items() if name in known for problem in _problems(name, value)]
+    if problems:
+        raise PolicyError(f"the retraining policy is not valid: {'; '.join(problems)}")
+    policy = Policy(**document)
+    if policy.drifted > policy.of_last:
+        problems.append(f"drifted must be at most of_last, got {policy.drifted} of {policy.of_last}")
+    if policy.cooldown_cap_hours < policy.cooldown_hours:
+        problems.append(
+            "cooldown_cap_hours must be at least cooldown_hours, "
+            f"got {policy.cooldown_cap_hours} under {policy.cooldown_hours}"
+        )
+    if problems:
+        raise PolicyError(f"the retraining policy is not valid: {'; '.join(problems)}")
+    return policy
+
+
+def _problems(name: str, value: object) -> list[str]:
+    if name == "stage":
+        return [] if isinstance(value, str) and value else [f"stage must be a stage's name, got {value!r}"]
+    if value is None and name in _MAY_BE_NULL:
+        return []
+    least = 0 if name in _MAY_BE_ZERO else 1
+    most = _MOST_DAYS * (24 if name.endswith("_hours") else 1440 if name.endswith("_minutes") else 1)
+    if name in {"min_labels", "new_data_objects"}:
+        most = 1_000_000_000
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        return [f"{name} must be a whole number from {least} to {most}, got {value!r}"]
+    return []

@@ -1,0 +1,146 @@
+"""The verdict row: what a monitor found in one window, as the ledger holds it (docs/contracts.md, "Verdicts").
+
+The monitors write it and the retrain controller reads it; they meet nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+
+_PREFIX = "verdict#"
+# Sorts after every time that an ISO year can begin with.
+_LAST = f"{_PREFIX}:"
+_VERDICT_SECONDS = 400 * 24 * 3600
+_EVIDENCE_CHARACTERS = 1024
+
+KINDS = ("data_quality", "model_quality", "bias", "explainability")
+CONCLUSIVE = ("OK", "Drift", "Violation")
+INCONCLUSIVE = ("InsufficientData", "LowPower")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one monitor says about one window of one release.
+
+    Attributes:
+        kind: one of `KINDS`.
+        status: `OK`; `Drift` (moved beyond the baseline: data, attribution, bias, or quality below its constraint);
+            `Violation` (schema or types are not the baseline's; it wins over `Drift`); or one of `INCONCLUSIVE`,
+            which is neither.
+        window_start: begins the window of inference time; inclusive.
+        window_end: ends it; exclusive.
+        release_id: the release whose baseline it was judged by.
+        evidence: one sentence for a person.
+        features: which moved or violated, the most telling first.
+        report: address of the report.
+        metric: the value judged: quality metric, share of drifted features, NDCG; None where there is none.
+        labels: labelled rows in the window; only quality verdicts have any.
+        labels_coverage: labelled rows ÷ captured rows, 0 to 1.
+    """
+
+    kind: str
+    status: str
+    window_start: datetime
+    window_end: datetime
+    release_id: str
+    evidence: str
+    features: tuple[str, ...] = ()
+    report: str = ""
+    metric: float | None = None
+    labels: int = 0
+    labels_coverage: float = 0.0
+
+    @property
+    def conclusive(self) -> bool:
+        return self.status in CONCLUSIVE
+
+
+class Verdicts:
+    """One model's verdict rows in one stage."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str, *, model: str, stage: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
+
+    def write(self, verdict: Verdict) -> None:
+        """Write a verdict: the same window and kind again replaces it, as a corrected label or a late file does.
+
+        Raises:
+            ValueError: kind or status is none of the contract's, or the window ends before it starts.
+        """
+        if verdict.kind not in KINDS:
+            raise ValueError(f"a verdict's kind is one of {', '.join(KINDS)}, got {verdict.kind!r}")
+        if verdict.status not in CONCLUSIVE + INCONCLUSIVE:
+            raise ValueError(
+                f"a verdict's status is one of {', '.join(CONCLUSIVE + INCONCLUSIVE)}, got {verdict.status!r}"
+            )
+        if verdict.window_end <= verdict.window_start:
+            raise ValueError(f"a window ends after it starts, got {verdict.window_start} to {verdict.window_end}")
+        item: dict[str, UniversalAttributeValueTypeDef] = {
+            "pk": self._pk,
+            "sk": {"S": f"{_PREFIX}{_iso(verdict.window_end)}#{verdict.kind}"},
+            "kind": {"S": verdict.kind},
+            "status": {"S": verdict.status},
+            "window_start": {"S": _iso(verdict.window_start)},
+            "window_end": {"S": _iso(verdict.window_end)},
+            "release_id": {"S": verdict.release_id},
+            "evidence": {"S": verdict.evidence[:_EVIDENCE_CHARACTERS]},
+            "features": {"S": json.dumps(verdict.features, ensure_ascii=False)},
+            "report": {"S": verdict.report},
+            "labels": {"N": str(verdict.labels)},
+            "labels_coverage": {"N": _decimal(verdict.labels_coverage)},
+            "ttl": {"N": str(int(verdict.window_end.timestamp()) + _VERDICT_SECONDS)},
+        }
+        if verdict.metric is not None:
+            item["metric"] = {"N": _decimal(verdict.metric)}
+        self._dynamodb.put_item(TableName=self._table, Item=item)
+
+    def since(self, earliest: datetime) -> Iterator[Verdict]:
+        """Return the verdicts on windows that ended at `earliest` or later, oldest first."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": self._pk,
+                ":first": {"S": f"{_PREFIX}{_iso(earliest)}"},
+                ":last": {"S": _LAST},
+            },
+        )
+        return (_verdict(item) for page in pages for item in page["Items"])
+
+
+def _verdict(item: dict[str, AttributeValueTypeDef]) -> Verdict:
+    return Verdict(
+        kind=item["kind"]["S"],
+        status=item["status"]["S"],
+        window_start=datetime.fromisoformat(item["window_start"]["S"]),
+        window_end=datetime.fromisoformat(item["window_end"]["S"]),
+        release_id=item["release_id"]["S"],
+        evidence=item["evidence"]["S"],
+        features=tuple(json.loads(item["features"]["S"])),
+        report=item["report"]["S"],
+        metric=float(item["metric"]["N"]) if "metric" in item else None,
+        labels=int(item["labels"]["N"]),
+        labels_coverage=float(item["labels_coverage"]["N"]),
+    )
+
+
+def _iso(moment: datetime) -> str:
+    """Whole seconds in UTC, so that text sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _decimal(number: float) -> str:
+    """DynamoDB takes 38 digits and no NaN; a NaN is a mistake of the caller's and raises there."""
+    return format(Decimal(repr(number)), "f")

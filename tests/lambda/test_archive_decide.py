@@ -1,0 +1,131 @@
+"""What is archived, deleted and collected, and above all what never is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive.decide import ARCHIVED, Archive, Delete, DeleteConfig, DeleteModel, Inventory, Package, Retained, decide
+from archive.environment import Rules
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+RULES = Rules(delete_days=365)
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def package(version: int, approval: str = "Approved", *, days: float = 999, stage: str = "") -> Package:
+    return Package(version, f"arn:{version}", approval, ago(days), ago(days), stage)
+
+
+def retained(name: str, days: float, *models: str) -> Retained:
+    return Retained(name, ago(days), models)
+
+
+packages = st.lists(
+    st.builds(
+        Package,
+        version=st.integers(1, 8),
+        arn=st.just("arn"),
+        approval=st.sampled_from(["Approved", "Rejected", "PendingManualApproval"]),
+        created_at=st.integers(0, 900).map(ago),
+        modified_at=st.integers(0, 900).map(ago),
+        stage=st.sampled_from(["", ARCHIVED, "Production"]),
+        pinned=st.booleans(),
+    ),
+    unique_by=lambda one: one.version,
+)
+configs = st.lists(
+    st.builds(retained, st.sampled_from("abcdef"), st.integers(0, 30), st.sampled_from("mno")),
+    unique_by=lambda one: one.name,
+)
+
+
+@given(
+    packages,
+    configs,
+    st.frozensets(st.integers(1, 8), max_size=2),
+    st.frozensets(st.integers(1, 8), max_size=2),
+    st.sampled_from("abcdef"),
+    st.frozensets(st.sampled_from("abcdef")),
+    st.booleans(),
+)
+def test_what_may_still_be_needed_is_never_touched(
+    found: list[Package],
+    made: list[Retained],
+    live: frozenset[int],
+    quarantined: frozenset[int],
+    on: str,
+    in_use: frozenset[str],
+    releasing: bool,
+) -> None:
+    approved = frozenset(one.version for one in found if one.approval == "Approved")
+    models = tuple(retained(name, 20) for name in "mno")
+    referenced = frozenset(name for config in made for name in config.models)
+    inventory = Inventory(
+        releasing, live, quarantined, tuple(found), approved, in_use | {on}, on, tuple(made), models, referenced
+    )
+    actions = decide(inventory, RULES, NOW)
+    assert not (releasing and actions)
+    by_version = {one.version: one for one in found}
+    for action in actions:
+        match action:
+            case Archive(one, _) | Delete(one, _):
+                assert one.version not in live | quarantined
+                assert not by_version[one.version].pinned
+                below = [version for version in approved if live and version < max(live)]
+                assert one.version != max(below, default=None), "the rollback target"
+                assert one.version != max(approved, default=None), "what is desired"
+                if isinstance(action, Archive):
+                    assert one.approval == "Rejected" or one.version < min(live)
+                else:
+                    assert one.stage == ARCHIVED
+            case DeleteConfig(name, _):
+                assert name != on and name not in in_use
+                at = {config.name: config.created_at for config in made}
+                before = [created for created in at.values() if created < at[on]]
+                assert not before or at[name] != max(before) or sum(c == max(before) for c in before) > 1
+            case DeleteModel(name, _):
+                assert name not in referenced
+
+
+def test_rejected_and_superseded_versions_are_archived_when_they_are_old_enough() -> None:
+    found = (package(1), package(2), package(3), package(4, "Rejected"), package(5), package(6, "Rejected", days=29))
+    inventory = Inventory(live=frozenset({5}), packages=found, approved=frozenset({1, 2, 3, 5}))
+    actions = decide(inventory, Rules(), NOW)
+    assert [action.package.version for action in actions if isinstance(action, Archive)] == [1, 2, 4]
+
+
+def test_an_archived_package_is_deleted_only_where_the_rules_say_when() -> None:
+    inventory = Inventory(
+        live=frozenset({5}), packages=(package(1, stage=ARCHIVED), package(2, days=9, stage=ARCHIVED))
+    )
+    assert [type(action) for action in decide(inventory, RULES, NOW)] == [Delete]
+    assert decide(inventory, Rules(), NOW) == ()
+
+
+def test_the_configurations_before_the_rollback_target_are_collected_and_then_their_models() -> None:
+    made = (retained("c1", 40, "m1"), retained("c2", 30, "m2"), retained("c3", 20, "m3"), retained("c4", 1, "m4"))
+    models = tuple(retained(f"m{n}", 40) for n in range(1, 5))
+    inventory = Inventory(
+        in_use=frozenset({"c3"}),
+        live_config="c3",
+        configs=made,
+        models=models,
+        referenced=frozenset({"m1", "m2", "m3", "m4"}),
+    )
+    assert [action for action in decide(inventory, RULES, NOW) if isinstance(action, DeleteConfig)] == [
+        DeleteConfig("c1", "no endpoint is on it, and none would go back to it")
+    ]
+    later = replace(inventory, configs=made[1:], referenced=frozenset({"m2", "m3", "m4"}))
+    assert decide(later, RULES, NOW) == (DeleteModel("m1", "no endpoint configuration names it"),)
+
+
+def test_an_endpoint_on_somebody_elses_configuration_lets_nothing_be_collected() -> None:
+    inventory = Inventory(live_config="by-hand", in_use=frozenset({"by-hand"}), configs=(retained("c1", 40, "m1"),))
+    assert decide(inventory, RULES, NOW) == ()
