@@ -46,7 +46,7 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
             platform=platform,
             env=environment,
         )
-        ServingStack(
+        serving = ServingStack(
             app,
             f"{application.name}-serving-{model.name}-{stage.name}",
             application=application,
@@ -56,7 +56,7 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
             env=environment,
         )
         if model.monitoring:
-            MonitoringStack(
+            watch = MonitoringStack(
                 app,
                 f"{application.name}-monitoring-{model.name}-{stage.name}",
                 application=application,
@@ -66,6 +66,8 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
                 platform=platform,
                 env=environment,
             )
+            # SageMaker deletes no endpoint that has a monitoring schedule.
+            watch.add_dependency(serving)
     return app
 
 
