@@ -67,7 +67,7 @@ def build(configuration: Configuration, outdir: str) -> cdk.App:
                 env=environment,
             )
             # SageMaker deletes no endpoint that has a monitoring schedule.
-            watch.add_dependency(serving)
+            watch.add_stack_dependency(serving)
     return app
 
 
