@@ -153,19 +153,29 @@ class Gateway:
             schedules.Schedules(),
             schedules.HiddenMessages(),
             alarms.Alarms(),
+            self._sagemaker.bakes,  # after the alarms that it asks
             self._sagemaker.monitoring,
         ]
         return Clockwork(
             clock,
             sources,
-            under_way=lambda: [*self._sagemaker.activity.under_way(), *activity.under_way()],
+            under_way=self._under_way,
             approvals=self._sagemaker.activity.approvals,
             flush=self._flush,
+            watched=lambda: bool(self._sagemaker.bakes.resting()),
         )
 
+    def _under_way(self) -> list[str]:
+        """What the clock must wait for; where it is nothing, the deployments that bake ask their alarms first."""
+        busy = [*self._sagemaker.activity.under_way(), *activity.under_way(self._sagemaker.bakes.resting())]
+        if not busy and self._sagemaker.bakes.look():
+            return ["a deployment whose wait has just ended"]
+        return busy
+
     def _flush(self) -> None:
-        """Write captured data, and let the events that wait for the loop go out."""
+        """Write captured data, publish metrics, and let the events that wait for the loop go out."""
         self._fleet.flush()
+        self._sagemaker.metrics.flush()
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
 

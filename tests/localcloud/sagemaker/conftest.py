@@ -155,6 +155,10 @@ class FakeLambda:
 class FakeCloudWatch:
     def __init__(self) -> None:
         self.alarms: dict[str, str] = {}
+        self.data: list[dict[str, Any]] = []
+
+    def put_metric_data(self, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
+        self.data += [{"Namespace": Namespace, **datum} for datum in MetricData]
 
     def describe_alarms(self, AlarmNames: list[str], AlarmTypes: list[str]) -> dict[str, Any]:
         found = [{"AlarmName": name, "StateValue": self.alarms[name]} for name in AlarmNames if name in self.alarms]
