@@ -19,7 +19,7 @@ from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
-from localcloud.admin import ClockAdmin
+from localcloud.admin import ClockAdmin, FaultAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
 from localcloud.clockwork import Clockwork, Source
@@ -194,7 +194,13 @@ class Gateway:
         config.loglevel = "WARNING"
         server = asyncio.create_task(
             serve(
-                boundary.application(self._health, ClockAdmin(self._clockwork).handle),
+                boundary.application(
+                    self._health,
+                    {
+                        "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
+                        "/_localcloud/faults": FaultAdmin(self._sagemaker.faults).handle,
+                    },
+                ),
                 config,
                 shutdown_trigger=self._until(stop),
             )
