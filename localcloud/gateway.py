@@ -192,19 +192,16 @@ class Gateway:
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
-        server = asyncio.create_task(
-            serve(
-                boundary.application(
-                    self._health,
-                    {
-                        "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
-                        "/_localcloud/faults": FaultAdmin(self._sagemaker.faults).handle,
-                    },
-                ),
-                config,
-                shutdown_trigger=self._until(stop),
-            )
+        application = boundary.application(
+            self._health,
+            {
+                "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
+                "/_localcloud/faults": FaultAdmin(self._sagemaker.faults).handle,
+            },
         )
+        if self._clockwork is not None:
+            application = skew.answering_by_their_clock(application)
+        server = asyncio.create_task(serve(application, config, shutdown_trigger=self._until(stop)))
         opening = asyncio.create_task(self._open(loop))
         done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
