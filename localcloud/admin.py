@@ -13,6 +13,7 @@ from typing import Any
 from localcloud.clockwork import Clockwork, StillBusyError, iso
 from localcloud.ministack_adapter.environment import ROOT_KEY
 from localcloud.sagemaker.faults import Faults, WrongFault
+from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
 KEY_HEADER = "x-localcloud-key"
 Reply = tuple[int, dict[str, Any], bytes]
@@ -61,10 +62,13 @@ class ClockAdmin:
 
 
 class FaultAdmin:
-    """Faults of endpoints' instances: `GET` lists them, `POST` injects, `DELETE` takes those away that match."""
+    """Faults of endpoints' instances: `GET` lists them, `POST` injects, `DELETE` takes those away that match.
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+    `POST {"endpoint", "stack_outcome"}` chooses instead how the stack of a rolled-back endpoint ends, once.
+    """
+
+    def __init__(self, faults: Faults, outcomes: StackOutcomes) -> None:
+        self._faults, self._outcomes = faults, outcomes
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
         if not _has_the_key(headers):
@@ -78,15 +82,25 @@ class FaultAdmin:
 
     def _act(self, method: str, body: bytes) -> dict[str, Any]:
         if method == "GET":
-            return {"faults": [asdict(fault) for fault in self._faults.all()]}
+            return self._listed()
         kinds: dict[str, type] = {"endpoint": str, "config": str, "instance": int}
         if method == "DELETE":
-            return {"cleared": self._faults.clear(**_members(body, kinds))}
-        request = _members(body, kinds | {"error_rate": float, "latency_ms": int})
-        for name in ("endpoint", "config"):
-            if name not in request:
-                raise WrongFault(f"{name} is required")
-        return {"faults": [asdict(fault) for fault in self._faults.inject(**request)]}
+            matching = _members(body, kinds)
+            if not {"config", "instance"} & set(matching):
+                self._outcomes.clear(matching.get("endpoint"))
+            self._faults.clear(**matching)
+            return self._listed()
+        request = _members(body, kinds | {"error_rate": float, "latency_ms": int, "stack_outcome": str})
+        if set(request) == {"endpoint", "stack_outcome"}:
+            self._outcomes.choose(request["endpoint"], request["stack_outcome"])
+        elif "stack_outcome" in request or not {"endpoint", "config"} <= set(request):
+            raise WrongFault("give endpoint and config with the fault's values, or endpoint and stack_outcome alone")
+        else:
+            self._faults.inject(**request)
+        return self._listed()
+
+    def _listed(self) -> dict[str, Any]:
+        return {"faults": [asdict(fault) for fault in self._faults.all()], "stack_outcomes": self._outcomes.all()}
 
 
 def _has_the_key(headers: Mapping[str, str]) -> bool:

@@ -24,18 +24,25 @@ def add_to(commands: Any, where: argparse.ArgumentParser) -> None:
     fault.add_argument("--instance", metavar="N", type=int, help="one instance, from 0 (default: all of the fleet)")
     fault.add_argument("--error-rate", metavar="SHARE", type=float, help="of its answers that are HTTP 500, e.g. 0.2")
     fault.add_argument("--latency-ms", metavar="N", type=int, help="added to each of its answers")
+    fault.add_argument(
+        "--stack-outcome",
+        metavar="STATUS",
+        help="how the stack ends when the endpoint's next update is rolled back: UPDATE_COMPLETE or "
+        "UPDATE_ROLLBACK_FAILED (otherwise: UPDATE_ROLLBACK_COMPLETE)",
+    )
     fault.add_argument("--clear", action="store_true", help="take away the faults that match, or all")
     fault.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     where = _given(options, "endpoint", "config", "instance")
-    harm = _given(options, "error_rate", "latency_ms")
+    harm = _given(options, "error_rate", "latency_ms", "stack_outcome")
     if options.clear and harm:
-        return _complain("--clear takes faults away: leave --error-rate and --latency-ms out", _EXIT_USAGE)
-    if (where or harm) and not options.clear and not {"endpoint", "config"} <= set(where):
-        return _complain("a fault needs --endpoint and --config", _EXIT_USAGE)
-    method = "DELETE" if options.clear else "POST" if where else None
+        return _complain(f"--clear takes away: leave --{next(iter(harm)).replace('_', '-')} out", _EXIT_USAGE)
+    needed = {"endpoint"} if "stack_outcome" in harm else {"endpoint", "config"}
+    if (where or harm) and not options.clear and not needed <= set(where):
+        return _complain("a fault needs --endpoint and --config; --stack-outcome needs --endpoint", _EXIT_USAGE)
+    method = "DELETE" if options.clear else "POST" if where or harm else None
     try:
         answer = ask(options.state, "faults", method, None if method is None else where | harm)
     except NoAnswer as error:

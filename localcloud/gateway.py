@@ -49,6 +49,7 @@ from localcloud.runtime.fleet import EndpointFleet
 from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
+from localcloud.sagemaker.stack_outcomes import ENDPOINT_TYPE, StackOutcomes
 from localcloud.store import Store
 from localcloud.virtual_time import VirtualTime, file_of
 
@@ -134,7 +135,9 @@ class Gateway:
         stack_policy.install()
         conditions.install()
         change_sets.install()
+        self._outcomes = StackOutcomes(self._store)
         types = {**SAGEMAKER_TYPES, **SCALING_TYPES}
+        types[ENDPOINT_TYPE] = self._outcomes.playing(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
         boundary.install(
@@ -196,7 +199,7 @@ class Gateway:
             self._health,
             {
                 "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
-                "/_localcloud/faults": FaultAdmin(self._sagemaker.faults).handle,
+                "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes).handle,
             },
         )
         if self._clockwork is not None:

@@ -385,6 +385,7 @@ CFN_TYPES: dict[str, CfnType] = {
         update=_update_endpoint,
         replace_on=frozenset({"EndpointName"}),
         name_property="EndpointName",
+        sent_back=True,
         read=_read(
             "DescribeEndpoint",
             "EndpointName",

@@ -173,7 +173,7 @@ def test_a_canary_that_fails_gets_no_more_than_its_share_and_goes_back_within_it
     assert toy.answers(10) == {"v1": 10}
     pending = json.loads(toy.cloud.message(url)["Body"])["detail"]["PendingDeploymentSummary"]
     assert pending["EndpointConfigName"] == config
-    assert json.loads(toy.fault().stdout) == {"faults": []}
+    assert json.loads(toy.fault().stdout) == {"faults": [], "stack_outcomes": {}}
     assert time.monotonic() - started < 60
 
 
@@ -194,7 +194,8 @@ def test_a_fault_that_cannot_be_is_refused_in_one_line(toy: Toy) -> None:
     for arguments, code, message in (
         (("--endpoint", "x", "--config", "y", "--error-rate", "0.2"), 1, "there is no endpoint x"),
         (("--endpoint", ENDPOINT, "--error-rate", "0.2"), 2, "needs --endpoint and --config"),
-        (("--clear", "--latency-ms", "1"), 2, "--clear takes faults away"),
+        (("--endpoint", ENDPOINT, "--stack-outcome", "X"), 1, "UPDATE_COMPLETE or UPDATE_ROLLBACK_FAILED, got X"),
+        (("--clear", "--latency-ms", "1"), 2, "--clear takes away: leave --latency-ms out"),
     ):
         refused = toy.fault(*arguments)
         assert refused.returncode == code
@@ -229,3 +230,24 @@ def test_a_gateway_is_stopped_amid_a_canary_without_delay(toy: Toy) -> None:
     assert toy.cloud.run("up").returncode == 0
     assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert toy.described()["EndpointConfigName"] == before
+
+
+@pytest.mark.parametrize("outcome", ["UPDATE_ROLLBACK_FAILED", "UPDATE_COMPLETE"])
+def test_the_stack_of_a_rolled_back_endpoint_ends_as_was_chosen(toy: Toy, outcome: str) -> None:
+    cloudwatch, cloudformation = toy.cloud.client("cloudwatch"), toy.cloud.client("cloudformation")
+    before, version = toy.described()["EndpointConfigName"], f"v-{outcome.lower().replace('_', '-')}"
+    chosen = toy.fault("--endpoint", ENDPOINT, "--stack-outcome", outcome)
+    assert json.loads(chosen.stdout)["stack_outcomes"] == {ENDPOINT: outcome}
+    toy.release(version)
+
+    def is_rolled_back() -> bool:
+        # Again and again: an alarm that was set by hand is judged anew every ten seconds.
+        cloudwatch.set_alarm_state(AlarmName=f"toy-{version}-5xx", StateValue="ALARM", StateReason="a test's")
+        return bool(toy.described()["EndpointStatus"] == "InService")
+
+    until(is_rolled_back, 30)
+    assert toy.cloud.settled(STACK)["StackStatus"] == outcome
+    assert toy.described()["EndpointConfigName"] == before
+    if outcome == "UPDATE_ROLLBACK_FAILED":
+        cloudformation.continue_update_rollback(StackName=STACK)
+        assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"

@@ -12,7 +12,9 @@ from botocore.exceptions import ClientError
 
 from localcloud.cfn import CfnContext
 from localcloud.sagemaker import CFN_TYPES
+from localcloud.sagemaker.cfn import ResourceFailed
 from localcloud.sagemaker.faults import Faults, WrongFault
+from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
 BAKE, TERMINATION = 600, 300
 CANARY = {"Type": "CANARY", "WaitIntervalInSeconds": BAKE, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50}}
@@ -221,6 +223,27 @@ def test_a_stack_waits_for_the_whole_deployment_and_fails_where_it_was_rolled_ba
     worker.join(10)
     assert "was not updated to two" in reasons[0]
     assert "e-5xx is in ALARM" in reasons[0]
+
+
+@pytest.mark.parametrize("outcome", ["UPDATE_COMPLETE", "UPDATE_ROLLBACK_FAILED"])
+def test_the_end_of_the_stack_of_a_rolled_back_endpoint_can_be_chosen_once(live: Any, outcome: str) -> None:
+    outcomes = StackOutcomes(live.store)
+    endpoint_type = outcomes.playing(CFN_TYPES["AWS::SageMaker::Endpoint"])
+    context = CfnContext("s", "E", "s-E", lambda service: live.client(service))
+    old, new = {"EndpointConfigName": "one"}, {"EndpointConfigName": live.config("bad", "broken:1")}
+    outcomes.choose("e", outcome)
+    if outcome == "UPDATE_COMPLETE":
+        assert endpoint_type.update(context, ARN, old, new).physical_id == ARN
+        assert described(live)["EndpointConfigName"] == "one"
+    else:
+        with pytest.raises(ResourceFailed, match="was not updated to bad"):
+            endpoint_type.update(context, ARN, old, new)
+        with pytest.raises(ResourceFailed, match="not brought back"):
+            endpoint_type.update(context, ARN, new, old)  # the stack's rollback
+        endpoint_type.update(context, ARN, new, old)  # continued
+    assert outcomes.all() == {}
+    with pytest.raises(ResourceFailed, match="was not updated to bad"):
+        endpoint_type.update(context, ARN, old, new)
 
 
 def test_metrics_have_the_fleet_s_dimensions_and_microseconds(live: Any) -> None:
