@@ -200,7 +200,8 @@ class Deployments:
         kept = endpoint.get("Retained", {})
         summaries = variants.summaries(config, self._models, self._context.now(), kept)
         deployment = endpoint.get("LastDeploymentConfig", {})
-        began = endpoint.get("PendingDeploymentSummary", endpoint).get("StartTime", endpoint["LastModifiedTime"])
+        pending = endpoint.get("PendingDeploymentSummary")
+        began = endpoint["CreationTime"] if pending is None else pending["StartTime"]
         longest = deployment.get("BlueGreenUpdatePolicy", {}).get("MaximumExecutionTimeoutInSeconds")
         rollback = deployment.get("AutoRollbackConfiguration", {})
         return _Plan(

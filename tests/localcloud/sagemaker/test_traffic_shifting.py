@@ -247,12 +247,12 @@ def test_the_end_of_the_stack_of_a_rolled_back_endpoint_can_be_chosen_once(live:
 
 
 def test_metrics_have_the_fleet_s_dimensions_and_microseconds(live: Any) -> None:
+    with pytest.raises(ClientError):
+        live.client("sagemaker-runtime").invoke_endpoint(EndpointName="e", Body=b"bad")
     update(live, CANARY)
     live.plane.faults.inject("e", "two", error_rate=0.5)
     told = answers(live, 40)
     assert told == {"image:1": 20, "image:2": 10, "ModelError": 10}
-    with pytest.raises(ClientError):
-        live.client("sagemaker-runtime").invoke_endpoint(EndpointName="e", Body=b"bad")
     live.plane.metrics.flush()
 
     def total(metric: str, **dimensions: str) -> tuple[float, float]:
