@@ -47,14 +47,14 @@ class Bakes:
         with self._lock:
             self._open[arn] = bake
         try:
-            while not self._closed.is_set():
-                if self._judge(bake):
-                    return bake.firing
+            while not self._judge(bake):
                 bake.over.wait(_LOOK_SECONDS)
+            if self._closed.is_set():  # which ends every wait, but no bake
+                raise Interrupted
+            return bake.firing
         finally:
             with self._lock:
                 del self._open[arn]
-        raise Interrupted
 
     def resting(self) -> frozenset[str]:
         """ARNs of the endpoints whose deployment waits for nothing but time."""
@@ -96,6 +96,8 @@ class Bakes:
 
     def _judge(self, bake: _Bake) -> bool:
         """Whether the wait is over. The alarms come first: what fires at the last instant still counts."""
+        if self._closed.is_set():
+            bake.over.set()
         if not bake.over.is_set():
             bake.firing = self.firing(bake.alarms)
             if bake.firing or self._context.now() >= bake.until:

@@ -103,6 +103,15 @@ def test_a_canary_has_its_share_then_all_of_the_traffic_then_the_old_fleet_goes(
     assert stages == ["Creating", "ActivatingTraffic", "Baking", "ActivatingTraffic", "Baking"]
 
 
+def test_by_the_real_clock_the_waits_pass_by_themselves(live: Any) -> None:
+    config = deployment({**CANARY, "WaitIntervalInSeconds": 1}, TerminationWaitInSeconds=1)
+    began = live.clock.now()
+    live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two", DeploymentConfig=config)
+    after = live.endpoint_settles("e")
+    assert after["EndpointConfigName"] == "two"
+    assert 2 <= (live.clock.now() - began).total_seconds() < 9
+
+
 def test_a_linear_shift_gives_each_step_its_share(live: Any) -> None:
     live.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 4}]
