@@ -26,6 +26,7 @@ class _Bake:
     alarms: Sequence[str]
     firing: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    judging: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Bakes:
@@ -98,8 +99,9 @@ class Bakes:
         """Whether the wait is over. The alarms come first: what fires at the last instant still counts."""
         if self._closed.is_set():
             bake.over.set()
-        if not bake.over.is_set():
-            bake.firing = self.firing(bake.alarms)
-            if bake.firing or self._context.now() >= bake.until:
-                bake.over.set()
+        with bake.judging:  # the clock's thread looks as well, and an alarm that was seen must not be unseen
+            if not bake.over.is_set():
+                bake.firing = self.firing(bake.alarms)
+                if bake.firing or self._context.now() >= bake.until:
+                    bake.over.set()
         return bake.over.is_set()
