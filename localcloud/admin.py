@@ -1,4 +1,4 @@
-"""The clock's administration on the gateway: loopback only, with the root key, at `/_localcloud/clock`."""
+"""The gateway's administration, on loopback and with the root key: the clock and the faults that tests inject."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import asyncio
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.clockwork import Clockwork, StillBusyError, iso
 from localcloud.ministack_adapter.environment import ROOT_KEY
+from localcloud.sagemaker.faults import Faults, WrongFault
+from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
 KEY_HEADER = "x-localcloud-key"
 Reply = tuple[int, dict[str, Any], bytes]
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 
 
 class ClockAdmin:
@@ -27,9 +31,8 @@ class ClockAdmin:
         self._clockwork = clockwork
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        # A header of our own: a page in the developer's browser cannot send it without asking first.
-        if not hmac.compare_digest(headers.get(KEY_HEADER, ""), ROOT_KEY):
-            return _reply(403, {"error": f"the header {KEY_HEADER} must carry the root key"})
+        if not _has_the_key(headers):
+            return _FORBIDDEN
         if method == "GET":
             return _reply(200, await asyncio.to_thread(self._status))
         if method != "POST":
@@ -58,21 +61,77 @@ class ClockAdmin:
             return _reply(409, {"error": str(error)})
 
 
+class FaultAdmin:
+    """Faults of endpoints' instances: `GET` lists them, `POST` injects, `DELETE` takes those away that match.
+
+    `POST {"endpoint", "stack_outcome"}` chooses instead how the stack of a rolled-back endpoint ends, once.
+    """
+
+    def __init__(self, faults: Faults, outcomes: StackOutcomes) -> None:
+        self._faults, self._outcomes = faults, outcomes
+
+    async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if not _has_the_key(headers):
+            return _FORBIDDEN
+        if method not in ("GET", "POST", "DELETE"):
+            return _reply(405, {"error": f"{method} is not allowed here"})
+        try:
+            return _reply(200, await asyncio.to_thread(self._act, method, body))
+        except ValueError as error:
+            return _reply(400, {"error": str(error)})
+
+    def _act(self, method: str, body: bytes) -> dict[str, Any]:
+        if method == "GET":
+            return self._listed()
+        kinds: dict[str, type] = {"endpoint": str, "config": str, "instance": int}
+        if method == "DELETE":
+            matching = _members(body, kinds)
+            if not {"config", "instance"} & set(matching):
+                self._outcomes.clear(matching.get("endpoint"))
+            self._faults.clear(**matching)
+            return self._listed()
+        request = _members(body, kinds | {"error_rate": float, "latency_ms": int, "stack_outcome": str})
+        if set(request) == {"endpoint", "stack_outcome"}:
+            self._outcomes.choose(request["endpoint"], request["stack_outcome"])
+        elif "stack_outcome" in request or not {"endpoint", "config"} <= set(request):
+            raise WrongFault("give endpoint and config with the fault's values, or endpoint and stack_outcome alone")
+        else:
+            self._faults.inject(**request)
+        return self._listed()
+
+    def _listed(self) -> dict[str, Any]:
+        return {"faults": [asdict(fault) for fault in self._faults.all()], "stack_outcomes": self._outcomes.all()}
+
+
+def _has_the_key(headers: Mapping[str, str]) -> bool:
+    """A header of our own: a page in the developer's browser cannot send it without asking first."""
+    return hmac.compare_digest(headers.get(KEY_HEADER, ""), ROOT_KEY)
+
+
 def _request(body: bytes) -> dict[str, Any]:
-    """Check the request's members. Raises ValueError."""
-    request = json.loads(body)
+    """Check the members of a request to the clock. Raises ValueError."""
     kinds = {"to": float, "by": float, "resolution": float, "patience": float, "over_approvals": bool}
-    if not isinstance(request, dict) or not set(request) <= set(kinds):
-        raise ValueError(f"the body is an object with some of {', '.join(kinds)}")
+    request = _members(body, kinds)
     if ("to" in request) == ("by" in request):
         raise ValueError("give one of to (epoch seconds) and by (seconds)")
+    return request
+
+
+def _members(body: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The members of a JSON object, each of its kind. Raises ValueError."""
+    request = json.loads(body or b"{}")
+    if not isinstance(request, dict) or not set(request) <= set(kinds):
+        raise ValueError(f"the body is an object with some of {', '.join(kinds)}")
     for name, value in request.items():
-        if kinds[name] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{name} is a number, got {value!r}")
-        if kinds[name] is bool and not isinstance(value, bool):
-            raise ValueError(f"{name} is true or false, got {value!r}")
+        kind = kinds[name]
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(value, accepted) or isinstance(value, bool) is not (kind is bool):
+            raise ValueError(f"{name} is {_WORDS[kind]}, got {value!r}")
     return request
 
 
 def _reply(status: int, document: Mapping[str, Any]) -> Reply:
     return status, {"Content-Type": "application/json"}, json.dumps(document).encode()
+
+
+_FORBIDDEN = _reply(403, {"error": f"the header {KEY_HEADER} must carry the root key"})

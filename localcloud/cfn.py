@@ -56,6 +56,7 @@ class CfnType:
             update succeeded (`delete`; not under `UpdateReplacePolicy: Retain`).
         name_property: the property that names the resource. Given and unchanged, it forbids replacement, as on AWS.
         read: (describe, name) → the resource of that name, or None; what `ImportExistingResources` adopts.
+        sent_back: an update that failed may have changed something, so the stack's rollback updates it back.
     """
 
     create: Callable[[CfnContext, Properties], CfnResource]
@@ -66,3 +67,4 @@ class CfnType:
     read: Callable[[Describe, str], CfnResource | None] | None = None
     max_name_length: int = 63
     tagged: bool = True
+    sent_back: bool = False

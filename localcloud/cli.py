@@ -1,4 +1,4 @@
-"""`python -m localcloud up | down | status | env | logs`."""
+"""`python -m localcloud up | down | status | env | logs | clock | fault`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from localcloud import clock_cli, process, virtual_time
+from localcloud import clock_cli, fault_cli, process, virtual_time
 from localcloud.ministack_adapter import environment
 
 DEFAULT_PORT = 4747
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
     logs.set_defaults(run=_logs)
     clock_cli.add_to(commands, where)
+    fault_cli.add_to(commands, where)
     return parser
 
 

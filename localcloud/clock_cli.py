@@ -6,15 +6,12 @@ import argparse
 import json
 import re
 import sys
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud import process
-from localcloud.ministack_adapter.environment import ROOT_KEY
+from localcloud.admin_client import NoAnswer, ask
 
-_EXIT_NOT_RUNNING, _EXIT_HELD = 3, 4
+_EXIT_HELD = 4
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
 
@@ -72,23 +69,10 @@ def _advance(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace, request: dict[str, Any] | None) -> int:
     """Send the request (None: only look), print the answer as JSON."""
-    state = options.state.resolve()
-    known = process.running(state)
-    if known is None:
-        sys.stderr.write(f"Not running (state: {state})\n")
-        return _EXIT_NOT_RUNNING
-    call = urllib.request.Request(
-        f"http://127.0.0.1:{known.port}/_localcloud/clock",
-        data=None if request is None else json.dumps(request).encode(),
-        headers={"x-localcloud-key": ROOT_KEY, "content-type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(call) as reply:  # noqa: S310 - our own loopback address
-            answer = json.load(reply)
-    except urllib.error.HTTPError as error:
-        body = error.read().decode(errors="replace")
-        told = json.loads(body)["error"] if body.startswith("{") else f"{error}: see the gateway's log"
-        sys.stderr.write(told + "\n")
-        return 1
+        answer = ask(options.state, "clock", None if request is None else "POST", request)
+    except NoAnswer as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     return _EXIT_HELD if answer.get("held_by") else 0

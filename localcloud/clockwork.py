@@ -59,6 +59,7 @@ class Clockwork:
         under_way: names what the clock must wait for: jobs, deployments, stacks, functions.
         approvals: names what waits for a person.
         flush: brings to light what is collected and not yet written (captured data), and lets queued events through.
+        watched: whether something goes on that must be seen at each of its instants, whatever the resolution.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Clockwork:
         under_way: Callable[[], list[str]],
         approvals: Callable[[], list[str]],
         flush: Callable[[], None],
+        watched: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock, self._sources = clock, sources
         self._under_way, self._approvals, self._flush = under_way, approvals, flush
+        self._watched = watched
         self._moving = threading.Lock()
         self._closed = threading.Event()
 
@@ -121,7 +124,8 @@ class Clockwork:
                 due = self._next_due(now)
                 if now >= target and (due is None or due > now):
                     return Advance(now, steps, ())
-                moment = target if due is None else min(max(due, now + max(resolution, _SHORTEST_STEP)), target)
+                step = _SHORTEST_STEP if self._watched() else max(resolution, _SHORTEST_STEP)
+                moment = target if due is None else min(max(due, now + step), target)
                 self._clock.jump_to(moment)
                 steps += 1
                 for source in self._sources:

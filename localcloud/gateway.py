@@ -19,7 +19,7 @@ from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
-from localcloud.admin import ClockAdmin
+from localcloud.admin import ClockAdmin, FaultAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
 from localcloud.clockwork import Clockwork, Source
@@ -49,6 +49,7 @@ from localcloud.runtime.fleet import EndpointFleet
 from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
+from localcloud.sagemaker.stack_outcomes import ENDPOINT_TYPE, StackOutcomes
 from localcloud.store import Store
 from localcloud.virtual_time import VirtualTime, file_of
 
@@ -134,7 +135,9 @@ class Gateway:
         stack_policy.install()
         conditions.install()
         change_sets.install()
+        self._outcomes = StackOutcomes(self._store)
         types = {**SAGEMAKER_TYPES, **SCALING_TYPES}
+        types[ENDPOINT_TYPE] = self._outcomes.playing(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
         boundary.install(
@@ -153,19 +156,29 @@ class Gateway:
             schedules.Schedules(),
             schedules.HiddenMessages(),
             alarms.Alarms(),
+            self._sagemaker.bakes,  # after the alarms that it asks
             self._sagemaker.monitoring,
         ]
         return Clockwork(
             clock,
             sources,
-            under_way=lambda: [*self._sagemaker.activity.under_way(), *activity.under_way()],
+            under_way=self._under_way,
             approvals=self._sagemaker.activity.approvals,
             flush=self._flush,
+            watched=lambda: bool(self._sagemaker.bakes.resting()),
         )
 
+    def _under_way(self) -> list[str]:
+        """What the clock must wait for; where it is nothing, the deployments that bake ask their alarms first."""
+        busy = [*self._sagemaker.activity.under_way(), *activity.under_way(self._sagemaker.bakes.resting())]
+        if not busy and self._sagemaker.bakes.look():
+            return ["a deployment whose wait has just ended"]
+        return busy
+
     def _flush(self) -> None:
-        """Write captured data, and let the events that wait for the loop go out."""
+        """Write captured data, publish metrics, and let the events that wait for the loop go out."""
         self._fleet.flush()
+        self._sagemaker.metrics.flush()
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
 
@@ -182,13 +195,16 @@ class Gateway:
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
-        server = asyncio.create_task(
-            serve(
-                boundary.application(self._health, ClockAdmin(self._clockwork).handle),
-                config,
-                shutdown_trigger=self._until(stop),
-            )
+        application = boundary.application(
+            self._health,
+            {
+                "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
+                "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes).handle,
+            },
         )
+        if self._clockwork is not None:
+            application = skew.answering_by_their_clock(application)
+        server = asyncio.create_task(serve(application, config, shutdown_trigger=self._until(stop)))
         opening = asyncio.create_task(self._open(loop))
         done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:

@@ -1,7 +1,7 @@
 """Labels that arrive late, out of order, twice or corrected, joined to what was predicted."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from monitor.capture import Bad, read_records
@@ -18,7 +18,7 @@ class Labels:
     Their keys hold the hour in which the *label* arrived, so the order of names is that of arrival.
     """
 
-    by_id: dict[str, Row] = field(default_factory=dict)
+    by_id: dict[str, tuple[Row, ...]] = field(default_factory=dict)
     bad: list[Bad] = field(default_factory=list)
     corrected: int = 0
 
@@ -28,23 +28,23 @@ class Labels:
             if not line.strip():
                 continue
             try:
-                key, row = _label(line)
+                key, rows = _label(line)
             except BadRecord as reason:
                 self.bad.append(Bad(source, str(reason), line[:_LINE_KEPT].decode("utf-8", "replace")))
                 continue
-            if key in self.by_id and self.by_id[key] != row:
+            if key in self.by_id and self.by_id[key] != rows:
                 self.corrected += 1
-            self.by_id[key] = row
+            self.by_id[key] = rows
 
-    def of(self, record: Record) -> Row | None:
-        """The label of a request: by `inferenceId`, else by `eventId`."""
+    def of(self, record: Record) -> tuple[Row, ...] | None:
+        """The labels of a request's rows, in their order: by `inferenceId`, else by `eventId`."""
         for key in (record.inference_id, record.event_id):
             if key is not None and key in self.by_id:
                 return self.by_id[key]
         return None
 
 
-def _label(line: bytes) -> tuple[str, Row]:
+def _label(line: bytes) -> tuple[str, tuple[Row, ...]]:
     try:
         body = loads(line)
         meta, data = body["eventMetadata"], body["groundTruthData"]
@@ -53,15 +53,15 @@ def _label(line: bytes) -> tuple[str, Row]:
         raise BadRecord("not a ground-truth record") from None
     if not key:
         raise BadRecord("a label without eventId")
-    rows = json_rows(text) if str(encoding).upper() == "JSON" else csv_rows(text)
-    if len(rows) != 1:
-        raise BadRecord("a label of several rows")
-    return str(key), rows[0]
+    return str(key), json_rows(text) if str(encoding).upper() == "JSON" else csv_rows(text)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A window's predictions with their labels, in order of inference time, and how many have one."""
+    """A window's predictions with their labels, in order of inference time, and how many have one.
+
+    A record here holds one row: a request of many is many predictions.
+    """
 
     pairs: tuple[tuple[Record, Row], ...]
     times: tuple[float, ...]
@@ -84,8 +84,20 @@ def join(records: Iterable[Record | Bad], labels: Labels, start: float | None, e
         if (start is None or moment >= start) and (end is None or moment < end):
             seen[key] = record
     ordered = sorted(seen.values(), key=lambda record: record.time or 0.0)
-    pairs = tuple((record, label) for record in ordered if (label := labels.of(record)) is not None)
-    return Joined(pairs, tuple(record.time or 0.0 for record in ordered))
+    pairs = tuple(pair for record in ordered for pair in _labelled(record, labels))
+    return Joined(pairs, tuple(record.time or 0.0 for record in ordered for _ in record.outputs or ()))
+
+
+def _labelled(record: Record, labels: Labels) -> Iterator[tuple[Record, Row]]:
+    """Each answered row of a request with its label.
+
+    A request whose labels, or inputs, are not as many as its answers has none: whose they are nobody can say.
+    """
+    outputs, found = record.outputs or (), labels.of(record) or ()
+    inputs = record.inputs or (None,) * len(outputs)
+    if len(outputs) == len(found) == len(inputs):
+        for row, answer, label in zip(inputs, outputs, found, strict=True):
+            yield replace(record, inputs=None if row is None else (row,), outputs=(answer,)), label
 
 
 def merged_lines(stream: BinaryIO, source: str) -> Iterator[tuple[Record, Row]]:
@@ -95,13 +107,13 @@ def merged_lines(stream: BinaryIO, source: str) -> Iterator[tuple[Record, Row]]:
     for line in lines:
         try:
             if b"groundTruthData" in line:
-                key, row = _label(line)
-                labels.by_id[key] = row
+                key, rows = _label(line)
+                labels.by_id[key] = rows
         except BadRecord:
             continue
     for record in read_records([(source, iter(lines))]):  # type: ignore[list-item]
-        if isinstance(record, Record) and (label := labels.of(record)) is not None:
-            yield record, label
+        if isinstance(record, Record):
+            yield from _labelled(record, labels)
 
 
 def attribute(row: Row, name: str | None) -> Any:

@@ -295,8 +295,7 @@ def _table_for_bias(job: Job, headers: Sequence[str], label: str) -> tuple[dict[
 
 def _feature_columns(records: Iterator[Record], features: Sequence[str]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in features}
-    for record in records:
-        row = (record.inputs or ((),))[0]
+    for row in (row for record in records for row in record.inputs or ((),)):
         if isinstance(row, Mapping):
             cells = [row.get(name) for name in features]
         elif len(row) == len(features):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import Context
+from typing import Any
 
 from ministack.services import lambda_svc
 from ministack.services.cloudformation import _stacks
@@ -22,8 +24,12 @@ _WORKING = (
 )
 
 
-def under_way() -> list[str]:
-    """Say it in words; empty when everything has had its effects."""
+def under_way(resting: frozenset[str] = frozenset()) -> list[str]:
+    """Say it in words; empty when everything has had its effects.
+
+    Args:
+        resting: physical ids of resources whose change waits for nothing but time, and so does their stack.
+    """
     total, by_function = lambda_svc.executions_in_flight()
     found = [f"function {str(name).rpartition(':')[2]}" for name in by_function] if total else []
     found += [f"delivery ({name})" for name in _deliveries()]
@@ -31,9 +37,17 @@ def under_way() -> list[str]:
     found += [
         f"stack {name} ({stack['StackStatus']})"
         for (_, _, name), stack in list(_stacks.all_items())
-        if stack["StackStatus"].endswith("_IN_PROGRESS") and stack["StackStatus"] != "REVIEW_IN_PROGRESS"
+        if stack["StackStatus"].endswith("_IN_PROGRESS")
+        and stack["StackStatus"] != "REVIEW_IN_PROGRESS"
+        and not _rests(stack, resting)
     ]
     return found
+
+
+def _rests(stack: Mapping[str, Any], resting: frozenset[str]) -> bool:
+    """Whether all that the stack's operation does at this moment is to wait for one of these."""
+    changing = [note["PhysicalResourceId"] for note in (stack.get("_under_way") or {}).values()]
+    return bool(changing) and resting.issuperset(changing)
 
 
 def _deliveries() -> list[str]:

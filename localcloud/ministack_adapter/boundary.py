@@ -46,7 +46,6 @@ SERVICES = {
     "tagging": "tagging",
 }
 HEALTH = "/_localcloud/health"
-CLOCK = "/_localcloud/clock"
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
@@ -69,9 +68,10 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
 
 
 def application(
-    health: Callable[[], Mapping[str, Any]], clock: Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]
+    health: Callable[[], Mapping[str, Any]],
+    administration: Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]],
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The ASGI application that the gateway serves; `clock` answers (method, headers, body) at `CLOCK`."""
+    """The ASGI application that the gateway serves; `administration` answers (method, headers, body), by path."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -82,9 +82,9 @@ def application(
             if path == HEALTH:
                 await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
                 return
-            if path == CLOCK:
+            if path in administration:
                 headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-                await _answer(send, await clock(scope["method"], headers, await _body(receive)))
+                await _answer(send, await administration[path](scope["method"], headers, await _body(receive)))
                 return
             if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
                 await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))

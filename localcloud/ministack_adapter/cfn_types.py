@@ -39,6 +39,8 @@ def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Descr
         _register_import(name, cfn_type, describe, snapshots)
     wrap(changesets, "_import_ref", lambda theirs: lambda name, id_: _name(id_) if name in types else theirs(name, id_))
     wrap(stacks, "_runs_on_worker_thread", lambda theirs: lambda name: name in types or theirs(name))
+    back = {name for name, cfn_type in types.items() if cfn_type.sent_back}
+    wrap(stacks, "_sends_back_failed_update", lambda theirs: lambda name: name in back or theirs(name))
     for operation in ("_provision_resource", "_update_resource", "_delete_resource"):
         wrap(provisioners, operation, _marking(snapshots))
 

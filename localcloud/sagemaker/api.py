@@ -19,6 +19,8 @@ from localcloud.sagemaker.endpoint_configs import EndpointConfigs
 from localcloud.sagemaker.endpoints import Endpoints
 from localcloud.sagemaker.errors import AwsError, unknown_operation
 from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.faults import Faults
+from localcloud.sagemaker.invocation_metrics import InvocationMetrics
 from localcloud.sagemaker.invocations import HttpResponse, Invocations, is_invocation
 from localcloud.sagemaker.jobs import Jobs
 from localcloud.sagemaker.models import Models
@@ -66,14 +68,17 @@ class SageMaker:
         self._fleet = fleet
         self._jobs = Jobs(context, tags, events, runner)
         self._transforms = Transforms(context, tags, events, models, fleet)
-        self.activity = Activity(context.store, self._jobs, self._transforms)
-        self._deployments = Deployments(context, tags, events, models, configs, fleet)
+        self.faults = Faults(context.store)
+        self._deployments = Deployments(context, tags, events, models, configs, fleet, self.faults)
+        self.bakes = self._deployments.bakes
+        self.activity = Activity(context.store, self._jobs, self._transforms, self.bakes)
         self._engine = Engine(context, records, actions)
         self._jobs.listen(self._engine.job_changed)
         definitions = Definitions(context, tags)
         watching = MonitoringExecutions(context, events, self._jobs)
         self.monitoring = MonitoringSchedules(context, tags, events, definitions, watching)
-        self._invocations = Invocations(context, self._deployments, fleet)
+        self.metrics = InvocationMetrics(context)
+        self._invocations = Invocations(context, self._deployments, fleet, self.faults, self.metrics)
         # Requests wait for each other's answers (a pipeline's calls are none of these), so threads must not run out.
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="sagemaker")
         self._operations: dict[str, Operation] = {}
@@ -122,6 +127,7 @@ class SageMaker:
         self._engine.shutdown()
         self._transforms.shutdown()
         self._deployments.shutdown()
+        self.metrics.close()
         self._runner.shutdown()
         self._fleet.shutdown()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -22,6 +22,7 @@ from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
 
 _SECONDS_BETWEEN_LOOKS = 0.05
+_LONGEST_BETWEEN_LOOKS = 0.5  # a canary may bake for an hour
 _SETTLED = frozenset({"InService", "Failed", "OutOfService"})
 Request = dict[str, Any]
 
@@ -230,12 +231,14 @@ def _delete_endpoint(context: CfnContext, arn: str, _properties: Properties) -> 
 
 
 def _settled(client: Any, name: str) -> Mapping[str, Any]:
-    """Wait until nothing happens to the endpoint, and describe it."""
+    """Wait until nothing happens to the endpoint, its whole deployment included, and describe it."""
+    pause = _SECONDS_BETWEEN_LOOKS
     while True:
         endpoint: Mapping[str, Any] = client.describe_endpoint(EndpointName=name)
         if endpoint["EndpointStatus"] in _SETTLED:
             return endpoint
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(pause)
+        pause = min(pause * 1.1, _LONGEST_BETWEEN_LOOKS)
 
 
 def _create_schedule(context: CfnContext, properties: Properties) -> CfnResource:
@@ -382,6 +385,7 @@ CFN_TYPES: dict[str, CfnType] = {
         update=_update_endpoint,
         replace_on=frozenset({"EndpointName"}),
         name_property="EndpointName",
+        sent_back=True,
         read=_read(
             "DescribeEndpoint",
             "EndpointName",

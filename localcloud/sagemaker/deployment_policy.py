@@ -1,22 +1,20 @@
-"""`DeploymentConfig`: what SageMaker accepts as blue/green and rolling policies."""
+"""`DeploymentConfig`: what SageMaker accepts as a blue/green policy."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localcloud.sagemaker.errors import validation
+from localcloud.sagemaker.errors import unsupported, validation
+from localcloud.sagemaker.rollout import portion, schedule
 
-_DEFAULT_MAXIMUM_EXECUTION = 600
 # (least, most) share of the fleet that one batch may have, in percent
 _CANARY = (0, 50)
 _LINEAR = (10, 50)
-_ROLLING = (5, 50)
 
 
 def check_deployment_config(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what SageMaker refuses (AWS: "Deployment guardrails").
+    """Refuse what SageMaker refuses (AWS: "Deployment guardrails"), and rolling updates, which are not imitated.
 
     Raises:
         AwsError: ValidationException that names the member and the value.
@@ -26,39 +24,34 @@ def check_deployment_config(config: Mapping[str, Any], variants: Sequence[Mappin
         raise validation("Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy may be specified.")
     if (blue_green or rolling) and any(variant.get("ServerlessConfig") for variant in variants):
         raise validation("DeploymentConfig is not supported for serverless endpoints.")
-    fleet = sum(int(variant.get("InitialInstanceCount", 0)) for variant in variants)
-    if blue_green:
-        _check_blue_green(blue_green, fleet)
     if rolling:
-        _check_share("RollingUpdatePolicy.MaximumBatchSize", rolling["MaximumBatchSize"], fleet, _ROLLING)
+        raise unsupported("RollingUpdatePolicy of a DeploymentConfig (BlueGreenUpdatePolicy is supported)")
+    if blue_green:
+        _check_blue_green(config, sum(int(variant.get("InitialInstanceCount", 0)) for variant in variants))
 
 
-def _check_blue_green(policy: Mapping[str, Any], fleet: int) -> None:
+def _check_blue_green(config: Mapping[str, Any], fleet: int) -> None:
+    policy = config["BlueGreenUpdatePolicy"]
     routing = policy["TrafficRoutingConfiguration"]
-    kind, wait = routing["Type"], routing["WaitIntervalInSeconds"]
-    waits = policy.get("TerminationWaitInSeconds", 0)
+    kind = routing["Type"]
     for wanted, member, bounds in (("CANARY", "CanarySize", _CANARY), ("LINEAR", "LinearStepSize", _LINEAR)):
         if kind == wanted and member not in routing:
             raise validation(f"{member} is required for the traffic routing type {kind}.")
         if kind != wanted and member in routing:
             raise validation(f"{member} is not allowed for the traffic routing type {kind}.")
         if kind == wanted:
-            batches = _check_share(member, routing[member], fleet, bounds)
-            waits += wait * (batches if kind == "LINEAR" else 1)
-    longest = policy.get("MaximumExecutionTimeoutInSeconds", _DEFAULT_MAXIMUM_EXECUTION)
-    if "MaximumExecutionTimeoutInSeconds" in policy and longest <= waits:
+            _check_share(member, routing[member], fleet, bounds)
+    waits = sum(step.wait for step in schedule(config, fleet))
+    longest = policy.get("MaximumExecutionTimeoutInSeconds")
+    if longest is not None and longest <= waits:
         raise validation(
             f"MaximumExecutionTimeoutInSeconds must be greater than the sum of the waits, {waits}, got {longest}."
         )
 
 
-def _check_share(member: str, size: Mapping[str, Any], fleet: int, bounds: tuple[int, int]) -> int:
-    """Return how many batches of `size` a fleet has."""
-    value = size["Value"]
-    share = value if size["Type"] == "CAPACITY_PERCENT" else 100 * value / max(fleet, 1)
+def _check_share(member: str, size: Mapping[str, Any], fleet: int, bounds: tuple[int, int]) -> None:
     least, most = bounds
     if fleet < 2:
         raise validation(f"{member} requires at least 2 instances, got {fleet}.")
-    if not least <= share <= most:
-        raise validation(f"{member} must be between {least}% and {most}% of the fleet of {fleet}, got {value}.")
-    return math.ceil(100 / float(share))
+    if not least <= 100 * portion(size, fleet) <= most:
+        raise validation(f"{member} must be between {least}% and {most}% of the fleet of {fleet}, got {size['Value']}.")

@@ -1,4 +1,4 @@
-"""Brings endpoints' workers up and down, and lets the old ones answer until the new ones are in service."""
+"""Brings endpoints' fleets up and down, and shifts the traffic from the old one to the new one as the policy says."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from localcloud.runtime.contract import ContainerError, VariantSpec
 from localcloud.sagemaker import variants
+from localcloud.sagemaker.bakes import Bakes, Interrupted
 from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
 from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.faults import Faults
 from localcloud.sagemaker.models import Models
 from localcloud.sagemaker.ports import Fleet
-from localcloud.sagemaker.serving import Serving, Switchboard, Workers
+from localcloud.sagemaker.rollout import Step, schedule
+from localcloud.sagemaker.serving import Serving, Switchboard, Workers, places
 from localcloud.sagemaker.tags import Tags
 
 KIND = "Endpoint"
 _LONGEST_REASON = 1024
+# Each deployment keeps its thread while it bakes.
+_AT_ONCE = 64
+_STOPPED = "Update to endpoint was rolled back: the local cloud was stopped during the deployment."
 Capture = Mapping[str, Any] | None
 _log = logging.getLogger(__name__)
 
@@ -30,11 +36,42 @@ class RolledBack(Exception):
     """The new fleet must not take the traffic; the text is the endpoint's `FailureReason`."""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What an update brings, resolved once when it begins.
+
+    Attributes:
+        summaries: `DescribeEndpoint.ProductionVariants` once it is in service.
+        deadline: epoch seconds; None where the policy sets no longest time.
+    """
+
+    config: Document
+    capture: Capture
+    specs: Sequence[VariantSpec]
+    kept: Mapping[str, Document]
+    summaries: Sequence[Document]
+    steps: Sequence[Step]
+    alarms: Sequence[str]
+    began: float
+    deadline: float | None
+
+    @property
+    def instances(self) -> int:
+        return sum(one["DesiredInstanceCount"] for one in self.summaries)
+
+
 class Deployments:
-    """One deployment of an endpoint at a time, each on a thread of its own pool."""
+    """One deployment of an endpoint at a time, each on a thread of its own."""
 
     def __init__(
-        self, context: Context, tags: Tags, events: Events, models: Models, configs: EndpointConfigs, fleet: Fleet
+        self,
+        context: Context,
+        tags: Tags,
+        events: Events,
+        models: Models,
+        configs: EndpointConfigs,
+        fleet: Fleet,
+        faults: Faults,
     ) -> None:
         self._context = context
         self._store = context.store
@@ -43,13 +80,15 @@ class Deployments:
         self._models = models
         self._configs = configs
         self._fleet = fleet
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="deployment")
+        self._faults = faults
+        self.bakes = Bakes(context)
+        self._pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="deployment")
         self._switchboard = Switchboard()
         # Taken before anything moves: `recover` acts on what was, while requests come in already.
         self._at_boot = self._store.list(KIND)
 
-    def lease(self, endpoint_name: str, timeout: float) -> AbstractContextManager[Workers]:
-        """Hold the endpoint's workers, by variant, for one invocation; LookupError where there are none."""
+    def lease(self, endpoint_name: str, timeout: float) -> AbstractContextManager[Serving]:
+        """Hold the fleet that answers one invocation; LookupError where there is none."""
         return self._switchboard.lease(endpoint_name, timeout)
 
     def create(self, endpoint: Document) -> None:
@@ -63,6 +102,7 @@ class Deployments:
 
     def reweigh(self, endpoint: Document) -> None:
         self._announce(endpoint)
+        self._switchboard.reweigh(endpoint["EndpointName"], places(endpoint["ProductionVariants"]))
         self._submit(self._settle, endpoint["EndpointName"])
 
     def delete(self, endpoint: Document) -> None:
@@ -70,12 +110,15 @@ class Deployments:
         self._submit(self._delete, endpoint["EndpointName"])
 
     def recover(self) -> None:
-        """After a restart: start the workers that should run, and carry on what was under way."""
+        """After a restart: start the workers that should run, and end what was under way.
+
+        An update goes back: its new fleet is gone, and CloudFormation takes the update of its stack back too.
+        """
         self._fleet.recover()
         resume: dict[str, Callable[[str], None]] = {
             "Creating": self._create,
-            "Updating": self._resume_update,
-            "RollingBack": self._resume_update,
+            "Updating": self._take_back,
+            "RollingBack": self._take_back,
             "Deleting": self._delete,
             "InService": self._restart,
         }
@@ -87,12 +130,15 @@ class Deployments:
                 self._submit(action, name)
 
     def shutdown(self) -> None:
+        self.bakes.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, action: Callable[[str], None], name: str) -> None:
         def run() -> None:
             try:
                 action(name)
+            except Interrupted:
+                _log.warning("the deployment of endpoint %s is interrupted", name)
             except Exception:  # noqa: BLE001 (the thread's last line of defence: the endpoint must not stay in between)
                 _log.exception("deployment of endpoint %s", name)
                 self._give_up(name, "InternalServerError: the local cloud failed; its log has the details.")
@@ -102,25 +148,26 @@ class Deployments:
     def _create(self, name: str) -> None:
         endpoint = self._document(name)
         try:
-            config = self._configs.find(endpoint["EndpointConfigName"])
-            capture = config.get("DataCaptureConfig")
-            specs = self._specs(name, config, capture)
-            workers = self._start(specs)
+            plan = self._plan(endpoint, endpoint["EndpointConfigName"])
+            serving = self._start(plan.config["EndpointConfigName"], plan.specs, plan.summaries)
         except (ContainerError, AwsError) as error:
             self._fail(name, str(error))
             return
-        self._switchboard.connect(name, workers)
-        self._in_service(name, config, capture, specs)
+        self._switchboard.connect(name, serving)
+        self._in_service(name, plan)
 
     def _restart(self, name: str) -> None:
         """Start what was in service, from what was written down then: its configuration may be gone since."""
-        specs = [VariantSpec(**members) for members in self._document(name)["Specs"]]
+        endpoint = self._document(name)
+        specs = [VariantSpec(**members) for members in endpoint["Specs"]]
         try:
-            self._switchboard.connect(name, self._start(specs))
+            serving = self._start(endpoint["EndpointConfigName"], specs, endpoint["ProductionVariants"])
         except ContainerError as error:
             self._fail(name, str(error))
+            return
+        self._switchboard.connect(name, serving)
 
-    def _resume_update(self, name: str) -> None:
+    def _take_back(self, name: str) -> None:
         self._restart(name)
         endpoint = self._document(name)
         if endpoint["EndpointStatus"] == "Failed":
@@ -128,52 +175,80 @@ class Deployments:
         if endpoint.get("PendingDeploymentSummary") is None:
             self._settle(name)
         else:
-            self._update(name)
+            self._roll_back(name, endpoint.get("FailureReason", _STOPPED))
 
     def _update(self, name: str) -> None:
         endpoint = self._document(name)
-        wanted = endpoint["PendingDeploymentSummary"]["EndpointConfigName"]
-        workers: Workers = {}
         try:
-            config = self._configs.find(wanted)
-            capture = endpoint["Capture"] if endpoint["RetainCapture"] else config.get("DataCaptureConfig")
-            specs = self._specs(name, config, capture)
-            self._check_alarms(endpoint)
-            workers = self._start(specs)
-            self._activate(name, config)
-            self._check_alarms(endpoint)
+            plan = self._plan(endpoint, endpoint["PendingDeploymentSummary"]["EndpointConfigName"])
+            _refuse(self.bakes.firing(plan.alarms))
+            new = self._start(plan.config["EndpointConfigName"], plan.specs, plan.summaries)
+            for step in plan.steps:
+                self._shift(name, new, plan, step)
+                self._bake(endpoint["EndpointArn"], plan, step)
         except (ContainerError, AwsError, RolledBack) as error:
-            self._stop(workers)
             self._roll_back(name, str(error))
             return
-        old = self._switchboard.connect(name, workers)
-        self._in_service(name, config, capture, specs)
-        self._retire(old)
+        old = self._switchboard.promote(name)
+        self._in_service(name, plan)
+        self._retire(name, old)
 
-    def _specs(self, name: str, config: Document, capture: Capture) -> list[VariantSpec]:
-        return [variants.specification(name, one, capture, self._models) for one in config["ProductionVariants"]]
+    def _plan(self, endpoint: Document, wanted: str) -> _Plan:
+        name = endpoint["EndpointName"]
+        config = self._configs.find(wanted)
+        capture = endpoint["Capture"] if endpoint.get("RetainCapture") else config.get("DataCaptureConfig")
+        kept = endpoint.get("Retained", {})
+        summaries = variants.summaries(config, self._models, self._context.now(), kept)
+        deployment = endpoint.get("LastDeploymentConfig", {})
+        pending = endpoint.get("PendingDeploymentSummary")
+        began = endpoint["CreationTime"] if pending is None else pending["StartTime"]
+        longest = deployment.get("BlueGreenUpdatePolicy", {}).get("MaximumExecutionTimeoutInSeconds")
+        rollback = deployment.get("AutoRollbackConfiguration", {})
+        return _Plan(
+            config=config,
+            capture=capture,
+            specs=[variants.specification(name, one, capture, self._models) for one in config["ProductionVariants"]],
+            kept=kept,
+            summaries=summaries,
+            steps=schedule(deployment, max(sum(one["DesiredInstanceCount"] for one in summaries), 1)),
+            alarms=[alarm["AlarmName"] for alarm in rollback.get("Alarms", ()) if "AlarmName" in alarm],
+            began=began,
+            deadline=None if longest is None else began + longest,
+        )
 
-    def _activate(self, name: str, config: Document) -> None:
+    def _shift(self, name: str, new: Serving, plan: _Plan, step: Step) -> None:
+        """Give the new fleet its share of the traffic, and show it."""
+        new.places = places(plan.summaries, step.active)
+        self._switchboard.shift(name, new, step.share)
+        where = f"{step.active(plan.instances)} of {plan.instances} instance(s)"
+        self._show(name, plan, step, "ActivatingTraffic", f"Activating traffic on {where}.")
+        if step.wait:
+            baking = f"Baking for {step.wait} seconds ({step.setting}) with traffic enabled on {where}."
+            self._show(name, plan, step, "Baking", baking)
+
+    def _show(self, name: str, plan: _Plan, step: Step, status: str, message: str) -> None:
         now = self._context.now()
-        summary = variants.pending(config, now, "ActivatingTraffic", "Activating traffic on the new fleet.")
+        summary = variants.pending(plan.config, plan.began, now, status, message, kept=plan.kept, step=step)
         endpoint = self._store.update(KIND, name, PendingDeploymentSummary=summary, LastModifiedTime=now)
         self._events.endpoint_deployment(endpoint, self._tags.get(endpoint["EndpointArn"]))
 
-    def _check_alarms(self, endpoint: Document) -> None:
-        """Roll back where a rollback alarm is in ALARM: also one that was there before the deployment began."""
-        rollback = endpoint.get("LastDeploymentConfig", {}).get("AutoRollbackConfiguration", {})
-        names = [alarm["AlarmName"] for alarm in rollback.get("Alarms", ()) if "AlarmName" in alarm]
-        if not names:
-            return
-        alarms = self._context.cloud.client("cloudwatch").describe_alarms(
-            AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
-        found = [*alarms.get("MetricAlarms", ()), *alarms.get("CompositeAlarms", ())]
-        firing = [alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"]
-        if firing:
-            raise RolledBack(f"Update to endpoint was rolled back: alarm {', '.join(sorted(firing))} is in ALARM.")
+    def _bake(self, arn: str, plan: _Plan, step: Step) -> None:
+        """Hold the traffic as it is while the alarms are watched.
 
-    def _start(self, specs: Sequence[VariantSpec]) -> Workers:
+        Raises:
+            RolledBack: an alarm fired, or the deployment took too long.
+        """
+        until = self._context.now() + step.wait
+        late = plan.deadline is not None and until > plan.deadline
+        if late and plan.deadline is not None:
+            until = plan.deadline
+        _refuse(self.bakes.hold(arn, until, plan.alarms))
+        if late:
+            raise RolledBack(
+                "Update to endpoint was rolled back: it took longer than MaximumExecutionTimeoutInSeconds."
+            )
+
+    def _start(self, config: str, specs: Sequence[VariantSpec], summaries: Sequence[Document]) -> Serving:
         """Start a worker for each variant; none is left behind when one of them fails."""
         started: dict[str, str] = {}
         try:
@@ -182,55 +257,66 @@ class Deployments:
         except Exception:
             self._stop(started)
             raise
-        return started
+        return Serving(config, started, places(summaries))
 
     def _stop(self, workers: Workers) -> None:
         for worker in workers.values():
             self._fleet.stop(worker)
 
-    def _retire(self, serving: Serving | None) -> None:
-        if serving is not None:
-            serving.drain()
-            self._stop(serving.workers)
+    def _retire(self, name: str, serving: Serving | None) -> None:
+        if serving is None:
+            return
+        serving.drain()
+        self._stop(serving.workers)
+        endpoint = self._store.get(KIND, name)
+        if endpoint is None or endpoint["EndpointConfigName"] != serving.config:
+            self._faults.clear(name, serving.config)
 
-    def _in_service(self, name: str, config: Document, capture: Capture, specs: Sequence[VariantSpec]) -> None:
+    def _in_service(self, name: str, plan: _Plan) -> None:
         now = self._context.now()
         with self._store.transaction():
             endpoint = self._document(name)
-            kept = endpoint.pop("Retained", {})
-            for member in ("PendingDeploymentSummary", "FailureReason", "RetainCapture"):
+            for member in ("PendingDeploymentSummary", "FailureReason", "RetainCapture", "Retained"):
                 endpoint.pop(member, None)
             endpoint |= {
-                "EndpointConfigName": config["EndpointConfigName"],
+                "EndpointConfigName": plan.config["EndpointConfigName"],
                 "EndpointStatus": "InService",
                 "LastModifiedTime": now,
-                "ProductionVariants": variants.summaries(config, self._models, now, kept),
-                "Capture": capture,
-                "Specs": [asdict(spec) for spec in specs],
-                "DataCaptureConfig": variants.capture_summary(capture),
+                "ProductionVariants": list(plan.summaries),
+                "Capture": plan.capture,
+                "Specs": [asdict(spec) for spec in plan.specs],
+                "DataCaptureConfig": variants.capture_summary(plan.capture),
             }
             self._store.put(KIND, name, endpoint)
         self._announce(endpoint)
 
     def _roll_back(self, name: str, reason: str) -> None:
-        """Back on the old configuration, which never stopped answering; the reason stays readable."""
-        rolling = self._store.update(KIND, name, EndpointStatus="RollingBack", LastModifiedTime=self._context.now())
-        self._announce(rolling)
+        """All traffic back at once, then the new fleet away; the reason stays readable."""
+        new = self._switchboard.step_back(name)
+        endpoint = self._document(name)
+        now = self._context.now()
+        endpoint = self._store.update(
+            KIND,
+            name,
+            EndpointStatus="RollingBack",
+            FailureReason=reason[:_LONGEST_REASON],
+            PendingDeploymentSummary=variants.withdrawn(endpoint["PendingDeploymentSummary"], now),
+            LastModifiedTime=now,
+        )
+        self._announce(endpoint)
+        self._events.endpoint_deployment(endpoint, self._tags.get(endpoint["EndpointArn"]))
+        self._retire(name, new)
         with self._store.transaction():
             endpoint = self._document(name)
             for member in ("PendingDeploymentSummary", "Retained", "RetainCapture"):
                 endpoint.pop(member, None)
-            endpoint |= {
-                "EndpointStatus": "InService",
-                "FailureReason": reason[:_LONGEST_REASON],
-                "LastModifiedTime": self._context.now(),
-            }
+            endpoint |= {"EndpointStatus": "InService", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, name, endpoint)
         self._announce(endpoint)
 
     def _give_up(self, name: str, reason: str) -> None:
         endpoint = self._store.get(KIND, name)
-        if endpoint is not None and endpoint["EndpointStatus"] in {"Updating", "RollingBack"}:
+        if endpoint is not None and endpoint.get("PendingDeploymentSummary") is not None:
             self._roll_back(name, reason)
         else:
             self._fail(name, reason)
@@ -241,7 +327,7 @@ class Deployments:
     def _fail(self, name: str, reason: str) -> None:
         if self._store.get(KIND, name) is None:
             return
-        self._retire(self._switchboard.disconnect(name))
+        self._disconnect(name)
         self._announce(
             self._store.update(
                 KIND,
@@ -253,10 +339,15 @@ class Deployments:
         )
 
     def _delete(self, name: str) -> None:
-        self._retire(self._switchboard.disconnect(name))
+        self._disconnect(name)
         with self._store.transaction():
             self._store.delete(KIND, name)
             self._tags.drop(self._context.arn("endpoint", name))
+        self._faults.clear(name)
+
+    def _disconnect(self, name: str) -> None:
+        for serving in self._switchboard.disconnect(name):
+            self._retire(name, serving)
 
     def _document(self, name: str) -> Document:
         endpoint = self._store.get(KIND, name)
@@ -266,3 +357,9 @@ class Deployments:
 
     def _announce(self, endpoint: Document) -> None:
         self._events.endpoint(endpoint, self._tags.get(endpoint["EndpointArn"]))
+
+
+def _refuse(firing: Sequence[str]) -> None:
+    """Roll back where a rollback alarm is in ALARM: also one that was there before the deployment began."""
+    if firing:
+        raise RolledBack(f"Update to endpoint was rolled back: alarm {', '.join(firing)} is in ALARM.")

@@ -77,11 +77,13 @@ class Endpoints:
             if excluded and not request.get("RetainAllVariantProperties"):
                 raise validation("ExcludeRetainedVariantProperties requires RetainAllVariantProperties.")
             now = self._context.now()
+            kept = variants.retained(endpoint, excluded) if request.get("RetainAllVariantProperties") else {}
+            pending = variants.pending(config, now, now, "Creating", "Creating the new fleet.", kept=kept)
             endpoint |= {
                 "EndpointStatus": "Updating",
                 "LastModifiedTime": now,
-                "PendingDeploymentSummary": variants.pending(config, now, "Creating", "Creating the new fleet."),
-                "Retained": variants.retained(endpoint, excluded) if request.get("RetainAllVariantProperties") else {},
+                "PendingDeploymentSummary": pending,
+                "Retained": kept,
                 "RetainCapture": bool(request.get("RetainAllVariantProperties"))
                 and "DataCaptureConfig" not in excluded,
             }
@@ -93,7 +95,7 @@ class Endpoints:
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def update_weights_and_capacities(self, request: Mapping[str, Any], _caller: Caller) -> Document:
-        """Take the new weights and counts at once: one worker stands for all of a variant's instances."""
+        """Take the new weights and counts at once: instances are slots of one worker, and none need be started."""
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
             if endpoint["EndpointStatus"] != "InService":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Mapping
 from urllib.parse import unquote
 
@@ -12,8 +13,10 @@ from localcloud.runtime.contract import Invocation, InvocationResult, ModelError
 from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.deployments import KIND, Deployments
 from localcloud.sagemaker.errors import AwsError
+from localcloud.sagemaker.faults import Faults
+from localcloud.sagemaker.invocation_metrics import Answered, InvocationMetrics
 from localcloud.sagemaker.ports import Fleet
-from localcloud.sagemaker.serving import Workers
+from localcloud.sagemaker.serving import Serving
 
 _PATH = re.compile(r"^/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)$")
 _LARGEST_BODY = 6 * 1024 * 1024
@@ -37,12 +40,16 @@ def is_invocation(path: str) -> bool:
 
 
 class Invocations:
-    """Routes an invocation to a variant's worker."""
+    """Routes an invocation to a fleet, a variant and an instance of it, and counts how that went."""
 
-    def __init__(self, context: Context, deployments: Deployments, fleet: Fleet) -> None:
+    def __init__(
+        self, context: Context, deployments: Deployments, fleet: Fleet, faults: Faults, metrics: InvocationMetrics
+    ) -> None:
         self._context = context
         self._deployments = deployments
         self._fleet = fleet
+        self._faults = faults
+        self._metrics = metrics
 
     def invoke(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         """Answer one HTTP request; `headers` has lower-case names."""
@@ -68,6 +75,7 @@ class Invocations:
         return 200, answer, result.body
 
     def _invoke(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, InvocationResult]:
+        began = time.perf_counter()
         found = _PATH.match(path)
         if found is None or found[2] != "invocations":
             raise AwsError("UnknownOperationException", f"The local cloud does not support {path}.", 404)
@@ -84,12 +92,38 @@ class Invocations:
             inference_id=headers.get(_PREFIX + "inference-id"),
         )
         try:
-            with self._deployments.lease(endpoint["EndpointName"], _SECONDS_TO_RESTART) as workers:
-                variant = _route(endpoint, workers, headers.get(_PREFIX + "target-variant"))
-                return variant, self._fleet.invoke(workers[variant], invocation)
+            with self._deployments.lease(endpoint["EndpointName"], _SECONDS_TO_RESTART) as serving:
+                variant = _route(endpoint["EndpointName"], serving, headers.get(_PREFIX + "target-variant"))
+                return variant, self._ask(endpoint["EndpointName"], serving, variant, invocation, began)
         except LookupError as error:
             name = endpoint["EndpointName"]
             raise AwsError("ServiceUnavailable", f"Endpoint {name} has no worker in service.", 503) from error
+
+    def _ask(
+        self, endpoint: str, serving: Serving, variant: str, invocation: Invocation, began: float
+    ) -> InvocationResult:
+        """Ask one of the variant's instances that have traffic; `began` is when the request came (`perf_counter`)."""
+        instance = random.randrange(serving.places[variant].instances)  # noqa: S311 (routes traffic, guards nothing)
+        delay, fails = self._faults.strike(endpoint, serving.config, instance)
+        asked = time.perf_counter()
+        status = 0
+        try:
+            if delay:
+                time.sleep(delay)
+            if fails:
+                raise ModelError(500, f"fault injected into instance {instance} of {serving.config}")
+            result = self._fleet.invoke(serving.workers[variant], invocation)
+            status = 200
+            return result
+        except ModelError as error:
+            status = error.status
+            raise
+        finally:
+            answered = time.perf_counter()
+            # What follows an answer is a few microseconds of headers: the overhead is what came before.
+            self._metrics.record(
+                Answered(endpoint, variant, serving.config, status, answered - asked, asked - began),
+            )
 
     def _endpoint(self, name: str) -> Document:
         endpoint = self._context.store.get(KIND, name)
@@ -109,19 +143,16 @@ def _check_size(endpoint: Document, body: bytes) -> None:
         )
 
 
-def _route(endpoint: Document, workers: Workers, target: str | None) -> str:
+def _route(endpoint: str, serving: Serving, target: str | None) -> str:
     """The variant asked for, or one by weight."""
     if target is not None:
-        if target not in workers:
-            name = endpoint["EndpointName"]
-            raise AwsError("ValidationError", f"Variant {target} is not found in endpoint {name}.")
+        if target not in serving.workers:
+            raise AwsError("ValidationError", f"Variant {target} is not found in endpoint {endpoint}.")
         return target
-    weights = {one["VariantName"]: float(one["CurrentWeight"]) for one in endpoint["ProductionVariants"]}
-    names = list(workers)
-    chances = [weights.get(name, 0.0) for name in names]
-    if not any(chances):
-        raise AwsError("ValidationError", f"No variant of endpoint {endpoint['EndpointName']} has a weight above 0.")
-    return random.choices(names, chances)[0]  # noqa: S311 (routes traffic, guards nothing)
+    variant = serving.choose()
+    if variant is None:
+        raise AwsError("ValidationError", f"No variant of endpoint {endpoint} has a weight above 0.")
+    return variant
 
 
 def _error(error: AwsError) -> HttpResponse:

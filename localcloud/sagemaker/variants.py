@@ -8,8 +8,8 @@ from typing import Any
 from localcloud.runtime.contract import VariantSpec
 from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.models import Models
+from localcloud.sagemaker.rollout import Step
 
-_ACTIVATING = "ActivatingTraffic"
 _DEFAULT_STARTUP_TIMEOUT = 60.0
 
 
@@ -71,24 +71,54 @@ def _image(image: str, now: float) -> Document:
     return {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": now}
 
 
-def pending(config: Document, now: float, status: str, message: str) -> Document:
-    """`PendingDeploymentSummary` while `config` is being brought into service."""
+def pending(
+    config: Document,
+    began: float,
+    now: float,
+    status: str,
+    message: str,
+    *,
+    kept: Mapping[str, Document],
+    step: Step | None = None,
+) -> Document:
+    """`PendingDeploymentSummary` while `config` is being brought into service.
+
+    Args:
+        began: when the deployment started; `now`: when this status did (epoch seconds).
+        kept: as in `summaries`.
+        step: how much of the new fleet has traffic; None where nothing has.
+    """
     variants = []
     for variant in config["ProductionVariants"]:
+        retained_here = kept.get(variant["VariantName"], {})
+        weight = retained_here.get("DesiredWeight", variant["InitialVariantWeight"])
         summary: Document = {
             "VariantName": variant["VariantName"],
-            "DesiredWeight": variant["InitialVariantWeight"],
-            "CurrentWeight": variant["InitialVariantWeight"] if status == _ACTIVATING else 0.0,
+            "DesiredWeight": weight,
+            "CurrentWeight": weight if step is not None else 0.0,
             "VariantStatus": [{"Status": status, "StatusMessage": message, "StartTime": now}],
         }
         if "InitialInstanceCount" in variant:
-            summary["DesiredInstanceCount"] = variant["InitialInstanceCount"]
-            summary["CurrentInstanceCount"] = variant["InitialInstanceCount"] if status == _ACTIVATING else 0
+            count = retained_here.get("DesiredInstanceCount", variant["InitialInstanceCount"])
+            summary["DesiredInstanceCount"] = count
+            summary["CurrentInstanceCount"] = step.active(count) if step is not None else 0
             summary["InstanceType"] = variant["InstanceType"]
         else:
             summary["DesiredServerlessConfig"] = variant["ServerlessConfig"]
         variants.append(summary)
-    return {"EndpointConfigName": config["EndpointConfigName"], "StartTime": now, "ProductionVariants": variants}
+    return {"EndpointConfigName": config["EndpointConfigName"], "StartTime": began, "ProductionVariants": variants}
+
+
+def withdrawn(pending: Document, now: float) -> Document:
+    """A `PendingDeploymentSummary` whose fleet lost its traffic and is being taken away."""
+    status = {"Status": "Deleting", "StatusMessage": "Rolling back to the old fleet.", "StartTime": now}
+    none = {"CurrentWeight": 0.0, "VariantStatus": [status]}
+    counted = {**none, "CurrentInstanceCount": 0}
+    shown = [
+        {**variant, **(counted if "DesiredInstanceCount" in variant else none)}
+        for variant in pending["ProductionVariants"]
+    ]
+    return {**pending, "ProductionVariants": shown}
 
 
 def capture_summary(capture: Mapping[str, Any] | None) -> Document | None:

@@ -63,6 +63,16 @@ def test_what_falls_due_within_one_resolution_happens_once(clock: VirtualTime) -
     assert len(often.ran) == done.steps == 4
 
 
+def test_what_is_watched_is_seen_at_each_of_its_instants_whatever_the_resolution(clock: VirtualTime) -> None:
+    often = Every(clock, 60)
+    watching = Clockwork(
+        clock, [often], under_way=list, approvals=list, flush=lambda: None, watched=lambda: len(often.ran) < 3
+    )
+    watching.advance(START + 86400, resolution=21600)
+    assert often.ran[:3] == [60, 120, 180]
+    assert len(often.ran) == 7
+
+
 def test_the_clock_stands_still_while_something_is_under_way(clock: VirtualTime) -> None:
     hourly = Every(clock, 3600)
     with pytest.raises(StillBusyError, match="training job a"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -19,9 +18,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo.cloud import ROOT, LocalCloud
-from demo.serving import await_release, live_version
+from demo.serving import live_version
 from demo.training import Model, read_json
-from tests.loop.conftest import run_demo
+from tests.loop.conftest import await_rollout, localcloud, run_demo
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(900)]
 
@@ -192,9 +191,9 @@ def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud:
     found = versions(cloud, model)
     first, second = found[1]["ModelPackageArn"], found[2]["ModelPackageArn"]
     judge(cloud, second, "Approved")
-    assert await_release(cloud, model, second).startswith("v2-")
+    assert await_rollout(cloud, model, second).startswith("v2-")
     judge(cloud, second, "Rejected")
-    assert await_release(cloud, model, first).startswith("v1-")
+    assert await_rollout(cloud, model, first).startswith("v1-")
     assert 0 < ask(cloud, model) < 1
 
 
@@ -267,7 +266,7 @@ def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: M
 
     name = wait_for("the training job", training, 60)
     time.sleep(1)
-    pid = json.loads(_localcloud(cloud, "status", "--json"))["pid"]
+    pid = json.loads(localcloud(cloud, "status", "--json"))["pid"]
     subprocess.run(["kill", "-9", str(pid)], check=True)
     cloud.up()
 
@@ -280,11 +279,6 @@ def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: M
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken="0" * 32)
     assert versions(cloud, model).items() >= before.items()
     assert wait_for("the endpoint", lambda: ask(cloud, model), 60) > 0
-
-
-def _localcloud(cloud: LocalCloud, *words: str) -> str:
-    command = [sys.executable, "-m", "localcloud", *words, "--port", str(cloud.port), "--state", str(cloud.state)]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def test_diff_is_empty_after_all_that_and_destroy_leaves_what_the_docs_say(cloud: LocalCloud, scratch: Path) -> None:

@@ -190,6 +190,24 @@ def test_a_corrected_label_replaces_the_earlier_and_ids_are_preferred(tmp_path: 
     assert (joined.coverage, labels.corrected) == (1.0, 1)
 
 
+def test_a_request_of_many_rows_is_labelled_row_by_row_or_not_at_all(tmp_path: Path) -> None:
+    labels = Labels()
+    path = tmp_path / "15"
+    path.write_text("\n".join([truth("three", "1\n0\n1\n"), truth("two", "1\n0\n1\n")]))
+    with path.open("rb") as stream:
+        labels.read(stream, "15")
+    three = parse(line(1, "1,2\n3,4\n5,6", "0.9\n0.2\n0.7", inferenceId="three").encode())
+    two = parse(line(2, "1,2\n3,4", "0.9\n0.2", inferenceId="two").encode())
+    joined = join([three, two], labels, None, None)
+    assert [(record.outputs, label) for record, label in joined.pairs] == [
+        ((["0.9"],), ["1"]),
+        ((["0.2"],), ["0"]),
+        ((["0.7"],), ["1"]),
+    ]
+    assert [record.inputs for record, _ in joined.pairs] == [(row,) for row in three.inputs or ()]
+    assert joined.coverage == 3 / 5
+
+
 def test_metrics_are_the_textbooks() -> None:
     scored = quality.Scored(np.array([1, 1, 0, 0, 1]), np.array([1, 0, 0, 1, 1]), np.array([0.9, 0.4, 0.2, 0.8, 0.8]))
     found = quality.binary(scored)

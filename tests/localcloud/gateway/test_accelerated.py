@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+import time_machine
 
 from tests.localcloud.gateway.harness import Accelerated, free_port, until
 
@@ -61,6 +63,16 @@ def test_a_rule_reaches_its_function_at_its_virtual_instants(fast: Accelerated) 
     assert sorted(days) == pytest.approx([1, 2, 3], abs=0.01)
     assert all(said["utc"].startswith("2013-03-0") and said["event"].startswith("2013-03-0") for said in told)
     assert all(0.04 < said["slept"] < 5 for said in told)
+
+
+def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: Accelerated) -> None:
+    def dated() -> datetime:
+        answer = fast.client("sts").get_caller_identity()
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    assert abs((dated() - datetime.now(UTC)).total_seconds()) < 60
+    with time_machine.travel(datetime.fromisoformat(fast.clock("status")["now"])):
+        assert dated().year == 2013
 
 
 def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: Accelerated) -> None:

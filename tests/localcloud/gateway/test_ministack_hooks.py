@@ -76,6 +76,7 @@ FUNCTIONS = {
     f"{_C}.changesets._find_change_set": "cs_name stack_name",
     f"{_C}.handlers._resolve_stack": "stack_name",
     f"{_C}.stacks._runs_on_worker_thread": "resource_type",
+    f"{_C}.stacks._sends_back_failed_update": "resource_type",
     f"{_C}.stacks._add_event": "stack_id stack_name logical_id resource_type status reason physical_id detailed_status",
     f"{_C}.stacks._deploy_stack_async": "stack_name stack_id template param_values disable_rollback tags is_update "
     "previous_stack retain_except_on_create imports",

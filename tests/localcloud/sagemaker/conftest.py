@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,16 @@ class FakeS3:
         return {"Body": io.BytesIO(body)}
 
 
+class MovedClock(Clock):
+    """The real clock and whatever a test puts ahead of it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
 class Listing:
     """`list_objects_v2`, page by page (here: one)."""
 
@@ -155,6 +165,10 @@ class FakeLambda:
 class FakeCloudWatch:
     def __init__(self) -> None:
         self.alarms: dict[str, str] = {}
+        self.data: list[dict[str, Any]] = []
+
+    def put_metric_data(self, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
+        self.data += [{"Namespace": Namespace, **datum} for datum in MetricData]
 
     def describe_alarms(self, AlarmNames: list[str], AlarmTypes: list[str]) -> dict[str, Any]:
         found = [{"AlarmName": name, "StateValue": self.alarms[name]} for name in AlarmNames if name in self.alarms]
@@ -178,6 +192,7 @@ class World:
     s3: FakeS3 = field(default_factory=FakeS3)
     functions: FakeLambda = field(default_factory=FakeLambda)
     cloudwatch: FakeCloudWatch = field(default_factory=FakeCloudWatch)
+    clock: MovedClock = field(default_factory=MovedClock)
     events: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
     denied: set[tuple[str, str]] = field(default_factory=set)
     errors: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
@@ -193,7 +208,7 @@ class World:
             region=REGION,
             account=ACCOUNT,
             store=self.store,
-            clock=Clock(),
+            clock=self.clock,
             client=self.client,
             emit=lambda source, kind, arns, detail: self.events.append(
                 (kind, list(arns), json.loads(json.dumps(detail)))
@@ -209,9 +224,15 @@ class World:
         """As after `kill -9`: what ran is gone, what was committed is there."""
         self.plane._engine.shutdown()
         self.plane._deployments.shutdown()
+        self.plane.metrics.close()
         self.fleet.specs.clear()
         self.store.close()
         self.open()
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock on, and do what became due."""
+        self.clock.ahead += timedelta(seconds=seconds)
+        self.plane.bakes.run_due()
 
     def identify(self, headers: Mapping[str, str]) -> tuple[str, str]:
         name = (_KEY.search(headers.get("authorization", "")) or ["", "root"])[1]

@@ -226,7 +226,7 @@ def test_a_package_must_be_approved_before_a_model_is_made_of_it(world: Any, spe
     assert dict(spec.environment) == {"A": "1", "B": "3"}
 
 
-def test_workers_are_started_again_after_a_crash_and_an_update_is_carried_on(live: Any) -> None:
+def test_workers_are_started_again_after_a_crash_and_an_update_is_taken_back(live: Any) -> None:
     live.config("two", "image:2")
     live.sagemaker.delete_endpoint_config(EndpointConfigName="one")  # what runs does not need it any more
     live.crash()
@@ -243,8 +243,10 @@ def test_workers_are_started_again_after_a_crash_and_an_update_is_carried_on(liv
     )
     live.crash()
     live.plane.recover()
-    assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
-    assert _ask(live).startswith("image:2")
+    after = live.endpoint_settles("e")
+    assert after["EndpointConfigName"] == "one"
+    assert "stopped during the deployment" in after["FailureReason"]
+    assert _ask(live).startswith("image:1")
 
 
 def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:

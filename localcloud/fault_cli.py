@@ -1,0 +1,60 @@
+"""`python -m localcloud fault`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from localcloud.admin_client import NoAnswer, ask
+
+_EXIT_USAGE = 2
+
+
+def add_to(commands: Any, where: argparse.ArgumentParser) -> None:
+    """Add the command to the parser's subcommands."""
+    fault = commands.add_parser(
+        "fault",
+        parents=[where],
+        help="let instances of an endpoint fail or answer late; without options: say which ones do",
+    )
+    fault.add_argument("--endpoint", metavar="E", help="the endpoint's name")
+    fault.add_argument("--config", metavar="C", help="the endpoint configuration: one that serves or is being deployed")
+    fault.add_argument("--instance", metavar="N", type=int, help="one instance, from 0 (default: all of the fleet)")
+    fault.add_argument("--error-rate", metavar="SHARE", type=float, help="of its answers that are HTTP 500, e.g. 0.2")
+    fault.add_argument("--latency-ms", metavar="N", type=int, help="added to each of its answers")
+    fault.add_argument(
+        "--stack-outcome",
+        metavar="STATUS",
+        help="how the stack ends when the endpoint's next update is rolled back: UPDATE_COMPLETE or "
+        "UPDATE_ROLLBACK_FAILED (otherwise: UPDATE_ROLLBACK_COMPLETE)",
+    )
+    fault.add_argument("--clear", action="store_true", help="take away the faults that match, or all")
+    fault.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    where = _given(options, "endpoint", "config", "instance")
+    harm = _given(options, "error_rate", "latency_ms", "stack_outcome")
+    if options.clear and harm:
+        return _complain(f"--clear takes away: leave --{next(iter(harm)).replace('_', '-')} out", _EXIT_USAGE)
+    needed = {"endpoint"} if "stack_outcome" in harm else {"endpoint", "config"}
+    if (where or harm) and not options.clear and not needed <= set(where):
+        return _complain("a fault needs --endpoint and --config; --stack-outcome needs --endpoint", _EXIT_USAGE)
+    method = "DELETE" if options.clear else "POST" if where or harm else None
+    try:
+        answer = ask(options.state, "faults", method, None if method is None else where | harm)
+    except NoAnswer as error:
+        return _complain(str(error), error.exit_code)
+    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    return 0
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _complain(text: str, exit_code: int) -> int:
+    sys.stderr.write(text + "\n")
+    return exit_code

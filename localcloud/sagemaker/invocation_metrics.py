@@ -1,0 +1,131 @@
+"""What SageMaker tells CloudWatch about invocations, with two dimensions for an endpoint and three for a fleet of it.
+
+Source: SageMaker Developer Guide, "Amazon SageMaker AI endpoint invocation metrics"; the third dimension,
+`EndpointConfigName`, is the one that rollback alarms tell the new fleet from the old one by ("Auto-Rollback
+Configuration and Monitoring").
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.sagemaker.context import Context
+
+_NAMESPACE = "AWS/SageMaker"
+_FLUSH_SECONDS = 5.0
+_PERIOD = 60
+_STEP = 1.1
+_VALUES_AT_ONCE, _METRICS_AT_ONCE = 150, 500  # PutMetricData's limits
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request that reached a model.
+
+    Attributes:
+        status: HTTP status of the container; 0 where it did not answer.
+        model_seconds: until the container had answered; `overhead_seconds`: what SageMaker added to it.
+    """
+
+    endpoint: str
+    variant: str
+    config: str
+    status: int
+    model_seconds: float
+    overhead_seconds: float
+
+
+class InvocationMetrics:
+    """Counts answers by fleet and minute, and publishes them from a thread of its own."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._publishing = threading.Lock()
+        self._counted: dict[tuple[str, str, str, int], dict[str, Counter[float]]] = {}
+        self._due = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def record(self, answered: Answered) -> None:
+        minute = int(self._context.now()) // _PERIOD * _PERIOD
+        failed_by_caller = 400 <= answered.status < 500
+        ok = 200 <= answered.status < 400
+        observed = {
+            "Invocations": 1.0,
+            "Invocation4XXErrors": float(failed_by_caller),
+            "Invocation5XXErrors": float(not ok and not failed_by_caller),
+            "ModelLatency": _microseconds(answered.model_seconds),
+            "OverheadLatency": _microseconds(answered.overhead_seconds),
+        }
+        with self._lock:
+            key = (answered.endpoint, answered.variant, answered.config, minute)
+            counted = self._counted.setdefault(key, defaultdict(Counter))
+            for metric, value in observed.items():
+                counted[metric][value] += 1
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._publish_regularly, name="invocation metrics", daemon=True)
+                self._thread.start()
+
+    def flush(self) -> None:
+        """Publish what has been counted so far."""
+        with self._publishing:
+            with self._lock:
+                counted, self._counted = self._counted, {}
+            data = [datum for key, metrics in counted.items() for datum in _data(key, metrics)]
+            if not data:
+                return
+            client = self._context.cloud.client("cloudwatch")
+            try:
+                for start in range(0, len(data), _METRICS_AT_ONCE):
+                    client.put_metric_data(Namespace=_NAMESPACE, MetricData=data[start : start + _METRICS_AT_ONCE])
+            except (ClientError, BotoCoreError) as error:
+                _log.error("metrics of invocations are lost: %s", error)
+
+    def close(self) -> None:
+        """Publish the rest."""
+        with self._lock:
+            self._closed = True
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _publish_regularly(self) -> None:
+        while not self._due.wait(_FLUSH_SECONDS):
+            self.flush()
+
+
+def _microseconds(seconds: float) -> float:
+    """In steps of a tenth, so that a minute of traffic is a handful of values: each is kept for two weeks, and a
+    percentile needs no more."""
+    return float(round(_STEP ** round(math.log(max(seconds * 1e6, 1.0), _STEP))))
+
+
+def _data(key: tuple[str, str, str, int], metrics: dict[str, Counter[float]]) -> Iterator[dict[str, Any]]:
+    endpoint, variant, config, minute = key
+    of_variant = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    of_fleet = [*of_variant, {"Name": "EndpointConfigName", "Value": config}]
+    for name, values in metrics.items():
+        remaining = iter(values.items())
+        while some := list(islice(remaining, _VALUES_AT_ONCE)):
+            datum = {
+                "MetricName": name,
+                "Timestamp": datetime.fromtimestamp(minute, UTC),
+                "Values": [value for value, _ in some],
+                "Counts": [float(count) for _, count in some],
+                "Unit": "Microseconds" if name.endswith("Latency") else "None",
+            }
+            for dimensions in (of_variant, of_fleet):
+                yield {**datum, "Dimensions": dimensions}
