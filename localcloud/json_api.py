@@ -52,9 +52,7 @@ class JsonApi:
             return self._error(error)
         except Exception:  # noqa: BLE001 (a bug of ours is AWS's InternalFailure, and is logged)
             _log.exception("%s %s", self._service, operation)
-            return self._error(
-                AwsError("InternalFailure", f"The local cloud failed in {operation}; see its log.", 500)
-            )
+            return self._error(AwsError("InternalFailure", f"The local cloud failed in {operation}; see its log.", 500))
         return 200, self._headers(), json.dumps(response).encode()
 
     def _call(self, operation: str, headers: Mapping[str, str], body: bytes) -> Document:

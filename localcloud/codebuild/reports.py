@@ -77,9 +77,7 @@ class Reports:
             if self._store.get(_GROUP, group_arn) is None:
                 self._store.put(_GROUP, group_arn, self._group(group_arn, {"type": "TEST"}))
             self._store.put(_REPORT, report_arn, report)
-            self._store.put(
-                _CASES, report_arn, {"testCases": [{**case, "reportArn": report_arn} for case in cases]}
-            )
+            self._store.put(_CASES, report_arn, {"testCases": [{**case, "reportArn": report_arn} for case in cases]})
         return report_arn
 
     def _group(self, arn: str, request: Mapping[str, Any]) -> Document:

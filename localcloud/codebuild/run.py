@@ -137,7 +137,9 @@ class BuildRun:
         except BuildSpecError as error:
             self._fail("YAML_FILE_ERROR", f"Message: {error}")
         except RoleError as error:
-            self._fail("CLIENT_ERROR", f"CodeBuild is not authorized to perform: sts:AssumeRole on service role. {error}")
+            self._fail(
+                "CLIENT_ERROR", f"CodeBuild is not authorized to perform: sts:AssumeRole on service role. {error}"
+            )
         except ClientError as error:
             self._fail("CLIENT_ERROR", str(error))
 
@@ -257,7 +259,8 @@ class BuildRun:
         self._records.update(
             self.id,
             exportedEnvironmentVariables=[
-                {"name": file.name, "value": file.read_text(errors="replace")} for file in sorted(place.exports.iterdir())
+                {"name": file.name, "value": file.read_text(errors="replace")}
+                for file in sorted(place.exports.iterdir())
             ],
         )
         if self._in_phase:  # the shell ended in the middle: `exit`, or something killed it

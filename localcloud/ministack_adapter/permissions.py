@@ -16,6 +16,7 @@ from ministack.core import iam_actions, iam_evaluator, responses, router
 from ministack.services import iam, sts
 
 from localcloud.cloud import RoleError
+from localcloud.ministack_adapter import developer_tools
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
 from localcloud.ministack_adapter.patching import wrap
 
@@ -68,6 +69,8 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update(
         {"sagemaker": ["sagemaker", "sagemaker-runtime"], "application-autoscaling": ["application-autoscaling"]}
     )
+    iam_actions.SERVICE_TO_IAM_NAMESPACE.update({service: service for service in developer_tools.TARGETS})
+    iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
 
@@ -86,6 +89,9 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
         if service == "sagemaker":
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
             return sagemaker_resource(operation, path, json_object(body), region, account)
+        if service in developer_tools.TARGETS:
+            operation = headers.get("x-amz-target", "").rpartition(".")[2]
+            return developer_tools.resource(service, operation, json_object(body), region, account)
         if service == "ssm":
             names = parameter_names(json_object(body))
             if names:
@@ -190,6 +196,18 @@ def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
 def passed_roles(request: Mapping[str, Any]) -> list[str]:
     """The roles that a request hands to a service, each needing `iam:PassRole`."""
     return [str(value) for member, value in _members(request) if member in _ROLE_MEMBERS and isinstance(value, str)]
+
+
+def denied(credentials: Mapping[str, str], action: str, resource: str) -> str | None:
+    """None when the role session may do what no request of its own asks for; otherwise AWS's sentence."""
+    with responses.request_scope(ACCOUNT, REGION):
+        refused = iam_evaluator.enforce(
+            credentials["AWS_ACCESS_KEY_ID"], action, action.partition(":")[0], REGION, resource_arn=resource
+        )
+    if refused is None:
+        return None
+    caller = getattr(refused, "principal_arn", "") or "the caller"
+    return f"User: {caller} is not authorized to perform: {action} on resource: {resource}"
 
 
 def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str | None:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from botocore.model import Shape
 
 from localcloud.sagemaker.errors import AwsError
-from localcloud.sagemaker.patterns import compiled
+from localcloud.patterns import compiled
 from localcloud.sagemaker.shapes import operation_model, validated
 
 
