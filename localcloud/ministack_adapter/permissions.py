@@ -130,12 +130,22 @@ def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[...,
         found = original(service, action, body, params)
         if service == "sagemaker" and action != "sagemaker:InvokeEndpoint":  # its body is the model's, not a request
             found.update(sagemaker_conditions(json_object(body)))
+        if action == "sts:AssumeRole":
+            found.update(_role_tags(iam_actions._param(body, dict(params), "RoleArn")))
         if service == "cloudformation":
             given = {member: iam_actions._query_param(dict(params), member) for member in _STACK_CONDITION_KEYS}
             found.update({_STACK_CONDITION_KEYS[member]: value for member, value in given.items() if value})
         return found
 
     return context
+
+
+def _role_tags(role_arn: str) -> dict[str, str]:
+    """`iam:ResourceTag/…` of the role to be assumed: CDK's self-mutation names its bootstrap roles by a tag."""
+    with responses.request_scope(ACCOUNT, REGION):
+        role = iam._roles.get(role_arn.rpartition("/")[2]) or {}
+    tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags") or []}
+    return {f"{prefix}:ResourceTag/{key}": value for key, value in tags.items() for prefix in ("iam", "aws")}
 
 
 def parameter_names(request: Mapping[str, Any]) -> list[str]:
