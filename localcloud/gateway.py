@@ -55,8 +55,10 @@ from localcloud.runtime.fleet import EndpointFleet
 from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
-from localcloud.source import CFN_TYPES as SOURCE_TYPES
-from localcloud.source import PushAdmin, Repositories, Source
+from localcloud.source.cfn import CFN_TYPES as SOURCE_TYPES
+from localcloud.source.push import PushAdmin
+from localcloud.source.repositories import Repositories
+from localcloud.source.service import Source
 from localcloud.store import Store
 from localcloud.virtual_time import VirtualTime, file_of
 

@@ -1,4 +1,4 @@
-"""A service's front door in AWS's JSON protocol: requests checked against botocore's model, errors as AWS writes them."""
+"""A service's front door in AWS's JSON protocol: requests checked by botocore's model, errors as AWS writes them."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from localcloud.globs import matches
 from localcloud.source.repositories import Repositories, SourceError
 
 CLONE_REFERENCE = ".codepipeline-clone.json"  # in place of a tree: which commit of which repository to clone
+REVISION = "codepipeline-artifact-revision-id"  # S3 metadata of a source action's artifact
 _S3 = "arn:aws:s3:::"
 _EXECUTABLE, _LINK = 0o100, 0o120000
 
@@ -37,15 +38,19 @@ def s3_place(location: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download(s3: Any, location: str, folder: Path, repositories: Repositories) -> None:
+def download(s3: Any, location: str, folder: Path, repositories: Repositories) -> str | None:
     """Unpack a zip of S3 into a new folder; follow a reference to a commit with a clone.
+
+    Returns:
+        The commit that the archive was made of, where a source action says so.
 
     Raises:
         TransferError: it is not there, not readable with the role, or no zip.
     """
     bucket, key = s3_place(location)
     try:
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        held = s3.get_object(Bucket=bucket, Key=key)
+        body = held["Body"].read()
     except ClientError as error:
         raise TransferError("CLIENT_ERROR", f"{error} for primary source {location}") from error
     try:
@@ -57,6 +62,8 @@ def download(s3: Any, location: str, folder: Path, repositories: Repositories) -
         wanted = json.loads(reference.read_text())
         reference.unlink()
         clone(repositories, wanted["repository"], wanted["commit"], folder)
+    revision = held["Metadata"].get(REVISION)
+    return None if revision is None else str(revision)
 
 
 def clone(repositories: Repositories, name: str, version: str, folder: Path) -> None:

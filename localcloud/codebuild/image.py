@@ -1,4 +1,4 @@
-"""What stands in for CodeBuild's image: this machine's programs, behind a home and a Python environment of each build's own.
+"""What stands in for CodeBuild's image: this machine's programs, behind a home and a Python of each build's own.
 
 Nothing that a build installs reaches the developer's environment: `pip install` goes to the build's virtual environment
 (which sees the packages of the local cloud's), `npm install -g` to a prefix in its home. Downloads are shared: uv's,

@@ -61,7 +61,7 @@ class BuildRun:
         self._wake = threading.Event()
         self._end: str | None = None  # STOPPED or TIMED_OUT or FAULT, once somebody or something ends it
         self._log_file = cloud.state_dir / "codebuild" / "logs" / f"{self.id.replace(':', '/')}.log"
-        self._failed_phase = False
+        self._failed: set[str] = set()  # phases that failed
         self._in_phase = ""
         self.thread = threading.Thread(target=self._run, name=f"build {self.id}", daemon=True)
 
@@ -107,6 +107,7 @@ class BuildRun:
         place = _Place(box)
         self._phase_begins("PROVISIONING")
         credentials = self._guarded(self._provision, place)
+        self._records.end(self.id, "SUCCEEDED")
         self._phase_begins("DOWNLOAD_SOURCE")
         spec = self._guarded(self._download, place, credentials)
         variables = self._guarded(self._variables, spec, credentials)
@@ -179,7 +180,10 @@ class BuildRun:
         kind = source["type"]
         if kind in ("CODEPIPELINE", "S3"):
             location = version if kind == "CODEPIPELINE" else source.get("location")
-            artifacts.download(self._roles.client("s3", credentials), str(location), folder, self._repositories)
+            s3 = self._roles.client("s3", credentials)
+            revision = artifacts.download(s3, str(location), folder, self._repositories)
+            if revision and folder.name == "src":
+                self._build = self._records.update(self.id, resolvedSourceVersion=revision)
         elif kind == "CODECOMMIT":
             name = str(source.get("location", "")).rstrip("/").rpartition("/")[2].removesuffix(".git")
             arn = f"arn:aws:codecommit:{self._cloud.region}:{self._cloud.account}:{name}"
@@ -265,11 +269,9 @@ class BuildRun:
         )
         if self._in_phase:  # the shell ended in the middle: `exit`, or something killed it
             self._records.end(self.id, "FAILED", "COMMAND_EXECUTION_ERROR", f"The shell exited with status {code}")
-            self._failed_phase = True
+            self._failed.add(self._in_phase)
         ignored = {name.upper() for name, phase in spec.phases.items() if phase.on_failure == "CONTINUE"}
-        return "FAILED" if self._failed_phase and self._last_failed not in ignored else "SUCCEEDED"
-
-    _last_failed = ""
+        return "FAILED" if self._failed - ignored else "SUCCEEDED"
 
     def _supervise(self, container: Container, notes: script.Notes, commands: Sequence[str]) -> int:
         """Follow the shell's notes until it ends, its time is over, or somebody stops it; return its exit code."""
@@ -302,7 +304,7 @@ class BuildRun:
                 self._records.begin(self.id, rest[0])
             elif word == "failed":
                 phase, code, number = rest
-                self._failed_phase, self._last_failed = True, phase
+                self._failed.add(phase)
                 message = f"Error while executing command: {commands[int(number)]}. Reason: exit status {code}"
                 self._records.end(self.id, "FAILED", "COMMAND_EXECUTION_ERROR", message)
             elif word == "end":
@@ -310,21 +312,14 @@ class BuildRun:
                 self._records.end(self.id, "SUCCEEDED")
 
     def _collect_reports(self, place: _Place, spec: BuildSpec, credentials: Credentials) -> None:
-        """Make reports of result files; a report that cannot be made is said in the log and fails nothing, as on AWS."""
+        """Make reports of result files; what cannot be made is said in the log and fails nothing, as on AWS."""
         arns = []
         for name, files in spec.reports.items():
             group = name if name.startswith("arn:") else f"{self._build['projectName']}-{name}"
             arn = self._reports.group_arn(group)
-            problem = next(
-                filter(
-                    None,
-                    (
-                        self._roles.denied(credentials, f"codebuild:{action}", arn)
-                        for action in ("CreateReportGroup", "CreateReport", "BatchPutTestCases")
-                    ),
-                ),
-                None,
-            )
+            needed = (f"codebuild:{action}" for action in ("CreateReportGroup", "CreateReport", "BatchPutTestCases"))
+            denials = [self._roles.denied(credentials, action, arn) for action in needed]
+            problem = next(filter(None, denials), None)
             if files.file_format != "JUNITXML":
                 problem = f"the local cloud reads reports of the format JUNITXML, not {files.file_format}"
             found = [path for path, _ in artifacts.matching(files, place.source)]
@@ -346,7 +341,6 @@ class BuildRun:
             wanted.append((self._build["artifacts"], spec.artifacts))
         for one in self._build.get("secondaryArtifacts", []):
             wanted.append((one, spec.secondary_artifacts.get(one["artifactIdentifier"])))
-        # A buildspec may name only secondary artifacts, one of which is then the pipeline's single output.
         for target, files in wanted:
             if files is None:
                 name = target.get("artifactIdentifier") or "artifacts"

@@ -58,7 +58,8 @@ class Engine:
             moved = True
             while moved:
                 active = [one for one in self._records.executions(name) if one["status"] in ACTIVE]
-                moved = any([self._step(execution, begun) for execution in active])
+                steps = [self._step(execution, begun) for execution in active]  # each of them, so no generator
+                moved = any(steps)
         for action in begun:
             self._submit(self._perform, action)
 
@@ -227,7 +228,7 @@ class Engine:
         ]
 
     def _continue_stage(self, execution: Document, stage: Document, begun: list[Document]) -> bool:
-        declared = next(one for one in execution["structure"]["stages"] if one["name"] == stage["name"])
+        declared = next(one for one in self._records.structure(execution)["stages"] if one["name"] == stage["name"])
         for group in groups(declared):
             states = {action["name"]: self._action_status(execution, stage, action["name"]) for action in group}
             if "InProgress" in states.values():

@@ -15,6 +15,7 @@ from localcloud.errors import AwsError
 from localcloud.json_api import Document
 
 PIPELINE, EXECUTION, ACTION = "CodePipeline", "CodePipelineExecution", "CodePipelineAction"
+_STRUCTURE = "CodePipelineStructure"  # of each version, by name and version
 ACTIVE = frozenset({"InProgress", "Stopping"})
 _EVENT_STATES = {
     "InProgress": "STARTED",
@@ -41,6 +42,11 @@ class Records:
     def arn(self, pipeline: str) -> str:
         return f"arn:aws:codepipeline:{self._cloud.region}:{self._cloud.account}:{pipeline}"
 
+    @property
+    def revision(self) -> int:
+        """Grows with each change of any document."""
+        return self._store.revision
+
     @contextmanager
     def change(self) -> Iterator[None]:
         """One commit; the events of the changes made in it follow. Held by one thread at a time."""
@@ -64,12 +70,21 @@ class Records:
         return [one for _, one in self._store.list(PIPELINE)]
 
     def put_pipeline(self, document: Document) -> None:
-        self._store.put(PIPELINE, document["pipeline"]["name"], document)
+        structure = document["pipeline"]
+        with self._store.transaction():
+            self._store.put(PIPELINE, structure["name"], document)
+            self._store.put(_STRUCTURE, f"{structure['name']}/{structure['version']}", structure)
+
+    def structure(self, execution: Mapping[str, Any]) -> Document:
+        """The structure that an execution follows, whatever the pipeline's is by now."""
+        found = self._store.get(_STRUCTURE, f"{execution['pipelineName']}/{execution['pipelineVersion']}")
+        assert found is not None  # written before any execution of it
+        return found
 
     def drop_pipeline(self, name: str) -> None:
         with self._store.transaction():
             self._store.delete(PIPELINE, name)
-            for kind in (EXECUTION, ACTION):
+            for kind in (EXECUTION, ACTION, _STRUCTURE):
                 for key, _ in self._store.list(kind, f"{name}/"):
                     self._store.delete(kind, key)
 
@@ -218,7 +233,6 @@ def adopt(execution: Document, structure: Mapping[str, Any]) -> None:
     """Let an execution that has entered no stage follow this structure."""
     execution["pipelineVersion"] = structure["version"]
     execution["executionMode"] = structure["executionMode"]
-    execution["structure"] = dict(structure)
     execution["stages"] = [{"name": stage["name"], "status": None, "actions": {}} for stage in structure["stages"]]
     if execution["executionType"] == "STANDARD":
         execution["until"] = len(structure["stages"]) - 1

@@ -11,7 +11,7 @@ from localcloud.codepipeline.catalog import Catalog
 from localcloud.codepipeline.control import Control
 from localcloud.codepipeline.decisions import Decisions
 from localcloud.codepipeline.history import History
-from localcloud.codepipeline.records import ACTIVE, Records
+from localcloud.codepipeline.records import Records
 from localcloud.codepipeline.triggers import Triggers
 from localcloud.codepipeline.work import Worker
 from localcloud.json_api import Identify, JsonApi
@@ -52,6 +52,7 @@ class CodePipeline:
             },
             identify,
         )
+        self._seen: tuple[int, list[tuple[str, bool]]] = (-1, [])
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="codepipeline-expiries", daemon=True)
 
@@ -63,35 +64,32 @@ class CodePipeline:
     def shutdown(self) -> None:
         """Stop; what was under way is carried on by the next `recover`."""
         self._closed.set()
+        if self._clock.is_alive():
+            self._clock.join()
         self._worker.close()
         self._worker.engine.shutdown()
         self.api.close()
 
     def under_way(self) -> list[str]:
-        """Executions that do something now: those that only wait for a person, or for their turn after one, do not."""
-        return [
-            f"pipeline {action['pipelineName']}/{action['stageName']}/{action['actionName']}"
-            for action in self._records.actions()
-            if action["status"] == "InProgress" and not action["notes"].get("token")
-        ]
+        """Actions that do something now; those that wait for a person do not."""
+        return [name for name, waits in self._look() if not waits]
 
     def approvals(self) -> list[str]:
         """Manual approvals that wait for a person."""
-        return [
-            f"approval of pipeline {action['pipelineName']}/{action['stageName']}/{action['actionName']}"
-            for action in self._records.actions()
-            if action["status"] == "InProgress" and action["notes"].get("token")
-        ]
+        return [f"approval of {name}" for name, waits in self._look() if waits]
 
-    def active(self) -> list[tuple[str, str]]:
-        """(pipeline, what its newest execution does) of every pipeline."""
-        found = []
-        for document in self._records.pipelines():
-            name = document["pipeline"]["name"]
-            executions = self._records.executions(name)
-            running = [one for one in executions if one["status"] in ACTIVE]
-            found.append((name, f"{len(running)} executions under way" if running else "idle"))
-        return found
+    def _look(self) -> list[tuple[str, bool]]:
+        """(action in progress, whether it waits for a person); read anew only after a change: the clock asks often."""
+        revision = self._records.revision
+        if self._seen[0] != revision:
+            actions = [action for action in self._records.actions() if action["status"] == "InProgress"]
+            names = ("pipelineName", "stageName", "actionName")
+            seen = [
+                (f"pipeline {'/'.join(action[name] for name in names)}", bool(action["notes"].get("token")))
+                for action in actions
+            ]
+            self._seen = (revision, seen)
+        return self._seen[1]
 
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK_SECONDS):

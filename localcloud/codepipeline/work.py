@@ -151,7 +151,7 @@ class Worker:
 
     def _work(self, action: Document) -> Work:
         execution = self._records.execution(action["pipelineName"], action["pipelineExecutionId"])
-        declaration, structure = action["declaration"], execution["structure"]
+        declaration, structure = action["declaration"], self._records.structure(execution)
         store = structure.get("artifactStore") or dict(structure.get("artifactStores", {})).get(self._cloud.region, {})
         configuration = resolved(
             declaration.get("configuration", {}),

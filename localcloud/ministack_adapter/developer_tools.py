@@ -1,4 +1,4 @@
-"""IAM for CodePipeline, CodeBuild, CodeCommit and CodeConnections: namespaces, resources, and the roles they are handed.
+"""IAM for CodePipeline, CodeBuild, CodeCommit and CodeConnections: namespaces, resources, and roles handed over.
 
 Sources: the Service Authorization Reference's pages on these services.
 """

@@ -47,7 +47,7 @@ def running_port(state: Path) -> int | None:
 
 
 def ask(port: int, what: str, body: Any) -> dict[str, Any]:
-    request = urllib.request.Request(  # noqa: S310 - the scheme is ours
+    request = urllib.request.Request(
         f"http://127.0.0.1:{port}/_localcloud/{what}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"x-localcloud-key": _ROOT_KEY, "content-type": "application/json"},

@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from localcloud.codebuild.artifacts import CLONE_REFERENCE
+from localcloud.codebuild.artifacts import CLONE_REFERENCE, REVISION
 from localcloud.codepipeline.work import ActionFailed, Work
 from localcloud.source.repositories import Commit, Repositories, Repository, SourceError
 
@@ -79,7 +79,7 @@ def _take(work: Work, repositories: Repositories, full_name: str) -> Commit:
     body = _archive(repository, commit.id)
     if work.configuration.get("OutputArtifactFormat", "CODE_ZIP") == "CODEBUILD_CLONE_REF":
         body = _reference(repository.name, commit.id)
-    work.write(artifact, body, **{"codepipeline-artifact-revision-id": commit.id})
+    work.write(artifact, body, **{REVISION: commit.id})
     work.note(
         revision={
             "name": artifact,
