@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from localcloud.cfn import CfnContext, CfnResource, CfnType, Properties
+
+
+def _connection(client: Any, arn: str) -> CfnResource:
+    known = client.get_connection(ConnectionArn=arn)["Connection"]
+    return CfnResource(arn, {name: known[name] for name in ("ConnectionArn", "ConnectionStatus", "OwnerAccountId")})
 
 
 def _create_connection(service: str, context: CfnContext, properties: Properties) -> CfnResource:
     members = {name: properties[name] for name in ("ConnectionName", "ProviderType", "HostArn") if name in properties}
     client = context.client(service)
-    arn = client.create_connection(**members)["ConnectionArn"]
-    connection = client.get_connection(ConnectionArn=arn)["Connection"]
-    return CfnResource(
-        arn,
-        {
-            "ConnectionArn": arn,
-            "ConnectionStatus": connection["ConnectionStatus"],
-            "OwnerAccountId": connection["OwnerAccountId"],
-        },
-    )
+    return _connection(client, client.create_connection(**members)["ConnectionArn"])
+
+
+def _keep_connection(service: str, context: CfnContext, arn: str, _old: Properties, _new: Properties) -> CfnResource:
+    return _connection(context.client(service), arn)
 
 
 def _delete_connection(service: str, context: CfnContext, arn: str, _properties: Properties) -> None:
     context.client(service).delete_connection(ConnectionArn=arn)
-
-
-def _keep_connection(service: str, context: CfnContext, arn: str, _old: Properties, _new: Properties) -> CfnResource:
-    connection = context.client(service).get_connection(ConnectionArn=arn)["Connection"]
-    return CfnResource(
-        arn,
-        {
-            "ConnectionArn": arn,
-            "ConnectionStatus": connection["ConnectionStatus"],
-            "OwnerAccountId": connection["OwnerAccountId"],
-        },
-    )
 
 
 def _connection_type(service: str) -> CfnType:

@@ -28,7 +28,11 @@ class Commit:
     author: str
     email: str
     author_date: str
+    committer: str
+    committer_email: str
     committer_date: str
+    tree: str
+    parents: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Repository:
         Raises:
             SourceError: there is no such commit yet.
         """
-        form = "%H%x00%an%x00%ae%x00%aI%x00%cI%x00%B"
+        form = "%H%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%T%x00%P%x00%B"
         try:
             text = self._git("log", "-1", f"--format={form}", f"{reference}^{{commit}}", "--")
         except subprocess.CalledProcessError as error:
@@ -52,8 +56,9 @@ class Repository:
                 f"{self.name} has no commit {reference} yet; push it: "
                 f"git remote add local {self.path} && git push local {reference}"
             ) from error
-        commit, author, email, authored, committed, message = text.split("\0", 5)
-        return Commit(commit, message.strip(), author, email, authored, committed)
+        *plain, parents, message = text.split("\0", 9)
+        names = ("id", "author", "email", "author_date", "committer", "committer_email", "committer_date", "tree")
+        return Commit(**dict(zip(names, plain, strict=True)), parents=tuple(parents.split()), message=message.strip())
 
     def branches(self) -> dict[str, str]:
         """Branch name → commit id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from localcloud.cloud import Cloud
@@ -29,6 +30,7 @@ class Source:
                     "DeleteRepository": self._delete_repository,
                     "ListRepositories": self._list_repositories,
                     "GetBranch": self._get_branch,
+                    "GetCommit": self._get_commit,
                     "ListBranches": self._list_branches,
                 },
                 identify,
@@ -89,6 +91,20 @@ class Source:
             raise AwsError("BranchDoesNotExistException", f"{branch} does not exist")
         return {"branch": {"branchName": branch, "commitId": commit}}
 
+    def _get_commit(self, request: Mapping[str, Any], _caller: str) -> Document:
+        name = self._repository(request["repositoryName"])["repositoryName"]
+        try:
+            commit = self._repositories.ensure(name).commit(request["commitId"])
+        except SourceError as error:
+            raise AwsError("CommitIdDoesNotExistException", f"{request['commitId']} does not exist") from error
+        people = {
+            "author": (commit.author, commit.email, commit.author_date),
+            "committer": (commit.committer, commit.committer_email, commit.committer_date),
+        }
+        told = {who: {"name": one, "email": mail, "date": _git_date(when)} for who, (one, mail, when) in people.items()}
+        members = {"commitId": commit.id, "treeId": commit.tree, "parents": list(commit.parents)}
+        return {"commit": {**members, **told, "message": commit.message, "additionalData": ""}}
+
     def _list_branches(self, request: Mapping[str, Any], _caller: str) -> Document:
         name = self._repository(request["repositoryName"])["repositoryName"]
         return {"branches": sorted(self._repositories.ensure(name).branches())}
@@ -128,3 +144,9 @@ class Source:
             "DeleteConnection": delete,
             "ListConnections": every,
         }
+
+
+def _git_date(iso: str) -> str:
+    """CodeCommit writes times as git does: `1484167798 -0800`."""
+    moment = datetime.fromisoformat(iso)
+    return f"{int(moment.timestamp())} {moment:%z}"
