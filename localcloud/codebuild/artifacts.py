@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ CLONE_REFERENCE = ".codepipeline-clone.json"  # in place of a tree: which commit
 REVISION = "codepipeline-artifact-revision-id"  # S3 metadata of a source action's artifact
 _S3 = "arn:aws:s3:::"
 _EXECUTABLE, _LINK = 0o100, 0o120000
+
+
+# (IAM action, resource) → why the build's role may not, or None
+Denied = Callable[[str, str], str | None]
 
 
 class TransferError(Exception):
@@ -38,8 +43,11 @@ def s3_place(location: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download(s3: Any, location: str, folder: Path, repositories: Repositories) -> str | None:
+def download(s3: Any, location: str, folder: Path, repositories: Repositories, denied: Denied) -> str | None:
     """Unpack a zip of S3 into a new folder; follow a reference to a commit with a clone.
+
+    Args:
+        denied: (action, resource) → why the role may not, or None; a clone needs one of the reference's permissions.
 
     Returns:
         The commit that the archive was made of, where a source action says so.
@@ -61,6 +69,9 @@ def download(s3: Any, location: str, folder: Path, repositories: Repositories) -
     if reference.exists():
         wanted = json.loads(reference.read_text())
         reference.unlink()
+        denials = [denied(action, resource) for action, resource in wanted["permissions"]]
+        if all(denials):
+            raise TransferError("GIT_CLONE_FAILED", str(denials[0]))
         clone(repositories, wanted["repository"], wanted["commit"], folder)
     revision = held["Metadata"].get(REVISION)
     return None if revision is None else str(revision)

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,15 +182,16 @@ class BuildRun:
         if kind in ("CODEPIPELINE", "S3"):
             location = version if kind == "CODEPIPELINE" else source.get("location")
             s3 = self._roles.client("s3", credentials)
-            revision = artifacts.download(s3, str(location), folder, self._repositories)
+            denied = partial(self._roles.denied, credentials)
+            revision = artifacts.download(s3, str(location), folder, self._repositories, denied)
             if revision and folder.name == "src":
                 self._build = self._records.update(self.id, resolvedSourceVersion=revision)
         elif kind == "CODECOMMIT":
             name = str(source.get("location", "")).rstrip("/").rpartition("/")[2].removesuffix(".git")
             arn = f"arn:aws:codecommit:{self._cloud.region}:{self._cloud.account}:{name}"
-            denied = self._roles.denied(credentials, "codecommit:GitPull", arn)
-            if denied:
-                raise TransferError("GIT_CLONE_FAILED", denied)
+            refused = self._roles.denied(credentials, "codecommit:GitPull", arn)
+            if refused:
+                raise TransferError("GIT_CLONE_FAILED", refused)
             artifacts.clone(self._repositories, name, version or "main", folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def connection(work: Work, repositories: Repositories) -> bool:
     denials = [work.roles.denied(work.credentials, action, arn) for action in _USE]
     if all(denials):  # AWS takes the permission under the service's old and new name
         raise ActionFailed("PermissionError", str(denials[0]))
-    commit = _take(work, repositories, full_name)
+    commit = _take(work, repositories, full_name, [(action, arn) for action in _USE])
     work.variables |= {
         "AuthorDate": commit.author_date,
         "AuthorDisplayName": commit.author,
@@ -54,7 +54,7 @@ def code_commit(work: Work, repositories: Repositories) -> bool:
         denied = work.roles.denied(work.credentials, action, arn)
         if denied:
             raise ActionFailed("PermissionError", denied)
-    commit = _take(work, repositories, name)
+    commit = _take(work, repositories, name, [("codecommit:GitPull", arn)])
     work.variables |= {
         "AuthorDate": commit.author_date,
         "BranchName": work.require("BranchName"),
@@ -67,8 +67,12 @@ def code_commit(work: Work, repositories: Repositories) -> bool:
     return True
 
 
-def _take(work: Work, repositories: Repositories, full_name: str) -> Commit:
-    """Put the commit that started the execution, or the branch's latest, into the action's artifact."""
+def _take(work: Work, repositories: Repositories, full_name: str, to_clone: list[tuple[str, str]]) -> Commit:
+    """Put the commit that started the execution, or the branch's latest, into the action's artifact.
+
+    Args:
+        to_clone: (action, resource) of which a build's role needs one, where the artifact is to be cloned.
+    """
     try:
         repository = repositories.ensure(full_name)
         wanted = work.execution["sourceOverrides"].get(work.action["actionName"]) or work.require("BranchName")
@@ -78,7 +82,7 @@ def _take(work: Work, repositories: Repositories, full_name: str) -> Commit:
     artifact = next(iter(work.outputs))
     body = _archive(repository, commit.id)
     if work.configuration.get("OutputArtifactFormat", "CODE_ZIP") == "CODEBUILD_CLONE_REF":
-        body = _reference(repository.name, commit.id)
+        body = _reference(repository.name, commit.id, to_clone)
     work.write(artifact, body, **{REVISION: commit.id})
     work.note(
         revision={
@@ -100,9 +104,10 @@ def _archive(repository: Repository, commit_id: str) -> bytes:
         return file.read_bytes()
 
 
-def _reference(repository: str, commit_id: str) -> bytes:
+def _reference(repository: str, commit_id: str, permissions: list[tuple[str, str]]) -> bytes:
     """A full clone's artifact: CodeBuild clones what it refers to."""
+    wanted = {"repository": repository, "commit": commit_id, "permissions": permissions}
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
-        archive.writestr(CLONE_REFERENCE, json.dumps({"repository": repository, "commit": commit_id}))
+        archive.writestr(CLONE_REFERENCE, json.dumps(wanted))
     return body.getvalue()
