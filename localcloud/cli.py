@@ -1,4 +1,4 @@
-"""`python -m localcloud up | down | status | env | logs | clock | fault`."""
+"""`python -m localcloud up | down | status | env | remote | logs | clock | fault`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from signal import SIGKILL, SIGTERM
 
 from localcloud import clock_cli, fault_cli, process, virtual_time
 from localcloud.ministack_adapter import environment
+from localcloud.source.repositories import Repositories, SourceError
 
 DEFAULT_PORT = 4747
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
     env = commands.add_parser("env", parents=[where], help="print the exports that point AWS clients here")
     env.set_defaults(run=_env)
+    remote = commands.add_parser(
+        "remote", parents=[where], help="print the path of a git repository that pipelines take their code from"
+    )
+    remote.add_argument("name", nargs="?", help="the repository (default: the only one that there is)")
+    remote.set_defaults(run=_remote)
     logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
     logs.set_defaults(run=_logs)
@@ -220,6 +226,23 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }.items():
         _say(f"unset {name}" if value is None else f"export {name}={value}")
+    return 0
+
+
+def _remote(options: argparse.Namespace) -> int:
+    """Only the path goes to standard output: `git remote add local "$(python -m localcloud remote evergreen)"`."""
+    repositories = Repositories(options.state.resolve())
+    known = repositories.all()
+    if options.name is None and len(known) != 1:
+        said = f"there are {', '.join(one.name for one in known)}" if known else "there is none yet"
+        _complain(f"Which repository? {said}; name it: python -m localcloud remote NAME")
+        return _EXIT_USAGE
+    try:
+        repository = repositories.ensure(options.name or known[0].name)
+    except SourceError as error:
+        _complain(str(error))
+        return _EXIT_USAGE
+    _say(str(repository.path))
     return 0
 
 

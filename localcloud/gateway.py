@@ -19,11 +19,16 @@ from botocore.config import Config as ClientConfig
 from hypercorn.asyncio import serve
 from hypercorn.config import Config as ServerConfig
 
-from localcloud.admin import ClockAdmin, FaultAdmin
+from localcloud.admin import KEY_HEADER, ClockAdmin, FaultAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
-from localcloud.clockwork import Clockwork, Source
+from localcloud.clockwork import Clockwork
+from localcloud.clockwork import Source as ClockSource
 from localcloud.cloud import Clock, Cloud
+from localcloud.codebuild import CFN_TYPES as CODEBUILD_TYPES
+from localcloud.codebuild import CodeBuild
+from localcloud.codepipeline import CFN_TYPES as CODEPIPELINE_TYPES
+from localcloud.codepipeline import CodePipeline
 from localcloud.ministack_adapter import (
     activity,
     alarms,
@@ -42,14 +47,19 @@ from localcloud.ministack_adapter import (
     stack_operations,
     stack_policy,
 )
-from localcloud.ministack_adapter.environment import ACCOUNT, REGION
+from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
 from localcloud.ministack_adapter.events import Bus, put_logs
 from localcloud.ministack_adapter.snapshots import Snapshots
+from localcloud.roles import Credentials
 from localcloud.runtime.fleet import EndpointFleet
 from localcloud.runtime.jobs import JobRunner
 from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
 from localcloud.sagemaker import SageMaker
 from localcloud.sagemaker.stack_outcomes import ENDPOINT_TYPE, StackOutcomes
+from localcloud.source.cfn import CFN_TYPES as SOURCE_TYPES
+from localcloud.source.push import PushAdmin
+from localcloud.source.repositories import Repositories
+from localcloud.source.service import Source
 from localcloud.store import Store
 from localcloud.virtual_time import VirtualTime, file_of
 
@@ -96,6 +106,42 @@ class Clients:
             return self._made[key]
 
 
+class ServiceRoles:
+    """`localcloud.roles.Roles` on ministack's IAM and STS."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._endpoint_url = endpoint_url
+        self._session: Any = boto3.session.Session()
+        self._lock = threading.Lock()
+
+    def assume(self, role_arn: str, principal: str, session: str) -> Credentials:
+        return permissions.role_credentials(role_arn, principal, session)
+
+    def assume_further(self, credentials: Credentials, role_arn: str, session: str) -> Credentials:
+        made = self.client("sts", credentials).assume_role(RoleArn=role_arn, RoleSessionName=session)["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": made["SessionToken"],
+        }
+
+    def client(self, service: str, credentials: Credentials | None) -> Any:
+        chosen = credentials or permissions.root_credentials()
+        with self._lock:  # a session is not safe to make clients from several threads
+            return self._session.client(
+                service,
+                endpoint_url=self._endpoint_url,
+                region_name=REGION,
+                aws_access_key_id=chosen["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=chosen["AWS_SECRET_ACCESS_KEY"],
+                aws_session_token=chosen.get("AWS_SESSION_TOKEN"),
+                config=ClientConfig(retries={"max_attempts": 1}, read_timeout=900),
+            )
+
+    def denied(self, credentials: Credentials, action: str, resource: str) -> str | None:
+        return permissions.denied(credentials, action, resource)
+
+
 class Gateway:
     """Builds the parts, serves until told to stop, and stops them in order."""
 
@@ -124,6 +170,13 @@ class Gateway:
         self._fleet = EndpointFleet(self.cloud)
         self._sagemaker: SageMaker = SageMaker(self.cloud, runner, self._fleet, permissions.identify)
         scaling = ApplicationAutoScaling(self._store)
+        self._roles = ServiceRoles(endpoint_url)
+        repositories = Repositories(state_dir)
+        self._source = Source(self.cloud, repositories, permissions.identify)
+        self._codebuild = CodeBuild(self.cloud, self._roles, repositories, permissions.identify)
+        self._codepipeline = CodePipeline(self.cloud, self._roles, repositories, permissions.identify)
+        self._bus.start_pipelines_with(self._start_pipeline)
+        self._push = PushAdmin(self.cloud, repositories, self._codepipeline.triggers.pushed, (KEY_HEADER, ROOT_KEY))
         permissions.install()
         managed_policies.install()
         functions.install()
@@ -136,13 +189,18 @@ class Gateway:
         conditions.install()
         change_sets.install()
         self._outcomes = StackOutcomes(self._store)
-        types = {**SAGEMAKER_TYPES, **SCALING_TYPES}
+        types = {**SAGEMAKER_TYPES, **SCALING_TYPES, **CODEBUILD_TYPES, **CODEPIPELINE_TYPES, **SOURCE_TYPES}
         types[ENDPOINT_TYPE] = self._outcomes.playing(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
-        boundary.install(
-            {"sagemaker": self._sagemaker.handle, "application-autoscaling": scaling.handle}, self._snapshots
-        )
+        own_services = {
+            "sagemaker": self._sagemaker.handle,
+            "application-autoscaling": scaling.handle,
+            "codebuild": self._codebuild.api.handle,
+            "codepipeline": self._codepipeline.api.handle,
+            **{service: api.handle for service, api in self._source.apis.items()},
+        }
+        boundary.install(own_services, self._snapshots)
         self._clockwork = self._accelerated(state_dir) if file_of(state_dir).exists() else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = False
@@ -152,7 +210,7 @@ class Gateway:
         clock = VirtualTime(state_dir)
         schedules.install()
         skew.install(clock.start)
-        sources: list[Source] = [
+        sources: list[ClockSource] = [
             schedules.Schedules(),
             schedules.HiddenMessages(),
             alarms.Alarms(),
@@ -163,14 +221,19 @@ class Gateway:
             clock,
             sources,
             under_way=self._under_way,
-            approvals=self._sagemaker.activity.approvals,
+            approvals=lambda: [*self._sagemaker.activity.approvals(), *self._codepipeline.approvals()],
             flush=self._flush,
             watched=lambda: bool(self._sagemaker.bakes.resting()),
         )
 
     def _under_way(self) -> list[str]:
         """What the clock must wait for; where it is nothing, the deployments that bake ask their alarms first."""
-        busy = [*self._sagemaker.activity.under_way(), *activity.under_way(self._sagemaker.bakes.resting())]
+        busy = [
+            *self._sagemaker.activity.under_way(),
+            *self._codepipeline.under_way(),
+            *self._codebuild.under_way(),
+            *activity.under_way(self._sagemaker.bakes.resting()),
+        ]
         if not busy and self._sagemaker.bakes.look():
             return ["a deployment whose wait has just ended"]
         return busy
@@ -195,13 +258,7 @@ class Gateway:
         config.keep_alive_timeout = 75
         config.graceful_timeout = 2
         config.loglevel = "WARNING"
-        application = boundary.application(
-            self._health,
-            {
-                "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
-                "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes).handle,
-            },
-        )
+        application = boundary.application(self._health, self._admin())
         if self._clockwork is not None:
             application = skew.answering_by_their_clock(application)
         server = asyncio.create_task(serve(application, config, shutdown_trigger=self._until(stop)))
@@ -210,6 +267,21 @@ class Gateway:
         for task in done:
             task.result()
         await server
+
+    def _admin(self) -> boundary.Admin:
+        return {
+            "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
+            "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes).handle,
+            "/_localcloud/push": self._push.handle,
+        }
+
+    def _start_pipeline(self, arn: str, role_arn: str, rule_arn: str) -> None:
+        """A rule's target; PermissionError where its role may not start the pipeline."""
+        credentials = self._roles.assume(role_arn, "events.amazonaws.com", "AWSEvents")
+        denied = self._roles.denied(credentials, "codepipeline:StartPipelineExecution", arn)
+        if denied:
+            raise PermissionError(denied)
+        self._codepipeline.triggers.started_by_rule(arn.rpartition(":")[2], rule_arn)
 
     def _until(self, stop: asyncio.Event) -> Any:
         async def wait() -> None:
@@ -223,6 +295,8 @@ class Gateway:
         await self._serving()
         self._snapshots.start(loop)
         await asyncio.to_thread(self._sagemaker.recover)
+        await asyncio.to_thread(self._codebuild.recover)
+        await asyncio.to_thread(self._codepipeline.recover)
         alarm_clock = asyncio.create_task(self._judge_alarms())
         alarm_clock.add_done_callback(lambda task: task.cancelled() or task.result())
         self._ready = True
@@ -250,7 +324,10 @@ class Gateway:
         self._ready = False
         if self._clockwork is not None:
             self._clockwork.close()
+        self._codepipeline.shutdown()
+        self._codebuild.shutdown()
         self._sagemaker.shutdown()
+        self._source.close()
         functions.stop()
         self._snapshots.stop()
         self._store.close()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
 
 from localcloud.ministack_adapter import environment
 from localcloud.process import Running
+from localcloud.source.repositories import Repositories
+
+_NEWEST_BUILDS = 100  # what one request of BatchGetBuilds takes
 
 
 def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the gateway: the process, how containers are kept apart, stacks, endpoints and running jobs."""
+    """Ask the gateway: the process, how containers are kept apart, stacks, endpoints, jobs, pipelines, builds."""
     url = f"http://127.0.0.1:{gateway.port}"
     make: Any = boto3.session.Session().client  # its overloads want a literal service name
     where = {
@@ -31,6 +35,10 @@ def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
     endpoints = everything("sagemaker", "list_endpoints")["Endpoints"]
     training = everything("sagemaker", "list_training_jobs", StatusEquals="InProgress")
     processing = everything("sagemaker", "list_processing_jobs", StatusEquals="InProgress")
+    pipelines = everything("codepipeline", "list_pipelines")["pipelines"]
+    codebuild = make("codebuild", **where)
+    builds = everything("codebuild", "list_builds")["ids"][:_NEWEST_BUILDS]
+    found = codebuild.batch_get_builds(ids=builds)["builds"] if builds else []
     return {
         "running": True,
         "url": url,
@@ -45,7 +53,36 @@ def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
             *({"name": one["TrainingJobName"], "kind": "training"} for one in training["TrainingJobSummaries"]),
             *({"name": one["ProcessingJobName"], "kind": "processing"} for one in processing["ProcessingJobSummaries"]),
         ],
+        "pipelines": [_pipeline(make("codepipeline", **where), one["name"]) for one in pipelines],
+        "builds": [
+            {"name": one["id"], "phase": one["currentPhase"], "log": one["logs"]["deepLink"].removeprefix("file://")}
+            for one in found
+            if not one["buildComplete"]
+        ],
+        "remotes": [
+            {"name": one.name, "path": str(one.path)} for one in Repositories(Path(str(health["state"]))).all()
+        ],
     }
+
+
+def _pipeline(client: Any, name: str) -> dict[str, Any]:
+    """Where the newest execution is; a waiting approval with its token, as `put-approval-result` wants it."""
+    newest = client.list_pipeline_executions(pipelineName=name, maxResults=1)["pipelineExecutionSummaries"]
+    status = newest[0]["status"] if newest else "never ran"
+    state = client.get_pipeline_state(name=name)
+    under_way, approvals = [], []
+    for stage in state["stageStates"]:
+        for action in stage["actionStates"]:
+            seen = action.get("latestExecution", {})
+            if seen.get("status") == "InProgress":
+                place = {"stage": stage["stageName"], "action": action["actionName"]}
+                under_way.append(f"{place['stage']}/{place['action']}")
+                if seen.get("token"):
+                    approvals.append({**place, "token": seen["token"]})
+            if seen.get("status") == "Failed" and status == "Failed":
+                under_way.append(f"{stage['stageName']}/{action['actionName']} failed")
+    says = "  ".join([status, *under_way, *(f"waits for approval {one['action']}" for one in approvals)])
+    return {"name": name, "status": status, "says": says, "approvals": approvals}
 
 
 def text(seen: Mapping[str, Any]) -> str:
@@ -58,6 +95,9 @@ def text(seen: Mapping[str, Any]) -> str:
             *_section("Stacks", [(one["name"], one["status"]) for one in seen["stacks"]]),
             *_section("Endpoints", [(one["name"], one["status"]) for one in seen["endpoints"]]),
             *_section("Running jobs", [(one["name"], one["kind"]) for one in seen["jobs"]]),
+            *_section("Pipelines", [(one["name"], one["says"]) for one in seen["pipelines"]]),
+            *_section("Running builds", [(one["name"], f"{one['phase']}  {one['log']}") for one in seen["builds"]]),
+            *_section("Git (git remote add local PATH)", [(one["name"], one["path"]) for one in seen["remotes"]]),
         ]
     )
 

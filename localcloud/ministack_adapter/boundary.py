@@ -14,7 +14,7 @@ import ministack.app as ministack_app
 from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
-from localcloud.ministack_adapter import permissions
+from localcloud.ministack_adapter import developer_tools, permissions
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
 
@@ -28,6 +28,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SERVICES = {
     "application-autoscaling": "application-autoscaling",
     "cloudformation": "cloudformation",
+    **{service: service for service in developer_tools.TARGETS},
     "dynamodb": "dynamodb",
     "ecr": "ecr",
     "events": "events",
@@ -46,6 +47,8 @@ SERVICES = {
     "tagging": "tagging",
 }
 HEALTH = "/_localcloud/health"
+# Path → what answers (method, headers with lower-case names, body) there.
+Admin = Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]]
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
@@ -59,6 +62,8 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
     """Close ministack to all but `SERVICES`, add our own, and tell the snapshots of every change."""
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
     router.SERVICE_PATTERNS["application-autoscaling"] = {"target_prefixes": ["AnyScaleFrontendService."]}
+    for service, target in developer_tools.TARGETS.items():
+        router.SERVICE_PATTERNS[service] = {"target_prefixes": [target], "credential_scope": service}
     theirs = dict(ministack_app.SERVICE_HANDLERS)
     ministack_app.SERVICE_HANDLERS.clear()
     for service in SERVICES:
@@ -68,10 +73,9 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
 
 
 def application(
-    health: Callable[[], Mapping[str, Any]],
-    administration: Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]],
+    health: Callable[[], Mapping[str, Any]], admin: Admin
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The ASGI application that the gateway serves; `administration` answers (method, headers, body), by path."""
+    """The ASGI application that the gateway serves."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -82,9 +86,9 @@ def application(
             if path == HEALTH:
                 await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
                 return
-            if path in administration:
+            if path in admin:
                 headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-                await _answer(send, await administration[path](scope["method"], headers, await _body(receive)))
+                await _answer(send, await admin[path](scope["method"], headers, await _body(receive)))
                 return
             if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
                 await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))
@@ -180,6 +184,8 @@ _PASS_ROLE_TO = {
     "sagemaker": "sagemaker.amazonaws.com",
     "events": "events.amazonaws.com",
     "application-autoscaling": "application-autoscaling.amazonaws.com",
+    "codebuild": "codebuild.amazonaws.com",
+    "codepipeline": "codepipeline.amazonaws.com",
 }
 
 
@@ -188,6 +194,9 @@ def _pass_role_denial(
 ) -> Reply | None:
     if service == "cloudformation":
         role = iam_actions._param(body, dict(query), "RoleARN")
+        roles = [role] if role else []
+    elif service in developer_tools.TARGETS:
+        role = developer_tools.passed_role(service, permissions.json_object(body))
         roles = [role] if role else []
     else:
         roles = permissions.passed_roles(permissions.json_object(body))

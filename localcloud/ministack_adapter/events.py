@@ -22,6 +22,7 @@ from ministack.core.arn import parse_arn
 from ministack.services import cloudwatch, cloudwatch_logs, eventbridge, lambda_svc, sns, sqs
 
 from localcloud.cloud import RoleError
+from localcloud.errors import AwsError
 from localcloud.ministack_adapter import schedule_targets
 from localcloud.ministack_adapter.deliveries import DeliveryError
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
@@ -40,6 +41,7 @@ class Bus:
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
         self._client_for: Callable[[str, str], Any] | None = None
+        self._start_pipeline: Callable[[str, str, str], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def install(self) -> None:
@@ -49,6 +51,10 @@ class Bus:
     def call_schedules_with(self, client_for: Callable[[str, str], Any]) -> None:
         """How Scheduler's targets are called: (service, role ARN) → a client with that role's rights."""
         self._client_for = client_for
+
+    def start_pipelines_with(self, start: Callable[[str, str, str], None]) -> None:
+        """How a rule starts a pipeline: (the pipeline's ARN, the target's role ARN, the rule's ARN)."""
+        self._start_pipeline = start
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -128,6 +134,11 @@ class Bus:
         elif spec.service == "sns":
             _to_topic(arn, payload, str(rule.get("Arn", "")))
             self._snapshots.mark("sns")
+        elif spec.service == "codepipeline" and self._start_pipeline is not None:
+            try:
+                self._start_pipeline(arn, str(target.get("RoleArn", "")), str(rule.get("Arn", "")))
+            except (AwsError, RoleError, PermissionError) as refused:
+                raise DeliveryError("NO_PERMISSIONS", str(refused), lasting=True) from refused
         elif spec.service == "logs":
             group = spec.resource.removeprefix("log-group:").removesuffix(":*")
             put_logs(group, str(uuid.uuid4()), [(int(time.time() * 1000), payload)])

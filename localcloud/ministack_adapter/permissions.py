@@ -16,6 +16,7 @@ from ministack.core import iam_actions, iam_evaluator, responses, router
 from ministack.services import iam, sts
 
 from localcloud.cloud import RoleError
+from localcloud.ministack_adapter import developer_tools
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
 from localcloud.ministack_adapter.patching import wrap
 
@@ -68,6 +69,8 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update(
         {"sagemaker": ["sagemaker", "sagemaker-runtime"], "application-autoscaling": ["application-autoscaling"]}
     )
+    iam_actions.SERVICE_TO_IAM_NAMESPACE.update({service: service for service in developer_tools.TARGETS})
+    iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
 
@@ -86,6 +89,9 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
         if service == "sagemaker":
             operation = headers.get("x-amz-target", "").rpartition(".")[2]
             return sagemaker_resource(operation, path, json_object(body), region, account)
+        if service in developer_tools.TARGETS:
+            operation = headers.get("x-amz-target", "").rpartition(".")[2]
+            return developer_tools.resource(service, operation, json_object(body), region, account)
         if service == "ssm":
             names = parameter_names(json_object(body))
             if names:
@@ -124,12 +130,22 @@ def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[...,
         found = original(service, action, body, params)
         if service == "sagemaker" and action != "sagemaker:InvokeEndpoint":  # its body is the model's, not a request
             found.update(sagemaker_conditions(json_object(body)))
+        if action == "sts:AssumeRole":
+            found.update(_role_tags(iam_actions._param(body, dict(params), "RoleArn")))
         if service == "cloudformation":
             given = {member: iam_actions._query_param(dict(params), member) for member in _STACK_CONDITION_KEYS}
             found.update({_STACK_CONDITION_KEYS[member]: value for member, value in given.items() if value})
         return found
 
     return context
+
+
+def _role_tags(role_arn: str) -> dict[str, str]:
+    """`iam:ResourceTag/…` of the role to be assumed: CDK's self-mutation names its bootstrap roles by a tag."""
+    with responses.request_scope(ACCOUNT, REGION):
+        role = iam._roles.get(role_arn.rpartition("/")[2]) or {}
+    tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags") or []}
+    return {f"{prefix}:ResourceTag/{key}": value for key, value in tags.items() for prefix in ("iam", "aws")}
 
 
 def parameter_names(request: Mapping[str, Any]) -> list[str]:
@@ -190,6 +206,18 @@ def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
 def passed_roles(request: Mapping[str, Any]) -> list[str]:
     """The roles that a request hands to a service, each needing `iam:PassRole`."""
     return [str(value) for member, value in _members(request) if member in _ROLE_MEMBERS and isinstance(value, str)]
+
+
+def denied(credentials: Mapping[str, str], action: str, resource: str) -> str | None:
+    """None when the role session may do what no request of its own asks for; otherwise AWS's sentence."""
+    with responses.request_scope(ACCOUNT, REGION):
+        refused = iam_evaluator.enforce(
+            credentials["AWS_ACCESS_KEY_ID"], action, action.partition(":")[0], REGION, resource_arn=resource
+        )
+    if refused is None:
+        return None
+    caller = getattr(refused, "principal_arn", "") or "the caller"
+    return f"User: {caller} is not authorized to perform: {action} on resource: {resource}"
 
 
 def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str | None:

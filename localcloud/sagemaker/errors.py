@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
+from localcloud.errors import AwsError, validation
 
-class AwsError(Exception):
-    """An error response: its AWS code, its message and its HTTP status; `members` are further modelled members."""
-
-    def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
-        self.members = members
-
-
-def validation(message: str) -> AwsError:
-    return AwsError("ValidationException", message)
+__all__ = ["AwsError", "conflict", "in_use", "not_found", "unknown_operation", "unsupported", "validation"]
 
 
 def not_found(message: str) -> AwsError:

@@ -19,7 +19,7 @@ from tests.localcloud.gateway.harness import Local
         ("redshift", "describe_clusters"),
         ("secretsmanager", "list_secrets"),
         ("route53", "list_hosted_zones"),
-        ("codebuild", "list_projects"),
+        ("codedeploy", "list_applications"),
     ],
 )
 def test_a_service_that_is_not_run_is_refused_by_name(local: Local, service: str, operation: str) -> None:

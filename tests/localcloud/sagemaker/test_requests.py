@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.model import Shape
 
+from localcloud.patterns import compiled
 from localcloud.sagemaker.errors import AwsError
-from localcloud.sagemaker.patterns import compiled
 from localcloud.sagemaker.shapes import operation_model, validated
 
 

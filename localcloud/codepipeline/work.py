@@ -1,0 +1,224 @@
+"""An action's work: what its provider is given, and how its end is written down."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud.cloud import Cloud, RoleError
+from localcloud.codepipeline.engine import Engine
+from localcloud.codepipeline.records import Records
+from localcloud.codepipeline.structure import resolved
+from localcloud.json_api import Document
+from localcloud.roles import Credentials, Roles
+
+PRINCIPAL = "codepipeline.amazonaws.com"
+_LOOK_SECONDS = 0.2
+
+
+class ActionFailed(Exception):
+    """The action failed: AWS's error code and message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Interrupted(Exception):
+    """The gateway stops, or the action was abandoned: nothing is to be written down."""
+
+
+@dataclass
+class Work:
+    """One action execution as its provider sees it.
+
+    Attributes:
+        configuration: with variables resolved.
+        credentials: of the action's role, or of the pipeline's.
+        inputs, outputs: artifact name → {"bucket", "key"}.
+        key_id: what artifacts are encrypted with, None for AWS's key.
+        notes: what a start after a kill must know; `note` makes it durable.
+    """
+
+    cloud: Cloud
+    roles: Roles
+    execution: Document
+    action: Document
+    configuration: Mapping[str, str]
+    credentials: Credentials
+    inputs: Mapping[str, Mapping[str, str]]
+    outputs: Mapping[str, Mapping[str, str]]
+    key_id: str | None
+    notes: Document
+    note: Callable[..., None]
+    wait: Callable[[float], None]
+    variables: dict[str, str] = field(default_factory=dict)
+    result: Document = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        return self.roles.client(service, self.credentials)
+
+    def require(self, name: str) -> str:
+        """A configuration value; ActionFailed where it is absent."""
+        value = self.configuration.get(name)
+        if not value:
+            raise ActionFailed("ConfigurationError", f"The action configuration lacks {name}")
+        return value
+
+    def read(self, artifact: str) -> bytes:
+        """An input artifact's zip."""
+        place = self.inputs.get(artifact)
+        if place is None:
+            raise ActionFailed("ConfigurationError", f"{artifact} is no input artifact of the action")
+        body: bytes = self.client("s3").get_object(Bucket=place["bucket"], Key=place["key"])["Body"].read()
+        return body
+
+    def write(self, artifact: str, body: bytes, **metadata: str) -> None:
+        """Put an output artifact where the pipeline keeps it."""
+        place = self.outputs[artifact]
+        encryption = {"ServerSideEncryption": "aws:kms"}
+        if self.key_id:
+            encryption["SSEKMSKeyId"] = self.key_id
+        self.client("s3").put_object(
+            Bucket=place["bucket"], Key=place["key"], Body=body, Metadata=metadata, **encryption
+        )
+
+
+# Does an action's work; False where somebody else ends it (a person, a function).
+Provider = Callable[[Work], bool]
+
+
+class Worker:
+    """Performs action executions with the providers."""
+
+    def __init__(self, cloud: Cloud, roles: Roles, records: Records, providers: Mapping[str, Provider]) -> None:
+        self._cloud, self._roles, self._records, self._providers = cloud, roles, records, providers
+        self._closed = threading.Event()
+        self.engine: Engine = Engine(records, self.perform)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def perform(self, action: Document) -> None:
+        """Run one action to its end, or leave it to who ends it."""
+        provider = self._providers[action["declaration"]["actionTypeId"]["provider"]]
+        work = None
+        try:
+            work = self._work(action)
+            if not provider(work):
+                return
+        except Interrupted:
+            return
+        except ActionFailed as failure:
+            self._fail(action, work, failure.code, str(failure))
+        except LookupError as error:
+            self._fail(action, work, "InvalidActionConfiguration", str(error))
+        except RoleError as error:
+            self._fail(
+                action, work, "PermissionError", f"CodePipeline is not authorized to perform AssumeRole. {error}"
+            )
+        except ClientError as error:
+            code = error.response["Error"].get("Code", "Error")
+            denied = code in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+            self._fail(action, work, "PermissionError" if denied else code, str(error))
+        except BotoCoreError as error:
+            self._fail(action, work, "InternalError", str(error))
+        else:
+            self._finish(action, work, "Succeeded")
+
+    def _fail(self, action: Document, work: Work | None, code: str, message: str) -> None:
+        if work is None:
+            action["output"] = {"executionResult": {"errorDetails": {"code": code, "message": message}}}
+            self.engine.end_action(action, "Failed")
+            return
+        work.result["errorDetails"] = {"code": code, "message": message}
+        self._finish(action, work, "Failed")
+
+    def _finish(self, action: Document, work: Work, status: str) -> None:
+        action["output"] = {
+            "outputArtifacts": [{"name": name, "s3location": place} for name, place in work.outputs.items()]
+            if status == "Succeeded"
+            else [],
+            "executionResult": work.result,
+            "outputVariables": work.variables,
+        }
+        self.engine.end_action(action, status)
+
+    def _work(self, action: Document) -> Work:
+        execution = self._records.execution(action["pipelineName"], action["pipelineExecutionId"])
+        declaration, structure = action["declaration"], self._records.structure(execution)
+        store = structure.get("artifactStore") or dict(structure.get("artifactStores", {})).get(self._cloud.region, {})
+        configuration = resolved(
+            declaration.get("configuration", {}),
+            {
+                **execution["outputVariables"],
+                "variables": execution["variables"],
+                "codepipeline": {
+                    "PipelineExecutionId": execution["pipelineExecutionId"],
+                    "PipelineArn": self._records.arn(execution["pipelineName"]),
+                },
+            },
+        )
+        inputs = {one["name"]: execution["artifacts"][one["name"]] for one in declaration.get("inputArtifacts", [])}
+        outputs = action["notes"].setdefault(
+            "outputs",
+            {
+                one["name"]: {
+                    "bucket": store.get("location", ""),
+                    "key": f"{execution['pipelineName']}/{one['name']}/{secrets.token_hex(4)}",
+                }
+                for one in declaration.get("outputArtifacts", [])
+            },
+        )
+        action["input"] = {
+            "actionTypeId": declaration["actionTypeId"],
+            "configuration": declaration.get("configuration", {}),
+            "resolvedConfiguration": configuration,
+            "roleArn": declaration.get("roleArn"),
+            "region": self._cloud.region,
+            "inputArtifacts": [{"name": name, "s3location": place} for name, place in inputs.items()],
+            "namespace": declaration.get("namespace"),
+        }
+        self._records.note_action(action, input=action["input"], notes=action["notes"])
+        return Work(
+            cloud=self._cloud,
+            roles=self._roles,
+            execution=execution,
+            action=action,
+            configuration=configuration,
+            credentials=self._credentials(structure["roleArn"], declaration.get("roleArn"), execution),
+            inputs=inputs,
+            outputs=outputs,
+            key_id=(store.get("encryptionKey") or {}).get("id"),
+            notes=action["notes"],
+            note=lambda **members: self._note(action, members),
+            wait=lambda seconds: self._wait(action, seconds),
+        )
+
+    def _credentials(self, pipeline_role: str, action_role: str | None, execution: Document) -> Credentials:
+        session = execution["pipelineExecutionId"]
+        credentials = self._roles.assume(pipeline_role, PRINCIPAL, session)
+        if action_role is None or action_role == pipeline_role:
+            return credentials
+        return self._roles.assume_further(credentials, action_role, session)
+
+    def _note(self, action: Document, members: Mapping[str, Any]) -> None:
+        action["notes"].update(members)
+        self._records.note_action(action, notes=action["notes"])
+
+    def _wait(self, action: Document, seconds: float = _LOOK_SECONDS) -> None:
+        """Pause between two looks.
+
+        Raises:
+            Interrupted: the gateway stops, or nobody waits for the action any more.
+        """
+        if self._closed.wait(seconds):
+            raise Interrupted
+        known = self._records.action(action["pipelineName"], action["pipelineExecutionId"], action["actionExecutionId"])
+        if known is None or known["status"] != "InProgress":
+            raise Interrupted

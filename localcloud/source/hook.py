@@ -1,0 +1,60 @@
+"""What git runs in a repository of the local cloud: `python -I hook.py pre-receive|post-receive <state> <repository>`.
+
+`pre-receive` refuses a push that nobody would act upon; `post-receive` tells the gateway and prints what it started.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+_ROOT_KEY = "test"
+_ZERO = "0" * 40
+
+
+def main(hook: str, state: str, repository: str) -> int:
+    updates = [line.split() for line in sys.stdin.read().splitlines()]
+    port = running_port(Path(state))
+    if port is None:
+        # git shows what a hook writes as "remote: …"
+        sys.stderr.write(f"The local cloud of {state} does not run; start it: python -m localcloud up\n")
+        return 1
+    if hook == "pre-receive":
+        return 0
+    body = {"repository": repository, "updates": [update for update in updates if update[1] != _ZERO]}
+    try:
+        said = ask(port, "push", body)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"The local cloud took no note of the push: {error}\n")
+        return 1
+    for line in said["lines"]:
+        sys.stderr.write(f"{line}\n")
+    return 0
+
+
+def running_port(state: Path) -> int | None:
+    """The port of the state folder's gateway, where one answers that calls the folder its own."""
+    try:
+        port = int(json.loads((state / "gateway.json").read_text())["port"])
+        health = ask(port, "health", None)
+    except (OSError, ValueError, KeyError):
+        return None
+    return port if health.get("ready") and Path(health["state"]).resolve() == state else None
+
+
+def ask(port: int, what: str, body: Any) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/_localcloud/{what}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"x-localcloud-key": _ROOT_KEY, "content-type": "application/json"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
+        return dict(json.load(reply))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))
