@@ -1,6 +1,7 @@
 """What `evergreen.yaml` and `models/*/model.yaml` say, validated."""
 
-from configuration.application import Application, Stage
+from configuration.application import Application, ReleasePolicy, Stage
+from configuration.delivery import Delivery, Paths, Source
 from configuration.load import Configuration, load
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
 from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigurationError",
     "Data",
     "DataQuality",
+    "Delivery",
     "Deployment",
     "Explainability",
     "Facet",
@@ -29,12 +31,15 @@ __all__ = [
     "Model",
     "ModelQuality",
     "Monitoring",
+    "Paths",
     "Problem",
     "Processing",
     "Realtime",
+    "ReleasePolicy",
     "Retraining",
     "Serverless",
     "Serving",
+    "Source",
     "Stage",
     "Training",
     "load",

@@ -108,16 +108,16 @@ def _disagreements(
                 excess = len(endpoint) - _LONGEST_ENDPOINT_NAME
                 yield Problem(file, "name", f"{shown(name)}: should be {excess} shorter: the endpoint's name {endpoint}"
                               f" may have {_LONGEST_ENDPOINT_NAME} characters")  # fmt: skip
-    yield from _not_watchable(file, model, name if isinstance(name, str) else "", str(app), serving)
+    yield from _not_watchable(file, model, name if isinstance(name, str) else "", str(app), serving, stages[-1])
     for stage in stages:
         if stage not in serving:
             yield Problem(file, f"serving.{stage}", f"required: how stage {stage} of evergreen.yaml serves the model")
 
 
 def _not_watchable(
-    file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object]
+    file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object], last: str
 ) -> Iterator[Problem]:
-    """What cannot be monitored: a stage that captures nothing, and a schedule without room for its name."""
+    """What cannot be monitored: a last stage that captures nothing, and a schedule without room for its name."""
     monitoring = model.get("monitoring")
     if not isinstance(monitoring, Mapping):
         return
@@ -125,6 +125,9 @@ def _not_watchable(
     longest = max((len(kind) + 1 for kind in kinds), default=0)
     for stage, section in serving.items():
         if not isinstance(section, Mapping):
+            continue
+        captures = section.get("profile") != "serverless" and section.get("capture_percent") != 0
+        if not captures and stage != last:
             continue
         if section.get("profile") == "serverless":
             should = "realtime, or monitoring left out: a serverless endpoint captures nothing that could be judged"
