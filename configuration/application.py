@@ -82,8 +82,8 @@ def _go_together(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
             mistakes.add(index, "name", should="another name than the stages before have")
         if stage.account is None and len(accounts) > 1:
             mistakes.add(index, "account", should="given, as another stage's is")
-        elif stage.account is None and any(stage.region != other.region for other in earlier):
-            should = f"{earlier[0].region}, or the stages' accounts given: another region is reached by an account"
+        if stage.region != stages[0].region:
+            should = f"{stages[0].region}, as the first stage's: a stage reads registry and images in its own region"
             mistakes.add(index, "region", should=should)
     mistakes.raise_if_any()
     return stages

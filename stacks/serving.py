@@ -26,7 +26,9 @@ class ServingStack(cdk.Stack):
         platform: Platform,
         env: cdk.Environment,
     ) -> None:
-        super().__init__(scope, construct_id, env=env, description=f"Serves {model.name} in {stage.name}")
+        super().__init__(
+            scope, construct_id, stack_name=construct_id, env=env, description=f"Serves {model.name} in {stage.name}"
+        )
         app, serving = application.name, model.serving[stage.name]
         realtime = isinstance(serving, Realtime)
         release = Release(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")

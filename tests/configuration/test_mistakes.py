@@ -14,6 +14,7 @@ from configuration import ConfigurationError, load
 
 Edit = Callable[[str, str], None]
 MODEL = "models/flight_delays/model.yaml"
+SOURCE = "source: {codecommit: evergreen, branch: main}"
 
 
 def mistakes(tree: Path) -> list[str]:
@@ -124,7 +125,7 @@ def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
         (
             "stages:\n",
             "stages:\n  - {name: test, account: null, region: eu-west-1}\n",
-            'stages[1].region: "us-east-1": should be eu-west-1, or the stages\' accounts given',
+            'stages[1].region: "us-east-1": should be eu-west-1, as the first stage\'s',
         ),
         (
             "model_monitor: available",
@@ -136,32 +137,26 @@ def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
             "release: {approval: twice, four_eyes: 1}",
             "stages[0].release.four_eyes: 1: should be true or false",
         ),
-        ("log_retention_days: 90", "delivery: {}", "delivery.source: required"),
+        (SOURCE, "test: make test", "delivery.source: required"),
+        (SOURCE, "source: {branch: main}", "delivery.source.connection_arn: null: should be given, together with the"),
         (
-            "log_retention_days: 90",
-            "delivery: {source: {branch: main}}",
-            "delivery.source.connection_arn: null: should be given, together with the other of",
-        ),
-        (
-            "log_retention_days: 90",
-            "delivery: {source: {codecommit: evergreen, repository: owner/name}}",
+            SOURCE,
+            "source: {codecommit: evergreen, repository: owner/name}",
             'delivery.source.repository: "owner/name": should be left out: codecommit says where the code is',
         ),
         (
-            "log_retention_days: 90",
-            "delivery: {source: {codecommit: evergreen, branch: 'ma*'}}",
+            SOURCE,
+            "source: {codecommit: ever/green}",
+            'delivery.source.codecommit: "ever/green": should be a CodeCommit',
+        ),
+        (SOURCE, "source: {connection_arn: github}", 'delivery.source.connection_arn: "github": should be a connect'),
+        (
+            SOURCE,
+            "source: {codecommit: evergreen, branch: 'ma*'}",
             'delivery.source.branch: "ma*": should be one branch, such as main',
         ),
-        (
-            "log_retention_days: 90",
-            "delivery: {source: {codecommit: evergreen}, paths: {exclude: ['docs/**']}}",
-            "delivery.paths: ",
-        ),
-        (
-            "log_retention_days: 90",
-            'delivery: {source: {codecommit: evergreen}, test: ""}',
-            'delivery.test: "": should be one command in one line',
-        ),
+        (SOURCE, f"{SOURCE}\n  paths: {{exclude: ['docs/**']}}", "delivery.paths: "),
+        (SOURCE, f'{SOURCE}\n  test: ""', 'delivery.test: "": should be one command in one line'),
     ],
 )
 def test_a_mistake_in_evergreen_yaml_is_told_as_well(tree: Path, old: str, new: str, line: str) -> None:
