@@ -2,7 +2,7 @@
 
 from configuration.application import Application, ReleasePolicy, Stage
 from configuration.delivery import Delivery, Paths, Source
-from configuration.load import Configuration, load
+from configuration.load import Configuration, load, load_application
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
 from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
 from configuration.problems import ConfigurationError, Problem
@@ -43,4 +43,5 @@ __all__ = [
     "Stage",
     "Training",
     "load",
+    "load_application",
 ]

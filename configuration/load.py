@@ -57,6 +57,19 @@ def load(root: Path) -> Configuration:
     return Configuration(root, application, tuple(models))
 
 
+def load_application(root: Path) -> Application:
+    """Read `evergreen.yaml` alone, for those who ask AWS which models there are.
+
+    Raises:
+        ConfigurationError: With every mistake of the file.
+    """
+    problems: list[Problem] = []
+    application, _ = _read(root / "evergreen.yaml", "evergreen.yaml", Application, problems)
+    if not application:
+        raise ConfigurationError(problems)
+    return application
+
+
 def _folders(models: Path) -> list[Path]:
     """Folders that hold a model: anything but caches and what is hidden."""
     folders = (p for p in models.iterdir() if p.is_dir()) if models.is_dir() else ()

@@ -114,7 +114,7 @@ class Platform(cdk.Stack):
         if len(application.stages) > 1:
             self._meet_other_stages(undelivered.queue)
         if application.delivery:
-            DeliveryRole(
+            delivery = DeliveryRole(
                 self,
                 "Delivery",
                 app=app,
@@ -124,6 +124,7 @@ class Platform(cdk.Stack):
                 key=self.key,
                 retrain=retrain.function if retrain else None,
             )
+            cdk.CfnOutput(self, "DeliveryRoleArn", value=delivery.role.role_arn)
         Dashboard(
             self,
             "Dashboard",

@@ -57,6 +57,11 @@ class DeliveryRole(Construct):
             on=[arn(self, "sagemaker", f"endpoint/{app}-*")],
             because=_ALL_MODELS,
         )
+        permissions.allow(
+            ["ssm:GetParametersByPath"],
+            on=[arn(self, "ssm", f"parameter/{app}"), arn(self, "ssm", f"parameter/{app}/*")],
+            because="The models of the stage are those that have a release record, found by listing.",
+        )
         rows = [f"*#{stage}", *(["*#delivery"] if retrain else [])]
         permissions.allow(
             ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
