@@ -420,18 +420,23 @@ def intended(cloud: Cloud) -> int | None:
         if key.startswith("quarantine#")
     }
     policy = json.loads(cloud.policy)
+    verified = {key.split("/")[2] for key in cloud.shared.verified}
     free = [
         version
         for version, one in cloud.packages.items()
         if one.approval == "Approved"
         and (version not in barred or one.modified_at > barred[version])
-        and (
-            not policy.get("verified_in")
-            or f"releases/churn/{released(version).release_id}/verified.json" in cloud.shared.verified
-        )
+        and (not policy.get("verified_in") or released(version).release_id in verified)
         and (policy.get("approval") != "life-cycle" or one.life_cycle == "Production/Approved")
     ]
     return max(free, default=None)
+
+
+def could_not_be_brought_back(cloud: Cloud) -> bool:
+    """SageMaker rolled back unseen by CloudFormation, the stack failed to follow, and a person was told what to do."""
+    last = cloud.rows[max(key for key in cloud.rows if key.startswith("decision#"))]
+    live = f"quarantine#{parse_record(cloud.record).version:06d}"
+    return last["step"]["S"] == "Hold" and "its stack did not give it" in last["reason"]["S"] and live in cloud.rows
 
 
 def copied(_s3: object, _bucket: str, _model: str, described: dict[str, Any]) -> Release:

@@ -19,6 +19,7 @@ from tests.release.cloud import (
     VERSIONS,
     Cloud,
     Version,
+    could_not_be_brought_back,
     fail,
     intended,
     invoke,
@@ -75,13 +76,6 @@ ACTIONS = st.one_of(
     ),
     st.tuples(st.just("invoke twice at once"), st.integers(1, 45)),
 )
-
-
-def could_not_be_brought_back(cloud: Cloud) -> bool:
-    """SageMaker rolled back unseen by CloudFormation, the stack failed to follow, and a person was told what to do."""
-    last = cloud.rows[max(key for key in cloud.rows if key.startswith("decision#"))]
-    live = f"quarantine#{parse_record(cloud.record).version:06d}"
-    return last["step"]["S"] == "Hold" and "its stack did not give it" in last["reason"]["S"] and live in cloud.rows
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
