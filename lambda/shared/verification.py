@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import UniversalAttributeValueTypeDef
@@ -51,17 +53,23 @@ class Verifications:
         return Verification(release_id, item["outcome"]["S"], at, item["reason"]["S"])
 
     def write(self, verification: Verification) -> None:
-        """Write how far it is; the last word counts."""
-        self._dynamodb.put_item(
-            TableName=self._table,
-            Item={
-                "pk": self._pk,
-                "sk": self._sk(verification.release_id),
-                "outcome": {"S": verification.outcome},
-                "at": {"S": verification.at.astimezone(UTC).isoformat()},
-                "reason": {"S": verification.reason},
-            },
-        )
+        """Write how far it is; the last word counts, but what passed stays so."""
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": self._pk,
+                    "sk": self._sk(verification.release_id),
+                    "outcome": {"S": verification.outcome},
+                    "at": {"S": verification.at.astimezone(UTC).isoformat()},
+                    "reason": {"S": verification.reason},
+                },
+                ConditionExpression="attribute_not_exists(pk) OR outcome <> :passed",
+                ExpressionAttributeValues={":passed": {"S": PASSED}},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
 
     def _sk(self, release_id: str) -> UniversalAttributeValueTypeDef:
         return {"S": f"verification#{release_id}"}

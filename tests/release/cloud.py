@@ -337,6 +337,10 @@ class CloudWatch(Service):
 class DynamoDb(Service):
     def _check(self, key: str, values: dict[str, Any] | None) -> None:
         row = self.cloud.rows.get(key)
+        if values and ":passed" in values:
+            if row is not None and row["outcome"] == values[":passed"]:
+                raise error("ConditionalCheckFailedException", "the conditional request failed")
+            return
         if values and ":at" in values:
             if row is not None and row["at"]["S"] >= values[":at"]["S"]:
                 raise error("ConditionalCheckFailedException", "the conditional request failed")
