@@ -5,7 +5,18 @@ from configuration.load import Configuration, load
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
 from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
 from configuration.problems import ConfigurationError, Problem
-from configuration.serving import Alarms, AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
+from configuration.serving import (
+    Alarms,
+    AllAtOnce,
+    Canary,
+    Deployment,
+    Linear,
+    Pin,
+    Realtime,
+    Serverless,
+    Serving,
+    Verification,
+)
 
 __all__ = [
     "METRICS",
@@ -29,6 +40,7 @@ __all__ = [
     "Model",
     "ModelQuality",
     "Monitoring",
+    "Pin",
     "Problem",
     "Processing",
     "Realtime",
@@ -37,5 +49,6 @@ __all__ = [
     "Serving",
     "Stage",
     "Training",
+    "Verification",
     "load",
 ]

@@ -8,6 +8,7 @@ from constructs import Construct
 from configuration import Application, Model, Realtime, Stage
 from constructs.mlops.endpoint import Endpoint
 from constructs.mlops.release import Release
+from constructs.mlops.release_policy import PolicyParameter
 from constructs.mlops.served_model import ServedModel
 from stacks.platform import Platform
 
@@ -30,6 +31,7 @@ class ServingStack(cdk.Stack):
         app, serving = application.name, model.serving[stage.name]
         realtime = isinstance(serving, Realtime)
         release = Release(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")
+        PolicyParameter(self, "Policy", name=f"/{app}/{model.name}/{stage.name}/policy", pin=serving.pin)
         served = ServedModel(
             self,
             "Served",
