@@ -6,7 +6,18 @@ from configuration.load import Configuration, load, load_application
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
 from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
 from configuration.problems import ConfigurationError, Problem
-from configuration.serving import Alarms, AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
+from configuration.serving import (
+    Alarms,
+    AllAtOnce,
+    Canary,
+    Deployment,
+    Linear,
+    Pin,
+    Realtime,
+    Serverless,
+    Serving,
+    Verification,
+)
 
 __all__ = [
     "METRICS",
@@ -32,6 +43,7 @@ __all__ = [
     "ModelQuality",
     "Monitoring",
     "Paths",
+    "Pin",
     "Problem",
     "Processing",
     "Realtime",
@@ -42,6 +54,7 @@ __all__ = [
     "Source",
     "Stage",
     "Training",
+    "Verification",
     "load",
     "load_application",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -20,19 +21,23 @@ from stacks.training import TrainingStack
 DELIVERY = "delivery"
 
 
-def build(configuration: Configuration, outdir: str) -> cdk.App:
+def build(configuration: Configuration, outdir: str, *, context: Mapping[str, str] | None = None) -> cdk.App:
     """Build the app: for each stage a platform, and for each model a serving and, where it is watched, a monitoring
     stack; in the hub, which is the last stage, also a training stack for each model.
 
     With the context value `delivery=true` (`npx cdk deploy --context delivery=true …`) it is the Delivery stack with
     the same stacks inside the stages of its pipeline: what the pipeline itself synthesises and deploys.
 
+    Args:
+        context: Values besides those of cdk.json and the CDK CLI.
+
     Raises:
         pipelines.CompileError: If a model's pipeline does not compile.
         ConfigurationError: If there is a pipeline to be built and nothing says what it delivers.
         ValueError: If the context value is not one of true and false.
     """
-    app = cdk.App(context=_context(configuration.root), outdir=outdir, analytics_reporting=False)
+    flags = {**_context(configuration.root), **(context or {})}
+    app = cdk.App(context=flags, outdir=outdir, analytics_reporting=False)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     application = configuration.application
     definitions = compile_pipelines(configuration.models)

@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import aws_cdk as cdk
+from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from configuration import Application, Model, Stage
 from constructs.mlops.across_accounts import (
-    AdmittedRegistryEvents,
-    ForwardedRegistryEvents,
+    AdmittedEvents,
+    Foreigner,
+    ForwardedEvents,
     admit_reader_of_verifications,
     admit_readers_of_what_was_registered,
+    approvals,
     artifact_bucket_name,
+    events_role_name,
     may_read_the_hub,
     may_read_verifications,
     release_role_name,
     rename,
+    verifications,
 )
 from constructs.mlops.alerts import AlertTopic, DeadLetterQueue
 from constructs.mlops.approver import Approver
@@ -33,9 +38,11 @@ from constructs.mlops.first_records import FirstRecords
 from constructs.mlops.handler import Handler, PowertoolsLayer
 from constructs.mlops.ledger import Ledger
 from constructs.mlops.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
+from constructs.mlops.permissions import arn
 from constructs.mlops.release_controller import ReleaseController
 from constructs.mlops.release_role import ReleaseRole
 from constructs.mlops.retrain_controller import RetrainController
+from constructs.mlops.verification import Verifier
 from stacks.readers import reader, readers
 
 
@@ -68,8 +75,8 @@ class Platform(cdk.Stack):
         self.key: kms.IKey = self.encryption
         logs = LogBucket(self, "AccessLogs").bucket
         self.data = Bucket(self, "Data", key=self.key, logs=logs).bucket
-        verified = artifact_bucket_name(app, stage.name, self.account) if application.after(stage) else None
-        self.artifacts = Bucket(self, "Artifacts", key=self.key, logs=logs, name=verified).bucket
+        named = self.verified_bucket(stage) if application.after(stage) else None
+        self.artifacts = Bucket(self, "Artifacts", key=self.key, logs=logs, name=named).bucket
         self.alerts = AlertTopic(self, "Alerts", key=self.key, emails=application.alert_emails).topic
         undelivered = DeadLetterQueue(self, "Undelivered", holds="Undelivered events", key=self.key, alerts=self.alerts)
         failures = DeadLetterQueue(self, "Failures", holds="Failed calls", key=self.key, alerts=self.alerts)
@@ -90,6 +97,11 @@ class Platform(cdk.Stack):
             "ledger": self.ledger,
             "layer": AnalyzerLayer(self, "Analyzer").layer,
         }
+        verifier = None
+        if application.after(stage):
+            verifier = Verifier(
+                self, "Verify", **common, artifacts=self.artifacts, ledger=self.ledger, alerts=self.alerts
+            )
         self.release = ReleaseController(
             self,
             "Release",
@@ -99,6 +111,9 @@ class Platform(cdk.Stack):
             ledger=self.ledger,
             alerts=self.alerts,
             release_role=ReleaseRole(self, "ReleaseRole", app=app, stage=stage.name, key=self.key).role,
+            registry_arn_prefix=arn(self, "sagemaker", "", account=self._account(application.stage)).removesuffix(":"),
+            verifier=verifier,
+            verified_bucket=self.verified_bucket(application.before(stage)),
         )
         capture = CaptureMonitor(self, "Capture", **judged, alerts=self.alerts)
         scheduled = ScheduledMonitor(self, "Monitor", **judged)
@@ -106,7 +121,9 @@ class Platform(cdk.Stack):
         records = FirstRecords(self, "Records", **common)
         for model in models:
             records.add(model.name)
-        handlers = [one.handler for one in (self.release, capture, scheduled, records)]
+        handlers = [self.release.handler, capture.handler, scheduled.handler, records.handler]
+        if verifier:
+            handlers.append(verifier.handler)
         retrain = None
         if stage is application.stage:
             retrain, archive = self._train(common, undelivered.queue)
@@ -153,26 +170,62 @@ class Platform(cdk.Stack):
         cdk.CfnOutput(self, "RetrainFunctionName", value=retrain.handler.function.function_name)
         return retrain.handler, archive.handler
 
+    def verified_bucket(self, stage: Stage | None) -> str | None:
+        """The artifact bucket of a stage that verifies for another; None where there is no such stage."""
+        return artifact_bucket_name(self._application.name, stage.name, self._account(stage)) if stage else None
+
+    def _account(self, stage: Stage) -> str:
+        """A stage's account; where none is given all stages share this one."""
+        return stage.account or self.account
+
     def _meet_other_stages(self, undelivered: sqs.IQueue) -> None:
-        """Read in the hub and in the stage before; across accounts, admit those who read here."""
+        """Read in the hub and in the stage before."""
         application, stage, role = self._application, self._stage, self.release.handler.role
-        app, hub = application.name, application.stage
+        app, hub, before = application.name, application.stage, application.before(self._stage)
         rename(role, release_role_name(app, stage.name))
-        before, after = application.before(stage), application.after(stage)
-        if before:
-            account = before.account or self.account
-            bucket = artifact_bucket_name(app, before.name, account)
-            may_read_verifications(role, bucket=bucket, account=account)
-        if after and after.account != stage.account:
-            admit_reader_of_verifications(self.artifacts, self.encryption, reader(application, after))
+        if before and (bucket := self.verified_bucket(before)):
+            may_read_verifications(role, bucket=bucket, account=self._account(before))
         if stage is not hub:
-            may_read_the_hub(role, app=app, hub_stack=f"{app}-platform-{hub.name}", account=hub.account or self.account)
-            if hub.account and hub.account != stage.account:
-                AdmittedRegistryEvents(self, "Hub", app=app, hub_account=hub.account)
-        elif foreigners := readers(application):
+            may_read_the_hub(role, app=app, hub_stack=f"{app}-platform-{hub.name}", account=self._account(hub))
+        if len({one.account for one in application.stages}) > 1:
+            self._meet_other_accounts(undelivered)
+
+    def _meet_other_accounts(self, undelivered: sqs.IQueue) -> None:
+        """Admit who reads here, hand on the events that concern them, and admit theirs."""
+        application, stage = self._application, self._stage
+        app, hub = application.name, application.stage
+        before, after = application.before(stage), application.after(stage)
+        if after and after.account and after.account != stage.account:
+            admit_reader_of_verifications(self.artifacts, self.encryption, reader(application, after))
+            self._tell(
+                [after.account], verifications(self.artifacts.bucket_name), "A release was verified", undelivered
+            )
+        if stage is hub and (foreigners := readers(application)):
             admit_readers_of_what_was_registered(self.artifacts, self.encryption, foreigners)
             accounts = sorted({one.account for one in foreigners})
-            ForwardedRegistryEvents(self, "Stages", app=app, accounts=accounts, undelivered=undelivered)
+            self._tell(accounts, approvals(app), "Someone approved or rejected a version", undelivered)
+        for teller, source in ((hub, "aws.sagemaker"), (before, "aws.s3")):
+            if teller and teller.account and teller.account != stage.account:
+                AdmittedEvents(
+                    self,
+                    f"From{teller.name.title()}",
+                    statement_id=f"{app}-{teller.name}",
+                    forwarder=Foreigner(teller.account, events_role_name(app, teller.name)),
+                    source=source,
+                )
+
+    def _tell(
+        self, accounts: list[str], pattern: events.EventPattern, description: str, undelivered: sqs.IQueue
+    ) -> None:
+        ForwardedEvents(
+            self,
+            "Told",
+            role_name=events_role_name(self._application.name, self._stage.name),
+            description=description,
+            pattern=pattern,
+            accounts=accounts,
+            undelivered=undelivered,
+        )
 
     def _export(self) -> None:
         """Export what models' stacks use, whether or not there is a model.

@@ -26,7 +26,6 @@ from constructs.mlops.permissions import Permissions, allow, arn
 _STACK_NAME_KEPT = 24
 _REGISTERED = ("runs/*", "packages/*")
 _VERIFIED = ("releases/*/verified.json",)
-_DETAIL_TYPE = "SageMaker Model Package State Change"
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ def release_role_name(app: str, stage: str) -> str:
     return f"{app}-release-{stage}"
 
 
-def events_role_name(app: str) -> str:
-    """The role that forwards the registry's events."""
-    return f"{app}-registry-events"
+def events_role_name(app: str, stage: str) -> str:
+    """The role by which a stage hands its events on."""
+    return f"{app}-events-{stage}"
 
 
 def artifact_bucket_name(app: str, stage: str, account: str) -> str:
@@ -179,8 +178,29 @@ def registry_policy(scope: Construct, *, group: str, foreigners: Sequence[Foreig
     }
 
 
-class ForwardedRegistryEvents(Construct):
-    """The registry's events, handed on to the default buses of stages in other accounts.
+def approvals(app: str) -> events.EventPattern:
+    """Someone approved or rejected a version."""
+    return events.EventPattern(
+        source=["aws.sagemaker"],
+        detail_type=["SageMaker Model Package State Change"],
+        detail={
+            "ModelPackageGroupName": [{"prefix": f"{app}-"}],
+            "ModelApprovalStatus": ["Approved", "Rejected"],
+        },
+    )
+
+
+def verifications(bucket: str) -> events.EventPattern:
+    """A stage verified a release."""
+    return events.EventPattern(
+        source=["aws.s3"],
+        detail_type=["Object Created"],
+        detail={"bucket": {"name": [bucket]}, "object": {"key": [{"wildcard": _VERIFIED[0]}]}},
+    )
+
+
+class ForwardedEvents(Construct):
+    """Events handed on to the default buses of stages in other accounts.
 
     They are hints there as they are here: what is lost costs a quarter of an hour, and what could not be handed over
     waits in a queue.
@@ -191,7 +211,9 @@ class ForwardedRegistryEvents(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
+        role_name: str,
+        description: str,
+        pattern: events.EventPattern,
         accounts: Sequence[str],
         undelivered: sqs.IQueue,
     ) -> None:
@@ -202,22 +224,15 @@ class ForwardedRegistryEvents(Construct):
         role = permissions.named_role(
             self,
             "Role",
-            name=events_role_name(app),
+            name=role_name,
             principal=iam.ServicePrincipal("events.amazonaws.com"),
-            description=f"Hands events of {app}'s registry on to the stages",
+            description="Hands events on to stages in other accounts",
         )
         self.rule = events.Rule(
             self,
             "Rule",
-            description="Someone approved or rejected a version: told to the stages in other accounts",
-            event_pattern=events.EventPattern(
-                source=["aws.sagemaker"],
-                detail_type=[_DETAIL_TYPE],
-                detail={
-                    "ModelPackageGroupName": [{"prefix": f"{app}-"}],
-                    "ModelApprovalStatus": ["Approved", "Rejected"],
-                },
-            ),
+            description=f"{description}: told to stages in other accounts",
+            event_pattern=pattern,
             targets=[
                 targets.EventBus(
                     events.EventBus.from_event_bus_arn(self, f"Bus{index}", bus),
@@ -229,25 +244,23 @@ class ForwardedRegistryEvents(Construct):
         )
 
 
-class AdmittedRegistryEvents(Construct):
-    """Admits the registry's events of the hub, and no others, on this account's default bus."""
+class AdmittedEvents(Construct):
+    """Admits what one role of another account hands on, of one source, on this account's default bus."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, app: str, hub_account: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, statement_id: str, forwarder: Foreigner, source: str
+    ) -> None:
         super().__init__(scope, construct_id)
-        forwarder = Foreigner(hub_account, events_role_name(app))
         partition = cdk.Stack.of(self).partition
         events.CfnEventBusPolicy(
             self,
             "Policy",
-            statement_id=f"{app}-registry",
+            statement_id=statement_id,
             statement={
                 "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{hub_account}:root"},
+                "Principal": {"AWS": f"arn:{partition}:iam::{forwarder.account}:root"},
                 "Action": "events:PutEvents",
                 "Resource": arn(self, "events", "event-bus/default"),
-                "Condition": {
-                    **forwarder.conditions(partition),
-                    "StringEquals": {"events:source": "aws.sagemaker", "events:detail-type": _DETAIL_TYPE},
-                },
+                "Condition": {**forwarder.conditions(partition), "StringEquals": {"events:source": source}},
             },
         )
