@@ -22,7 +22,7 @@ endif
 help: ## List the verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
+demo: .venv/.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
 	@$(PY) -m demo $(ARGS)
 
 test: lint types nag unit ## Everything CI runs: lint, types, nag, then the tests
@@ -33,13 +33,13 @@ lint: .venv/.ready ## ruff: rules and format
 types: .venv/.ready ## mypy, strict
 	@.venv/bin/mypy
 
-nag: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
+nag: .venv/.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
 	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
 
-unit: .venv/.ready .cache/monitor-layer.ready node_modules/.ready
+unit: .venv/.ready node_modules/.ready
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-synth: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
+synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
 	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json
 
 pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
@@ -60,19 +60,19 @@ status: .venv/.ready ## Say what runs in the local cloud
 preflight: .venv/.ready ## Say what the account can do, and which line to change (reads only)
 	@$(CLOUD) $(PY) -m preflight
 
-deploy: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
+deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
-deliver: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
+deliver: .venv/.ready node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
 	@$(CLOUD) npx cdk deploy --context delivery=true --require-approval never "*-delivery" $(ARGS)
 
-diff: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Show what a deploy would change
+diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
 
-destroy: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
+destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
 
-benchmarks: .venv/.ready .cache/monitor-layer.ready node_modules/.ready ## Measure what the README claims
+benchmarks: .venv/.ready node_modules/.ready ## Measure what the README claims
 	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py
 
 lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
@@ -81,17 +81,13 @@ lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
 clean: ## Remove what can be made again (not the local cloud's state)
 	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
 
-# numpy and orjson for the analyzer's function; a synth packs what lies here.
-.cache/monitor-layer.ready: lambda/monitor/layer/requirements.txt lambda/monitor/layer/__main__.py | .venv/.ready
-	@mkdir -p .cache && $(PY) lambda/monitor/layer/__main__.py .cache/monitor-layer >/dev/null && touch $@
-
 # What the pipeline's own steps need (python -m delivery): no CDK, no SDK, seconds instead of a minute.
 .cache/delivery/.ready: constraints.txt
 	@mkdir -p .cache && $(PYTHON) -m venv .cache/delivery
 	@.cache/delivery/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt boto3 pydantic pyyaml
 	@touch $@
 
-.venv/.ready: requirements.txt requirements-dev.txt constraints.txt
+.venv/.ready: requirements.txt requirements-dev.txt constraints.txt lambda/monitor/layer/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Evergreen needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say which: make PYTHON=python3.12 …"; exit 2; }
 	@echo "Making .venv (about 1.4 GB; a minute, more when nothing is cached) …"
@@ -100,6 +96,8 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start.
 	@$(PY) -m compileall -q -j 2 $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/{numpy,scipy,sklearn,xgboost,pandas,boto3,botocore,s3transfer,dateutil} >/dev/null
+	@# numpy and orjson for the analyzer's function, for arm64: a synth packs what lies here.
+	@$(PY) lambda/monitor/layer/__main__.py >/dev/null
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json

@@ -147,6 +147,7 @@ def build(model: Model) -> Pipeline:
             payload=record.value("sample_payload_uri"),
             code=snapshot.value("code_uri"),
             baselines={file: record.value(baseline_key(file)) for file in files},
+            card=record.value("model_card"),
         ),
         description="Register the challenger, for a person to approve",
     )

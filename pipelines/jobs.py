@@ -166,6 +166,7 @@ class Requests:
         payload: Variable,
         code: Variable,
         baselines: Mapping[str, Variable],
+        card: Variable,
     ) -> dict[str, object]:
         """The `CreateModelPackage` request; a person approves what it creates."""
         container: ModelPackageContainerDefinitionTypeDef = {
@@ -198,6 +199,7 @@ class Requests:
             "Domain": "MACHINE_LEARNING",
             "Task": "REGRESSION" if self.model.problem_type == "regression" else "CLASSIFICATION",
             **({"DriftCheckBaselines": drift_check_baselines(baselines)} if baselines else {}),
+            "ModelCard": {"ModelCardContent": card, "ModelCardStatus": "PendingReview"},
             "SamplePayloadUrl": payload,
             "SourceUri": code,
         }

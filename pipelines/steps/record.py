@@ -274,7 +274,8 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
     }
     body = canonical(written)
     record_uri = write_once(s3, bucket, f"{folder}/record.json", body, "application/json")
-    write_once(s3, bucket, f"{folder}/card.json", card(s3, settings, written).encode(), "application/json")
+    described = card(s3, settings, written)
+    write_once(s3, bucket, f"{folder}/card.json", described.encode(), "application/json")
     print(f"{record_uri} ({sha256_of(body)})", flush=True)
     return {
         "record_uri": record_uri,
@@ -283,6 +284,7 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
         "trigger": settings.trigger,
         "sample_payload_uri": archive_uri,
         "evaluation_uri": settings.evaluation_uri,
+        "model_card": described,
         **{baseline_key(file): one["uri"] for file, one in carried.items()},
     }
 

@@ -1,4 +1,4 @@
-"""`python -m monitor.layer FOLDER` builds the layer: wheels of `requirements.txt` for the function's platform.
+"""`python -m monitor.layer [FOLDER]` builds the layer: wheels of `requirements.txt` for the function's platform.
 
 Only wheels are taken, and only those whose hash is locked. What numpy does not need at run time (its tests, headers,
 and type stubs) is left out, so that the function with its layer stays below Lambda's limit by far.
@@ -14,15 +14,21 @@ from pathlib import Path
 PLATFORM = "aarch64-manylinux_2_28"
 """numpy has no older arm64 wheels for 3.14; Lambda's Python 3.14 runs on Amazon Linux 2023, glibc 2.34."""
 PYTHON = "3.14"
+# Beside the environment's packages, where a synth looks for it: whichever copy of the tree it works on.
+_HOME = Path(sys.prefix) / "share" / "evergreen" / "monitor-layer"
+_LOCK = Path(__file__).with_name("requirements.txt")
 _NOT_NEEDED = ("**/tests", "**/include", "**/*.pyi", "**/*.lib", "**/*.a", "**/__pycache__", "bin")
 
 
 def build(folder: Path, platform: str = PLATFORM, version: str = PYTHON) -> int:
     """Fill `folder/python` anew, as Lambda wants a layer, and give back its size in bytes unpacked.
 
+    The lock is copied beside it when all else is done, so that a synth sees which lock the folder is built of.
+
     Raises FileNotFoundError where uv is missing, CalledProcessError where a wheel or a hash is.
     """
     target = folder / "python"
+    (folder / _LOCK.name).unlink(missing_ok=True)
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
@@ -34,19 +40,22 @@ def build(folder: Path, platform: str = PLATFORM, version: str = PYTHON) -> int:
         [
             *(uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"),
             *("--python-platform", platform, "--python-version", version, "--target", str(target)),
-            *("-r", str(Path(__file__).with_name("requirements.txt"))),
+            *("-r", str(_LOCK)),
         ],
         check=True,
     )
     for pattern in _NOT_NEEDED:
         for path in list(target.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    shutil.copy(_LOCK, folder / _LOCK.name)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m monitor.layer", description="Build the analyzer's Lambda layer.")
-    parser.add_argument("folder", type=Path, help="folder that becomes the layer")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=_HOME, help="folder that becomes the layer (default: %(default)s)"
+    )
     parser.add_argument("--platform", default=PLATFORM)
     parser.add_argument("--python", default=PYTHON, help="the function's Python")
     options = parser.parse_args(arguments)

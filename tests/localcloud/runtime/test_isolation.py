@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,20 +100,30 @@ def test_a_script_cannot_change_the_developers_environment(tmp_path: Path) -> No
     assert not target.exists()
 
 
-def test_a_container_costs_little_more_than_a_process(tmp_path: Path) -> None:
-    """In processor time, which a busy machine does not stretch: 60 ms at most."""
+def _processor_seconds(work: Callable[[], object]) -> float:
+    """Of the processes that `work` starts and waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_a_container_costs_no_more_than_a_few_starts_of_python(tmp_path: Path) -> None:
+    """In processor time against a floor in the same run: both sides feel a busy machine."""
     sandbox.isolation()
-    spent = []
+
+    def contained() -> None:
+        container = box.start(["true"], {"PATH": os.defpath}, cwd="/")
+        container.wait()
+        container.output.close()
+
+    spent, floor = [], []
     for number in range(5):
         box = Sandbox(tmp_path / str(number))
         box.ml.mkdir()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        container = box.start(["true"], {"PATH": os.defpath}, cwd="/")
-        container.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        container.output.close()
-    assert min(spent) < 0.06, spent
+        spent.append(_processor_seconds(contained))
+        floor.append(_processor_seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)))
+    assert min(spent) < 6 * min(floor), (spent, floor)
 
 
 @pytest.mark.usefixtures("no_namespaces")
