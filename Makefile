@@ -1,6 +1,6 @@
 # Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types nag unit synth pipeline schema up down status preflight deploy diff destroy benchmarks lock clean
+.PHONY: help demo test lint types nag unit synth pipeline schema up down status preflight deploy deliver diff destroy benchmarks lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -40,7 +40,7 @@ unit: .venv/.ready node_modules/.ready
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
-	@npx cdk synth --quiet && ls cdk.out/*.template.json
+	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json
 
 pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
 	@$(PY) -m pipelines show $(or $(MODEL),$(error say which: make pipeline MODEL=flight-delays))
@@ -63,6 +63,9 @@ preflight: .venv/.ready ## Say what the account can do, and which line to change
 deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
+deliver: .venv/.ready node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
+	@$(CLOUD) npx cdk deploy --context delivery=true --require-approval never "*-delivery" $(ARGS)
+
 diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
 
@@ -77,6 +80,12 @@ lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
 
 clean: ## Remove what can be made again (not the local cloud's state)
 	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
+
+# What the pipeline's own steps need (python -m delivery): no CDK, no SDK, seconds instead of a minute.
+.cache/delivery/.ready: constraints.txt
+	@mkdir -p .cache && $(PYTHON) -m venv .cache/delivery
+	@.cache/delivery/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt boto3 pydantic pyyaml
+	@touch $@
 
 .venv/.ready: requirements.txt requirements-dev.txt constraints.txt lambda/monitor/layer/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

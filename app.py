@@ -25,7 +25,7 @@ def main() -> int:
 
     try:
         app = build(configuration, os.environ.get("CDK_OUTDIR", str(root / "cdk.out")))
-    except CompileError as error:
+    except (CompileError, ConfigurationError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     app.synth()

@@ -1,11 +1,23 @@
 """What `evergreen.yaml` and `models/*/model.yaml` say, validated."""
 
-from configuration.application import Application, Stage
-from configuration.load import Configuration, load
+from configuration.application import Application, ReleasePolicy, Stage
+from configuration.delivery import Delivery, Paths, Source
+from configuration.load import Configuration, load, load_application
 from configuration.model import METRICS, SCRIPTS, Column, Data, Framework, Gate, Model, Processing, Training
 from configuration.monitoring import Bias, DataQuality, Explainability, Facet, ModelQuality, Monitoring, Retraining
 from configuration.problems import ConfigurationError, Problem
-from configuration.serving import Alarms, AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
+from configuration.serving import (
+    Alarms,
+    AllAtOnce,
+    Canary,
+    Deployment,
+    Linear,
+    Pin,
+    Realtime,
+    Serverless,
+    Serving,
+    Verification,
+)
 
 __all__ = [
     "METRICS",
@@ -20,6 +32,7 @@ __all__ = [
     "ConfigurationError",
     "Data",
     "DataQuality",
+    "Delivery",
     "Deployment",
     "Explainability",
     "Facet",
@@ -29,13 +42,19 @@ __all__ = [
     "Model",
     "ModelQuality",
     "Monitoring",
+    "Paths",
+    "Pin",
     "Problem",
     "Processing",
     "Realtime",
+    "ReleasePolicy",
     "Retraining",
     "Serverless",
     "Serving",
+    "Source",
     "Stage",
     "Training",
+    "Verification",
     "load",
+    "load_application",
 ]

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from configuration.base import Spec
+from configuration.base import Mistakes, Spec
+from configuration.delivery import Delivery
 
 
 def _application_name(value: str) -> str:
@@ -43,10 +44,15 @@ def _email(value: str) -> str:
     return value
 
 
-def _one(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    if len(stages) != 1:
-        raise ValueError("exactly one stage: staged release over several comes with delivery")
-    return stages
+class ReleasePolicy(Spec):
+    """When a version may become live in a stage."""
+
+    approval: Literal["registry", "life-cycle"] = "registry"
+    """`registry`: an approved version; `life-cycle`: one that is also approved for production in its life cycle."""
+    four_eyes: bool = False
+    """Refuse an approval by the commit's author, or by who started the execution."""
+    description_required: bool = False
+    """Refuse an approval without a description."""
 
 
 class Stage(Spec):
@@ -60,6 +66,27 @@ class Stage(Spec):
     model_monitor: Literal["available", "closed"] = "available"
     """Whether the account can have SageMaker Model Monitor, which AWS closed to new customers; `make preflight` finds
     out. Where it is closed, the built-in analyzer runs on the same schedule."""
+    release: ReleasePolicy = ReleasePolicy()
+    approve_infrastructure: bool = False
+    """Whether a person says yes in CodePipeline before this stage's stacks move."""
+
+
+def _go_together(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    if not stages:
+        raise ValueError("at least one stage")
+    mistakes = Mistakes(stages)
+    accounts = {stage.account for stage in stages}
+    for index, stage in enumerate(stages):
+        earlier = stages[:index]
+        if any(stage.name == other.name for other in earlier):
+            mistakes.add(index, "name", should="another name than the stages before have")
+        if stage.account is None and len(accounts) > 1:
+            mistakes.add(index, "account", should="given, as another stage's is")
+        if stage.region != stages[0].region:
+            should = f"{stages[0].region}, as the first stage's: a stage reads registry and images in its own region"
+            mistakes.add(index, "region", should=should)
+    mistakes.raise_if_any()
+    return stages
 
 
 class Application(Spec):
@@ -69,7 +96,10 @@ class Application(Spec):
     # `{name}-training-*`, so the application's name and the word must fit.
     name: Annotated[str, AfterValidator(_application_name), Field(max_length=14)]
     """In front of every name: stacks, endpoints, package groups, parameters."""
-    stages: Annotated[tuple[Stage, ...], AfterValidator(_one)]
+    stages: Annotated[tuple[Stage, ...], AfterValidator(_go_together)]
+    """In the order of release. The last one's account also has registry, training, retraining and delivery: the hub."""
+    delivery: Delivery | None = None
+    """Where code comes from, and what tests and synthesises it; without it there is no Delivery stack."""
     alert_emails: tuple[Annotated[str, AfterValidator(_email)], ...] = ()
     """Who is told of rollbacks, quarantines and failures; each confirms a subscription."""
     log_retention_days: Literal[7, 14, 30, 60, 90, 180, 365, 731] = 90
@@ -77,5 +107,15 @@ class Application(Spec):
 
     @property
     def stage(self) -> Stage:
-        """The only stage."""
-        return self.stages[0]
+        """The last stage: users meet its endpoints, its verdicts count, and its account is the hub."""
+        return self.stages[-1]
+
+    def before(self, stage: Stage) -> Stage | None:
+        """The stage whose verification another one waits for."""
+        index = self.stages.index(stage)
+        return self.stages[index - 1] if index else None
+
+    def after(self, stage: Stage) -> Stage | None:
+        """The stage that a stage verifies for."""
+        index = self.stages.index(stage)
+        return self.stages[index + 1] if index + 1 < len(self.stages) else None

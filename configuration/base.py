@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
@@ -26,15 +28,15 @@ class Mistakes:
     validator raises into the outer one and puts the section's place in front of each location.
     """
 
-    def __init__(self, section: BaseModel) -> None:
+    def __init__(self, section: BaseModel | tuple[BaseModel, ...]) -> None:
         self._section = section
         self._errors: list[InitErrorDetails] = []
 
-    def add(self, *path: str, should: str) -> None:
+    def add(self, *path: str | int, should: str) -> None:
         """Record that the value at `path`, relative to the section, should be something else."""
-        value: object = self._section
+        value: Any = self._section
         for key in path:
-            value = getattr(value, key)
+            value = value[key] if isinstance(key, int) else getattr(value, key)
         # Pydantic would take braces in the text for a template's.
         error = PydanticCustomError("rule", "{should}", {"should": should})
         self._errors.append(InitErrorDetails(type=error, loc=path, input=value))

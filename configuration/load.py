@@ -57,6 +57,19 @@ def load(root: Path) -> Configuration:
     return Configuration(root, application, tuple(models))
 
 
+def load_application(root: Path) -> Application:
+    """Read `evergreen.yaml` alone, for those who ask AWS which models there are.
+
+    Raises:
+        ConfigurationError: With every mistake of the file.
+    """
+    problems: list[Problem] = []
+    application, _ = _read(root / "evergreen.yaml", "evergreen.yaml", Application, problems)
+    if not application:
+        raise ConfigurationError(problems)
+    return application
+
+
 def _folders(models: Path) -> list[Path]:
     """Folders that hold a model: anything but caches and what is hidden."""
     folders = (p for p in models.iterdir() if p.is_dir()) if models.is_dir() else ()
@@ -108,16 +121,16 @@ def _disagreements(
                 excess = len(endpoint) - _LONGEST_ENDPOINT_NAME
                 yield Problem(file, "name", f"{shown(name)}: should be {excess} shorter: the endpoint's name {endpoint}"
                               f" may have {_LONGEST_ENDPOINT_NAME} characters")  # fmt: skip
-    yield from _not_watchable(file, model, name if isinstance(name, str) else "", str(app), serving)
+    yield from _not_watchable(file, model, name if isinstance(name, str) else "", str(app), serving, stages[-1])
     for stage in stages:
         if stage not in serving:
             yield Problem(file, f"serving.{stage}", f"required: how stage {stage} of evergreen.yaml serves the model")
 
 
 def _not_watchable(
-    file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object]
+    file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object], last: str
 ) -> Iterator[Problem]:
-    """What cannot be monitored: a stage that captures nothing, and a schedule without room for its name."""
+    """What cannot be monitored: a last stage that captures nothing, and a schedule without room for its name."""
     monitoring = model.get("monitoring")
     if not isinstance(monitoring, Mapping):
         return
@@ -125,6 +138,9 @@ def _not_watchable(
     longest = max((len(kind) + 1 for kind in kinds), default=0)
     for stage, section in serving.items():
         if not isinstance(section, Mapping):
+            continue
+        captures = section.get("profile") != "serverless" and section.get("capture_percent") != 0
+        if not captures and stage != last:
             continue
         if section.get("profile") == "serverless":
             should = "realtime, or monitoring left out: a serverless endpoint captures nothing that could be judged"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configuration.base import Mistakes, Spec
 from configuration.instances import InstanceType
@@ -92,6 +93,36 @@ class Alarms(Spec):
     """Periods in a row that must be above a threshold."""
 
 
+def _date(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError("a date, such as 2026-12-31") from None
+
+
+class Pin(Spec):
+    """The version that the stage stays on, whatever else is approved. A rejected version is not served, even pinned."""
+
+    version: Annotated[int, Field(ge=1)]
+    """The model package's version."""
+    until: Annotated[str, AfterValidator(_date), Field(json_schema_extra={"format": "date"})]
+    """The first day (UTC) on which the pin does not hold; from then on nothing moves until it is renewed or taken
+    out."""
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+    """Why, in a sentence for who finds it."""
+
+
+class Verification(Spec):
+    """What a release keeps to before the next stage may have it; the last stage verifies for none."""
+
+    latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    """95th percentile of what a caller waits for one row, milliseconds."""
+    error_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Share of a hundred requests that may fail, percent."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.001
+    """How far an answer may be from the score that the evaluation recorded, in the score's unit."""
+
+
 class Realtime(Spec):
     """Instances behind an endpoint: autoscaling, data capture, guarded deployments, network isolation."""
 
@@ -105,6 +136,8 @@ class Realtime(Spec):
     """Share of requests and answers that is written to the data bucket, percent."""
     deployment: Deployment
     alarms: Alarms
+    verification: Verification = Verification()
+    pin: Pin | None = None
 
     @model_validator(mode="after")
     def _can_be_deployed_and_rolled_back(self) -> Realtime:
@@ -147,6 +180,8 @@ class Serverless(Spec):
     """Memory of one copy, MB."""
     max_concurrency: Annotated[int, Field(ge=1, le=200)]
     """Requests served at once."""
+    verification: Verification = Verification()
+    pin: Pin | None = None
 
 
 Serving = Annotated[Realtime | Serverless, Field(discriminator="profile")]

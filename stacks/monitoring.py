@@ -47,7 +47,9 @@ class MonitoringStack(cdk.Stack):
         platform: Platform,
         env: cdk.Environment,
     ) -> None:
-        super().__init__(scope, construct_id, env=env, description=f"Watches {model.name} in {stage.name}")
+        super().__init__(
+            scope, construct_id, stack_name=construct_id, env=env, description=f"Watches {model.name} in {stage.name}"
+        )
         self._platform, self._model, self._monitoring, self._stage = platform, model, monitoring, stage
         app = application.name
         self._endpoint = f"{app}-{model.name}-{stage.name}"

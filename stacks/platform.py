@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from configuration import Application, Model, Stage
+from constructs.mlops.across_accounts import (
+    AdmittedEvents,
+    Foreigner,
+    ForwardedEvents,
+    admit_reader_of_verifications,
+    admit_readers_of_what_was_registered,
+    approvals,
+    artifact_bucket_name,
+    events_role_name,
+    may_read_the_hub,
+    may_read_verifications,
+    release_role_name,
+    rename,
+    verifications,
+)
 from constructs.mlops.alerts import AlertTopic, DeadLetterQueue
+from constructs.mlops.approver import Approver
 from constructs.mlops.archive import Archive
 from constructs.mlops.buckets import Bucket, LogBucket
 from constructs.mlops.dashboard import Dashboard
+from constructs.mlops.delivery_role import DeliveryRole
 from constructs.mlops.encryption_key import EncryptionKey
 from constructs.mlops.first_records import FirstRecords
-from constructs.mlops.handler import PowertoolsLayer
+from constructs.mlops.handler import Handler, PowertoolsLayer
 from constructs.mlops.ledger import Ledger
 from constructs.mlops.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
+from constructs.mlops.permissions import arn
 from constructs.mlops.release_controller import ReleaseController
 from constructs.mlops.release_role import ReleaseRole
 from constructs.mlops.retrain_controller import RetrainController
+from constructs.mlops.verification import Verifier
+from stacks.readers import reader, readers
 
 
 class Platform(cdk.Stack):
-    """Key, buckets, alerts, ledger, the controllers and monitors with their rules, and the first release records."""
+    """Key, buckets, alerts and ledger; what serves and watches models; in the hub also what trains them anew.
+
+    The hub is the last stage's account: registry, retraining, archive and approvers are there.
+    """
 
     def __init__(
         self,
@@ -36,114 +63,169 @@ class Platform(cdk.Stack):
         env: cdk.Environment,
     ) -> None:
         super().__init__(
-            scope, construct_id, env=env, description=f"{application.name} in {stage.name}: what models share"
+            scope,
+            construct_id,
+            stack_name=construct_id,
+            env=env,
+            description=f"{application.name} in {stage.name}: what models share",
         )
-        app, retention = application.name, application.log_retention_days
-        self.key = EncryptionKey(self, "Encryption", app=app).key
+        app = application.name
+        self._application, self._stage = application, stage
+        self.encryption = EncryptionKey(self, "Encryption", app=app).key
+        self.key: kms.IKey = self.encryption
         logs = LogBucket(self, "AccessLogs").bucket
         self.data = Bucket(self, "Data", key=self.key, logs=logs).bucket
-        self.artifacts = Bucket(self, "Artifacts", key=self.key, logs=logs).bucket
+        named = self.verified_bucket(stage) if application.after(stage) else None
+        self.artifacts = Bucket(self, "Artifacts", key=self.key, logs=logs, name=named).bucket
         self.alerts = AlertTopic(self, "Alerts", key=self.key, emails=application.alert_emails).topic
         undelivered = DeadLetterQueue(self, "Undelivered", holds="Undelivered events", key=self.key, alerts=self.alerts)
         failures = DeadLetterQueue(self, "Failures", holds="Failed calls", key=self.key, alerts=self.alerts)
-        ledger = Ledger(self, "Ledger", key=self.key).table
-        powertools = PowertoolsLayer(self, "Powertools").layer
-        controller = ReleaseController(
+        self.ledger = Ledger(self, "Ledger", key=self.key).table
+        common: dict[str, Any] = {
+            "app": app,
+            "stage": stage.name,
+            "key": self.key,
+            "powertools": PowertoolsLayer(self, "Powertools").layer,
+            "failures": failures.queue,
+            "log_retention_days": application.log_retention_days,
+        }
+        judged: dict[str, Any] = {
+            **common,
+            "undelivered": undelivered.queue,
+            "data": self.data,
+            "artifacts": self.artifacts,
+            "ledger": self.ledger,
+            "layer": AnalyzerLayer(self, "Analyzer").layer,
+        }
+        verifier = None
+        if application.after(stage):
+            verifier = Verifier(
+                self, "Verify", **common, artifacts=self.artifacts, ledger=self.ledger, alerts=self.alerts
+            )
+        self.release = ReleaseController(
             self,
             "Release",
-            app=app,
-            stage=stage.name,
-            key=self.key,
+            **common,
+            undelivered=undelivered.queue,
             artifacts=self.artifacts,
-            ledger=ledger,
+            ledger=self.ledger,
             alerts=self.alerts,
             release_role=ReleaseRole(self, "ReleaseRole", app=app, stage=stage.name, key=self.key).role,
-            powertools=powertools,
-            failures=failures.queue,
-            undelivered=undelivered.queue,
-            log_retention_days=retention,
+            registry_arn_prefix=arn(self, "sagemaker", "", account=self._account(application.stage)).removesuffix(":"),
+            verifier=verifier,
+            verified_bucket=self.verified_bucket(application.before(stage)),
         )
-        layer = AnalyzerLayer(self, "Analyzer").layer
-        capture = CaptureMonitor(
-            self,
-            "Capture",
-            app=app,
-            stage=stage.name,
-            key=self.key,
-            data=self.data,
-            artifacts=self.artifacts,
-            ledger=ledger,
-            alerts=self.alerts,
-            powertools=powertools,
-            layer=layer,
-            failures=failures.queue,
-            undelivered=undelivered.queue,
-            log_retention_days=retention,
-        )
-        scheduled = ScheduledMonitor(
-            self,
-            "Monitor",
-            app=app,
-            stage=stage.name,
-            key=self.key,
-            data=self.data,
-            artifacts=self.artifacts,
-            ledger=ledger,
-            powertools=powertools,
-            layer=layer,
-            failures=failures.queue,
-            undelivered=undelivered.queue,
-            log_retention_days=retention,
-        )
+        capture = CaptureMonitor(self, "Capture", **judged, alerts=self.alerts)
+        scheduled = ScheduledMonitor(self, "Monitor", **judged)
         self.monitor = scheduled.handler.function
-        retrain = RetrainController(
-            self,
-            "Retrain",
-            app=app,
-            stage=stage.name,
-            key=self.key,
-            data=self.data,
-            ledger=ledger,
-            alerts=self.alerts,
-            powertools=powertools,
-            failures=failures.queue,
-            undelivered=undelivered.queue,
-            log_retention_days=retention,
-        )
-        archive = Archive(
-            self,
-            "Archive",
-            app=app,
-            stage=stage.name,
-            key=self.key,
-            artifacts=self.artifacts,
-            ledger=ledger,
-            powertools=powertools,
-            failures=failures.queue,
-            undelivered=undelivered.queue,
-            log_retention_days=retention,
-        )
-        records = FirstRecords(
-            self,
-            "Records",
-            app=app,
-            stage=stage.name,
-            key=self.key,
-            powertools=powertools,
-            failures=failures.queue,
-            log_retention_days=retention,
-        )
+        records = FirstRecords(self, "Records", **common)
         for model in models:
             records.add(model.name)
+        handlers = [self.release.handler, capture.handler, scheduled.handler, records.handler]
+        if verifier:
+            handlers.append(verifier.handler)
+        retrain = None
+        if stage is application.stage:
+            retrain, archive = self._train(common, undelivered.queue)
+            handlers += [retrain, archive]
+        if len(application.stages) > 1:
+            self._meet_other_stages(undelivered.queue)
+        if application.delivery:
+            delivery = DeliveryRole(
+                self,
+                "Delivery",
+                app=app,
+                stage=stage.name,
+                hub_account=application.stage.account or self.account,
+                ledger=self.ledger,
+                key=self.key,
+                retrain=retrain.function if retrain else None,
+            )
+            cdk.CfnOutput(self, "DeliveryRoleArn", value=delivery.role.role_arn)
         Dashboard(
             self,
             "Dashboard",
             app=app,
-            functions=[one.handler.function for one in (controller, capture, scheduled, retrain, archive, records)],
+            functions=[handler.function for handler in handlers],
             queues=[undelivered.queue, failures.queue, capture.dead_letters],
         )
-        cdk.CfnOutput(self, "LedgerTableName", value=ledger.table_name)
+        cdk.CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
         self._export()
+
+    def _train(self, common: dict[str, Any], undelivered: sqs.IQueue) -> tuple[Handler, Handler]:
+        """What the hub has besides."""
+        retrain = RetrainController(
+            self,
+            "Retrain",
+            **common,
+            undelivered=undelivered,
+            data=self.data,
+            ledger=self.ledger,
+            alerts=self.alerts,
+        )
+        archive = Archive(
+            self, "Archive", **common, undelivered=undelivered, artifacts=self.artifacts, ledger=self.ledger
+        )
+        Approver(self, "Approver", app=common["app"])
+        cdk.CfnOutput(self, "RetrainFunctionName", value=retrain.handler.function.function_name)
+        return retrain.handler, archive.handler
+
+    def verified_bucket(self, stage: Stage | None) -> str | None:
+        """The artifact bucket of a stage that verifies for another; None where there is no such stage."""
+        return artifact_bucket_name(self._application.name, stage.name, self._account(stage)) if stage else None
+
+    def _account(self, stage: Stage) -> str:
+        """A stage's account; where none is given all stages share this one."""
+        return stage.account or self.account
+
+    def _meet_other_stages(self, undelivered: sqs.IQueue) -> None:
+        """Read in the hub and in the stage before."""
+        application, stage, role = self._application, self._stage, self.release.handler.role
+        app, hub, before = application.name, application.stage, application.before(self._stage)
+        rename(role, release_role_name(app, stage.name))
+        if before and (bucket := self.verified_bucket(before)):
+            may_read_verifications(role, bucket=bucket, account=self._account(before))
+        if stage is not hub:
+            may_read_the_hub(role, app=app, hub_stack=f"{app}-platform-{hub.name}", account=self._account(hub))
+        if len({one.account for one in application.stages}) > 1:
+            self._meet_other_accounts(undelivered)
+
+    def _meet_other_accounts(self, undelivered: sqs.IQueue) -> None:
+        """Admit who reads here, hand on the events that concern them, and admit theirs."""
+        application, stage = self._application, self._stage
+        app, hub = application.name, application.stage
+        before, after = application.before(stage), application.after(stage)
+        if after and after.account and after.account != stage.account:
+            admit_reader_of_verifications(self.artifacts, self.encryption, reader(application, after))
+            self._tell(
+                [after.account], verifications(self.artifacts.bucket_name), "A release was verified", undelivered
+            )
+        if stage is hub and (foreigners := readers(application)):
+            admit_readers_of_what_was_registered(self.artifacts, self.encryption, foreigners)
+            accounts = sorted({one.account for one in foreigners})
+            self._tell(accounts, approvals(app), "Someone approved or rejected a version", undelivered)
+        for teller, source in ((hub, "aws.sagemaker"), (before, "aws.s3")):
+            if teller and teller.account and teller.account != stage.account:
+                AdmittedEvents(
+                    self,
+                    f"From{teller.name.title()}",
+                    statement_id=f"{app}-{teller.name}",
+                    forwarder=Foreigner(teller.account, events_role_name(app, teller.name)),
+                    source=source,
+                )
+
+    def _tell(
+        self, accounts: list[str], pattern: events.EventPattern, description: str, undelivered: sqs.IQueue
+    ) -> None:
+        ForwardedEvents(
+            self,
+            "Told",
+            role_name=events_role_name(self._application.name, self._stage.name),
+            description=description,
+            pattern=pattern,
+            accounts=accounts,
+            undelivered=undelivered,
+        )
 
     def _export(self) -> None:
         """Export what models' stacks use, whether or not there is a model.

@@ -8,6 +8,7 @@ from constructs import Construct
 from configuration import Application, Model, Realtime, Stage
 from constructs.mlops.endpoint import Endpoint
 from constructs.mlops.release import Release
+from constructs.mlops.release_policy import PolicyParameter, VerifiedIn
 from constructs.mlops.served_model import ServedModel
 from stacks.platform import Platform
 
@@ -26,10 +27,24 @@ class ServingStack(cdk.Stack):
         platform: Platform,
         env: cdk.Environment,
     ) -> None:
-        super().__init__(scope, construct_id, env=env, description=f"Serves {model.name} in {stage.name}")
+        super().__init__(
+            scope, construct_id, stack_name=construct_id, env=env, description=f"Serves {model.name} in {stage.name}"
+        )
         app, serving = application.name, model.serving[stage.name]
         realtime = isinstance(serving, Realtime)
         release = Release(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")
+        before, bucket = application.before(stage), platform.verified_bucket(application.before(stage))
+        PolicyParameter(
+            self,
+            "Policy",
+            name=f"/{app}/{model.name}/{stage.name}/policy",
+            approval=stage.release.approval,
+            four_eyes=stage.release.four_eyes,
+            description_required=stage.release.description_required,
+            verified_in=VerifiedIn(before.name, bucket) if before and bucket else None,
+            verification=serving.verification if application.after(stage) else None,
+            pin=serving.pin,
+        )
         served = ServedModel(
             self,
             "Served",

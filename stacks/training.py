@@ -12,7 +12,9 @@ from constructs import Construct
 from configuration import Application, Model
 from constructs.mlops.monitors import baseline_settings
 from constructs.mlops.training_pipeline import PackageGroup, TrainingPipeline
+from stacks.content import content_sha256
 from stacks.platform import Platform
+from stacks.readers import readers
 
 
 class TrainingStack(cdk.Stack):
@@ -30,10 +32,12 @@ class TrainingStack(cdk.Stack):
         platform: Platform,
         env: cdk.Environment,
     ) -> None:
-        super().__init__(scope, construct_id, env=env, description=f"Trains and registers {model.name}")
+        super().__init__(
+            scope, construct_id, stack_name=construct_id, env=env, description=f"Trains and registers {model.name}"
+        )
         stage = application.stage
         name = f"{application.name}-{model.name}"
-        group = PackageGroup(self, "Registry", name=name, description=model.description)
+        group = PackageGroup(self, "Registry", name=name, description=model.description, readers=readers(application))
         self.training = TrainingPipeline(
             self,
             "Training",
@@ -61,5 +65,7 @@ class TrainingStack(cdk.Stack):
         )
         # What it allows to start must be there first.
         policy.node.add_dependency(self.training.pipeline)
+        # By it a delivery knows whether what was deployed was ever trained.
+        cdk.CfnOutput(self, "ContentSha256", value=content_sha256(model, folder, definition))
         cdk.CfnOutput(self, "PipelineName", value=name)
         cdk.CfnOutput(self, "ModelPackageGroupName", value=name)

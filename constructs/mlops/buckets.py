@@ -17,11 +17,19 @@ class Bucket(Construct):
     Retained when the stack goes: it holds what models were trained on, and the models.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey, logs: s3.IBucket) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, key: kms.IKey, logs: s3.IBucket, name: str | None = None
+    ) -> None:
+        """Make it.
+
+        Args:
+            name: By which another account knows it; None for one that CloudFormation makes.
+        """
         super().__init__(scope, construct_id)
         self.bucket = s3.Bucket(
             self,
             "Bucket",
+            bucket_name=name,
             versioned=True,
             encryption=s3.BucketEncryption.KMS,
             encryption_key=key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -76,11 +77,23 @@ class Permissions:
 
     def role(self, scope: Construct, construct_id: str, *, service: str, description: str) -> iam.Role:
         """Make a role of a service that has all of it from its first moment, as an inline policy."""
+        return self._role(scope, construct_id, iam.ServicePrincipal(service), description, None)
+
+    def named_role(
+        self, scope: Construct, construct_id: str, *, name: str, principal: iam.IPrincipal, description: str
+    ) -> iam.Role:
+        """Make a role under a name by which other accounts, or people, know it."""
+        return self._role(scope, construct_id, principal, description, name)
+
+    def _role(
+        self, scope: Construct, construct_id: str, principal: iam.IPrincipal, description: str, name: str | None
+    ) -> iam.Role:
         document = iam.PolicyDocument.from_json({"Version": "2012-10-17", "Statement": self._statements})
         role = iam.Role(
             scope,
             construct_id,
-            assumed_by=iam.ServicePrincipal(service),
+            role_name=name,
+            assumed_by=principal,
             description=description,
             inline_policies={"Permissions": document},
         )
@@ -101,6 +114,37 @@ class Permissions:
                 role,
                 {f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]": why for one, why in self._reasons.items()},
             )
+
+
+def argue_for_wildcards(policy: iam.Policy, reasons: Sequence[tuple[str, str]]) -> None:
+    """Acknowledge the wildcards of a policy that CDK wrote, each with the reason that fits it.
+
+    Args:
+        policy: When nothing is added to it any more.
+        reasons: Patterns of what is found, as `Action::s3:List*` or `Resource::<Bucket.Arn>/*`, and why it is right;
+            the first that fits counts.
+
+    Raises:
+        ValueError: If CDK wrote a wildcard that none of them fits: somebody should look at it.
+    """
+    stack = _stack_of(policy)
+    document: Mapping[str, Any] = stack.resolve(policy.document.to_json())
+    argued: dict[str, str] = {}
+    for statement in document["Statement"]:
+        for kind in ("Action", "Resource"):
+            values = statement[kind] if isinstance(statement[kind], list) else [statement[kind]]
+            for finding in (f"{kind}::{_flat(value)}" for value in values):
+                if "*" in finding:
+                    argued[f"IAM5[{finding}]"] = _reason(finding, reasons, policy)
+    if argued:
+        _acknowledge(policy, argued)
+
+
+def _reason(finding: str, reasons: Sequence[tuple[str, str]], policy: iam.Policy) -> str:
+    for pattern, reason in reasons:
+        if re.search(pattern, finding):
+            return reason
+    raise ValueError(f"{policy.node.path} has a wildcard that nobody argued for: {finding}")
 
 
 def allow(
@@ -172,6 +216,8 @@ def _flat(node: object) -> str:
             return node.replace("${", "<").replace("}", ">")
         case {"Fn::Join": [delimiter, list(items)]}:
             return str(delimiter).join(map(_flat, items))
+        case {"Fn::Sub": str(text)}:
+            return _flat(text)
         case {"Fn::GetAtt": [resource, attribute]}:
             return f"<{resource}.{attribute}>"
         case {"Fn::ImportValue": name}:

@@ -15,11 +15,16 @@ from constructs import Construct
 
 from constructs.mlops.handler import Handler, Trigger
 from constructs.mlops.permissions import allow, arn
+from constructs.mlops.verification import Verifier
 
 _ALL_MODELS = (
     "One controller serves all models of the application, so that a further model adds no function; their names begin "
     "with the application's."
 )
+
+
+# Where a stage asks for a second approval it is given in the life cycle, and a missing description may come later.
+_APPROVING_FIELDS = ["ModelApprovalStatus", "ModelLifeCycle", "ApprovalDescription"]
 
 
 class ReleaseController(Construct):
@@ -45,8 +50,21 @@ class ReleaseController(Construct):
         failures: sqs.IQueue,
         undelivered: sqs.IQueue,
         log_retention_days: int,
+        registry_arn_prefix: str | None = None,
+        verifier: Verifier | None = None,
+        verified_bucket: str | None = None,
     ) -> None:
+        """Make it.
+
+        Args:
+            registry_arn_prefix: `arn:aws:sagemaker:{region}:{account}` of the account that has the registry; None
+                where that is this one. Who passes another grants the function's role to read there.
+            verifier: Verifies for the next stage; None in the last one.
+            verified_bucket: The artifact bucket of the stage before, by its name: what is verified there wakes this
+                function. Who passes it grants the function's role to read it.
+        """
         super().__init__(scope, construct_id)
+        registry = registry_arn_prefix or arn(self, "sagemaker", "").removesuffix(":")
         self.handler = Handler(
             self,
             "Handler",
@@ -62,6 +80,8 @@ class ReleaseController(Construct):
                 "ARTIFACT_BUCKET": artifacts.bucket_name,
                 "ALERT_TOPIC_ARN": alerts.topic_arn,
                 "RELEASE_ROLE_ARN": release_role.role_arn,
+                "REGISTRY_ARN_PREFIX": registry,
+                **({"VERIFY_FUNCTION": verifier.handler.function.function_name} if verifier else {}),
             },
             key=key,
             powertools=powertools,
@@ -78,7 +98,9 @@ class ReleaseController(Construct):
             on=[ledger.table_arn],
         )
         allow(role, ["sns:Publish"], on=[alerts.topic_arn])
-        self._wake_on_events(app, undelivered)
+        if verifier:
+            allow(role, ["lambda:InvokeFunction"], on=[verifier.handler.function.function_arn])
+        self._wake_on_events(app, undelivered, verified_bucket)
 
     def _may_read_the_registry_and_the_endpoints(self, app: str) -> None:
         allow(
@@ -92,6 +114,19 @@ class ReleaseController(Construct):
             ["sagemaker:ListModelPackages"],
             on=["*"],
             because="SageMaker authorises its List calls on all resources only; what they list is read one by one.",
+        )
+        allow(
+            self.handler.role,
+            ["cloudwatch:DescribeAlarmHistory"],
+            on=[
+                cdk.Stack.of(self).format_arn(
+                    service="cloudwatch",
+                    resource="alarm",
+                    resource_name=f"{app}-*",
+                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                )
+            ],
+            because="The rollback alarms of all models; their names begin with the application's and hold the release.",
         )
 
     def _may_copy_releases(self, artifacts: s3.IBucket) -> None:
@@ -151,6 +186,12 @@ class ReleaseController(Construct):
             on=[records],
             because="The release records of all models in this stage.",
         )
+        allow(
+            role,
+            ["ssm:GetParameter"],
+            on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/policy")],
+            because="The release policies of all models in this stage.",
+        )
         allow(role, ["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
         allow(
             role,
@@ -158,7 +199,7 @@ class ReleaseController(Construct):
             on=[arn(self, "ssm", f"parameter/cdk-bootstrap/{cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")],
         )
 
-    def _wake_on_events(self, app: str, undelivered: sqs.IQueue) -> None:
+    def _wake_on_events(self, app: str, undelivered: sqs.IQueue, verified_bucket: str | None) -> None:
         stacks = [arn(self, "cloudformation", f"stack/{app}-{kind}-") for kind in ("serving", "monitoring")]
         patterns = {
             "Registry": (
@@ -171,7 +212,7 @@ class ReleaseController(Construct):
                         "ModelApprovalStatus": ["Approved", "Rejected"],
                         # Otherwise every edit of an approved package's metadata comes too.
                         "$or": [
-                            {"UpdatedModelPackageFields": ["ModelApprovalStatus"]},
+                            {"UpdatedModelPackageFields": _APPROVING_FIELDS},
                             {"UpdatedModelPackageFields": [{"exists": False}]},
                         ],
                     },
@@ -205,6 +246,18 @@ class ReleaseController(Construct):
                 ),
             ),
         }
+        if verified_bucket:
+            patterns["Verified"] = (
+                "The stage before has verified a release",
+                events.EventPattern(
+                    source=["aws.s3"],
+                    detail_type=["Object Created"],
+                    detail={
+                        "bucket": {"name": [verified_bucket]},
+                        "object": {"key": [{"wildcard": "releases/*/verified.json"}]},
+                    },
+                ),
+            )
         for construct_id, (description, pattern) in patterns.items():
             Trigger(
                 self,

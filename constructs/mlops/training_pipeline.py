@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -13,6 +14,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from constructs.mlops.across_accounts import Foreigner, registry_policy
 from constructs.mlops.job_roles import ContainerPermissions, pipeline_role
 from constructs.mlops.monitor_jobs import AnalyzerCode, TextFile
 from constructs.mlops.permissions import arn
@@ -28,11 +30,28 @@ class PackageGroup(Construct):
     that has any.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, name: str, description: str) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        description: str,
+        readers: Sequence[Foreigner] = (),
+    ) -> None:
+        """Make it.
+
+        Args:
+            readers: Release controllers of other accounts.
+        """
         super().__init__(scope, construct_id)
         self.name = name
         group = sagemaker.CfnModelPackageGroup(
-            self, "Group", model_package_group_name=name, model_package_group_description=description
+            self,
+            "Group",
+            model_package_group_name=name,
+            model_package_group_description=description,
+            model_package_group_policy=registry_policy(self, group=name, foreigners=readers),
         )
         group.apply_removal_policy(cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
 

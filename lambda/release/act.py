@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,17 +18,21 @@ from release.decide import (
     RollBack,
     Settle,
     Step,
+    Verify,
 )
-from release.observe import observe_endpoint, observe_stack
+from release.four_eyes import current_approval, objection
+from release.observe import observe_endpoint, observe_stack, package_of
 from release.rollout import ChangeSetRefused, Rollout
-from release.verified_copy import copy_release
+from release.verified_copy import Refused, copy_release, read_registration
 from release.world import Package, Stack, World
 from shared.environment import Environment
-from shared.ledger import Lease, Ledger, Quarantine
+from shared.ledger import Approval, Lease, Ledger, Quarantine
 from shared.record import Release, version_of
+from shared.release_policy import Policy
+from shared.verification import ASKED, Verification, Verifications
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
 
@@ -86,13 +91,22 @@ class Hands:
                 self._roll_back(world, step)
             case Redeploy():
                 self._redeploy(world, step)
+            case Verify():
+                self._ask_for_verification(step)
+
+    def remember_approvals(self, world: World) -> None:
+        """Keep who approved what is desired or waits, before another edit hides it."""
+        for package in world.packages:
+            if package.approval == "Approved":
+                remembered = world.approvals.get(package.version)
+                self._remember(remembered, current_approval(package, remembered, world.quarantine.get(package.version)))
 
     def _deploy(self, world: World, step: Deploy) -> None:
         package = next(package for package in world.packages if package.version == step.version)
         held = self._take_lease(world, step.release_id)
         try:
             self._expect_unchanged(world)
-            release = self._copy(package, step.release_id)
+            release = self._copy(world, package, step.release_id)
         except Exception:
             self._ledger.release_lease(held)
             raise
@@ -139,18 +153,34 @@ class Hands:
         if self._read_record() != world.record.format():
             raise Overtaken("the release record changed before the lease was taken")
 
-    def _copy(self, package: Package, wanted: str) -> Release:
-        described = self._describe_approved(package)
+    def _copy(self, world: World, package: Package, wanted: str) -> Release:
+        described = self._expect_unedited(package)
+        if isinstance(world.policy, Policy) and world.policy.four_eyes:
+            self._look_with_four_eyes(world, package, read_registration(self._clients.s3, described).creators)
         release = copy_release(self._clients.s3, self._environment.artifact_bucket, self._model, described)
         if release.release_id != wanted:
             raise Overtaken(f"version {package.version} is {release.release_id} by now, not {wanted}")
         return release
 
-    def _describe_approved(self, package: Package) -> DescribeModelPackageOutputTypeDef:
-        """Look at the approval again: hashing gigabytes takes minutes, in which a person may have said no."""
+    def _look_with_four_eyes(self, world: World, package: Package, creators: Collection[str]) -> None:
+        """Refuse an approval by who made the model; the quarantine ends with a later edit, hence by somebody else."""
+        remembered = world.approvals.get(package.version)
+        approval = current_approval(package, remembered, world.quarantine.get(package.version), creators)
+        self._remember(remembered, approval)
+        reason = objection(approval, creators)
+        if reason:
+            raise Refused(reason)
+
+    def _remember(self, remembered: Approval | None, approval: Approval) -> None:
+        if approval != remembered:
+            self._ledger.remember_approval(approval)
+
+    def _expect_unedited(self, package: Package) -> DescribeModelPackageOutputTypeDef:
+        """Look at the package again: hashing gigabytes takes minutes, in which a person may have said no."""
         described = self._clients.sagemaker.describe_model_package(ModelPackageName=package.arn)
-        if described["ModelApprovalStatus"] != "Approved":
-            raise Overtaken(f"version {package.version} is {described['ModelApprovalStatus']} by now")
+        if package_of(described) != package:
+            approval = described["ModelApprovalStatus"]
+            raise Overtaken(f"version {package.version} was edited meanwhile and is {approval} now")
         return described
 
     def _roll_out(self, stack: Stack, held: Lease, release: Release, package: Package | None) -> None:
@@ -169,7 +199,7 @@ class Hands:
             self._write_record(release.format())
             rollout.prepare(stack, release)
             if package is not None:
-                self._describe_approved(package)
+                self._expect_unedited(package)
         except Exception:
             self._put_back(held)
             raise
@@ -221,6 +251,21 @@ class Hands:
         else:
             arn, at = world.record.package_arn if world.record.version == version else "", self._now()
         self._ledger.quarantine(Quarantine(version, reason, at, arn))
+
+    def _ask_for_verification(self, step: Verify) -> None:
+        """Ask, and write down that it was asked; where the question is lost, it is asked again later."""
+        function = self._environment.verify_function
+        if not function:
+            raise ValueError("the release policy asks for a verification, and VERIFY_FUNCTION names no function")
+        rows = Verifications(
+            self._clients.dynamodb,
+            self._environment.ledger_table,
+            model=self._model,
+            stage=self._environment.stage,
+        )
+        rows.write(Verification(step.release_id, ASKED, self._now(), step.reason))
+        payload = json.dumps({"model": self._model, "release_id": step.release_id}).encode()
+        self._clients.functions.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
 
     def _read_record(self) -> str:
         name = self._environment.record_name(self._model)

@@ -10,7 +10,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from release.act import Hands, Overtaken
-from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, decide, desired_package
+from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, Verify, Wait, decide
+from release.desired import desired_package
 from release.follow import follow
 from release.observe import observe
 from release.rollout import ChangeSetRefused
@@ -21,7 +22,6 @@ from shared.clients import Clients
 from shared.environment import Environment
 from shared.ledger import Decision, LeaseLost, Ledger
 from shared.models import released_models
-from shared.record import release_id
 
 logger = Logger()
 
@@ -104,13 +104,14 @@ class Controller:
         ledger = Ledger(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
         hands = Hands(self._clients, environment, ledger, model, owner=self._invocation, now=self._now)
         world = observe(self._clients, environment, ledger, model)
+        hands.remember_approvals(world)
         step = decide(world, self._now())
         if isinstance(step, Deploy | Redeploy):
             return self._release(ledger, hands, model, world, step)
         # Told before it is done: a crash in between tells twice, never not at all.
         self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
         hands.act(world, step)
-        if isinstance(step, Nothing):
+        if isinstance(step, Nothing | Wait | Verify):
             self._let_monitors_follow(model, world)
         return type(step).__name__
 
@@ -148,12 +149,13 @@ class Controller:
     def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
         """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
         package = desired_package(world)
+        approval = world.approvals.get(package.version) if package else None
         decision = Decision(
             step=step,
             reason=reason,
-            desired=release_id(package.version, package.record_sha256 or "") if package else "none",
+            desired=(package.release_id or f"v{package.version}") if package else "none",
             actual=world.serves or ("unknown" if world.endpoint else "none"),
-            approver=package.modified_by if package else "",
+            approver=approval.approver if approval else package.modified_by if package else "",
         )
         if ledger.last_decision() == decision:
             logger.debug("no change", step=step, reason=reason)
@@ -171,7 +173,7 @@ def _alert(step: Step) -> str | None:
         case Refuse(version, reason):
             return (
                 f"version {version} was approved and is refused, because {reason}; "
-                "register it anew, or repair it and approve it again"
+                "put that right and approve it again, or register it anew"
             )
         case RollBack(lease, restore, reason):
             stays = restore.release_id if restore is not None else "what is live"

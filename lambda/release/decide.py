@@ -1,7 +1,7 @@
 """The decision: what was observed of one model in one stage → one step. Pure, and total over every state.
 
-Desired is the highest version that is Approved and not quarantined. Actual is what the endpoint serves: its
-configuration is the stack's, and the stack's release is known. Nothing here depends on an event, so it may be asked at
+What is desired is said by `desired.py`. Actual is what the endpoint serves: its configuration is the stack's, and the
+stack's release is known. Nothing here depends on an event, so it may be asked at
 any moment, any number of times; where it is asked again before the world has changed, it says the same.
 
 A quarantined version is deployed again only after a person edited the approved package later than the quarantine.
@@ -15,15 +15,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from release.world import STACK_UNBORN, Package, Stack, World
+from release.desired import awaited, desired_package, expired, pin_in_the_way
+from release.world import STACK_UNBORN, Package, Stack, Unreadable, World
 from shared.ledger import Lease
-from shared.record import NO_RELEASE, Release, parse_record, release_id
+from shared.record import NO_RELEASE, Release, parse_record
+from shared.verification import ASKED, FAILED, PASSED
 
 CONTROLLER = "release-controller/"
 # A Lambda function lives 15 minutes at most; after that, and a minute for clocks that differ, its owner is surely dead.
 WORKING_SECONDS = 16 * 60
 # SageMaker lets a deployment take 8 hours; other deployers stay away as long, and one more.
 RELEASING_SECONDS = 9 * 3600
+# A verification takes a minute; one that was asked for so long ago is lost.
+VERIFYING_SECONDS = 10 * 60
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,15 @@ class Redeploy:
         return self.release.release_id
 
 
-Step = Nothing | Wait | Hold | Refuse | Deploy | Settle | Abandon | RollBack | Redeploy
+@dataclass(frozen=True)
+class Verify:
+    """What is live was not verified yet, and the next stage waits for it: ask for it."""
+
+    release_id: str
+    reason: str
+
+
+Step = Nothing | Wait | Hold | Refuse | Deploy | Settle | Abandon | RollBack | Redeploy | Verify
 
 
 def decide(world: World, now: datetime) -> Step:
@@ -124,18 +136,7 @@ def decide(world: World, now: datetime) -> Step:
         return Wait(f"the endpoint is {world.endpoint.status}")
     if lease is not None:
         return _finish(world, lease, now)
-    return _begin(world)
-
-
-def desired_package(world: World) -> Package | None:
-    """Return the highest version that is approved and not quarantined."""
-    wanted = (package for package in world.packages if package.approval == "Approved" and not _barred(world, package))
-    return max(wanted, key=lambda package: package.version, default=None)
-
-
-def _barred(world: World, package: Package) -> bool:
-    entry = world.quarantine.get(package.version)
-    return entry is not None and package.modified_at <= entry.at
+    return _begin(world, now)
 
 
 def _finish(world: World, lease: Lease, now: datetime) -> Step:
@@ -175,11 +176,20 @@ def _restorable(world: World, lease: Lease) -> Release | None:
 
 def _why_failed(world: World, stack: Stack, lease: Lease) -> str:
     endpoint = "missing" if world.endpoint is None else f"{world.endpoint.status} on {world.endpoint.config}"
-    return f"the release of {lease.release_id} ended with the stack in {stack.status} and the endpoint {endpoint}"
+    ended = f"the release of {lease.release_id} ended with the stack in {stack.status} and the endpoint {endpoint}"
+    return f"{world.alarm}, and {ended}" if world.alarm else ended
 
 
-def _begin(world: World) -> Step:
+def _begin(world: World, now: datetime) -> Step:
     """Compare desired with actual; nothing is under way."""
+    policy = world.policy
+    if isinstance(policy, Unreadable):
+        return Hold(policy.reason)
+    if policy.pin and expired(policy.pin, now):
+        return Hold(
+            f"the pin of version {policy.pin.version} ({policy.pin.reason}) expired on {policy.pin.until}; "
+            "renew it or take it out: until then nothing moves"
+        )
     package = desired_package(world)
     if package is None:
         return _stay(world)
@@ -187,11 +197,13 @@ def _begin(world: World) -> Step:
         return Wait(f"version {package.version} is approved and still {package.status}")
     if package.status != "Completed":
         return Refuse(package.version, f"its package is {package.status}")
-    if package.record_sha256 is None:
+    wanted = package.release_id
+    if not wanted:
         return Refuse(package.version, "it carries no registration record, so it did not come from the pipeline")
-    wanted = release_id(package.version, package.record_sha256)
     if world.serves == wanted == world.record.release_id:
-        return Nothing(f"{wanted} is live")
+        return _watch(world, package, now)
+    if policy.description_required and not package.description.strip():
+        return Refuse(package.version, "it was approved without a description, which this stage asks for")
     blocked = _blocked(world)
     if blocked:
         return Hold(blocked)
@@ -201,13 +213,36 @@ def _begin(world: World) -> Step:
     return Deploy(package.version, wanted, f"{world.record.release_id} → {wanted}")
 
 
+def _watch(world: World, package: Package, now: datetime) -> Step:
+    """What is desired is live: have it verified for the next stage, and say what a newer version waits for."""
+    live, known = f"{package.release_id} is live", world.verification
+    if not isinstance(world.policy, Unreadable) and world.policy.verify and (known is None or known.outcome != PASSED):
+        lost = known and known.outcome == ASKED and (now - known.at).total_seconds() >= VERIFYING_SECONDS
+        # An edit after the failure is a person's, as it is after a quarantine: they want to see it tried again.
+        again = known and known.outcome == FAILED and package.modified_at > known.at
+        if known is None or lost or again:
+            return Verify(package.release_id, f"{live} and is to be verified")
+        if known.outcome == ASKED:
+            return Wait(f"{live} and is being verified")
+        return Nothing(f"{live} and goes no further, because {known.reason}")
+    waiting = awaited(world, above=package.version)
+    return Wait(f"{live}; {waiting}") if waiting else Nothing(live)
+
+
 def _stay(world: World) -> Step:
     """Nothing is desired: what is live stays, and its stack says so."""
-    if world.record == NO_RELEASE and world.endpoint is None:
-        return Nothing("nothing is approved, nothing is live")
     if world.adrift and not _blocked(world):
         return _follow(world)
+    pin = world.policy.pin if not isinstance(world.policy, Unreadable) else None
+    if pin:
+        pinned = pin_in_the_way(world, pin)
+        return Wait(pinned.reason) if pinned.passes else Hold(pinned.reason)
+    waiting = awaited(world)
+    if world.record == NO_RELEASE and world.endpoint is None:
+        return Wait(waiting) if waiting else Nothing("nothing is approved, nothing is live")
     live = world.serves or world.record.release_id
+    if waiting:
+        return Hold(f"no approved version may be served and {live} stays; {waiting}")
     return Hold(f"no approved version is left and {live} stays; approve a version, or retire the endpoint")
 
 

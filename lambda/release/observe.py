@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from release.world import Endpoint, Package, Stack, World
+from release.alarms import rollback_alarm
+from release.desired import desired_package, is_barred
+from release.four_eyes import UNKNOWN
+from release.world import Endpoint, Package, Stack, Unreadable, World
 from shared.environment import Environment
-from shared.ledger import Ledger, Quarantine
+from shared.ledger import Lease, Ledger
 from shared.missing import is_missing
 from shared.record import parse_record
+from shared.release_policy import Policy, PolicyError, StageBefore, parse_release_policy
+from shared.verification import Verifications, verified_key
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
+    from mypy_boto3_ssm import SSMClient
 
     from shared.clients import Clients
 
@@ -24,16 +33,45 @@ if TYPE_CHECKING:
 def observe(clients: Clients, environment: Environment, ledger: Ledger, model: str) -> World:
     """Observe one model. The lease is read first: whatever its holder changes later is then seen, or refused."""
     lease = ledger.lease()
-    quarantine = ledger.quarantined()
-    record = clients.ssm.get_parameter(Name=environment.record_name(model))["Parameter"]["Value"]
-    return World(
-        packages=tuple(_candidates(clients.sagemaker, environment.package_group(model), quarantine)),
-        stack=observe_stack(clients.cloudformation, environment.serving_stack(model)),
+    quarantine, approvals = ledger.quarantined(), ledger.approvals()
+    record = parse_record(clients.ssm.get_parameter(Name=environment.record_name(model))["Parameter"]["Value"])
+    stack = observe_stack(clients.cloudformation, environment.serving_stack(model))
+    policy = _policy(clients.ssm, environment.release_policy_name(model), stack)
+    verifies = isinstance(policy, Policy) and policy.verify and record.version is not None
+    answers = Verifications(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    world = World(
+        packages=(),
+        stack=stack,
         endpoint=observe_endpoint(clients.sagemaker, environment.endpoint(model)),
-        record=parse_record(record),
+        record=record,
         lease=lease,
         quarantine=quarantine,
+        policy=policy,
+        approvals=approvals,
+        verification=answers.read(record.release_id) if verifies else None,
+        alarm=_alarm(clients, environment.endpoint(model), lease, stack),
     )
+    return _with_candidates(clients, environment.package_group(model), model, world)
+
+
+def _alarm(clients: Clients, endpoint: str, lease: Lease | None, stack: Stack | None) -> str:
+    """Say what ended a release; while CloudFormation is at work nobody needs to know yet."""
+    if lease is None or lease.purpose != "release" or stack is None or stack.busy:
+        return ""
+    return rollback_alarm(clients.cloudwatch, endpoint, lease)
+
+
+def _policy(ssm: SSMClient, name: str, stack: Stack | None) -> Policy | Unreadable:
+    """Read the release policy. Without a serving stack there is none yet, and nothing to release to."""
+    try:
+        return parse_release_policy(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ParameterNotFound":
+            raise
+        missing = "there is no release policy, so nothing moves; deploy the serving stack, which writes it"
+        return Policy() if stack is None else Unreadable(missing)
+    except PolicyError as error:
+        return Unreadable(f"{error}; nothing moves until it is")
 
 
 def observe_stack(cloudformation: CloudFormationClient, name: str) -> Stack | None:
@@ -69,17 +107,45 @@ def observe_endpoint(sagemaker: SageMakerClient, name: str) -> Endpoint | None:
     return Endpoint(status=described["EndpointStatus"], config=described.get("EndpointConfigName", ""))
 
 
-def _candidates(sagemaker: SageMakerClient, group: str, quarantine: Mapping[int, Quarantine]) -> Iterator[Package]:
-    """Describe the approved versions of this group from the highest down to the first that is surely not quarantined.
+def _with_candidates(clients: Clients, group: str, model: str, world: World) -> World:
+    """Describe the approved versions of this group from the highest down to the first that may be live.
 
     The list may lag behind an approval or a rejection; `DescribeModelPackage` is what counts. A group of a thousand
-    versions costs ten calls to list and one to describe.
+    versions costs ten calls to list and, as a rule, one to describe.
     """
-    for version, arn in sorted(_approved(sagemaker, group), reverse=True):
-        package = _package(version, sagemaker.describe_model_package(ModelPackageName=arn))
-        yield package
-        if package.approval == "Approved" and version not in quarantine:
-            return
+    policy = world.policy
+    pin = policy.pin if isinstance(policy, Policy) else None
+    before = policy.verified_in if isinstance(policy, Policy) else None
+    for version, arn in sorted(_approved(clients.sagemaker, group), reverse=True):
+        if pin and version != pin.version:
+            continue
+        package = package_of(clients.sagemaker.describe_model_package(ModelPackageName=arn))
+        world = replace(world, packages=(*world.packages, package))
+        if before and not is_barred(world, package) and _is_verified(clients.s3, before, model, package):
+            world = replace(world, verified=world.verified | {version})
+        if desired_package(world) is not None:
+            break
+    return world
+
+
+def _is_verified(s3: S3Client, before: StageBefore, model: str, package: Package) -> bool:
+    """Say whether the stage before wrote that it verified exactly this release.
+
+    S3 answers 403 for a missing object to who may not list, and this stage may not list another's bucket.
+    """
+    if not package.release_id:
+        return False
+    try:
+        answer = s3.get_object(Bucket=before.bucket, Key=verified_key(model, package.release_id))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"NoSuchKey", "AccessDenied", "404", "403"}:
+            return False
+        raise
+    written = json.loads(answer["Body"].read())
+    return isinstance(written, dict) and (written.get("release_id"), written.get("stage")) == (
+        package.release_id,
+        before.stage,
+    )
 
 
 def _approved(sagemaker: SageMakerClient, group: str) -> Iterator[tuple[int, str]]:
@@ -100,15 +166,19 @@ def _approved(sagemaker: SageMakerClient, group: str) -> Iterator[tuple[int, str
             raise
 
 
-def _package(version: int, described: DescribeModelPackageOutputTypeDef) -> Package:
+def package_of(described: DescribeModelPackageOutputTypeDef) -> Package:
+    """Return what matters of a package."""
+    life_cycle = described.get("ModelLifeCycle")
     return Package(
-        version=version,
+        version=described["ModelPackageVersion"],
         arn=described["ModelPackageArn"],
         approval=described["ModelApprovalStatus"],
         status=described["ModelPackageStatus"],
         record_sha256=_record_sha256(described.get("CustomerMetadataProperties") or {}),
         modified_at=described.get("LastModifiedTime", described["CreationTime"]),
         modified_by=_editor(described),
+        description=described.get("ApprovalDescription", ""),
+        life_cycle=f"{life_cycle['Stage']}/{life_cycle['StageStatus']}" if life_cycle else "",
     )
 
 
@@ -122,4 +192,4 @@ def _editor(described: DescribeModelPackageOutputTypeDef) -> str:
     """Return who edited the package last: at first sight of an approval, its approver."""
     user = described.get("LastModifiedBy") or {}
     identity = user.get("IamIdentity") or {}
-    return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or "unknown"
+    return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or UNKNOWN

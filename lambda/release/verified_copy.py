@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -25,7 +26,38 @@ _BASELINE = re.compile(r"(data-quality|model-quality|bias|explainability)/[a-z]+
 
 
 class Refused(Exception):
-    """The package is not what was registered; the message says in one sentence what differs."""
+    """The package may not be released; the message says in one sentence why."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A package's registration record, read and verified.
+
+    Attributes:
+        creators: who wrote the commit and who started the execution, where that is known.
+    """
+
+    uri: str
+    sha256: str
+    content: Mapping[str, Any]
+
+    @property
+    def creators(self) -> tuple[str, ...]:
+        named = (self.content.get(key) for key in ("author", "started_by"))
+        return tuple(name for name in named if isinstance(name, str) and name)
+
+
+def read_registration(s3: S3Client, described: DescribeModelPackageOutputTypeDef) -> Registration:
+    """Read what was written down when the package was registered.
+
+    Raises:
+        Refused: there is no record, or not the one that the package was registered with.
+    """
+    metadata = described.get("CustomerMetadataProperties") or {}
+    uri, sha256 = metadata.get("record_uri"), metadata.get("record_sha256")
+    if not uri or not sha256:
+        raise Refused("the package carries no registration record")
+    return Registration(uri, sha256, _read_record(s3, uri, sha256))
 
 
 def inference_specification_sha256(specification: Mapping[str, Any]) -> str:
@@ -59,21 +91,18 @@ def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModel
     Raises:
         Refused: something is missing, or is not what was registered.
     """
-    metadata = described.get("CustomerMetadataProperties") or {}
-    if not metadata.get("record_uri") or not metadata.get("record_sha256"):
-        raise Refused("the package carries no registration record")
-    record_sha256 = metadata["record_sha256"]
-    record = _read_record(s3, metadata["record_uri"], record_sha256)
+    registration = read_registration(s3, described)
+    record = registration.content
     artifact_sha256 = _verify(record, model, described)
     release = Release(
-        release_id=release_id(described["ModelPackageVersion"], record_sha256),
+        release_id=release_id(described["ModelPackageVersion"], registration.sha256),
         image=_pinned_image(_container(described["InferenceSpecification"])),
         package_arn=described["ModelPackageArn"],
         artifact_sha256=artifact_sha256,
     )
     folder = f"releases/{model}/{release.release_id}"
     for name, uri, digest in (
-        ("record.json", metadata["record_uri"], record_sha256),
+        ("record.json", registration.uri, registration.sha256),
         ("payload.csv", _text(record, "sample_payload", "uri"), _text(record, "sample_payload", "sha256")),
         *_baselines(record),
         # Last: Serving reads what is complete.

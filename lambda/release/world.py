@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.ledger import Lease, Quarantine
-from shared.record import Release
+from shared.ledger import Approval, Lease, Quarantine
+from shared.record import Release, release_id
+from shared.release_policy import Policy
+from shared.verification import Verification
 
 # CloudFormation accepts an update in these, and in these only.
 STACK_READY = frozenset(
@@ -29,6 +31,8 @@ class Package:
         record_sha256: hash of its registration record, or None for a package registered by hand.
         modified_at: its last edit, of whatever field.
         modified_by: who made that edit.
+        description: `ApprovalDescription`, "" where there is none.
+        life_cycle: `<Stage>/<StageStatus>` of its `ModelLifeCycle`, "" where there is none.
     """
 
     version: int
@@ -38,6 +42,20 @@ class Package:
     record_sha256: str | None
     modified_at: datetime
     modified_by: str
+    description: str = ""
+    life_cycle: str = ""
+
+    @property
+    def release_id(self) -> str:
+        """The release it would be, or "" for a package registered by hand."""
+        return release_id(self.version, self.record_sha256) if self.record_sha256 else ""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A release policy that is not there or not valid, and so holds everything."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,11 @@ class World:
         endpoint: None while there is no endpoint.
         record: the release record.
         quarantine: by version.
+        policy: when a version may become live.
+        verified: versions that were verified in the stage before, where the policy names one.
+        approvals: as they were first seen, by version.
+        verification: of the record's release in this stage.
+        alarm: which rollback alarm of the release under way went off, and its figure, in a clause; "" for none.
     """
 
     packages: tuple[Package, ...]
@@ -96,6 +119,11 @@ class World:
     record: Release
     lease: Lease | None = None
     quarantine: Mapping[int, Quarantine] = field(default_factory=dict)
+    policy: Policy | Unreadable = field(default_factory=Policy)
+    verified: frozenset[int] = frozenset()
+    approvals: Mapping[int, Approval] = field(default_factory=dict)
+    verification: Verification | None = None
+    alarm: str = ""
 
     @property
     def serves(self) -> str:

@@ -1,7 +1,8 @@
-"""The ledger: leases, quarantine and decisions, in one DynamoDB table (docs/contracts.md, "Ledger")."""
+"""The ledger: leases, quarantine, approvals and decisions, in one DynamoDB table (docs/contracts.md, "Ledger")."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
 
 _LEASE = "lease"
+_QUARANTINE = "quarantine#"
+_APPROVAL = "approval#"
 _DECISION_SECONDS = 400 * 24 * 3600
 
 
@@ -55,6 +58,22 @@ class Quarantine:
     reason: str
     at: datetime
     package_arn: str
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who approved a version, as it was first seen: the registry itself only knows the last edit.
+
+    Attributes:
+        approver: a principal's ARN or a Studio profile's name, "unknown" where SageMaker does not say.
+        at: of the approval, by SageMaker's clock.
+        description: what the approver wrote.
+    """
+
+    version: int
+    approver: str
+    at: datetime
+    description: str
 
 
 @dataclass(frozen=True)
@@ -146,19 +165,12 @@ class Ledger:
 
     def quarantined(self) -> dict[int, Quarantine]:
         """Return the quarantine by version."""
-        rows: dict[int, Quarantine] = {}
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={":pk": self._pk, ":prefix": {"S": "quarantine#"}},
-        )
-        for page in pages:
-            for item in page["Items"]:
-                version = int(item["sk"]["S"].removeprefix("quarantine#"))
-                at = datetime.fromisoformat(item["at"]["S"])
-                rows[version] = Quarantine(version, _text(item, "reason"), at, _text(item, "package_arn"))
-        return rows
+        return {
+            version: Quarantine(
+                version, _text(item, "reason"), datetime.fromisoformat(item["at"]["S"]), _text(item, "package_arn")
+            )
+            for version, item in self._by_version(_QUARANTINE)
+        }
 
     def quarantine(self, entry: Quarantine) -> None:
         """Put a version into quarantine, anew where it was in before: only an approval after this failure frees it."""
@@ -166,12 +178,41 @@ class Ledger:
             TableName=self._table,
             Item={
                 "pk": self._pk,
-                "sk": {"S": f"quarantine#{entry.version:06d}"},
+                "sk": {"S": f"{_QUARANTINE}{entry.version:06d}"},
                 "reason": {"S": entry.reason},
                 "at": {"S": entry.at.isoformat()},
                 "package_arn": {"S": entry.package_arn},
             },
         )
+
+    def approvals(self) -> dict[int, Approval]:
+        """Return the approvals that were seen, by version."""
+        return {
+            version: Approval(
+                version, _text(item, "approver"), datetime.fromisoformat(item["at"]["S"]), _text(item, "description")
+            )
+            for version, item in self._by_version(_APPROVAL)
+        }
+
+    def remember_approval(self, approval: Approval) -> None:
+        """Keep an approval; a later one of the same version replaces it, an earlier one never does."""
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": self._pk,
+                    "sk": {"S": f"{_APPROVAL}{approval.version:06d}"},
+                    "approver": {"S": approval.approver},
+                    "at": {"S": _iso(approval.at)},
+                    "description": {"S": approval.description},
+                },
+                ConditionExpression="attribute_not_exists(pk) OR #at < :at",
+                ExpressionAttributeNames={"#at": "at"},
+                ExpressionAttributeValues={":at": {"S": _iso(approval.at)}},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
 
     def last_decision(self) -> Decision | None:
         found = self._dynamodb.query(
@@ -190,12 +231,28 @@ class Ledger:
         """Write a decision; rows are never changed, and go 400 days later."""
         item: dict[str, UniversalAttributeValueTypeDef] = {
             "pk": self._pk,
-            "sk": {"S": f"decision#{now.astimezone(UTC).isoformat(timespec='microseconds')}#{request_id}"},
+            "sk": {"S": f"decision#{_iso(now)}#{request_id}"},
             "ttl": {"N": str(int(now.timestamp()) + _DECISION_SECONDS)},
         }
         for name in Decision.__dataclass_fields__:
             item[name] = {"S": getattr(decision, name)}
         self._dynamodb.put_item(TableName=self._table, Item=item)
+
+    def _by_version(self, prefix: str) -> Iterator[tuple[int, dict[str, AttributeValueTypeDef]]]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={":pk": self._pk, ":prefix": {"S": prefix}},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield int(item["sk"]["S"].removeprefix(prefix)), item
+
+
+def _iso(moment: datetime) -> str:
+    """Microseconds in UTC, so that text sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _unchanged(observed: Lease | None) -> tuple[str, dict[str, str], dict[str, UniversalAttributeValueTypeDef]]:

@@ -14,6 +14,7 @@ from configuration import ConfigurationError, load
 
 Edit = Callable[[str, str], None]
 MODEL = "models/flight_delays/model.yaml"
+SOURCE = "source: {codecommit: evergreen, branch: main}"
 
 
 def mistakes(tree: Path) -> list[str]:
@@ -113,9 +114,49 @@ def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
         ),
         (
             "stages:\n",
-            "stages:\n  - {name: test, account: null, region: us-east-1}\n",
-            "stages: ",
+            "stages:\n  - {name: prod, account: null, region: us-east-1}\n",
+            'stages[1].name: "prod": should be another name than the stages before have',
         ),
+        (
+            "stages:\n",
+            'stages:\n  - {name: test, account: "111111111111", region: us-east-1}\n',
+            "stages[1].account: null: should be given, as another stage's is",
+        ),
+        (
+            "stages:\n",
+            "stages:\n  - {name: test, account: null, region: eu-west-1}\n",
+            'stages[1].region: "us-east-1": should be eu-west-1, as the first stage\'s',
+        ),
+        (
+            "model_monitor: available",
+            "release: {approval: twice, four_eyes: 1}",
+            "stages[0].release.approval: \"twice\": should be 'registry' or 'life-cycle'",
+        ),
+        (
+            "model_monitor: available",
+            "release: {approval: twice, four_eyes: 1}",
+            "stages[0].release.four_eyes: 1: should be true or false",
+        ),
+        (SOURCE, "test: make test", "delivery.source: required"),
+        (SOURCE, "source: {branch: main}", "delivery.source.connection_arn: null: should be given, together with the"),
+        (
+            SOURCE,
+            "source: {codecommit: evergreen, repository: owner/name}",
+            'delivery.source.repository: "owner/name": should be left out: codecommit says where the code is',
+        ),
+        (
+            SOURCE,
+            "source: {codecommit: ever/green}",
+            'delivery.source.codecommit: "ever/green": should be a CodeCommit',
+        ),
+        (SOURCE, "source: {connection_arn: github}", 'delivery.source.connection_arn: "github": should be a connect'),
+        (
+            SOURCE,
+            "source: {codecommit: evergreen, branch: 'ma*'}",
+            'delivery.source.branch: "ma*": should be one branch, such as main',
+        ),
+        (SOURCE, f"{SOURCE}\n  paths: {{exclude: ['docs/**']}}", "delivery.paths: "),
+        (SOURCE, f'{SOURCE}\n  test: ""', 'delivery.test: "": should be one command in one line'),
     ],
 )
 def test_a_mistake_in_evergreen_yaml_is_told_as_well(tree: Path, old: str, new: str, line: str) -> None:
@@ -210,3 +251,25 @@ def test_a_second_model_needs_a_folder_and_nothing_else(tree: Path, edit: Edit) 
     configuration = load(tree)
     assert [model.name for model in configuration.models] == ["bus-delays", "flight-delays"]
     assert configuration.folder_of(configuration.models[0]) == copy
+
+
+TWO_STAGES = """
+name: evergreen
+stages:
+  - {name: staging, account: null, region: us-east-1}
+  - {name: prod, account: null, region: us-east-1}
+"""
+SERVERLESS = """serving:
+  staging:
+    profile: serverless
+    memory_mb: 2048
+    max_concurrency: 5
+"""
+
+
+def test_only_the_last_stage_has_to_capture_what_is_monitored(tree: Path, edit: Edit) -> None:
+    (tree / "evergreen.yaml").write_text(TWO_STAGES, encoding="utf-8")
+    edit("serving:\n", SERVERLESS)
+    application = load(tree).application
+    assert (application.stage.name, application.before(application.stage)) == ("prod", application.stages[0])
+    assert (application.after(application.stages[0]), application.after(application.stage)) == (application.stage, None)

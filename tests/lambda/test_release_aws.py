@@ -28,7 +28,7 @@ from release.world import Stack
 from shared.canonical import canonical_json, sha256_of
 from shared.clients import Clients
 from shared.environment import Environment
-from shared.ledger import Decision, Lease, LeaseLost, Ledger, Quarantine
+from shared.ledger import Approval, Decision, Lease, LeaseLost, Ledger, Quarantine
 from shared.models import released_models
 from shared.record import NO_RELEASE, Release, parse_record
 
@@ -44,6 +44,7 @@ IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost"
 DIGEST = "sha256:" + "4d" * 32
 RECORD_NAME = "/evergreen/churn/staging/release"
 ROLE = "arn:aws:iam::123456789012:role/release"
+REGISTRY = "arn:aws:sagemaker:us-east-1:123456789012"
 
 
 class WithoutStack(Clients):
@@ -90,7 +91,7 @@ def environment(credentials: None) -> Iterator[Environment]:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
         )
-        yield Environment("evergreen", "staging", "ledger", BUCKET, topic, ROLE)
+        yield Environment("evergreen", "staging", "ledger", BUCKET, topic, ROLE, REGISTRY, "verify")
 
 
 @pytest.fixture
@@ -357,7 +358,7 @@ def test_a_malformed_record_is_refused(text: str) -> None:
 
 
 def test_missing_environment_variables_are_all_named() -> None:
-    with pytest.raises(KeyError, match="STAGE, LEDGER_TABLE, ARTIFACT_BUCKET, ALERT_TOPIC_ARN, RELEASE_ROLE_ARN"):
+    with pytest.raises(KeyError, match="STAGE, LEDGER_TABLE, ARTIFACT_BUCKET, ALERT_TOPIC_ARN, RELEASE_ROLE_ARN, REG"):
         Environment.read({"APP": "evergreen"})
 
 
@@ -395,11 +396,60 @@ def test_only_the_models_own_group_is_read_through_all_pages(environment: Enviro
 
 def test_below_a_quarantined_version_the_next_one_is_seen(environment: Environment, ledger: Ledger) -> None:
     first, second = register("evergreen-churn", 2)
-    ledger.quarantine(Quarantine(2, "it failed", NOW, second))
+    ledger.quarantine(Quarantine(2, "it failed", datetime.now(UTC) + timedelta(hours=1), second))
     assert [package.arn for package in observe(AWS, environment, ledger, "churn").packages] == [
         second,
         first,
     ]
+
+
+def verified_in_staging(bucket: str) -> str:
+    return json.dumps({"verified_in": {"stage": "staging", "bucket": bucket}})
+
+
+def policy(environment: Environment, text: str) -> None:
+    AWS.ssm.put_parameter(Name="/evergreen/churn/staging/policy", Value=text, Type="String", Overwrite=True)
+
+
+def test_a_version_counts_as_verified_only_by_the_stage_befores_own_word(
+    environment: Environment, ledger: Ledger
+) -> None:
+    digest = "ab" * 32
+    register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": digest})
+    policy(environment, verified_in_staging(BUCKET))
+    key = f"releases/churn/v1-{digest[:8]}/verified.json"
+    for body in (None, {}, {"release_id": "v2-abababab", "stage": "staging"}, {"release_id": "v1-abababab"}):
+        if body is not None:
+            put(key, canonical_json(body))
+        assert observe(AWS, environment, ledger, "churn").verified == frozenset()
+    put(key, canonical_json({"release_id": "v1-abababab", "stage": "staging"}))
+    assert observe(AWS, environment, ledger, "churn").verified == {1}
+
+
+def test_a_pinned_version_is_looked_at_however_old(environment: Environment, ledger: Ledger) -> None:
+    oldest = register("evergreen-churn")[0]
+    register("evergreen-churn", 105)
+    policy(environment, json.dumps({"pin": {"version": 1, "until": "2027-01-01", "reason": "audit"}}))
+    assert [package.arn for package in observe(AWS, environment, ledger, "churn").packages] == [oldest]
+
+
+def test_an_invalid_release_policy_is_told_once_and_holds(environment: Environment, ledger: Ledger) -> None:
+    register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": "ab" * 32})
+    policy(environment, '{"pin": {"version": "2"}, "verify": 3}')
+    for _ in range(2):
+        assert controller(environment).reconcile({}) == {"churn": "Hold"}
+    assert alerts() == [
+        "churn in staging: the release policy is not valid: verify must be an object, got 3; pin.until is "
+        'missing; pin.reason is missing; pin.version must be a version, 1 or more, got "2"; nothing moves until it is.'
+    ]
+
+
+def test_the_first_approver_is_kept_and_an_earlier_look_never_replaces_a_later_one(ledger: Ledger) -> None:
+    first = Approval(1, "arn:ada", NOW, "good")
+    later = Approval(1, "arn:bob", NOW + timedelta(seconds=1), "again")
+    for approval in (later, first):
+        ledger.remember_approval(approval)
+    assert ledger.approvals() == {1: later}
 
 
 def test_models_are_found_by_their_release_records(environment: Environment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import get_args
 
 import botocore.session
 import pytest
@@ -21,12 +22,14 @@ from release.decide import (
     RollBack,
     Settle,
     Step,
+    Verify,
     Wait,
     decide,
 )
-from release.world import Endpoint, Package, Stack, World
+from release.world import Endpoint, Package, Stack, Unreadable, World
 from shared.ledger import Lease, Quarantine
 from shared.record import NO_RELEASE, Release
+from shared.release_policy import Bounds, Pin, Policy, StageBefore
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=2)
@@ -65,6 +68,8 @@ def quarantine(version: int, at: datetime = EARLIER) -> Quarantine:
     return Quarantine(version, "it failed", at, f"arn:package/{version}")
 
 
+BEFORE = StageBefore("staging", "staging-artifacts")
+BOUNDS = Bounds(latency_ms=500, error_percent=1, tolerance=0.001)
 LIVE_1 = World((package(1),), stack(1), endpoint(1), release(1))
 
 _shapes = botocore.session.get_session()
@@ -84,17 +89,24 @@ def every_world() -> list[World]:
     own.append(lease(2, previous=NO_RELEASE))
     foreign = [lease(2, previous=release(1), owner="pipeline", purpose="deploy", age=age) for age in (60, 3600)]
     moved = [replace(held, stack_updated_at="long before") for held in own]
-    registries = [
-        ((), {}),
-        ((package(2), package(1)), {}),
-        ((package(2, "Rejected"), package(1)), {}),
-        ((package(2), package(1)), {2: quarantine(2)}),
-        ((package(2, modified_at=NOW), package(1, "Rejected")), {2: quarantine(2)}),
-        ((package(2, "PendingManualApproval"), package(1, "Rejected")), {}),
+    both = (package(2), package(1))
+    registries: list[tuple[tuple[Package, ...], dict[int, Quarantine], Policy | Unreadable]] = [
+        ((), {}, Policy()),
+        (both, {}, Policy()),
+        ((package(2, "Rejected"), package(1)), {}, Policy()),
+        (both, {2: quarantine(2)}, Policy()),
+        ((package(2, modified_at=NOW), package(1, "Rejected")), {2: quarantine(2)}, Policy()),
+        ((package(2, "PendingManualApproval"), package(1, "Rejected")), {}, Policy()),
+        (both, {}, Policy(verify=BOUNDS)),
+        (both, {}, Policy(verified_in=BEFORE)),
+        (both, {}, Policy(description_required=True)),
+        (both, {}, Policy(pin=Pin(1, NOW.date() + timedelta(days=1), "audit"))),
+        (both, {}, Policy(pin=Pin(1, NOW.date(), "audit"))),
+        (both, {}, Unreadable("the release policy is not JSON")),
     ]
     return [
-        World(packages, at_stack, at_endpoint, record, held, quarantined)
-        for at_stack, at_endpoint, record, held, (packages, quarantined) in product(
+        World(packages, at_stack, at_endpoint, record, held, quarantined, policy, frozenset({1}))
+        for at_stack, at_endpoint, record, held, (packages, quarantined, policy) in product(
             stacks, endpoints, records, [None, *own, *moved, *foreign], registries
         )
     ]
@@ -106,8 +118,7 @@ def decisions() -> list[tuple[World, Step]]:
 
 
 def test_every_state_has_a_decision_of_every_kind(decisions: list[tuple[World, Step]]) -> None:
-    # Refuse depends on the package alone and has its own tests.
-    assert {type(step) for _, step in decisions} == {Nothing, Wait, Hold, Deploy, Settle, Abandon, RollBack, Redeploy}
+    assert {type(step) for _, step in decisions} == set(get_args(Step))
 
 
 def test_only_the_highest_approved_version_out_of_quarantine_is_deployed(decisions: list[tuple[World, Step]]) -> None:
@@ -119,7 +130,16 @@ def test_only_the_highest_approved_version_out_of_quarantine_is_deployed(decisio
                 if p.approval == "Approved"
                 and (p.version not in world.quarantine or p.modified_at > world.quarantine[p.version].at)
             ]
+            policy = world.policy
+            assert isinstance(policy, Policy), "a policy that cannot be read holds everything"
+            if policy.verified_in:
+                live = world.serves == world.record.release_id
+                free = [v for v in free if v in world.verified or (live and release(v) == world.record)]
+            if policy.pin:
+                assert policy.pin.until > NOW.date()
+                free = [v for v in free if v == policy.pin.version]
             assert step.version == max(free), world
+            assert not policy.description_required
 
 
 def test_nothing_is_touched_while_stack_or_endpoint_is_busy(decisions: list[tuple[World, Step]]) -> None:
@@ -184,6 +204,14 @@ def test_rejecting_the_live_version_is_the_rollback() -> None:
     step = decide(world, NOW)
     assert isinstance(step, Deploy)
     assert step.version == 1
+
+
+def test_only_what_is_live_and_nothing_else_is_verified(decisions: list[tuple[World, Step]]) -> None:
+    for world, step in decisions:
+        if isinstance(step, Verify):
+            assert step.release_id == world.serves == world.record.release_id, world
+            assert isinstance(world.policy, Policy)
+            assert world.policy.verify is not None
 
 
 def test_the_last_approved_version_rejected_stays_live_and_a_person_is_told() -> None:

@@ -162,7 +162,7 @@ def test_an_edit_of_metadata_does_not_wake_the_controller_as_an_approval(platfor
                     "ModelPackageGroupName": [{"prefix": "evergreen-"}],
                     "ModelApprovalStatus": ["Approved", "Rejected"],
                     "$or": [
-                        {"UpdatedModelPackageFields": ["ModelApprovalStatus"]},
+                        {"UpdatedModelPackageFields": ["ModelApprovalStatus", "ModelLifeCycle", "ApprovalDescription"]},
                         {"UpdatedModelPackageFields": [{"exists": False}]},
                     ],
                 },

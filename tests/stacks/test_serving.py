@@ -10,6 +10,8 @@ from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 
+from shared.release_policy import Policy, parse_release_policy
+
 MODEL = sagemaker.CfnModel.CFN_RESOURCE_TYPE_NAME
 CONFIG = sagemaker.CfnEndpointConfig.CFN_RESOURCE_TYPE_NAME
 ENDPOINT = sagemaker.CfnEndpoint.CFN_RESOURCE_TYPE_NAME
@@ -67,9 +69,12 @@ def serving(template: Callable[[str], dict[str, object]]) -> Mapping[str, Any]:
     return template("evergreen-serving-flight-delays-prod")
 
 
-def test_before_the_first_release_there_is_a_role_and_nothing_else(serving: Mapping[str, Any]) -> None:
+def test_before_the_first_release_there_are_a_role_and_a_policy_and_nothing_else(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, NONE)
-    assert {resource["Type"] for resource in deployed.resources.values()} == {"AWS::IAM::Role"}
+    kinds = {resource["Type"]: resource["Properties"] for resource in deployed.resources.values()}
+    assert kinds.keys() == {"AWS::IAM::Role", "AWS::SSM::Parameter"}
+    assert kinds["AWS::SSM::Parameter"]["Name"] == "/evergreen/flight-delays/prod/policy"
+    assert parse_release_policy(kinds["AWS::SSM::Parameter"]["Value"]) == Policy()
     assert deployed.outputs == {}
 
 

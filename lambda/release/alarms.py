@@ -1,0 +1,41 @@
+"""Which alarm rolled a release back, and at what figure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shared.clients import AlarmHistory
+    from shared.ledger import Lease
+
+# docs/contracts.md, "Names"; the alarms are made by constructs/mlops/rollback_alarms.py.
+_KINDS = ("5xx", "latency")
+
+
+def rollback_alarm(cloudwatch: AlarmHistory, endpoint: str, lease: Lease) -> str:
+    """Say which rollback alarm of a release went off, and why, in a clause; "" for none.
+
+    The history is asked, because CloudFormation deletes the alarms with the release that it rolls back; CloudWatch
+    keeps a deleted alarm's history.
+    """
+    for kind in _KINDS:
+        name = f"{endpoint}-{lease.release_id}-{kind}"
+        items = cloudwatch.describe_alarm_history(
+            AlarmName=name,
+            HistoryItemType="StateUpdate",
+            StartDate=datetime.fromtimestamp(lease.acquired_at, UTC),
+            ScanBy="TimestampAscending",
+            MaxRecords=50,
+        )["AlarmHistoryItems"]
+        for item in items:
+            state = _new_state(item)
+            if state.get("stateValue") == "ALARM":
+                return f"the alarm {name} went off ({str(state.get('stateReason', 'no reason given')).rstrip('.')})"
+    return ""
+
+
+def _new_state(item: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(item["HistoryData"]).get("newState", {})
+    return state

@@ -1,0 +1,53 @@
+"""How code reaches the stages."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from configuration import Application, Delivery
+from constructs.mlops.alerts import AlertTopic
+from constructs.mlops.buckets import LogBucket
+from constructs.mlops.delivery_alerts import DeliveryAlerts
+from constructs.mlops.delivery_pipeline import DeliveryPipeline
+from constructs.mlops.delivery_store import DeliveryStore
+from constructs.mlops.encryption_key import EncryptionKey
+
+
+class DeliveryStack(cdk.Stack):
+    """The pipeline that tests, synthesises, deploys each stage and asks for trainings, with what it needs for that.
+
+    It has a key and a topic of its own, because it must be able to say that a platform could not be deployed.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        application: Application,
+        delivery: Delivery,
+        cli_version: str,
+        env: cdk.Environment,
+    ) -> None:
+        super().__init__(
+            scope, construct_id, stack_name=construct_id, env=env, description=f"Delivers {application.name}"
+        )
+        app = application.name
+        key = EncryptionKey(self, "Encryption", app=app).key
+        store = DeliveryStore(self, "Store", key=key, logs=LogBucket(self, "AccessLogs").bucket)
+        alerts = AlertTopic(self, "Alerts", key=key, emails=application.alert_emails).topic
+        self.pipeline = DeliveryPipeline(
+            self,
+            "Pipeline",
+            application=application,
+            delivery=delivery,
+            cli_version=cli_version,
+            store=store.bucket,
+            alerts=alerts,
+        )
+        DeliveryAlerts(self, "Failures", pipeline_name=self.pipeline.name, alerts=alerts)
+        cdk.CfnOutput(self, "PipelineName", value=self.pipeline.name)
+        cdk.CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
+        if self.pipeline.repository:
+            cdk.CfnOutput(self, "CloneUrl", value=self.pipeline.repository.repository_clone_url_http)

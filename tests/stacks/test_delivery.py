@@ -1,0 +1,225 @@
+"""The pipeline: one at a time, tested first, each stage under its leases, trainings last, failures told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configuration import Configuration, ConfigurationError, Delivery, Paths, Source, load
+
+ACCOUNTS = {"dev": "111111111111", "staging": "222222222222", "prod": "333333333333"}
+CONNECTION = "arn:aws:codeconnections:us-east-1:333333333333:connection/0a1b2c3d"
+
+
+def of(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [resource["Properties"] for resource in template["Resources"].values() if resource["Type"] == kind]
+
+
+def delivered(configuration: Configuration, outdir: Path) -> dict[str, Any]:
+    """The Delivery stack's template; cdk-nag fails the synth where it finds anything."""
+    from stacks import build
+
+    build(configuration, str(outdir), context={"delivery": "true"}).synth()
+    template: dict[str, Any] = json.loads((outdir / "evergreen-delivery.template.json").read_text(encoding="utf-8"))
+    return template
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("delivery")
+
+
+@pytest.fixture(scope="module")
+def shipped(root: Path, folder: Path) -> dict[str, Any]:
+    return delivered(load(root), folder)
+
+
+@pytest.fixture(scope="module")
+def wide(
+    staged: Callable[[dict[str, str | None]], Configuration],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """Three accounts behind a connection, with an approval in front of the last."""
+    configuration = staged(dict(ACCOUNTS))
+    *others, last = configuration.application.stages
+    delivery = Delivery(
+        source=Source(connection_arn=CONNECTION, repository="owner/name"), paths=Paths(exclude=("docs/**",))
+    )
+    application = configuration.application.model_copy(
+        update={"stages": (*others, last.model_copy(update={"approve_infrastructure": True})), "delivery": delivery}
+    )
+    return delivered(replace(configuration, application=application), tmp_path_factory.mktemp("wide"))
+
+
+def pipeline(template: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = of(template, "AWS::CodePipeline::Pipeline")
+    return found
+
+
+def stage(template: dict[str, Any], name: str) -> dict[str, int]:
+    """The actions of a stage and when they run."""
+    (found,) = [one for one in pipeline(template)["Stages"] if one["Name"] == name]
+    return {action["Name"]: action["RunOrder"] for action in found["Actions"]}
+
+
+def buildspecs(template: dict[str, Any]) -> str:
+    return json.dumps([project["Source"]["BuildSpec"] for project in of(template, "AWS::CodeBuild::Project")])
+
+
+def test_pushes_are_delivered_one_after_the_other_and_the_pipeline_changes_itself_first(
+    shipped: dict[str, Any],
+) -> None:
+    found = pipeline(shipped)
+    assert (found["PipelineType"], found["ExecutionMode"], found["RestartExecutionOnUpdate"]) == ("V2", "QUEUED", True)
+    assert [one["Name"] for one in found["Stages"]] == ["Source", "Build", "UpdatePipeline", "Assets", "prod"]
+
+
+def test_the_cli_is_the_one_that_people_use(shipped: dict[str, Any], root: Path) -> None:
+    pinned = json.loads((root / "package.json").read_text())["devDependencies"]["aws-cdk"]
+    assert f"npm install -g aws-cdk@{pinned}" in buildspecs(shipped)
+
+
+def test_a_stage_moves_under_its_leases_and_trainings_come_last(shipped: dict[str, Any]) -> None:
+    order = stage(shipped, "prod")
+    moved = {name: when for name, when in order.items() if name.endswith((".Prepare", ".Deploy"))}
+    assert order["prod-lease-take"] < min(moved.values())
+    assert max(moved.values()) < order["prod-lease-give"] < order["prod-train"]
+    deployed = {name: order[f"evergreen-{name}.Deploy"] for name in ("platform-prod", "training-flight-delays")}
+    assert deployed["platform-prod"] < order["evergreen-training-flight-delays.Prepare"]
+    serving, monitoring = (order[f"evergreen-{kind}-flight-delays-prod.Deploy"] for kind in ("serving", "monitoring"))
+    assert deployed["platform-prod"] < serving < monitoring
+
+
+def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(shipped: dict[str, Any]) -> None:
+    (synth,) = [one for one in of(shipped, "AWS::CodeBuild::Project") if one["Description"].endswith("/Build/Synth")]
+    text = synth["Source"]["BuildSpec"]["Fn::Join"][1]
+    specification = json.loads("".join(part if isinstance(part, str) else "group" for part in text))
+    assert specification["phases"]["build"]["commands"] == [
+        'ARGS="--junitxml=.cache/reports/tests.xml" make test',
+        'ARGS="--context delivery=true" make synth',
+    ]
+    assert specification["phases"]["install"]["runtime-versions"] == {"python": "3.11", "nodejs": "22"}
+    assert specification["reports"] == {"group": {"files": [".cache/reports/tests.xml"], "file-format": "JUNITXML"}}
+    assert specification["artifacts"]["base-directory"] == "cdk.out"
+    assert synth["Cache"]["Type"] == "S3"
+
+
+def test_the_makefile_hands_the_arguments_on(root: Path) -> None:
+    for verb, expected in (("unit", "pytest -n 2 --dist loadfile --x=1"), ("synth", "cdk synth --quiet --x=1")):
+        run = subprocess.run(
+            ["make", "--dry-run", "--always-make", verb],
+            cwd=root,
+            env={**os.environ, "ARGS": "--x=1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert expected in run.stdout
+
+
+def test_builds_are_encrypted_with_the_own_key_and_not_privileged(wide: dict[str, Any]) -> None:
+    (key,) = [name for name, one in wide["Resources"].items() if one["Type"] == "AWS::KMS::Key"]
+    for project in of(wide, "AWS::CodeBuild::Project"):
+        assert project["EncryptionKey"] == {"Fn::GetAtt": [key, "Arn"]}
+        assert project["Environment"]["PrivilegedMode"] is False
+    assert pipeline(wide)["ArtifactStore"]["EncryptionKey"]["Id"] == {"Fn::GetAtt": [key, "Arn"]}
+
+
+def test_a_connection_is_triggered_by_its_branch_and_paths_only(wide: dict[str, Any]) -> None:
+    found = pipeline(wide)
+    (source,) = found["Stages"][0]["Actions"]
+    assert source["Configuration"]["DetectChanges"] is False
+    (trigger,) = found["Triggers"]
+    assert trigger["GitConfiguration"] == {
+        "SourceActionName": source["Name"],
+        "Push": [{"Branches": {"Includes": ["main"]}, "FilePaths": {"Excludes": ["docs/**"]}}],
+    }
+
+
+def test_stages_come_in_their_order_and_a_person_goes_before_the_lease(wide: dict[str, Any]) -> None:
+    names = [one["Name"] for one in pipeline(wide)["Stages"]]
+    assert names[-3:] == ["dev", "staging", "prod"]
+    order = stage(wide, "prod")
+    assert order["prod-approve"] < order["prod-lease-take"]
+    for name in ("dev", "staging"):
+        assert not [action for action in stage(wide, name) if action.endswith(("-approve", "-train"))]
+
+
+def test_each_stage_is_deployed_by_the_roles_of_its_own_account(wide: dict[str, Any]) -> None:
+    for one in pipeline(wide)["Stages"]:
+        if one["Name"] in ACCOUNTS:
+            roles = {json.dumps(action["RoleArn"]) for action in one["Actions"] if ".Deploy" in action["Name"]}
+            (deployer,) = roles
+            assert f"cdk-hnb659fds-deploy-role-{ACCOUNTS[one['Name']]}-us-east-1" in deployer
+
+
+def test_the_steps_may_take_the_stages_roles_and_nothing_else_of_other_accounts(wide: dict[str, Any]) -> None:
+    (steps,) = [one for one in of(wide, "AWS::IAM::Role") if one.get("RoleName") == "evergreen-delivery-build"]
+    (policy,) = steps["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "sts:AssumeRole"
+    expected = {
+        f"arn:aws:iam::{account}:role/{name}"
+        for stage_name, account in ACCOUNTS.items()
+        for name in (f"evergreen-delivery-{stage_name}", f"cdk-hnb659fds-lookup-role-{account}-us-east-1")
+    }
+    assert set(statement["Resource"]) == expected
+
+
+def test_a_failed_stage_is_told_with_its_name_and_the_address(shipped: dict[str, Any], root: Path) -> None:
+    event = json.loads((root / "tests/stacks/events/codepipeline_stage_failed.json").read_text())
+    (rule,) = [one for one in of(shipped, "AWS::Events::Rule") if one["EventPattern"]["source"] == ["aws.codepipeline"]]
+    pattern = rule["EventPattern"]
+    assert event["detail-type"] in pattern["detail-type"]
+    assert event["detail"]["state"] in pattern["detail"]["state"]
+    assert pattern["detail"]["pipeline"] == [pipeline(shipped)["Name"]]
+    (target,) = rule["Targets"]
+    text = target["InputTransformer"]["InputTemplate"]
+    for name, path in target["InputTransformer"]["InputPathsMap"].items():
+        value: Any = event
+        for part in path.removeprefix("$.").split("."):
+            value = value[part]
+        text = text.replace(f"<{name}>", value)
+    execution = event["detail"]["execution-id"]
+    assert f"stage {event['detail']['stage']} failed in execution {execution}" in text
+    assert f"/evergreen-delivery/executions/{execution}/timeline?region=us-east-1" in text
+
+
+def test_the_pipeline_deploys_what_make_deploy_deploys(shipped: dict[str, Any], folder: Path, assembly: Path) -> None:
+    """But for the path in the metadata, and the names that CDK makes of it."""
+    nested = {
+        template["Description"]: template
+        for template in (json.loads(path.read_text()) for path in folder.glob("assembly-prod/*.template.json"))
+    }
+    direct = [json.loads(path.read_text()) for path in assembly.glob("*.template.json")]
+    assert len(direct) == len(nested) == 4
+    for template in direct:
+        other = nested[template["Description"]]
+        assert sorted(map(_content, other["Resources"].values())) == sorted(
+            map(_content, template["Resources"].values())
+        )
+        assert other.get("Outputs", {}).keys() == template.get("Outputs", {}).keys()
+
+
+def _content(resource: dict[str, Any]) -> str:
+    kept = {name: value for name, value in resource.items() if name not in {"Metadata", "DependsOn"}}
+    return re.sub(r'"Sid": "AllowEventRule\w+"', "", json.dumps(kept))
+
+
+def test_without_a_section_there_is_nothing_to_deliver(tree: Path) -> None:
+    file = tree / "evergreen.yaml"
+    file.write_text(file.read_text(encoding="utf-8").split("delivery:")[0], encoding="utf-8")
+    from stacks import build
+
+    with pytest.raises(ConfigurationError) as caught:
+        build(load(tree), str(tree / "out"), context={"delivery": "true"})
+    assert str(caught.value) == "evergreen.yaml: delivery: required: what the pipeline delivers"
