@@ -11,7 +11,7 @@ import numpy as np
 from monitor.cells import LIMIT, category, number
 from monitor.kll import buckets, sketch
 from monitor.schema import BINS, OWN
-from monitor.state import Floats
+from monitor.state import Floats, distinct
 
 MOST_CATEGORIES = 1000
 _SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
@@ -123,12 +123,12 @@ def _numeric(column: Column, raw: Floats) -> tuple[dict[str, Any], dict[str, Any
 def quantile_edges(values: Floats) -> Floats:
     """At most 255 inner edges: each distinct value while they are few, else the 256-quantiles."""
     ordered = np.sort(values)
-    distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
-    if len(distinct) <= BINS:
-        inner: Floats = distinct[:-1] if len(distinct) > 1 else distinct
+    few = distinct(ordered)[0]
+    if len(few) <= BINS:
+        inner: Floats = few[:-1] if len(few) > 1 else few
         return inner
     ranks = np.minimum((np.arange(1, BINS) * len(ordered)) // BINS, len(ordered) - 1)
-    edges: Floats = np.unique(ordered[ranks])
+    edges: Floats = distinct(ordered[ranks])[0]
     return edges
 
 

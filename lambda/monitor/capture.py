@@ -11,7 +11,7 @@ from monitor import envelope, table
 from monitor.envelope import Lines, Positions, Spans
 from monitor.records import BadRecord, Record, Row, parse
 from monitor.schema import Schema
-from monitor.state import WindowState
+from monitor.state import WindowState, distinct
 from monitor.times import NOWHERE, Windows, digits_to_epoch
 
 CHUNK = 1 << 22
@@ -90,7 +90,7 @@ class Capture:
         else:
             found = self.times.of(digits_to_epoch(lines.take(spans["time"][0], envelope.TIME_LENGTH))[0])
         rest: list[Positions] = [chosen[:0]]
-        present = np.unique(found).tolist()
+        present = distinct(found)[0].tolist()
         for window in present:
             if window == NOWHERE:
                 continue

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor.cells import category, number
 from monitor.jsonio import loads
 from monitor.records import BadRecord, Row
-from monitor.state import Floats
+from monitor.state import Floats, distinct
 
 _NAN = re.compile(rb"(?<![^,\n])nan(?![^,\n])", re.IGNORECASE)
 _COMMA, _NEWLINE = 44, 10
@@ -141,7 +141,7 @@ def _strings(buffer: Bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) ->
         taken = sliding[starts].view(np.uint8).reshape(-1, size)
         taken[np.arange(size) >= lengths[:, None]] = 0
         keys = taken.view(np.uint64 if size == 8 else f"S{size}").ravel()
-        values, counts = np.unique(keys, return_counts=True)
+        values, counts = distinct(keys)
         raw = values.tobytes()
         texts = [raw[at : at + size].rstrip(b"\0") for at in range(0, len(raw), size)]
         found = Counter(dict(zip(texts, counts.tolist(), strict=True)))
