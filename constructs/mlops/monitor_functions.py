@@ -279,7 +279,7 @@ def _may_judge(
     allow(role, ["s3:GetObject"], on=read, because=_ANY_MODEL)
     allow(role, ["s3:PutObject"], on=[artifacts.arn_for_objects("monitoring/*")], because=_ANY_MODEL)
     allow(role, ["s3:ListBucket"], on=[data.bucket_arn, artifacts.bucket_arn])
-    allow(role, ["dynamodb:PutItem"], on=[ledger.table_arn])
+    allow(role, ["dynamodb:PutItem", "dynamodb:Query"], on=[ledger.table_arn])
     allow(
         role,
         ["ssm:GetParameter"],

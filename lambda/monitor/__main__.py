@@ -99,7 +99,7 @@ def _analyze(options: argparse.Namespace) -> int:
     windows = judge_all(baseline, reading, rules)
     write(options.output, baseline, windows, reading)
     if not options.no_report:
-        from monitor.report import render
+        from monitor.report.drift import render
 
         (options.output / "report.html").write_text(render(baseline, windows, reading), encoding="utf-8")
     said = summary(windows)

@@ -20,7 +20,7 @@ from monitor.dataset import BadDataset, files, read_json, reference
 from monitor.drift import Mode, Rules
 from monitor.jsonio import dumps, loads
 from monitor.records import BadRecord, timestamp
-from monitor.report import render
+from monitor.report.drift import render
 from monitor.schema import BadBaseline, read_baseline
 from monitor.times import Windows
 

@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from monitor import metrics, rows
+from monitor import history, metrics, rows
 from monitor.analysis import Reading, Window, file_bodies
 from monitor.capture import Capture
 from monitor.drift import Mode, Rules, Status, alarm, judge
@@ -17,7 +18,7 @@ from monitor.jsonio import dumps, loads
 from monitor.schema import Baseline, read_baseline
 from monitor.store import Store
 from monitor.times import Windows
-from shared.verdict import Verdicts
+from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 _SETTLING = 5
+_REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         (body["drifted"] for body in reversed(earlier) if body["status"] != "InsufficientData"), []
     )
     keys = store.partials(window)
+    end = datetime.fromtimestamp(window + environment.window_seconds, UTC)
+    past = history.read(clients.dynamodb, environment.ledger, model=model, stage=environment.stage, until=end)
     for _ in range(_SETTLING):
         state = store.merged(keys)
         verdict = judge(baseline, state, rules, before)
@@ -197,11 +201,11 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         bodies["verdict.json"]["alarm"] = alarm(statuses)
         for name, content in bodies.items():
             store.put(window, name, dumps(content), "application/json")
-        address = _report(store, baseline, windows, reading)
+        row = rows.of_window(verdict, window, environment.window_seconds, release, store.address(window, _REPORT))
+        store.put(window, _REPORT, _page(baseline, windows, reading, past, row), "text/html; charset=utf-8")
         if (again := store.partials(window)) == keys:
             break
         keys = again
-    row = rows.of_window(verdict, window, environment.window_seconds, release, address)
     Verdicts(clients.dynamodb, environment.ledger, model=model, stage=environment.stage).write(row)
     namespace = metrics.target(metrics.DATA, endpoint, None)
     found = metrics.of_verdict(baseline, state, verdict, float(window))
@@ -214,12 +218,13 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         "reason": verdict.reason,
         "alarm": bodies["verdict.json"]["alarm"],
         "schema_violations": len(verdict.schema_violations),
-        "report": address,
+        "report": row.report,
     }
 
 
-def _report(store: Store, baseline: Baseline, windows: list[Window], reading: Reading) -> str:
-    from monitor.report import render
+def _page(baseline: Baseline, windows: list[Window], reading: Reading, past: history.History, row: Verdict) -> bytes:
+    from monitor.report.drift import render
+    from monitor.report.history import sections
+    from monitor.report.page import with_history
 
-    page = render(baseline, windows, reading).encode("utf-8")
-    return store.put(windows[-1].start, "report.html", page, "text/html; charset=utf-8")
+    return with_history(render(baseline, windows, reading), sections(past, row)).encode("utf-8")

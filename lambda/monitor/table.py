@@ -66,6 +66,8 @@ def from_csv(text: bytes, numeric: Sequence[bool]) -> Columns:
     """
     width = len(numeric)
     buffer = np.frombuffer(text + b"\n", dtype=np.uint8)
+    if width == 1 and (text[:1] in (b"", b"\n") or text[-1:] == b"\n" or b"\n\n" in text):
+        raise Irregular("a blank line is no row")
     commas, newlines = np.flatnonzero(buffer == _COMMA), np.flatnonzero(buffer == _NEWLINE)
     if len(commas) != len(newlines) * (width - 1):
         raise Irregular("rows differ in width")

@@ -74,7 +74,8 @@ def test_every_kind_has_its_baseline(root: Path) -> None:
     assert baselines.main(root, root / "message") == 0
     found = read_baseline(read(root, "data-quality/statistics.json"), read(root, "data-quality/constraints.json"))
     features = {feature.name: feature for feature in found.features}
-    assert features.keys() == {"origin", "temp"}
+    assert list(features) == ["prediction", "origin", "temp"], "Model Monitor lays the answer first"
+    assert (features["prediction"].source, features["prediction"].importance) == ("output", 0.0)
     assert features["temp"].present == 1960
     assert features["temp"].critical
     assert features["temp"].importance > features["origin"].importance
@@ -103,10 +104,11 @@ def test_explanations_of_captured_requests_are_compared_with_the_baselines(root:
     assert baselines.main(root, root / "message") == 0
     captured = root / "capture"
     captured.mkdir()
-    side = {"observedContentType": "text/csv", "mode": "INPUT", "data": "JFK,1.5", "encoding": "CSV"}
+    rows = "\n".join(["JFK,1.5", "EWR,"] * 100) + "\n"
+    side = {"observedContentType": "text/csv", "mode": "INPUT", "data": rows, "encoding": "CSV"}
     meta = {"eventId": "1", "inferenceTime": "2026-02-14T17:00:00Z"}
     record = {"captureData": {"endpointInput": side}, "eventMetadata": meta, "eventVersion": "0"}
-    (captured / "a.jsonl").write_text(json.dumps(record) + "\n")
+    (captured / "a.jsonl").write_text(json.dumps(record) + "\n{broken\n")
     config = root / "config"
     config.mkdir()
     (config / "0badcafe.json").write_text(json.dumps({"headers": ["origin", "temp"], "methods": {"shap": {}}}))
@@ -123,3 +125,10 @@ def test_explanations_of_captured_requests_are_compared_with_the_baselines(root:
     }
     message = container.run(container.Environment.read(values), root)
     assert message == "Completed: Job completed successfully with no violations."
+    verdict = json.loads((root / "found" / "verdict.json").read_text())
+    assert (verdict["status"], verdict["bad_records"]) == ("Ok", 1)
+    assert "200 rows" in verdict["reason"], "a record may hold several rows, and a nullable column may be empty"
+    assert "bad_records.jsonl" in {path.name for path in (root / "found").iterdir()}
+    page = (root / "found" / "report.html").read_text()
+    assert "<h1>The model leans on what it did</h1>" in page
+    assert "temp" in page

@@ -186,7 +186,7 @@ def test_a_corrected_label_replaces_the_earlier_and_ids_are_preferred(tmp_path: 
             labels.read(stream, name)
     records = [parse(line(1, "1", inferenceId="i1").encode()), parse(line(2, "1").encode())]
     joined = join(records, labels, None, None)
-    assert [label for _, label in joined.pairs] == [["1"], ["1"]]
+    assert [row.label for row in joined.rows] == [["1"], ["1"]]
     assert (joined.coverage, labels.corrected) == (1.0, 1)
 
 
