@@ -1,7 +1,7 @@
 """The baselines that a package carries: `python -m monitor.baselines`, a step of the training pipeline.
 
-Data quality from the rows that were trained on, and the answers to the holdout; model quality, bias and attributions
-from the holdout with the challenger's own answers. Raw objects are CSV with a header; rows without a label are left out, as in training.
+Data quality from the rows that were trained on, and the answers to the holdout; the other kinds from the holdout with
+the challenger's own answers. Raw objects are CSV with a header; rows without a label are left out, as in training.
 Each kind has a folder of the output: `{data-quality,model-quality,bias,explainability}/…`.
 """
 
