@@ -9,7 +9,7 @@ import csv
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def columns_of(rows: Rows, settings: Settings) -> list[Column]:
         if kind in ("string", "boolean"):
             found.append(Column(name, strings=[category(cell) for cell in cells]))
         else:
-            found.append(infer(name, cells))
+            found.append(replace(infer(name, cells), fractional=kind == "number"))
     return found
 
 

@@ -18,7 +18,7 @@ import csv, io
 import numpy as np
 def model_fn(folder): return 2.0
 def input_fn(body, content_type): return [row for row in csv.reader(io.StringIO(body)) if row]
-def predict_fn(rows, model): return [1 / (1 + np.exp(-model * float(row[1] or 0))) for row in rows]
+def predict_fn(rows, model): return [1 / (1 + np.exp(-model / 10 * float(row[1] or 0))) for row in rows]
 def output_fn(answers, accept): return "".join(f"{float(a)!r}\\n" for a in answers), "text/csv"
 def explain_fn(rows, model):
     x = np.array([float(row[1] or 0) for row in rows])
@@ -44,7 +44,7 @@ def raw(rows: int) -> str:
     lines = ["flight,temp,late,origin"]
     for index, value in enumerate(RNG.normal(size=rows)):
         late = "" if index % 50 == 0 else str(int(value + RNG.normal() > 0))
-        lines.append(f"{index},{value:.4f},{late},{('JFK', 'EWR')[index % 2]}")
+        lines.append(f"{index},{value * 10:.0f},{late},{('JFK', 'EWR')[index % 2]}")
     return "\n".join(lines) + "\n"
 
 
@@ -79,6 +79,7 @@ def test_every_kind_has_its_baseline(root: Path) -> None:
     assert features["temp"].present == 1960
     assert features["temp"].critical
     assert features["temp"].importance > features["origin"].importance
+    assert features["temp"].type == "Fractional", "as model.yaml says, whatever the fortnight held"
     quality = read(root, "model-quality/constraints.json")["binary_classification_constraints"]
     assert 0.6 < quality["auc"]["threshold"] < 1
     facets = read(root, "bias/analysis.json")["post_training_bias_metrics"]["facets"]

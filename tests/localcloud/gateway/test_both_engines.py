@@ -192,7 +192,7 @@ def _serve(cloud: Accelerated, model: Model) -> None:
             "InitialSamplingPercentage": 100,
             "DestinationS3Uri": f"s3://{DATA}/{MODEL}/capture",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
         },
     )
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="flights")
@@ -279,13 +279,17 @@ def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> Non
 
 
 def _ask(cloud: Accelerated, training: Training) -> None:
-    """The day's flights, many to a request; every label but the last request's arrives the day after next."""
+    """The day's flights, many to a request, answered as CSV or JSON; every label but the last request's arrives the day after next."""
     lines = []
     for number, start in enumerate(range(0, len(training.rows), ROWS_A_REQUEST)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(training.rows[start : start + ROWS_A_REQUEST])
         cloud.client("sagemaker-runtime").invoke_endpoint(
-            EndpointName=ENDPOINT, ContentType="text/csv", Body=text.getvalue().encode(), InferenceId=f"q{number}"
+            EndpointName=ENDPOINT,
+            ContentType="text/csv",
+            Accept=("text/csv", "application/json")[number % 2],
+            Body=text.getvalue().encode(),
+            InferenceId=f"q{number}",
         )
         truth = {"data": "\n".join(training.labels[start : start + ROWS_A_REQUEST]) + "\n", "encoding": "CSV"}
         lines.append({"groundTruthData": truth, "eventMetadata": {"eventId": f"q{number}"}, "eventVersion": "0"})
@@ -326,3 +330,4 @@ def test_every_run_has_a_page_that_the_row_names(world: World) -> None:
             page = world.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
             assert "<svg" in page, (engine, row["sk"])
             assert "What was done" in page
+            assert "bad records" in page
