@@ -225,6 +225,7 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
 def _page(baseline: Baseline, windows: list[Window], reading: Reading, past: history.History, row: Verdict) -> bytes:
     from monitor.report.drift import render
     from monitor.report.history import sections
-    from monitor.report.page import with_history
+    from monitor.report.page import period, with_history
 
-    return with_history(render(baseline, windows, reading), sections(past, row)).encode("utf-8")
+    when = period(row.window_start.timestamp(), row.window_end.timestamp())
+    return with_history(render(baseline, windows, reading, when), sections(past, row)).encode("utf-8")

@@ -328,8 +328,8 @@ def _finish_report(
     if body is None:
         under = f"releases/{plan.model}/{plan.release}/baselines/{plan.kind.replace('_', '-')}"
         ran, baseline = (_files(clients, environment, one) for one in (folder, under))
-        start = int(plan.start.timestamp())
-        page = managed_page(plan.kind, ran, baseline, violations, row.evidence, start)
+        window = (plan.start.timestamp(), plan.end.timestamp())
+        page = managed_page(plan.kind, ran, baseline, violations, row.evidence, window)
     else:
         page = body.decode("utf-8")
     past = history.read(clients.dynamodb, environment.ledger, model=plan.model, stage=environment.stage, until=plan.end)

@@ -16,6 +16,7 @@ from monitor.metrics import Metric
 from monitor.quality import MIN_LABELS
 from monitor.records import BadRecord
 from monitor.report.bias import FacetMetrics, render_bias
+from monitor.report.page import period
 
 _SECTIONS = (
     ("pre_training_bias_metrics", bias.pre_training),
@@ -73,7 +74,8 @@ def run(job: Job, opt: Path) -> Outcome:
         "of all answers": f"{finding.coverage:.0%}",
         "bad records": f"{len(finding.bad):,}",
     }
-    page = render_bias(shown, finding.status, finding.reason, found, facts, finding.reasons)
+    when = period(job.start, job.end)
+    page = render_bias(shown, finding.status, finding.reason, found, facts, finding.reasons, when)
     leave(job, finding, {"analysis.json": analysis}, page)
     emitted = [Metric("bias_drift", float(bool(found)), job.metric_time)] if enough else []
     for (name, value), values in measured.items():

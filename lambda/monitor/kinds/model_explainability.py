@@ -20,6 +20,7 @@ from monitor.kinds.job import Finding, Job, Outcome, asked_cells, config_of, lea
 from monitor.metrics import Metric
 from monitor.records import BadRecord
 from monitor.report.explain import render_explanation
+from monitor.report.page import period
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -57,7 +58,10 @@ def _leave(
         "rows": f"{rows:,}",
         "bad records": f"{len(finding.bad):,}",
     }
-    page = render_explanation(before, now, finding.status, finding.reason, finding.violations, facts, finding.reasons)
+    when = period(job.start, job.end)
+    page = render_explanation(
+        before, now, finding.status, finding.reason, finding.violations, facts, finding.reasons, when
+    )
     leave(job, finding, {"analysis.json": explain.analysis(now, label)}, page)
     emitted = [] if score is None else [Metric("ndcg", score, job.metric_time)]
     return Outcome(len(finding.violations), emitted, metrics.EXPLAIN)

@@ -14,6 +14,7 @@ from monitor.ground_truth import Joined, Labelled
 from monitor.kinds.job import Finding, Job, Outcome, Triple, joined_of, leave, put, table_triples, triple
 from monitor.metrics import Metric
 from monitor.records import BadRecord
+from monitor.report.page import period
 from monitor.report.quality import Quality, QualityPoint, render_quality
 from monitor.times import Windows
 
@@ -69,7 +70,8 @@ def run(job: Job) -> Outcome:
         "of all answers": f"{coverage:.0%}",
         "bad records": f"{len(bad):,}",
     }
-    page = render_quality(over_time, finding.status, finding.reason, found, facts, finding.reasons)
+    when = period(job.start, job.end)
+    page = render_quality(over_time, finding.status, finding.reason, found, facts, finding.reasons, when)
     leave(job, finding, {"statistics.json": statistics, "constraints.json": constraints}, page)
     emitted = [Metric("label_coverage", coverage, job.metric_time), Metric("labels", len(scored), job.metric_time)]
     if enough:

@@ -6,7 +6,7 @@ from html import escape
 
 from monitor.bias import DESCRIPTIONS, IDEAL
 from monitor.drift import Status
-from monitor.report.page import head, page, unread, violations
+from monitor.report.page import head, page, titled, unread, violations
 
 _TITLES = {"Ok": "No bias drift", "Drift": "Bias has drifted", "InsufficientData": "Not enough labels"}
 _LEFT, _WIDTH = 400, 480
@@ -29,10 +29,11 @@ def render_bias(
     found: Sequence[Mapping[str, str]],
     facts: Mapping[str, str],
     bad: Mapping[str, int],
+    when: str = "",
 ) -> str:
     """The page of a bias run. `bad`: what could not be read, by reason."""
     drifted = {(f"{item['facet']} = {item['facet_value']}", item["metric_name"]) for item in found}
-    sections = [head("Bias", status, _TITLES[status], reason, facts)]
+    sections = [head(titled("Bias", when), status, _TITLES[status], reason, facts)]
     sections += [_facet(facet, {name for where, name in drifted if where == facet.facet}) for facet in facets]
     return page("Bias", _TITLES[status], [*sections, violations(found), unread(sum(bad.values()), bad)])
 

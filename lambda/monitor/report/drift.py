@@ -15,15 +15,17 @@ _TITLES = {"Ok": "No drift", "Drift": "Drift", "InsufficientData": "Not enough d
 _SHOWN = 24
 
 
-def render(baseline: Baseline, windows: Sequence[Window], reading: Reading) -> str:
-    """The page of a run; of several windows it is about the last."""
+def render(baseline: Baseline, windows: Sequence[Window], reading: Reading, when: str = "") -> str:
+    """The page of a run; of several windows it is about the last. `when` says which time it is about."""
     last = windows[-1]
     verdict = last.verdict
     moved = sorted(verdict.features, key=lambda item: (-item.drifted, -item.distance / (item.threshold or 1.0)))
-    status = "Violation" if structure(verdict.violations) else verdict.status
-    about = f"Data quality · window {window_name(last.start)} · mode {verdict.mode}"
+    broken = structure(verdict.violations)
+    status = "Violation" if broken else verdict.status
+    reason = f"of another type, or missing: {', '.join(broken)}; {verdict.reason}" if broken else verdict.reason
+    about = f"Data quality · {when or f'window {window_name(last.start)}'} · mode {verdict.mode}"
     sections = [
-        head(about, status, _TITLES[status], verdict.reason, _facts(verdict, windows, reading)),
+        head(about, status, _TITLES[status], reason, _facts(verdict, windows, reading)),
         _moved(moved),
         violations(verdict.violations),
         _windows(windows),

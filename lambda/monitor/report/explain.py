@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from monitor.drift import Status
-from monitor.report.page import head, page, short, unread, violations
+from monitor.report.page import head, page, short, titled, unread, violations
 
 _TITLES = {
     "Ok": "The model leans on what it did",
@@ -22,9 +22,10 @@ def render_explanation(
     found: Sequence[Mapping[str, str]],
     facts: Mapping[str, str],
     bad: Mapping[str, int],
+    when: str = "",
 ) -> str:
     """The page of an explainability run. `before` and `now` are mean |SHAP| by feature; `bad` what was not read."""
-    sections = [head("Explainability", status, _TITLES[status], reason, facts)]
+    sections = [head(titled("Explainability", when), status, _TITLES[status], reason, facts)]
     if now:
         sections.append(_bars(before, now))
     return page("Explainability", _TITLES[status], [*sections, violations(found), unread(sum(bad.values()), bad)])

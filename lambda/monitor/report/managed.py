@@ -10,6 +10,7 @@ from monitor.drift import Rules, Status, judge
 from monitor.report.bias import FacetMetrics, render_bias
 from monitor.report.drift import render
 from monitor.report.explain import render_explanation
+from monitor.report.page import period
 from monitor.report.quality import Quality, render_quality
 from monitor.schema import Baseline, read_baseline
 from monitor.statistics import state_of
@@ -18,29 +19,37 @@ Violations = Sequence[Mapping[str, str]]
 
 
 def managed_page(
-    kind: str, files: Mapping[str, Any], baseline: Mapping[str, Any], found: Violations, reason: str, start: int
+    kind: str,
+    files: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    found: Violations,
+    reason: str,
+    window: tuple[float, float],
 ) -> str:
-    """The page of a run out of its files and the baseline's, by name; `start` is the window's, epoch seconds."""
+    """The page of a run out of its files and the baseline's, by name; `window`: epoch seconds."""
     status: Status = "Drift" if found else "Ok"
     if kind == "data_quality" and "statistics.json" in files:
         reference = read_baseline(baseline["statistics.json"], baseline.get("constraints.json"))
-        return _data_quality(reference, files["statistics.json"], found, start)
+        return _data_quality(reference, files["statistics.json"], found, window)
     if kind == "bias":
         facets = _facets(files.get("analysis.json") or {}, baseline.get("analysis.json") or {})
-        return render_bias(facets, status, reason, found, {"metrics drifted": str(len(found))}, {})
+        return render_bias(facets, status, reason, found, {"metrics drifted": str(len(found))}, {}, period(*window))
     if kind == "explainability":
         before, now = (_attributions(one.get("analysis.json")) for one in (baseline, files))
-        return render_explanation(before, now, status, reason, found, {}, {})
+        return render_explanation(before, now, status, reason, found, {}, {}, period(*window))
     facts = _metrics(files.get("statistics.json") or {})
-    return render_quality(Quality("", None, ()), status, reason, found, facts, {})
+    return render_quality(Quality("", None, ()), status, reason, found, facts, {}, period(*window))
 
 
-def _data_quality(baseline: Baseline, statistics: Mapping[str, Any], found: Violations, start: int) -> str:
+def _data_quality(
+    baseline: Baseline, statistics: Mapping[str, Any], found: Violations, window: tuple[float, float]
+) -> str:
     """Distances are ours, out of the run's sketches, by the managed formulas; violations are the engine's own."""
     state = state_of(baseline, statistics)
     verdict = judge(baseline, state, Rules(mode="model-monitor"))
     ours = replace(verdict, violations=tuple(found))
-    return render(baseline, [Window(start, state, ours)], Reading({start: state}, [], 0, {}))
+    start = int(window[0])
+    return render(baseline, [Window(start, state, ours)], Reading({start: state}, [], 0, {}), period(*window))
 
 
 def _facets(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[FacetMetrics]:

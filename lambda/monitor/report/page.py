@@ -1,6 +1,7 @@
 """What all pages share: the frame, the verdict at the top, violations, unread records, and room for the history."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from html import escape
 
 STYLE = """
@@ -16,10 +17,10 @@ h2{font-size:17px;margin:34px 0 10px}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(245px,1fr));gap:12px}.cell b{font-size:14px}
 .cell.drifted{border-color:var(--bad)}
 .tag{font-size:11px;border-radius:9px;padding:1px 7px;background:#eef1f5;margin-left:6px}
-.tag.bad{background:#fdeadf;color:var(--bad)}svg{display:block;width:100%;height:auto}
+.tag.bad{background:#fdeadf;color:var(--bad)}svg{display:block;width:100%;height:auto}.card p{margin:10px 0 0}
 svg text{font:12px system-ui,'DejaVu Sans'}table{border-collapse:collapse;width:100%;font-size:13px}
 .when{white-space:nowrap;color:var(--dim)}
-td,th{vertical-align:top;text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid var(--line)}
+td,th{vertical-align:top;text-align:left;padding:5px 16px 5px 0;border-bottom:1px solid var(--line)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px}
 """
 HISTORY = "<!-- history -->"
@@ -49,6 +50,21 @@ def head(about: str, status: str, title: str, reason: str, facts: Mapping[str, s
         f'<section class="card head {status}"><span class=dim>{escape(about)}</span><h1>{escape(title)}</h1>'
         f"<div>{escape(reason)}</div><div class=facts>{shown}</div></section>"
     )
+
+
+def titled(kind: str, when: str) -> str:
+    """What a page is about."""
+    return f"{kind} · {when}" if when else kind
+
+
+def period(start: float | None, end: float | None) -> str:
+    """A window of inference time (epoch seconds) in words."""
+    first, last = (
+        None if one is None else f"{datetime.fromtimestamp(one, UTC):%Y-%m-%d %H:%M}" for one in (start, end)
+    )
+    if first and last:
+        return f"{first} to {last} UTC"
+    return f"from {first} UTC" if first else f"up to {last} UTC" if last else "all that was captured"
 
 
 def short(name: str) -> str:

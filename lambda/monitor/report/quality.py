@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from monitor.drift import Status
-from monitor.report.page import head, page, unread, violations
+from monitor.report.page import head, page, titled, unread, violations
 
 _TITLES = {"Ok": "Quality holds", "Drift": "Quality has dropped", "InsufficientData": "Too few labels"}
 
@@ -35,9 +35,10 @@ def render_quality(
     found: Sequence[Mapping[str, str]],
     facts: Mapping[str, str],
     bad: Mapping[str, int],
+    when: str = "",
 ) -> str:
     """The page of a model-quality run. `bad`: what could not be read, by reason."""
-    top = head("Model quality", status, _TITLES[status], reason, facts)
+    top = head(titled("Model quality", when), status, _TITLES[status], reason, facts)
     sections = [top, violations(found), quality_chart(quality), unread(sum(bad.values()), bad)]
     return page("Model quality", _TITLES[status], sections)
 
@@ -56,8 +57,9 @@ def quality_chart(quality: Quality | None) -> str:
         return 150 - 140 * (value - low) / (high - low)
 
     xs = [30 + step * (place + 0.5) for place in range(len(quality.points))]
+    width = min(step * 0.7, 60)
     coverage = "".join(
-        f'<rect x="{x - step * 0.35:.1f}" width="{step * 0.7:.1f}" y="{190 - 30 * point.coverage:.1f}" '
+        f'<rect x="{x - width / 2:.1f}" width="{width:.1f}" y="{190 - 30 * point.coverage:.1f}" '
         f'height="{30 * point.coverage:.1f}" fill="var(--line)"><title>{point.window}: {point.coverage:.0%} labelled'
         "</title></rect>"
         for x, point in zip(xs, quality.points, strict=True)
@@ -65,6 +67,9 @@ def quality_chart(quality: Quality | None) -> str:
     dots = [(x, y(point.value)) for x, point in zip(xs, quality.points, strict=True) if point.value is not None]
     line = " ".join(f"{x:.1f},{height:.1f}" for x, height in dots)
     marks = "".join(f'<circle cx="{x:.1f}" cy="{height:.1f}" r="3.5" fill="var(--now)"/>' for x, height in dots)
+    known = [point.value for point in quality.points if point.value is not None]
+    if dots:
+        marks += f'<text x="{dots[-1][0] + 8:.1f}" y="{dots[-1][1] + 4:.1f}" fill="var(--ink)">{known[-1]:.3f}</text>'
     base = ""
     if quality.baseline is not None:
         at = y(quality.baseline)

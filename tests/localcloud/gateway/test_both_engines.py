@@ -279,7 +279,7 @@ def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> Non
 
 
 def _ask(cloud: Accelerated, training: Training) -> None:
-    """The day's flights, many to a request, answered as CSV or JSON; every label but the last request's arrives the day after next."""
+    """The day's flights, many to a request, answered as CSV or JSON; the last request's labels never come."""
     lines = []
     for number, start in enumerate(range(0, len(training.rows), ROWS_A_REQUEST)):
         text = io.StringIO()
