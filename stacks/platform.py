@@ -141,6 +141,7 @@ class Platform(cdk.Stack):
             app=app,
             functions=[one.handler.function for one in (controller, capture, scheduled, retrain, archive, records)],
             queues=[undelivered.queue, failures.queue, capture.dead_letters],
+            watched={model.name: f"{app}-{model.name}-{stage.name}" for model in models if model.monitoring},
         )
         cdk.CfnOutput(self, "LedgerTableName", value=ledger.table_name)
         self._export()

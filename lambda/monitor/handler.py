@@ -139,10 +139,26 @@ def objects(body: Mapping[str, Any]) -> Iterable[Landed]:
     return [landed for landed in found if landed.captured]
 
 
-def release_id(model: str, environment: Environment, ssm: "SSMClient") -> str:
-    """The release that is deployed: its baselines are the ones that count."""
-    name = f"/{environment.app}/{model}/{environment.stage}/release"
-    return str(ssm.get_parameter(Name=name)["Parameter"]["Value"]).split("|", 1)[0]
+@dataclass(frozen=True)
+class Watched:
+    """What counts for a model now: the release that is deployed, and how long a window of its captured data is."""
+
+    release: str
+    seconds: int
+
+
+def watched(model: str, environment: Environment, ssm: "SSMClient") -> Watched:
+    """Read the release record, and the policy that the model's monitoring stack writes; without one a window is the
+    function's own. Raises ValueError where there is no record.
+    """
+    under = f"/{environment.app}/{model}/{environment.stage}"
+    told = ssm.get_parameters(Names=[f"{under}/release", f"{under}/monitoring"])["Parameters"]
+    values = {one["Name"]: one["Value"] for one in told}
+    if f"{under}/release" not in values:
+        raise ValueError(f"there is no release record {under}/release")
+    policy = loads(values.get(f"{under}/monitoring", "{}"))
+    seconds = int(policy.get("captured_window_seconds", environment.window_seconds))
+    return Watched(values[f"{under}/release"].split("|", 1)[0], seconds)
 
 
 def load_baseline(model: str, release: str, environment: Environment, s3: "S3Client") -> Baseline:
@@ -155,18 +171,18 @@ def load_baseline(model: str, release: str, environment: Environment, s3: "S3Cli
     return read_baseline(bodies[0], bodies[1])
 
 
-def _place(model: str, environment: Environment, clients: Clients) -> tuple[str, Store, Baseline]:
-    release = release_id(model, environment, clients.ssm)
-    baseline = load_baseline(model, release, environment, clients.s3)
-    return release, Store(clients.s3, environment.bucket, f"monitoring/{model}/{release}"), baseline
+def _place(model: str, environment: Environment, clients: Clients) -> tuple[Watched, Store, Baseline]:
+    now = watched(model, environment, clients.ssm)
+    baseline = load_baseline(model, now.release, environment, clients.s3)
+    return now, Store(clients.s3, environment.bucket, f"monitoring/{model}/{now.release}"), baseline
 
 
 def fold(landed: Landed, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]) -> None:
     """One captured object to partials, and note the windows that it touches."""
-    _, store, baseline = _place(landed.model, environment, clients)
+    now, store, baseline = _place(landed.model, environment, clients)
     body = clients.s3.get_object(Bucket=landed.bucket, Key=landed.key)
     etag = body["ETag"].strip('"')
-    capture = Capture(baseline.schema(), Windows(environment.window_seconds))
+    capture = Capture(baseline.schema(), Windows(now.seconds))
     capture.read(io.BytesIO(body["Body"].read()), landed.key)
     for window, state in capture.windows.items():
         store.put_partial(window, landed.key, etag, state)
@@ -182,14 +198,14 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
 
     Another invocation may add a partial meanwhile and finish first: so look again after writing, until it stands.
     """
-    release, store, baseline = _place(model, environment, clients)
+    now, store, baseline = _place(model, environment, clients)
     rules = Rules(mode=environment.mode, min_rows=environment.min_rows)
     earlier = store.verdicts_before(window)
     before: list[str] = next(
         (body["drifted"] for body in reversed(earlier) if body["status"] != "InsufficientData"), []
     )
     keys = store.partials(window)
-    end = datetime.fromtimestamp(window + environment.window_seconds, UTC)
+    end = datetime.fromtimestamp(window + now.seconds, UTC)
     past = history.read(clients.dynamodb, environment.ledger, model=model, stage=environment.stage, until=end)
     for _ in range(_SETTLING):
         state = store.merged(keys)
@@ -201,7 +217,7 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         bodies["verdict.json"]["alarm"] = alarm(statuses)
         for name, content in bodies.items():
             store.put(window, name, dumps(content), "application/json")
-        row = rows.of_window(verdict, window, environment.window_seconds, release, store.address(window, _REPORT))
+        row = rows.of_window(verdict, window, now.seconds, now.release, store.address(window, _REPORT))
         store.put(window, _REPORT, _page(baseline, windows, reading, past, row), "text/html; charset=utf-8")
         if (again := store.partials(window)) == keys:
             break

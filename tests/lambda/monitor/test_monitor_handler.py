@@ -37,9 +37,17 @@ class Bucket:
 
 
 class Parameters:
-    def get_parameter(self, *, Name: str) -> dict[str, Any]:
-        assert Name == "/evergreen/flight-delays/prod/release"
-        return {"Parameter": {"Value": "v3-0badcafe|image|arn|sha"}}
+    def __init__(self) -> None:
+        self.values = {"/evergreen/flight-delays/prod/release": "v3-0badcafe|image|arn|sha"}
+
+    def get_parameters(self, *, Names: list[str]) -> dict[str, Any]:
+        found = [{"Name": name, "Value": self.values[name]} for name in Names if name in self.values]
+        return {"Parameters": found}
+
+
+@pytest.fixture
+def parameters() -> Parameters:
+    return Parameters()
 
 
 def captured(shift: float, hour: int, rows: int = 300) -> bytes:
@@ -58,7 +66,7 @@ def message(key: str, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any) -> Bucket:
+def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any, parameters: Parameters) -> Bucket:
     statistics, constraints = build([Column("x", RNG.normal(size=4000))])
     objects = {
         f"{RELEASE}/statistics.json": json.dumps(statistics).encode(),
@@ -70,7 +78,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any) -> Bucket:
     }
     found = Bucket(objects)
     environment = Environment("evergreen", "prod", "artifacts", "ledger", 3600, "calibrated", 200)
-    clients = Clients(found, Parameters(), ledger)  # type: ignore[arg-type]
+    clients = Clients(found, parameters, ledger)  # type: ignore[arg-type]
     monkeypatch.setattr(lambda_handler, "_environment", lambda: environment)
     monkeypatch.setattr(lambda_handler, "_clients", lambda: clients)
     return found
@@ -123,6 +131,18 @@ def test_a_report_tells_what_came_before_and_what_was_done(bucket: Bucket, ledge
     assert page.count("<title>2026-02-14 ") == 3, "one block for each window so far"
     assert "<script" not in page
     assert "http" not in page, "the page needs nothing from elsewhere"
+
+
+def test_a_models_window_is_the_one_of_its_policy(bucket: Bucket, ledger: Any, parameters: Parameters) -> None:
+    policy = json.dumps({"captured_window_seconds": 6 * 3600})
+    parameters.values["/evergreen/flight-delays/prod/monitoring"] = policy
+    lambda_handler.handler({"Records": [message(KEY.format(name), 1) for name in "abd"]}, None)
+    rows = sorted((row["window_start"]["S"], row["window_end"]["S"]) for row in ledger.rows.values())
+    day = "2026-02-14T{}:00:00+00:00"
+    assert rows == [
+        (day.format("12"), day.format("18")),
+        (day.format("18"), "2026-02-15T00:00:00+00:00"),
+    ]
 
 
 def test_a_message_that_fails_goes_back_alone(bucket: Bucket) -> None:
