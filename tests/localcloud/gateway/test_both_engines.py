@@ -23,6 +23,8 @@ from constructs.mlops.monitors import baseline_settings
 from monitor import baselines
 from tests.localcloud.gateway.harness import ROOT, Accelerated, free_port, until
 
+pytestmark = pytest.mark.timeout(600)
+
 MODEL = "flight-delays"
 ENDPOINT = "evergreen-flight-delays-prod"
 STACK = "evergreen-monitoring-flight-delays-prod"
@@ -241,7 +243,7 @@ def _function(cloud: Accelerated, engine: str) -> str:
 
 
 def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> None:
-    """The monitoring stack as it was synthesised, but for alarms, whose names both engines share."""
+    """The monitoring stack as it was synthesised, but for what has a name that both engines share."""
     s3 = cloud.client("s3")
     for asset in json.loads((folder / f"{STACK}.assets.json").read_text())["files"].values():
         (destination,) = asset["destinations"].values()
@@ -265,14 +267,14 @@ def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> Non
     }
 
     def resolved(found: re.Match[str]) -> str:
-        return json.dumps(next(value for name, value in values.items() if re.search(f"{name}", found[1])))
+        return json.dumps(next(value for name, value in values.items() if re.search(name, found[1])))
 
     text = (folder / f"{STACK}.template.json").read_text()
     template = json.loads(re.sub(r'\{\s*"Fn::ImportValue": "[^:"]*:([^"]*)"\s*\}', resolved, text))
     template["Resources"] = {
         name: resource
         for name, resource in template["Resources"].items()
-        if resource["Type"] != "AWS::CloudWatch::Alarm"
+        if resource["Type"] not in ("AWS::CloudWatch::Alarm", "AWS::SSM::Parameter")
     }
     stack = cloud.deploy(f"evergreen-monitoring-{engine}", template)
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
