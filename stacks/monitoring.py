@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as s3_assets
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from configuration import Application, Model, Monitoring, Stage
@@ -26,7 +28,7 @@ from constructs.mlops.scheduled_monitors import (
 )
 from stacks.platform import Platform
 
-_DAY = 86_400
+_HOUR = 3600
 # Clarify's attribution monitor wants a network, a shadow endpoint and the name of a model that a template does not
 # know; ours takes SHAP out of the model itself, isolated (docs/adr/0008).
 _BUILTIN_ONLY = {"explainability"}
@@ -115,13 +117,22 @@ class MonitoringStack(cdk.Stack):
                 reports=reports,
                 alerts=platform.alerts,
             )
+        # Captured data is judged by the slots of the schedule, and the scheduled run on a slot has the last word.
+        ssm.CfnParameter(
+            self,
+            "Policy",
+            name=f"/{app}/{model.name}/{stage.name}/monitoring",
+            type="String",
+            value=json.dumps({"captured_window_seconds": monitoring.schedule_hours * _HOUR}),
+            description=f"How {model.name} is monitored: what the platform's functions must know",
+        )
         drift_alarm(
             self,
             "CapturedDrift",
             name=f"{self._endpoint}-captured-drift",
             monitor=Monitor("data_quality", "aws/sagemaker/Endpoints/data-metrics", "data_drift"),
             dimensions=captured_dimensions(self._endpoint),
-            period=_DAY,
+            period=monitoring.schedule_hours * _HOUR,
             reports=reports,
             alerts=platform.alerts,
         )

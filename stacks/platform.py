@@ -148,6 +148,7 @@ class Platform(cdk.Stack):
             app=app,
             functions=[handler.function for handler in handlers],
             queues=[undelivered.queue, failures.queue, capture.dead_letters],
+            watched={model.name: f"{app}-{model.name}-{stage.name}" for model in models if model.monitoring},
         )
         cdk.CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
         self._export()

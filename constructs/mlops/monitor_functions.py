@@ -30,7 +30,7 @@ _LAYER = Path(sys.prefix) / "share" / "evergreen" / "monitor-layer"
 _LOCK = _ROOT / "lambda" / "monitor" / "layer"
 _TIMEOUT = cdk.Duration.minutes(10)
 _ATTEMPTS = 5
-# A day: shorter windows of a quiet endpoint hold too few rows, and an open window is judged again with each file.
+# A day, where a model has no scheduled monitors: shorter windows of a quiet endpoint hold too few rows.
 _WINDOW_SECONDS = 86_400
 _ANY_MODEL = (
     "One function serves all models of the stage, so that a further model adds none; their folders are its own."
@@ -293,10 +293,10 @@ def _may_judge(
     allow(role, ["s3:GetObject"], on=read, because=_ANY_MODEL)
     allow(role, ["s3:PutObject"], on=[artifacts.arn_for_objects("monitoring/*")], because=_ANY_MODEL)
     allow(role, ["s3:ListBucket"], on=[data.bucket_arn, artifacts.bucket_arn])
-    allow(role, ["dynamodb:PutItem"], on=[ledger.table_arn])
+    allow(role, ["dynamodb:PutItem", "dynamodb:Query"], on=[ledger.table_arn])
     allow(
         role,
-        ["ssm:GetParameter"],
-        on=[arn(role, "ssm", f"parameter/{app}/*/{stage}/release")],
-        because="The release records of all models in this stage: whose baseline counts.",
+        ["ssm:GetParameter", "ssm:GetParameters"],
+        on=[arn(role, "ssm", f"parameter/{app}/*/{stage}/{name}") for name in ("release", "monitoring")],
+        because="Of all models in this stage: whose baseline counts, and how long their windows are.",
     )

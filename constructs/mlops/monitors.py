@@ -58,6 +58,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
     answers = _answers(model, monitoring)
     delay = monitoring.model_quality.label_delay_hours if monitoring.model_quality else None
     headers = [column.name for column in model.data.columns]
+    types = {column.name: column.type for column in model.data.columns}
     if monitoring.data_quality:
         yield Monitor("data_quality", "aws/sagemaker/Endpoints/data-metrics", "data_drift")
     if monitoring.model_quality:
@@ -79,9 +80,14 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             {
                 "headers": [*headers, model.target],
                 "label": model.target,
-                "label_values_or_threshold": list(monitoring.bias.positive),
+                "label_values_or_threshold": [_typed(value) for value in monitoring.bias.positive],
                 "facet": [
-                    {"name_or_index": facet.name, "value_or_threshold": list(facet.values)}
+                    {
+                        "name_or_index": facet.name,
+                        "value_or_threshold": [
+                            value if types[facet.name] == "string" else _typed(value) for value in facet.values
+                        ],
+                    }
                     for facet in monitoring.bias.facets
                 ],
             },
@@ -113,6 +119,16 @@ def baseline_settings(model: Model) -> str:
         },
         sort_keys=True,
     )
+
+
+def _typed(value: str) -> int | float | str:
+    """A number as such: Clarify compares it with the column's values, and text equals none of them."""
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def _answers(model: Model, monitoring: Monitoring) -> dict[str, str]:

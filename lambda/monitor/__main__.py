@@ -1,9 +1,13 @@
 """`python -m monitor`: baselines and verdicts for any captured folder, without an account."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+# Before numpy is loaded: counting has no use for OpenBLAS's threads, and starting them costs more than a small run.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from monitor.analysis import judge_all, read, summary, write
 from monitor.dataset import FORMATS, BadDataset, files, read_json, reference
@@ -95,7 +99,7 @@ def _analyze(options: argparse.Namespace) -> int:
     windows = judge_all(baseline, reading, rules)
     write(options.output, baseline, windows, reading)
     if not options.no_report:
-        from monitor.report import render
+        from monitor.report.drift import render
 
         (options.output / "report.html").write_text(render(baseline, windows, reading), encoding="utf-8")
     said = summary(windows)

@@ -3,7 +3,7 @@ and adds what the calibrated mode needs: quantile bins, and how far windows of t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from monitor.cells import LIMIT, category, number
 from monitor.kll import buckets, sketch
 from monitor.schema import BINS, OWN
-from monitor.state import Floats
+from monitor.state import Floats, distinct
 
 MOST_CATEGORIES = 1000
 _SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
@@ -19,7 +19,10 @@ _SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
 
 @dataclass(frozen=True)
 class Column:
-    """One reference column in time order: `numbers` (NaN missing, infinite mistyped) or `strings` (None missing)."""
+    """One reference column in time order: `numbers` (NaN missing, infinite mistyped) or `strings` (None missing).
+
+    A `fractional` one may hold fractions even if the reference happens to hold none, as rain in a dry month.
+    """
 
     name: str
     numbers: Floats | None = None
@@ -27,6 +30,7 @@ class Column:
     source: str = "input"
     importance: float = 1.0
     critical: bool = False
+    fractional: bool = False
 
 
 def infer(name: str, cells: Sequence[object], source: str = "input") -> Column:
@@ -88,7 +92,7 @@ def _numeric(column: Column, raw: Floats) -> tuple[dict[str, Any], dict[str, Any
     if not len(values):
         raise ValueError(f"column {column.name!r} holds no number")
     missing = int(np.isnan(raw).sum())
-    kind = "Integral" if (values == np.rint(values)).all() else "Fractional"
+    kind = "Integral" if not column.fractional and (values == np.rint(values)).all() else "Fractional"
     edges = quantile_edges(values)
     bins = np.searchsorted(edges, values, side="left")
     counts = np.bincount(bins, minlength=len(edges) + 1)
@@ -123,12 +127,12 @@ def _numeric(column: Column, raw: Floats) -> tuple[dict[str, Any], dict[str, Any
 def quantile_edges(values: Floats) -> Floats:
     """At most 255 inner edges: each distinct value while they are few, else the 256-quantiles."""
     ordered = np.sort(values)
-    distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
-    if len(distinct) <= BINS:
-        inner: Floats = distinct[:-1] if len(distinct) > 1 else distinct
+    few = distinct(ordered)[0]
+    if len(few) <= BINS:
+        inner: Floats = few[:-1] if len(few) > 1 else few
         return inner
     ranks = np.minimum((np.arange(1, BINS) * len(ordered)) // BINS, len(ordered) - 1)
-    edges: Floats = np.unique(ordered[ranks])
+    edges: Floats = distinct(ordered[ranks])[0]
     return edges
 
 
@@ -195,13 +199,6 @@ def with_weights(
     if unknown := (importances.keys() | marked) - names:
         raise ValueError(f"not a feature: {', '.join(sorted(unknown))}")
     return [
-        Column(
-            column.name,
-            column.numbers,
-            column.strings,
-            column.source,
-            float(importances.get(column.name, 1.0)),
-            column.name in marked,
-        )
+        replace(column, importance=float(importances.get(column.name, 1.0)), critical=column.name in marked)
         for column in known
     ]

@@ -1,7 +1,7 @@
 """The baselines that a package carries: `python -m monitor.baselines`, a step of the training pipeline.
 
-Data quality from the rows that were trained on; model quality, bias and attributions from the holdout with the
-challenger's own answers. Raw objects are CSV with a header; rows without a label are left out, as in training.
+Data quality from the rows that were trained on, and the answers to the holdout; the other kinds from the holdout with
+the challenger's own answers. Raw objects are CSV with a header; rows without a label are left out, as in training.
 Each kind has a folder of the output: `{data-quality,model-quality,bias,explainability}/…`.
 """
 
@@ -9,7 +9,7 @@ import csv
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def columns_of(rows: Rows, settings: Settings) -> list[Column]:
         if kind in ("string", "boolean"):
             found.append(Column(name, strings=[category(cell) for cell in cells]))
         else:
-            found.append(infer(name, cells))
+            found.append(replace(infer(name, cells), fractional=kind == "number"))
     return found
 
 
@@ -88,11 +88,14 @@ def write(inputs: Path, output: Path, settings: Settings) -> None:
     Args:
         inputs: Holds `train/`, `holdout/` and `model/model.tar.gz`.
     """
+    if PREDICTION in (*settings.columns, settings.target):
+        raise BadDataset(f"a column is named {PREDICTION}, which is the answer's name in baselines: rename it")
     archive = inputs / "model" / "model.tar.gz"
     holdout = labelled(inputs / "holdout", settings)
+    answers = _answers(archive, holdout, settings)
     with tempfile.TemporaryDirectory() as name:
         table = Path(name) / "holdout.csv"
-        _write_table(table, holdout, _answers(archive, holdout, settings))
+        _write_table(table, holdout, answers)
         importances: Mapping[str, float] = {}
         if "explainability" in settings.kinds:
             importances = _explanations(archive, holdout, settings, output / "explainability")
@@ -105,7 +108,11 @@ def write(inputs: Path, output: Path, settings: Settings) -> None:
             _run(table, output / "bias", settings, values)
     if "data_quality" in settings.kinds:
         columns = columns_of(labelled(inputs / "train", settings), settings)
-        statistics, constraints = build(with_weights(columns, importances, settings.critical))
+        # Model Monitor lays the answer before the features, so it is a column of the baseline. It is told of, and
+        # never decides: what it does is model quality's to judge.
+        said = infer(PREDICTION, answers, source="output")
+        weights = {**importances, PREDICTION: 0.0}
+        statistics, constraints = build(with_weights([said, *columns], weights, settings.critical))
         _put(output / "data-quality", {"statistics.json": statistics, "constraints.json": constraints})
 
 

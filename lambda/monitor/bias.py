@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from monitor.cells import number
 from monitor.state import Floats
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _RESAMPLES = 200
-_IDEAL = {"DI": 1.0}
+IDEAL = {"DI": 1.0}
 
 DESCRIPTIONS = {
     "CI": "Class Imbalance (CI)",
@@ -144,10 +145,14 @@ def _cdd(positive: Flags, facet: Flags, group: np.ndarray[Any, Any]) -> float:
 
 
 def facet_of(values: Sequence[Any], named: Sequence[Any]) -> Flags:
-    """Who is in facet d: those of the values named, or, for one number over a numeric column, those above it."""
+    """Who is in facet d: those of the values named, or, for one number over a numeric column, those above it.
+
+    A missing value is in none of them.
+    """
     if len(named) == 1 and isinstance(named[0], int | float) and not isinstance(named[0], bool):
-        numbers = np.array([float(value) for value in values])
-        return (numbers == named[0]) if len(np.unique(numbers)) <= 2 else (numbers > float(named[0]))
+        numbers = np.array([number(value) for value in values], dtype=np.float64)
+        present = numbers[~np.isnan(numbers)]
+        return (numbers == named[0]) if len(np.unique(present)) <= 2 else (numbers > float(named[0]))
     wanted = {str(value) for value in named}
     return np.array([str(value).strip() in wanted for value in values], dtype=bool)
 
@@ -189,7 +194,7 @@ def violations(
             continue
         finite = [item for item in spread[name] if math.isfinite(item)]
         margin = 1.96 * float(np.std(finite)) if finite else 0.0
-        low, high = sorted((baseline[name], _IDEAL.get(name, 0.0)))
+        low, high = sorted((baseline[name], IDEAL.get(name, 0.0)))
         if number + margin < low or number - margin > high:
             found.append(
                 {

@@ -11,7 +11,7 @@ from monitor import envelope, table
 from monitor.envelope import Lines, Positions, Spans
 from monitor.records import BadRecord, Record, Row, parse
 from monitor.schema import Schema
-from monitor.state import WindowState
+from monitor.state import WindowState, distinct
 from monitor.times import NOWHERE, Windows, digits_to_epoch
 
 CHUNK = 1 << 22
@@ -90,7 +90,7 @@ class Capture:
         else:
             found = self.times.of(digits_to_epoch(lines.take(spans["time"][0], envelope.TIME_LENGTH))[0])
         rest: list[Positions] = [chosen[:0]]
-        present = np.unique(found).tolist()
+        present = distinct(found)[0].tolist()
         for window in present:
             if window == NOWHERE:
                 continue
@@ -111,7 +111,7 @@ class Capture:
         rows = _rows(inputs[place])
         if inputs[place].count(b",") != rows * (len(layout.inputs) - 1):
             return False
-        return not outputs or rows == _rows(outputs[place]) == 1
+        return not outputs or rows == _rows(outputs[place])
 
     def _bulk(self, window: int, inputs: list[bytes], outputs: list[bytes]) -> bool:
         """Fold payloads; False, with nothing folded, where one of them is not plain."""
@@ -123,8 +123,8 @@ class Capture:
                 sides.append(table.from_csv(_unescape(outputs), layout.outputs))
         except table.Irregular:
             return False
-        if len(sides) > 1 and not sides[0].rows == sides[1].rows == len(inputs):
-            return False  # rows of several records could be mispaired
+        if outputs and any(_rows(one) != _rows(other) for one, other in zip(inputs, outputs, strict=True)):
+            return False  # a record's answers would be paired with another's rows
         self._add(window, sides, len(inputs))
         return True
 

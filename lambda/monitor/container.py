@@ -20,7 +20,8 @@ from monitor.dataset import BadDataset, files, read_json, reference
 from monitor.drift import Mode, Rules
 from monitor.jsonio import dumps, loads
 from monitor.records import BadRecord, timestamp
-from monitor.report import render
+from monitor.report.drift import render
+from monitor.report.page import period
 from monitor.schema import BadBaseline, read_baseline
 from monitor.times import Windows
 
@@ -152,7 +153,9 @@ def _data_quality(environment: Environment) -> tuple[int, list[metrics.Metric]]:
     reading = read(baseline, paths, times, workers=os.cpu_count() or 1)
     windows = judge_all(baseline, reading, Rules(mode=environment.mode))
     write(environment.output_path, baseline, windows, reading)
-    (environment.output_path / "report.html").write_text(render(baseline, windows, reading), encoding="utf-8")
+    (environment.output_path / "report.html").write_text(
+        render(baseline, windows, reading, period(environment.start, environment.end)), encoding="utf-8"
+    )
     last = windows[-1]
     found = metrics.of_verdict(baseline, last.state, last.verdict, environment.metric_time)
     return len(last.verdict.violations), found

@@ -112,5 +112,5 @@ def wasserstein(base: Floats, current: Floats, edges: Floats) -> float:
 
 def coarse(counts: Floats, bins: int = 20) -> Floats:
     """Neighbouring bins summed to at most `bins`: PSI and Jensen-Shannon of finer ones measure sampling noise."""
-    starts = np.unique(np.linspace(0, len(counts), min(bins, len(counts)), endpoint=False).astype(int))
+    starts = np.linspace(0, len(counts), min(bins, len(counts)), endpoint=False).astype(int)
     return np.add.reduceat(counts, starts).astype(np.float64)

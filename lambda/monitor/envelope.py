@@ -6,7 +6,9 @@ the same JSON document with other values: nothing is assumed. Verified with nump
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,59 +55,77 @@ class Lines:
     def line(self, index: int) -> bytes:
         return self.text[self.starts[index] : self.ends[index]]
 
+    @cached_property
+    def quote_table(self) -> Positions | None:
+        """The quotes, shape (lines, quotes of a line), where all lines hold equally many; else None."""
+        each, rest = divmod(len(self.quotes), len(self.ends))
+        if rest or not each:
+            return None
+        table = self.quotes.reshape(-1, each)
+        return table if (table[:, 0] >= self.starts).all() and (table[:, -1] < self.ends).all() else None
+
+    def closing(self, chosen: Positions, at: Positions, number: int) -> Positions:
+        """The first quote at or after `at` in each of the chosen lines, which hold `number` quotes before it."""
+        table = self.quote_table
+        if table is not None:
+            return table[chosen, number] if number < table.shape[1] else self.ends[chosen]
+        found = np.searchsorted(self.quotes, at)
+        return np.append(self.quotes, len(self.text))[found]
+
+    def equal(self, at: Positions, literal: bytes) -> Flags:
+        """Where the text at the positions is the literal, which holds no NUL."""
+        same: Flags = self._sliding(at, f"S{len(literal)}") == literal
+        return same
+
     def take(self, at: Positions, length: int) -> NDArray[np.uint8]:
         """The `length` bytes at each position, shape (positions, length)."""
-        size = len(self.buffer) - length + 1
-        sliding: NDArray[Any] = np.ndarray((size,), dtype=f"V{length}", buffer=self.buffer, strides=(1,))
-        return sliding[np.minimum(at, size - 1)].view(np.uint8).reshape(len(at), length)
+        return self._sliding(at, f"V{length}").view(np.uint8).reshape(len(at), length)
+
+    def _sliding(self, at: Positions, kind: str) -> NDArray[Any]:
+        size = len(self.buffer) - int(kind[1:]) + 1
+        windows: NDArray[Any] = np.ndarray((size,), dtype=kind, buffer=self.buffer, strides=(1,))
+        return windows[np.minimum(at, size - 1)]
+
+    def foreign(self, chosen: Positions, data: Sequence[Spans]) -> Positions:
+        """Control characters, and escapes that are no newline in the chosen lines' data."""
+        line = np.searchsorted(self.ends, self.escapes)
+        inside = np.zeros(len(self.escapes), dtype=bool)
+        for starts, ends in data:
+            bounds = np.zeros((2, len(self.ends)), dtype=np.intp)
+            bounds[:, chosen] = starts, ends
+            first, last = bounds[:, line]
+            inside |= (self.escapes >= first) & (self.escapes < last)
+        inside &= self.buffer[self.escapes + 1] == 110
+        return np.concatenate([self.broken, self.escapes[~inside]])
 
 
 def match(shape: Shape, lines: Lines, chosen: Positions) -> tuple[Flags, dict[str, Spans]]:
     """Which of the chosen lines have the shape, and where their values lie (meaningful only where they have)."""
-    at, ends = lines.starts[chosen], lines.ends[chosen]
+    at, quotes = lines.starts[chosen], 0
     good: Flags = np.ones(len(chosen), dtype=bool)
     spans: dict[str, Spans] = {}
-    expected = np.zeros(len(chosen), dtype=np.intp)
-    for place, literal in enumerate(shape.literals):
-        pattern = np.frombuffer(literal, dtype=np.uint8)
-        good &= (lines.take(at, len(literal)) == pattern).all(axis=1)
+    for literal, kind in zip(shape.literals, (*shape.kinds, ""), strict=True):
+        good &= lines.equal(at, literal)
         at = at + len(literal)
-        expected += literal.count(b"\\")
-        if place == len(shape.kinds):
+        if not kind:
             break
-        found = np.searchsorted(lines.quotes, at)
-        close = np.where(found < len(lines.quotes), lines.quotes[np.minimum(found, len(lines.quotes) - 1)], ends)
-        kind = shape.kinds[place]
+        quotes += literal.count(b'"')
+        close = lines.closing(chosen, at, quotes)
         if kind != "id":
             spans[kind] = (at, close)
         if kind in ("input", "output"):
-            good &= close > at
-            expected += _within(lines.escapes, at, close)
-            stripped = _newline_at(lines, close)
-            good &= close - 2 * stripped > at
+            good &= close - 2 * _newline_at(lines, close) > at
         at = close
-    good &= at == ends
-    # every escape of the line is a literal's or a newline in data
-    good &= _within(lines.escapes, lines.starts[chosen], ends) == expected
-    wrong = lines.escapes[lines.buffer[lines.escapes + 1] != 110] if not _literal_escapes(shape) else lines.escapes
-    for positions in (wrong, lines.broken):
-        if len(positions):
-            good &= _within(positions, lines.starts[chosen], ends) == 0
+    good &= at == lines.ends[chosen]
+    foreign = lines.foreign(chosen, [spans[kind] for kind in ("input", "output") if kind in spans])
+    if len(foreign):
+        clean = np.ones(len(lines.ends), dtype=bool)
+        clean[np.searchsorted(lines.ends, foreign)] = False
+        good &= clean[chosen]
     if "time" in spans:
         start, close = spans["time"]
         good &= (close - start == TIME_LENGTH) & digits_to_epoch(lines.take(start, TIME_LENGTH))[1]
     return good, spans
-
-
-def _literal_escapes(shape: Shape) -> bool:
-    return any(b"\\" in literal for literal in shape.literals)
-
-
-def _within(positions: Positions, starts: Positions, ends: Positions) -> Positions:
-    if not len(positions):
-        return np.zeros(len(starts), dtype=np.intp)
-    between: Positions = np.searchsorted(positions, ends) - np.searchsorted(positions, starts)
-    return between
 
 
 def _newline_at(lines: Lines, close: Positions) -> NDArray[np.intp]:
@@ -140,7 +160,8 @@ def learn(line: bytes) -> Shape | None:
             at = token.end() - 1
     literals.append(line[at:])
     named = [kind for kind in kinds if kind != "id"]
-    if len(set(named)) != len(named) or max(map(len, literals)) >= _PAD or not line.endswith(b"}"):
+    odd = not line.endswith(b"}") or max(map(len, literals)) >= _PAD or any(b"\\" in literal for literal in literals)
+    if odd or len(set(named)) != len(named):
         return None
     shape = Shape(tuple(literals), tuple(kinds))
     return shape if _agrees(shape, line) else None

@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from monitor import metrics, rows
+from monitor import history, metrics, rows
 from monitor.analysis import Reading, Window, file_bodies
 from monitor.capture import Capture
 from monitor.drift import Mode, Rules, Status, alarm, judge
@@ -17,7 +18,7 @@ from monitor.jsonio import dumps, loads
 from monitor.schema import Baseline, read_baseline
 from monitor.store import Store
 from monitor.times import Windows
-from shared.verdict import Verdicts
+from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 _SETTLING = 5
+_REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,26 @@ def objects(body: Mapping[str, Any]) -> Iterable[Landed]:
     return [landed for landed in found if landed.captured]
 
 
-def release_id(model: str, environment: Environment, ssm: "SSMClient") -> str:
-    """The release that is deployed: its baselines are the ones that count."""
-    name = f"/{environment.app}/{model}/{environment.stage}/release"
-    return str(ssm.get_parameter(Name=name)["Parameter"]["Value"]).split("|", 1)[0]
+@dataclass(frozen=True)
+class Watched:
+    """What counts for a model now: the release that is deployed, and how long a window of its captured data is."""
+
+    release: str
+    seconds: int
+
+
+def watched(model: str, environment: Environment, ssm: "SSMClient") -> Watched:
+    """Read the release record, and the policy that the model's monitoring stack writes; without one a window is the
+    function's own. Raises ValueError where there is no record.
+    """
+    under = f"/{environment.app}/{model}/{environment.stage}"
+    told = ssm.get_parameters(Names=[f"{under}/release", f"{under}/monitoring"])["Parameters"]
+    values = {one["Name"]: one["Value"] for one in told}
+    if f"{under}/release" not in values:
+        raise ValueError(f"there is no release record {under}/release")
+    policy = loads(values.get(f"{under}/monitoring", "{}"))
+    seconds = int(policy.get("captured_window_seconds", environment.window_seconds))
+    return Watched(values[f"{under}/release"].split("|", 1)[0], seconds)
 
 
 def load_baseline(model: str, release: str, environment: Environment, s3: "S3Client") -> Baseline:
@@ -153,18 +171,18 @@ def load_baseline(model: str, release: str, environment: Environment, s3: "S3Cli
     return read_baseline(bodies[0], bodies[1])
 
 
-def _place(model: str, environment: Environment, clients: Clients) -> tuple[str, Store, Baseline]:
-    release = release_id(model, environment, clients.ssm)
-    baseline = load_baseline(model, release, environment, clients.s3)
-    return release, Store(clients.s3, environment.bucket, f"monitoring/{model}/{release}"), baseline
+def _place(model: str, environment: Environment, clients: Clients) -> tuple[Watched, Store, Baseline]:
+    now = watched(model, environment, clients.ssm)
+    baseline = load_baseline(model, now.release, environment, clients.s3)
+    return now, Store(clients.s3, environment.bucket, f"monitoring/{model}/{now.release}"), baseline
 
 
 def fold(landed: Landed, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]) -> None:
     """One captured object to partials, and note the windows that it touches."""
-    _, store, baseline = _place(landed.model, environment, clients)
+    now, store, baseline = _place(landed.model, environment, clients)
     body = clients.s3.get_object(Bucket=landed.bucket, Key=landed.key)
     etag = body["ETag"].strip('"')
-    capture = Capture(baseline.schema(), Windows(environment.window_seconds))
+    capture = Capture(baseline.schema(), Windows(now.seconds))
     capture.read(io.BytesIO(body["Body"].read()), landed.key)
     for window, state in capture.windows.items():
         store.put_partial(window, landed.key, etag, state)
@@ -180,13 +198,15 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
 
     Another invocation may add a partial meanwhile and finish first: so look again after writing, until it stands.
     """
-    release, store, baseline = _place(model, environment, clients)
+    now, store, baseline = _place(model, environment, clients)
     rules = Rules(mode=environment.mode, min_rows=environment.min_rows)
     earlier = store.verdicts_before(window)
     before: list[str] = next(
         (body["drifted"] for body in reversed(earlier) if body["status"] != "InsufficientData"), []
     )
     keys = store.partials(window)
+    end = datetime.fromtimestamp(window + now.seconds, UTC)
+    past = history.read(clients.dynamodb, environment.ledger, model=model, stage=environment.stage, until=end)
     for _ in range(_SETTLING):
         state = store.merged(keys)
         verdict = judge(baseline, state, rules, before)
@@ -197,11 +217,11 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         bodies["verdict.json"]["alarm"] = alarm(statuses)
         for name, content in bodies.items():
             store.put(window, name, dumps(content), "application/json")
-        address = _report(store, baseline, windows, reading)
+        row = rows.of_window(verdict, window, now.seconds, now.release, store.address(window, _REPORT))
+        store.put(window, _REPORT, _page(baseline, windows, reading, past, row), "text/html; charset=utf-8")
         if (again := store.partials(window)) == keys:
             break
         keys = again
-    row = rows.of_window(verdict, window, environment.window_seconds, release, address)
     Verdicts(clients.dynamodb, environment.ledger, model=model, stage=environment.stage).write(row)
     namespace = metrics.target(metrics.DATA, endpoint, None)
     found = metrics.of_verdict(baseline, state, verdict, float(window))
@@ -214,12 +234,14 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
         "reason": verdict.reason,
         "alarm": bodies["verdict.json"]["alarm"],
         "schema_violations": len(verdict.schema_violations),
-        "report": address,
+        "report": row.report,
     }
 
 
-def _report(store: Store, baseline: Baseline, windows: list[Window], reading: Reading) -> str:
-    from monitor.report import render
+def _page(baseline: Baseline, windows: list[Window], reading: Reading, past: history.History, row: Verdict) -> bytes:
+    from monitor.report.drift import render
+    from monitor.report.history import sections
+    from monitor.report.page import period, with_history
 
-    page = render(baseline, windows, reading).encode("utf-8")
-    return store.put(windows[-1].start, "report.html", page, "text/html; charset=utf-8")
+    when = period(row.window_start.timestamp(), row.window_end.timestamp())
+    return with_history(render(baseline, windows, reading, when), sections(past, row)).encode("utf-8")

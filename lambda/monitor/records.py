@@ -13,6 +13,8 @@ from monitor.jsonio import loads
 
 Row = Sequence[Any] | Mapping[str, Any]
 _WRAPPERS = ("instances", "inputs", "predictions", "outputs", "data")
+_OF_ROWS = ("instances", "predictions")
+"""Wrappers whose list is of rows even where each is one number: one answer for each instance."""
 _ROW_KEYS = ("features", "values")
 
 
@@ -133,8 +135,8 @@ def json_rows(data: Any) -> tuple[Row, ...]:
 def _rows(document: Any) -> Sequence[Row]:
     if isinstance(document, dict):
         for key in _WRAPPERS:
-            if isinstance(document.get(key), list):
-                return _rows(document[key])
+            if isinstance(items := document.get(key), list):
+                return [_row(item) for item in items] if key in _OF_ROWS else _rows(items)
         return [_row(document)] if document else []
     if isinstance(document, list):
         if any(isinstance(item, list | dict) for item in document):

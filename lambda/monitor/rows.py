@@ -64,9 +64,16 @@ def of_run(
         evidence=evidence,
         features=tuple(dict.fromkeys(broken or named)),
         report=report,
+        metric=None if status == "InsufficientData" else _measured(said),
         labels=int(said.get("labels") or 0),
         labels_coverage=float(said.get("label_coverage") or 0.0),
     )
+
+
+def _measured(said: Mapping[str, Any]) -> float | None:
+    """The value that was judged: a quality metric, NDCG, or of data quality the share of drifted features."""
+    value = said.get("metric", said.get("share"))
+    return None if value is None else float(value)
 
 
 def structure(violations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,18 +8,18 @@ end in `conclude`, so that rows and metrics do not know the engine.
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import container, metrics, rows
+from monitor import container, history, metrics, rows
 from monitor.jsonio import dumps, loads
 from monitor.metrics import Metric
 from monitor.records import timestamp
-from shared.verdict import Verdicts
+from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 _FILES = ("statistics.json", "constraints.json", "analysis.json")
+_VIOLATIONS, _REPORT = "constraint_violations.json", "report.html"
 _NAMESPACES = {
     "data_quality": metrics.DATA,
     "model_quality": metrics.MODEL,
@@ -293,13 +294,14 @@ def ended(detail: Mapping[str, Any], environment: Environment, clients: Clients)
 
 
 def conclude(plan: Plan, folder: str, message: str, environment: Environment, clients: Clients) -> dict[str, str]:
-    """Write the run's row and its two metrics: whether it drifted, and that it ran."""
-    violations = (_read(clients, environment, f"{folder}/constraint_violations.json") or {}).get("violations", [])
+    """Finish the run's report, write its row and its two metrics: whether it drifted, and that it ran."""
+    files = {name: _read(clients, environment, f"{folder}/{name}") or {} for name in (_VIOLATIONS, "verdict.json")}
+    violations, said = files[_VIOLATIONS].get("violations", []), files["verdict.json"]
     if message.startswith("CompletedWithViolations") and not violations:
-        raise FileNotFoundError(f"{folder}/constraint_violations.json, which the job says it wrote")
-    said = _read(clients, environment, f"{folder}/verdict.json") or {}
-    report = f"s3://{environment.artifacts}/{folder}/report.html"
+        raise FileNotFoundError(f"{folder}/{_VIOLATIONS}, which the job says it wrote")
+    report = f"s3://{environment.artifacts}/{folder}/{_REPORT}"
     row = rows.of_run(plan.kind, violations, said, window=(plan.start, plan.end), release=plan.release, report=report)
+    _finish_report(plan, folder, row, violations, environment, clients)
     Verdicts(clients.dynamodb, environment.ledger, model=plan.model, stage=environment.stage).write(row)
     now = datetime.now(UTC).timestamp()
     found = [Metric(RUNS, 1.0, now)]
@@ -309,15 +311,55 @@ def conclude(plan: Plan, folder: str, message: str, environment: Environment, cl
     return {"status": row.status, "reason": row.evidence}
 
 
+def _finish_report(
+    plan: Plan,
+    folder: str,
+    row: Verdict,
+    violations: Sequence[Mapping[str, str]],
+    environment: Environment,
+    clients: Clients,
+) -> None:
+    """Put what only the ledger knows into the page that the job wrote; a managed engine's job writes none."""
+    from monitor.report.history import sections
+    from monitor.report.managed import managed_page
+    from monitor.report.page import with_history
+
+    body = _get(clients, environment, f"{folder}/{_REPORT}")
+    if body is None:
+        under = f"releases/{plan.model}/{plan.release}/baselines/{plan.kind.replace('_', '-')}"
+        ran, baseline = (_files(clients, environment, one) for one in (folder, under))
+        window = (plan.start.timestamp(), plan.end.timestamp())
+        page = managed_page(plan.kind, ran, baseline, violations, row.evidence, window)
+    else:
+        page = body.decode("utf-8")
+    past = history.read(clients.dynamodb, environment.ledger, model=plan.model, stage=environment.stage, until=plan.end)
+    clients.s3.put_object(
+        Bucket=environment.artifacts,
+        Key=f"{folder}/{_REPORT}",
+        Body=with_history(page, sections(past, row)).encode("utf-8"),
+        ContentType="text/html; charset=utf-8",
+    )
+
+
+def _files(clients: Clients, environment: Environment, folder: str) -> dict[str, Any]:
+    """Those of Model Monitor's files that lie in a folder, by name."""
+    found = {name: _read(clients, environment, f"{folder}/{name}") for name in _FILES}
+    return {name: body for name, body in found.items() if body is not None}
+
+
 def _print(found: list[Metric], kind: str, endpoint: str, schedule: str) -> None:
     for line in metrics.embedded(found, metrics.target(_NAMESPACES[kind], endpoint, schedule)):
         sys.stdout.write(line + "\n")
 
 
 def _read(clients: Clients, environment: Environment, key: str) -> dict[str, Any] | None:
+    body = _get(clients, environment, key)
+    found: dict[str, Any] | None = None if body is None else loads(body)
+    return found
+
+
+def _get(clients: Clients, environment: Environment, key: str) -> bytes | None:
     try:
-        body = clients.s3.get_object(Bucket=environment.artifacts, Key=key)["Body"].read()
+        return clients.s3.get_object(Bucket=environment.artifacts, Key=key)["Body"].read()
     except clients.s3.exceptions.NoSuchKey:
         return None
-    found: dict[str, Any] = loads(body)
-    return found

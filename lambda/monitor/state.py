@@ -21,6 +21,13 @@ _PIECE = 1 << 14
 _NEW_VALUES = 20
 
 
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Sorted values, each once, with their counts. `np.unique` would load numpy.ma, a tenth of a short run's time."""
+    ordered = np.sort(values)
+    first = np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]]))
+    return ordered[first], np.diff(first, append=len(ordered))
+
+
 class Shape(Protocol):
     """What the state needs to know of a baseline feature."""
 

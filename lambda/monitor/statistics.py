@@ -1,11 +1,13 @@
 """A window's state in Model Monitor's form: `statistics.json` and the constraints it would suggest."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from monitor.baseline import monitoring_config
-from monitor.schema import Baseline, Feature
+from monitor.schema import Baseline, Feature, read_baseline
 from monitor.state import CategoryState, Floats, NumericState, WindowState
 
 
@@ -94,3 +96,30 @@ def _buckets(feature: Feature, current: NumericState) -> list[dict[str, float]]:
         {"lower_bound": float(bounds[i]), "upper_bound": float(bounds[i + 1]), "count": float(counts[i])}
         for i in range(10)
     ]
+
+
+def state_of(baseline: Baseline, body: Mapping[str, Any]) -> WindowState:
+    """The state of a window out of a `statistics.json`, whoever wrote it: as near as its sketches are.
+
+    What it leaves out (types of single cells, values beyond its list) is not in the state.
+    """
+    told = {feature.name: feature for feature in read_baseline(body, None).features}
+    state = WindowState.empty(baseline.features)
+    state.rows = int((body.get("dataset") or {}).get("item_count", 0))
+    for feature in baseline.features:
+        current, seen = state.features[feature.name], told.get(feature.name)
+        if seen is None:
+            continue
+        current.present, current.missing = seen.present, max(state.rows - seen.present, 0)
+        if isinstance(current, CategoryState):
+            counts = Counter(seen.categories)
+            current.known = Counter({value: n for value, n in counts.items() if value in feature.categories})
+            current.new = {value: n for value, n in counts.items() if value not in feature.categories}
+            current.unknown = sum(current.new.values())
+        elif seen.numeric and seen.present:
+            current.low, current.high = seen.span
+            edges = np.clip(np.append(seen.edges, seen.span[1]), *seen.span)
+            places = np.searchsorted(feature.edges, edges, side="left")
+            counted = np.bincount(places, weights=seen.counts, minlength=len(feature.edges) + 1)
+            current.bins = np.rint(counted).astype(np.int64)
+    return state

@@ -40,9 +40,13 @@ class Store:
             total.merge(state)
         return total
 
-    def put(self, window: int, name: str, body: bytes, content_type: str) -> str:
-        """Write one of the window's files and give back its S3 address."""
-        return self._put(f"windows/{window}/{name}", body, content_type)
+    def put(self, window: int, name: str, body: bytes, content_type: str) -> None:
+        """Write one of the window's files."""
+        self._put(f"windows/{window}/{name}", body, content_type)
+
+    def address(self, window: int, name: str) -> str:
+        """Where one of the window's files lies."""
+        return f"s3://{self.bucket}/{self.prefix}/windows/{window}/{name}"
 
     def verdicts_before(self, window: int, number: int = 3) -> list[dict[str, Any]]:
         """The last verdicts of earlier windows, oldest first."""
@@ -59,7 +63,5 @@ class Store:
     def _get(self, key: str) -> Any:
         return loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
 
-    def _put(self, name: str, body: bytes, content_type: str) -> str:
-        key = f"{self.prefix}/{name}"
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
-        return f"s3://{self.bucket}/{key}"
+    def _put(self, name: str, body: bytes, content_type: str) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=body, ContentType=content_type)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor.cells import category, number
 from monitor.jsonio import loads
 from monitor.records import BadRecord, Row
-from monitor.state import Floats
+from monitor.state import Floats, distinct
 
 _NAN = re.compile(rb"(?<![^,\n])nan(?![^,\n])", re.IGNORECASE)
 _COMMA, _NEWLINE = 44, 10
@@ -66,61 +66,60 @@ def from_csv(text: bytes, numeric: Sequence[bool]) -> Columns:
     """
     width = len(numeric)
     buffer = np.frombuffer(text + b"\n", dtype=np.uint8)
-    separators = np.flatnonzero((buffer == _COMMA) | (buffer == _NEWLINE))
-    if len(separators) % width:
+    if width == 1 and (text[:1] in (b"", b"\n") or text[-1:] == b"\n" or b"\n\n" in text):
+        raise Irregular("a blank line is no row")
+    commas, newlines = np.flatnonzero(buffer == _COMMA), np.flatnonzero(buffer == _NEWLINE)
+    if len(commas) != len(newlines) * (width - 1):
         raise Irregular("rows differ in width")
-    ends = separators.reshape(-1, width)
-    kinds = buffer[ends]
-    if not ((kinds[:, -1] == _NEWLINE).all() and (kinds[:, :-1] == _COMMA).all()):
+    ends = np.concatenate([commas.reshape(len(newlines), width - 1), newlines[:, None]], axis=1)
+    starts = np.concatenate([[0], newlines[:-1] + 1])
+    if width > 1 and not ((ends[:, 0] >= starts).all() and (ends[:, -2] < newlines).all()):
         raise Irregular("rows differ in width")
-    starts = np.empty_like(ends)
-    starts.ravel()[0] = 0
-    starts.ravel()[1:] = ends.ravel()[:-1] + 1
-    numbers = [index for index, is_number in enumerate(numeric) if is_number]
-    others = [index for index, is_number in enumerate(numeric) if not is_number]
-    columns: dict[int, Floats | StringColumn] = {
-        index: _strings(buffer, starts[:, index], ends[:, index]) for index in others
-    }
-    if numbers:
-        plain = _blank(buffer, starts[:, others], ends[:, others]) if others else text
-        gaps = bool((ends == starts).any())
-        matrix = _numbers(plain, width, len(ends), gaps=gaps)
-        if matrix is None:
-            for index in numbers:
-                columns[index] = _cells(buffer, starts[:, index], ends[:, index])
-        else:
-            for index in numbers:
-                columns[index] = matrix[:, index]
+    columns: dict[int, Floats | StringColumn] = {}
+
+    def begins(index: int) -> NDArray[np.intp]:
+        return ends[:, index - 1] + 1 if index else starts
+
+    for index, is_number in enumerate(numeric):
+        if not is_number:
+            columns[index] = _strings(buffer, begins(index), ends[:, index])
+    if any(numeric):
+        others = [index for index, is_number in enumerate(numeric) if not is_number]
+        plain = _blank(buffer, [(begins(index), ends[:, index]) for index in others]) if others else text
+        matrix = _numbers(plain, width, len(ends))
+        for index in range(width):
+            if numeric[index]:
+                cells = _cells(buffer, begins(index), ends[:, index]) if matrix is None else matrix[:, index]
+                columns[index] = cells
     return Columns(len(ends), tuple(columns[index] for index in range(width)))
 
 
-def _numbers(text: bytes, width: int, rows: int, *, gaps: bool) -> Floats | None:
+def _numbers(text: bytes, width: int, rows: int) -> Floats | None:
     """All cells as numbers, shape (rows, width), by a JSON parser; None where a cell is not a JSON number."""
-    if gaps:
-        for _ in range(2):
-            text = text.replace(b",,", b",null,").replace(b",\n", b",null\n").replace(b"\n,", b"\nnull,")
-        text = text.replace(b"\n\n", b"\nnull\n") if width == 1 else text
-        text = (b"null" if text[:1] in (b",", b"") else b"") + text + (b"null" if text[-1:] == b"," else b"")
+    text = b"," + text.replace(b"\n", b",") + b","
+    if b",," in text:  # twice, for the second comma of a pair is the first of the next
+        text = text.replace(b",,", b",null,").replace(b",,", b",null,")
     if b"n" in text or b"N" in text:
         text = _NAN.sub(b"null", text)
     try:
-        values = loads(b"[" + text.replace(b"\n", b",") + b"]")
+        values = loads(b"[" + text[1:-1] + b"]")
         flat = np.array(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return flat.reshape(rows, width) if flat.shape == (rows * width,) else None
 
 
-def _blank(buffer: Bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) -> bytes:
-    """The text with the cells given overwritten by a zero, so that what is left are numbers."""
+def _blank(buffer: Bytes, cells: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> bytes:
+    """The text with the cells given (starts, ends) overwritten by a zero, so that what is left are numbers."""
     edges = np.zeros(len(buffer) + 1, dtype=np.int8)
-    filled = ends > starts
-    np.add.at(edges, starts[filled], 1)
-    np.add.at(edges, ends[filled], -1)
-    inside = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
     blanked = buffer.copy()
+    for starts, ends in cells:
+        filled = ends > starts
+        edges[starts[filled]], edges[ends[filled]] = 1, -1
+    inside = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
     blanked[inside] = 32
-    blanked[ends[filled] - 1] = 48
+    for starts, ends in cells:
+        blanked[ends[ends > starts] - 1] = 48
     return blanked[:-1].tobytes()
 
 
@@ -144,7 +143,7 @@ def _strings(buffer: Bytes, starts: NDArray[np.intp], ends: NDArray[np.intp]) ->
         taken = sliding[starts].view(np.uint8).reshape(-1, size)
         taken[np.arange(size) >= lengths[:, None]] = 0
         keys = taken.view(np.uint64 if size == 8 else f"S{size}").ravel()
-        values, counts = np.unique(keys, return_counts=True)
+        values, counts = distinct(keys)
         raw = values.tobytes()
         texts = [raw[at : at + size].rstrip(b"\0") for at in range(0, len(raw), size)]
         found = Counter(dict(zip(texts, counts.tolist(), strict=True)))

@@ -1,7 +1,7 @@
 """Metric alarms judged as CloudWatch does; ministack's ignore dimensions, missing data and M out of N.
 
-Source: "Using Amazon CloudWatch alarms", sections on evaluating an alarm and on missing data. Alarms on metric math are
-made and described, but not judged: they keep their state, and its reason says so, until someone sets it.
+Source: "Using Amazon CloudWatch alarms", sections on evaluating an alarm and on missing data. One on metric math is
+judged by whole periods, with what `metric_math` supports of expressions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ministack.services import cloudwatch
 from ministack.services.cloudformation import provisioners
 
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
+from localcloud.ministack_adapter.metric_math import Expression
 from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 
 _OF_ONE_METRIC = ("MetricName", "Namespace", "Dimensions", "Period", "Statistic", "ExtendedStatistic", "Unit")
-_UNJUDGED = "Unchecked: the local cloud does not judge alarms on metric math"
 
 
 def install() -> None:
@@ -50,12 +50,9 @@ def _with_metric_math(theirs: Callable[..., dict[str, Any]]) -> Callable[..., di
         alarm = theirs(name, {**properties, "MetricName": "-", "Namespace": "-", "Metrics": None})
         for key in _OF_ONE_METRIC:
             alarm.pop(key, None)
-        reason = alarm["StateReason"]
-        return {
-            **alarm,
-            "Metrics": metrics,
-            "StateReason": _UNJUDGED if reason.startswith("Unchecked: Initial") else reason,
-        }
+        judged = {**alarm, "Metrics": metrics}
+        _math(judged)  # what is not supported is refused now, not when the alarm is judged
+        return judged
 
     return record
 
@@ -82,9 +79,9 @@ class Alarms:
 
 def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:
     """No request comes between, so each end of a period to come can be judged today; after them all data is gone."""
-    if not alarm.get("Namespace") or not alarm.get("MetricName"):
+    if not _judged(alarm):
         return None
-    period, count = int(alarm.get("Period") or 60), int(alarm.get("EvaluationPeriods") or 1)
+    period, count = _period(alarm), int(alarm.get("EvaluationPeriods") or 1)
     moment = now
     for _ in range(count + 3):
         new, _reason = judge(alarm, _values(alarm, moment))
@@ -96,7 +93,7 @@ def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:
 
 def evaluate(alarm: dict[str, Any]) -> None:
     """Judge one alarm of the current account and region, and record its transition."""
-    if not alarm.get("Namespace") or not alarm.get("MetricName"):
+    if not _judged(alarm):
         return
     new, reason = judge(alarm, _values(alarm, time.time()))
     old = alarm["StateValue"]
@@ -135,20 +132,64 @@ def judge(alarm: Mapping[str, Any], values: Sequence[float | None]) -> tuple[str
     return "OK", f"Threshold Crossed: {counted} out of {len(values)} datapoints [{shown}] breached {threshold}"
 
 
+def _judged(alarm: Mapping[str, Any]) -> bool:
+    return bool(alarm.get("Metrics") or (alarm.get("Namespace") and alarm.get("MetricName")))
+
+
+def _period(alarm: Mapping[str, Any]) -> int:
+    """Seconds of a period: the alarm's own, or the longest of its metrics'."""
+    queries = [query["MetricStat"] for query in alarm.get("Metrics") or () if "MetricStat" in query]
+    return max((int(one["Period"]) for one in queries), default=int(alarm.get("Period") or 60))
+
+
+def _math(alarm: Mapping[str, Any]) -> Expression:
+    """The expression that an alarm on metric math looks at.
+
+    Raises:
+        ValueError: it is not of one expression over metrics of one period, or of something not supported here.
+    """
+    queries = alarm["Metrics"]
+    returned = [query for query in queries if query.get("ReturnData", True) not in (False, "false")]
+    if len(returned) != 1 or "Expression" not in returned[0]:
+        raise ValueError("an alarm with Metrics returns the data of exactly one expression")
+    metrics = [query for query in queries if "MetricStat" in query]
+    if len(metrics) != len(queries) - 1:
+        raise ValueError("the local cloud does not support alarms on expressions of expressions")
+    if len({int(query["MetricStat"]["Period"]) for query in metrics}) != 1:
+        raise ValueError("the local cloud supports alarms on metric math over metrics of one Period")
+    return Expression(returned[0]["Expression"], [query["Id"] for query in metrics])
+
+
 def _values(alarm: Mapping[str, Any], now: float) -> list[float | None]:
-    """The alarm's statistic in each of its evaluation periods, the running one included once it holds data."""
-    period, count = int(alarm.get("Period") or 60), int(alarm.get("EvaluationPeriods") or 1)
-    dimensions = cloudwatch._dims_key({pair["Name"]: pair["Value"] for pair in alarm.get("Dimensions") or []})
-    points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions)) or []
-    statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
-    buckets: dict[int, list[Any]] = {}
-    for point in points:
-        buckets.setdefault(int(point["Timestamp"] // period), []).append(point)
+    """What the alarm looks at in each of its evaluation periods, the running one included once it holds data.
+
+    Of metric math the running period is left out: a part that has not come yet is not missing.
+    """
+    period, count = _period(alarm), int(alarm.get("EvaluationPeriods") or 1)
     last = int(now // period)
+    if metrics := alarm.get("Metrics"):
+        indices = range(last - count, last)
+        series = {}
+        for query in metrics:
+            if told := query.get("MetricStat"):
+                buckets = _buckets(told["Metric"], period)
+                series[query["Id"]] = [_statistic(buckets.get(index), told["Stat"]) for index in indices]
+        return _math(alarm).values(series, count)
+    buckets = _buckets(alarm, period)
     if last not in buckets:
         last -= 1  # the running period without data is not missing yet
-    values = []
-    for index in range(last - count + 1, last + 1):
-        held = buckets.get(index)
-        values.append(cloudwatch._stat_value(cloudwatch._calc_stats(held), statistic, held) if held else None)
-    return values
+    statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
+    return [_statistic(buckets.get(index), statistic) for index in range(last - count + 1, last + 1)]
+
+
+def _buckets(metric: Mapping[str, Any], period: int) -> dict[int, list[Any]]:
+    """The metric's points by period."""
+    dimensions = cloudwatch._dims_key({pair["Name"]: pair["Value"] for pair in metric.get("Dimensions") or []})
+    found: dict[int, list[Any]] = {}
+    for point in cloudwatch._metrics.get((metric["Namespace"], metric["MetricName"], dimensions)) or []:
+        found.setdefault(int(point["Timestamp"] // period), []).append(point)
+    return found
+
+
+def _statistic(points: list[Any] | None, statistic: str) -> float | None:
+    return cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None

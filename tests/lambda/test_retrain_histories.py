@@ -316,8 +316,8 @@ class Controlled(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
-        for passed in range(0, hours, 6):
-            self.cloud.now += min(6, hours - passed) * HOUR
+        for passed in range(0, hours, 12):
+            self.cloud.now += min(12, hours - passed) * HOUR
             self.look()
 
     @rule(

@@ -12,6 +12,7 @@ import pytest
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_ssm as ssm
 from aws_cdk.assertions import Template
 
 STACK = "evergreen-monitoring-flight-delays-prod"
@@ -146,3 +147,10 @@ def test_explanations_run_isolated_on_the_models_own_image(engines: Engines) -> 
         assert job["NetworkConfig"] == {"EnableNetworkIsolation": True}
         assert "sagemaker-xgboost:" in job["AppSpecification"]["ImageUri"]
         assert all(len(value) <= 256 for value in job["Environment"].values())
+
+
+def test_captured_data_is_judged_by_the_slots_of_the_schedule(engines: Engines) -> None:
+    (policy,) = engines.available.find_resources(ssm.CfnParameter.CFN_RESOURCE_TYPE_NAME).values()
+    assert policy["Properties"]["Name"] == "/evergreen/flight-delays/prod/monitoring"
+    (seconds,) = json.loads(policy["Properties"]["Value"]).values()
+    assert alarms(engines.available)["evergreen-flight-delays-prod-captured-drift"]["Period"] == seconds == 86_400

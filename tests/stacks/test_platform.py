@@ -191,6 +191,15 @@ def test_the_controller_makes_change_sets_with_the_release_role_only(platform: T
     assert statement["Condition"]["Null"] == {"cloudformation:TemplateUrl": "true"}
 
 
+def test_the_dashboard_has_a_row_of_drift_and_quality_for_each_watched_model(platform: Template) -> None:
+    (dashboard,) = platform.find_resources(cloudwatch.CfnDashboard.CFN_RESOURCE_TYPE_NAME).values()
+    body = dashboard["Properties"]["DashboardBody"]
+    text = body if isinstance(body, str) else "".join(str(part) for part in body["Fn::Join"][1])
+    for title, metric in (("windows that drifted", "data_drift"), ("quality", "label_coverage")):
+        assert f"flight-delays: {title}" in text
+        assert f'\\"{metric}\\"' in text.replace("\\\\", "\\"), "the search names it"
+
+
 def test_nobody_here_can_approve_or_change_identities(platform: Template) -> None:
     actions = {action for statement in statements_of(platform) for action in statement["Action"]}
     updates = [s for s in statements_of(platform) if "sagemaker:UpdateModelPackage" in s["Action"]]

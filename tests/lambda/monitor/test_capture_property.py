@@ -133,7 +133,7 @@ def read(lines: bytes, *, fast: bool, features: tuple[Feature, ...], hourly: boo
     return {window: state.to_json() for window, state in capture.windows.items()}, bad, capture.unplaced.to_json()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(
     st.lists(line(), max_size=8),
     st.sampled_from([b"\n", b"\r\n"]),
@@ -180,7 +180,7 @@ edit = st.tuples(
 uneven = st.one_of(*[st.lists(plain, min_size=width, max_size=width) for width in (4, 4, 3, 5)])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(uneven, st.lists(edit, max_size=1)), min_size=2, max_size=6),
     st.sampled_from([FEATURES, WITH_OUTPUT]),

@@ -18,7 +18,7 @@ import csv, io
 import numpy as np
 def model_fn(folder): return 2.0
 def input_fn(body, content_type): return [row for row in csv.reader(io.StringIO(body)) if row]
-def predict_fn(rows, model): return [1 / (1 + np.exp(-model * float(row[1] or 0))) for row in rows]
+def predict_fn(rows, model): return [1 / (1 + np.exp(-model / 10 * float(row[1] or 0))) for row in rows]
 def output_fn(answers, accept): return "".join(f"{float(a)!r}\\n" for a in answers), "text/csv"
 def explain_fn(rows, model):
     x = np.array([float(row[1] or 0) for row in rows])
@@ -44,7 +44,7 @@ def raw(rows: int) -> str:
     lines = ["flight,temp,late,origin"]
     for index, value in enumerate(RNG.normal(size=rows)):
         late = "" if index % 50 == 0 else str(int(value + RNG.normal() > 0))
-        lines.append(f"{index},{value:.4f},{late},{('JFK', 'EWR')[index % 2]}")
+        lines.append(f"{index},{value * 10:.0f},{late},{('JFK', 'EWR')[index % 2]}")
     return "\n".join(lines) + "\n"
 
 
@@ -74,10 +74,12 @@ def test_every_kind_has_its_baseline(root: Path) -> None:
     assert baselines.main(root, root / "message") == 0
     found = read_baseline(read(root, "data-quality/statistics.json"), read(root, "data-quality/constraints.json"))
     features = {feature.name: feature for feature in found.features}
-    assert features.keys() == {"origin", "temp"}
+    assert list(features) == ["prediction", "origin", "temp"], "Model Monitor lays the answer first"
+    assert (features["prediction"].source, features["prediction"].importance) == ("output", 0.0)
     assert features["temp"].present == 1960
     assert features["temp"].critical
     assert features["temp"].importance > features["origin"].importance
+    assert features["temp"].type == "Fractional", "as model.yaml says, whatever the fortnight held"
     quality = read(root, "model-quality/constraints.json")["binary_classification_constraints"]
     assert 0.6 < quality["auc"]["threshold"] < 1
     facets = read(root, "bias/analysis.json")["post_training_bias_metrics"]["facets"]
@@ -103,10 +105,11 @@ def test_explanations_of_captured_requests_are_compared_with_the_baselines(root:
     assert baselines.main(root, root / "message") == 0
     captured = root / "capture"
     captured.mkdir()
-    side = {"observedContentType": "text/csv", "mode": "INPUT", "data": "JFK,1.5", "encoding": "CSV"}
+    rows = "\n".join(["JFK,1.5", "EWR,"] * 100) + "\n"
+    side = {"observedContentType": "text/csv", "mode": "INPUT", "data": rows, "encoding": "CSV"}
     meta = {"eventId": "1", "inferenceTime": "2026-02-14T17:00:00Z"}
     record = {"captureData": {"endpointInput": side}, "eventMetadata": meta, "eventVersion": "0"}
-    (captured / "a.jsonl").write_text(json.dumps(record) + "\n")
+    (captured / "a.jsonl").write_text(json.dumps(record) + "\n{broken\n")
     config = root / "config"
     config.mkdir()
     (config / "0badcafe.json").write_text(json.dumps({"headers": ["origin", "temp"], "methods": {"shap": {}}}))
@@ -123,3 +126,10 @@ def test_explanations_of_captured_requests_are_compared_with_the_baselines(root:
     }
     message = container.run(container.Environment.read(values), root)
     assert message == "Completed: Job completed successfully with no violations."
+    verdict = json.loads((root / "found" / "verdict.json").read_text())
+    assert (verdict["status"], verdict["bad_records"]) == ("Ok", 1)
+    assert "200 rows" in verdict["reason"], "a record may hold several rows, and a nullable column may be empty"
+    assert "bad_records.jsonl" in {path.name for path in (root / "found").iterdir()}
+    page = (root / "found" / "report.html").read_text()
+    assert "<h1>The model leans on what it did</h1>" in page
+    assert "temp" in page

@@ -186,7 +186,7 @@ def test_a_corrected_label_replaces_the_earlier_and_ids_are_preferred(tmp_path: 
             labels.read(stream, name)
     records = [parse(line(1, "1", inferenceId="i1").encode()), parse(line(2, "1").encode())]
     joined = join(records, labels, None, None)
-    assert [label for _, label in joined.pairs] == [["1"], ["1"]]
+    assert [row.label for row in joined.rows] == [["1"], ["1"]]
     assert (joined.coverage, labels.corrected) == (1.0, 1)
 
 
@@ -199,12 +199,9 @@ def test_a_request_of_many_rows_is_labelled_row_by_row_or_not_at_all(tmp_path: P
     three = parse(line(1, "1,2\n3,4\n5,6", "0.9\n0.2\n0.7", inferenceId="three").encode())
     two = parse(line(2, "1,2\n3,4", "0.9\n0.2", inferenceId="two").encode())
     joined = join([three, two], labels, None, None)
-    assert [(record.outputs, label) for record, label in joined.pairs] == [
-        ((["0.9"],), ["1"]),
-        ((["0.2"],), ["0"]),
-        ((["0.7"],), ["1"]),
-    ]
-    assert [record.inputs for record, _ in joined.pairs] == [(row,) for row in three.inputs or ()]
+    assert [(row.said, row.label) for row in joined.rows] == [(["0.9"], ["1"]), (["0.2"], ["0"]), (["0.7"], ["1"])]
+    assert [row.asked for row in joined.rows] == list(three.inputs or ())
+    assert [bad.source for bad in joined.bad] == ["two"]
     assert joined.coverage == 3 / 5
 
 

@@ -21,7 +21,6 @@ class Bucket:
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
-        self.rows: dict[str, dict[str, Any]] = {}
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         return {"Body": io.BytesIO(self.objects[Key]), "ETag": f'"{hash(self.objects[Key])}"'}
@@ -38,18 +37,17 @@ class Bucket:
 
 
 class Parameters:
-    def get_parameter(self, *, Name: str) -> dict[str, Any]:
-        assert Name == "/evergreen/flight-delays/prod/release"
-        return {"Parameter": {"Value": "v3-0badcafe|image|arn|sha"}}
+    def __init__(self) -> None:
+        self.values = {"/evergreen/flight-delays/prod/release": "v3-0badcafe|image|arn|sha"}
+
+    def get_parameters(self, *, Names: list[str]) -> dict[str, Any]:
+        found = [{"Name": name, "Value": self.values[name]} for name in Names if name in self.values]
+        return {"Parameters": found}
 
 
-class Ledger:
-    def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
-        self.rows = rows
-
-    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
-        assert TableName == "ledger"
-        self.rows[Item["sk"]["S"]] = Item
+@pytest.fixture
+def parameters() -> Parameters:
+    return Parameters()
 
 
 def captured(shift: float, hour: int, rows: int = 300) -> bytes:
@@ -68,7 +66,7 @@ def message(key: str, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any, parameters: Parameters) -> Bucket:
     statistics, constraints = build([Column("x", RNG.normal(size=4000))])
     objects = {
         f"{RELEASE}/statistics.json": json.dumps(statistics).encode(),
@@ -80,7 +78,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     }
     found = Bucket(objects)
     environment = Environment("evergreen", "prod", "artifacts", "ledger", 3600, "calibrated", 200)
-    clients = Clients(found, Parameters(), Ledger(found.rows))  # type: ignore[arg-type]
+    clients = Clients(found, parameters, ledger)  # type: ignore[arg-type]
     monkeypatch.setattr(lambda_handler, "_environment", lambda: environment)
     monkeypatch.setattr(lambda_handler, "_clients", lambda: clients)
     return found
@@ -90,7 +88,7 @@ def verdicts(bucket: Bucket) -> dict[str, Any]:
     return {key: json.loads(body) for key, body in bucket.objects.items() if key.endswith("/verdict.json")}
 
 
-def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket) -> None:
+def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket, ledger: Any) -> None:
     before = dict(bucket.objects)
     in_order = [message(KEY.format(name), place) for place, name in enumerate("abcd")]
     for one in in_order:
@@ -99,21 +97,52 @@ def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket) 
     assert [body["status"] for body in expected.values()] == ["Ok", "Drift", "Drift"]
     assert [body["alarm"] for body in expected.values()] == [False, False, True]
     assert [body["rows"] for body in expected.values()] == [300, 600, 300]
-    rows = bucket.rows.values()
+    rows = ledger.rows.values()
     assert [row["status"]["S"] for row in rows] == ["OK", "Drift", "Drift"]
     assert {row["pk"]["S"] for row in rows} == {"flight-delays#prod"}
     assert {row["release_id"]["S"] for row in rows} == {"v3-0badcafe"}
     assert next(row["window_end"]["S"] for row in rows) == "2026-02-14T18:00:00+00:00"
     assert all(row["report"]["S"].endswith("/report.html") for row in rows)
-    written = dict(bucket.rows)
+    written = dict(ledger.rows)
     bucket.objects.clear()
     bucket.objects.update(before)
     lambda_handler.handler({"Records": [in_order[2], in_order[0], in_order[2]]}, None)
     lambda_handler.handler({"Records": [in_order[1], in_order[0]]}, None)
     lambda_handler.handler({"Records": [in_order[3], in_order[1]]}, None)
     assert verdicts(bucket) == expected
-    assert bucket.rows == written
+    assert ledger.rows == written
     assert sum(key.endswith("report.html") for key in bucket.objects) == 3
+
+
+def test_a_report_tells_what_came_before_and_what_was_done(bucket: Bucket, ledger: Any) -> None:
+    for number, (at, step, reason) in enumerate(
+        [
+            ("2026-02-14T18:05:00+00:00", "Start", "drift in 3 of the last 6 verdicts"),
+            ("2026-02-14T18:15:00+00:00", "Nothing", "the cooldown lasts"),
+        ]
+    ):
+        row = {"step": {"S": step}, "reason": {"S": reason}, "sk": {"S": f"retrain-decision#{at}#{number}"}}
+        ledger.rows[row["sk"]["S"]] = row
+    for place, name in enumerate("abd"):
+        lambda_handler.handler({"Records": [message(KEY.format(name), place)]}, None)
+    (page,) = [body.decode() for key, body in bucket.objects.items() if key.endswith("1771095600/report.html")]
+    assert "drift in 3 of the last 6 verdicts" in page
+    assert "the cooldown lasts" not in page, "what was not done is told only where nothing was done"
+    assert page.count("<title>2026-02-14 ") == 3, "one block for each window so far"
+    assert "<script" not in page
+    assert "http" not in page, "the page needs nothing from elsewhere"
+
+
+def test_a_models_window_is_the_one_of_its_policy(bucket: Bucket, ledger: Any, parameters: Parameters) -> None:
+    policy = json.dumps({"captured_window_seconds": 6 * 3600})
+    parameters.values["/evergreen/flight-delays/prod/monitoring"] = policy
+    lambda_handler.handler({"Records": [message(KEY.format(name), 1) for name in "abd"]}, None)
+    rows = sorted((row["window_start"]["S"], row["window_end"]["S"]) for row in ledger.rows.values())
+    day = "2026-02-14T{}:00:00+00:00"
+    assert rows == [
+        (day.format("12"), day.format("18")),
+        (day.format("18"), "2026-02-15T00:00:00+00:00"),
+    ]
 
 
 def test_a_message_that_fails_goes_back_alone(bucket: Bucket) -> None:

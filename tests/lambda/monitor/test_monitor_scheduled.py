@@ -35,7 +35,6 @@ class Cloud:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.rows: dict[str, dict[str, Any]] = {}
         self.jobs: list[dict[str, Any]] = []
         self.record = f"{RELEASE}|image|arn|sha"
         self.exceptions = type("Exceptions", (), {"NoSuchKey": Missing, "ResourceInUse": Missing})
@@ -45,7 +44,7 @@ class Cloud:
             raise Missing(Key)
         return {"Body": io.BytesIO(self.objects[f"{Bucket}/{Key}"])}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "") -> None:
         self.objects[f"{Bucket}/{Key}"] = Body
 
     def get_paginator(self, _name: str) -> "Cloud":
@@ -54,9 +53,6 @@ class Cloud:
     def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:
         keys = [key.partition("/")[2] for key in sorted(self.objects) if key.startswith(f"{Bucket}/{Prefix}")]
         return [{"Contents": [{"Key": key} for key in keys]}]
-
-    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
-        self.rows[Item["sk"]["S"]] = Item
 
     def get_parameter(self, *, Name: str) -> dict[str, Any]:
         assert Name == "/evergreen/flight-delays/prod/release"
@@ -79,8 +75,8 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def clients(cloud: Cloud) -> Clients:
-    return Clients(cloud, cloud, cloud, cloud)  # type: ignore[arg-type]
+def clients(cloud: Cloud, ledger: Any) -> Clients:
+    return Clients(cloud, cloud, ledger, cloud)  # type: ignore[arg-type]
 
 
 ENVIRONMENT = Environment("evergreen", "prod", "data", "artifacts", "ledger")
@@ -98,12 +94,12 @@ def capture(cloud: Cloud, shift: float, day: int = 14) -> None:
 
 @pytest.mark.parametrize(("shift", "status"), [(0.0, "OK"), (2.0, "Drift")])
 def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
-    cloud: Cloud, clients: Clients, shift: float, status: str, capfd: pytest.CaptureFixture[str]
+    cloud: Cloud, clients: Clients, shift: float, status: str, ledger: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capture(cloud, shift)
     capture(cloud, 9.0, day=15)
     assert scheduled.run(Plan.read(SAID, RELEASE, NOW), ENVIRONMENT, clients)["status"] == status
-    ((key, row),) = cloud.rows.items()
+    ((key, row),) = ledger.rows.items()
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], row["release_id"]["S"]) == (status, RELEASE)
     report = row["report"]["S"].removeprefix("s3://")
@@ -115,9 +111,14 @@ def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
     assert {line["MonitoringSchedule"] for line in lines} == {SAID["schedule"]}
 
 
-def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients) -> None:
+def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients, ledger: Any) -> None:
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{SAID['schedule']}/2026/02/15/00"
     violation = {"feature_name": "x", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.5"}
+    statistics, _ = build([Column("x", RNG.normal(2, 1, size=1000))])
+    theirs = {"name": "x", "inferred_type": "Fractional"}
+    theirs["numerical_statistics"] = statistics["features"][0]["numerical_statistics"]
+    body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}
+    cloud.objects[f"artifacts/{folder}/statistics.json"] = json.dumps(body).encode()
     cloud.objects[f"artifacts/{folder}/constraint_violations.json"] = json.dumps({"violations": [violation]}).encode()
     detail = {
         "ProcessingJobStatus": "Completed",
@@ -131,16 +132,20 @@ def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Cli
         },
     }
     assert scheduled.ended(detail, ENVIRONMENT, clients)["status"] == "Drift"
-    ((key, row),) = cloud.rows.items()
+    ((key, row),) = ledger.rows.items()
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], json.loads(row["features"]["S"])) == ("Drift", ["x"])
+    page = cloud.objects[row["report"]["S"].removeprefix("s3://")].decode()
+    assert "<h1>Drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
+    assert "distance: 0.5" in page
+    assert "What was done" in page
 
 
-def test_other_jobs_are_none_of_its_business(cloud: Cloud, clients: Clients) -> None:
+def test_other_jobs_are_none_of_its_business(clients: Clients, ledger: Any) -> None:
     output = {"S3Output": {"S3Uri": "s3://artifacts/runs/flight-delays/abc/Preprocess/train"}}
     detail = {"ProcessingJobStatus": "Completed", "ProcessingOutputConfig": {"Outputs": [output]}}
     assert scheduled.ended(detail, ENVIRONMENT, clients)["status"] == "Nothing"
-    assert not cloud.rows
+    assert not ledger.rows
 
 
 def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud, clients: Clients) -> None:
@@ -185,7 +190,7 @@ def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_sta
     assert len(request["ProcessingJobName"]) <= 63
 
 
-def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Clients) -> None:
+def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Clients, ledger: Any) -> None:
     cloud.record = "none|none|none|none"
     assert scheduled.due(SAID, ENVIRONMENT, clients)["status"] == "Nothing"
-    assert not cloud.rows
+    assert not ledger.rows

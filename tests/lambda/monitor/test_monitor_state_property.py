@@ -36,7 +36,7 @@ def merged(parts: list[WindowState]) -> dict[str, object]:
     return total.to_json()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(values, texts), min_size=1, max_size=5), st.randoms(use_true_random=False))
 def test_merging_is_exact_whatever_the_order_and_the_grouping(
     parts: list[tuple[list[float], list[str]]], random: object

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from localcloud.ministack_adapter.alarms import judge
+from localcloud.ministack_adapter.metric_math import Expression
 from localcloud.ministack_adapter.permissions import passed_roles, sagemaker_conditions, sagemaker_resource
 from localcloud.ministack_adapter.stack_policy import denial
 
@@ -32,6 +33,21 @@ def test_an_alarm_is_judged_by_its_periods(
 ) -> None:
     alarm = {"ComparisonOperator": "GreaterThanThreshold", "Threshold": 1, "EvaluationPeriods": 1, **settings}
     assert judge(alarm, values)[0] == state
+
+
+def test_a_heartbeat_counts_runs_where_there_were_requests_and_is_silent_elsewhere() -> None:
+    expression = Expression("IF(FILL(requests, 0) > 0, FILL(runs, 0), 1)", ["runs", "requests"])
+    series = {"requests": [None, 5.0, 5.0, 0.0], "runs": [None, None, 1.0, 1.0]}
+    assert expression.values(series, 4) == [1.0, 0.0, 1.0, 1.0]
+    assert Expression("100 * a / b", ["a", "b"]).values({"a": [1.0, 1.0], "b": [4.0, 0.0]}, 2) == [25.0, None]
+
+
+@pytest.mark.parametrize(
+    "text", ["ANOMALY_DETECTION_BAND(a)", "RATE(a)", "FILL(a, REPEAT)", "b + 1", "IF(a", "a > 1 > 0"]
+)
+def test_metric_math_that_is_not_supported_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="metric math"):
+        Expression(text, ["a"])
 
 
 def test_what_no_statement_of_a_stack_policy_allows_is_denied() -> None:

@@ -165,7 +165,7 @@ def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> Non
     assert stored["SSEKMSKeyId"] == outputs["Key"]
 
 
-def test_an_alarm_on_metric_math_is_made_and_says_that_nobody_judges_it(local: Local) -> None:
+def test_an_alarm_on_metric_math_is_judged_and_what_is_not_supported_is_refused(local: Local) -> None:
     runs = {"MetricStat": {"Metric": {"Namespace": "App", "MetricName": "runs"}, "Period": 60, "Stat": "Sum"}}
     alarm: dict[str, Any] = {
         "Type": "AWS::CloudWatch::Alarm",
@@ -181,14 +181,20 @@ def test_an_alarm_on_metric_math_is_made_and_says_that_nobody_judges_it(local: L
         },
     }
     assert local.deploy("math-a", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "CREATE_COMPLETE"
-    found = local.client("cloudwatch").describe_alarms(AlarmNames=["heartbeat-a"])["MetricAlarms"][0]
+
+    def heartbeat() -> dict[str, Any]:
+        found = local.client("cloudwatch").describe_alarms(AlarmNames=["heartbeat-a"])["MetricAlarms"]
+        return dict(found[0])
+
+    assert until(lambda: heartbeat()["StateValue"] == "ALARM", 40), "nothing ran in two minutes"
+    found = heartbeat()
     assert [query["Id"] for query in found["Metrics"]] == ["runs", "alive"]
     assert "MetricName" not in found
-    assert found["StateValue"] == "INSUFFICIENT_DATA"
-    assert "does not judge" in found["StateReason"]
-
-    alarm["Properties"] |= {"MetricName": "runs", "Namespace": "App"}
-    assert local.deploy("math-b", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "ROLLBACK_COMPLETE"
+    properties = alarm["Properties"]
+    foreign = {"Id": "alive", "Expression": "RATE(runs)", "ReturnData": True}
+    for name, changed in (("both", {"MetricName": "a", "Namespace": "A"}), ("rate", {"Metrics": [foreign]})):
+        resources = {"Heartbeat": {**alarm, "Properties": {**properties, "AlarmName": name, **changed}}}
+        assert local.deploy(f"math-{name}", {"Resources": resources})["StackStatus"] == "ROLLBACK_COMPLETE"
 
 
 def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> None:

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages of what monitors found: the verdict first, then what moved and how far. No script."""

@@ -1,0 +1,35 @@
+"""The ledger as far as the monitors use it: rows in memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+class Ledger:
+    """Rows of one model by their sort key."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
+        assert TableName == "ledger"
+        self.rows[Item["sk"]["S"]] = Item
+
+    def query(self, *, ExpressionAttributeValues: dict[str, Any], Limit: int, **_: Any) -> dict[str, Any]:
+        prefix = ExpressionAttributeValues[":prefix"]["S"]
+        found = [row for key, row in sorted(self.rows.items(), reverse=True) if key.startswith(prefix)]
+        return {"Items": found[:Limit]}
+
+    def get_paginator(self, name: str) -> "Ledger":
+        assert name == "query"
+        return self
+
+    def paginate(self, *, ExpressionAttributeValues: dict[str, Any], **_: Any) -> Iterator[dict[str, Any]]:
+        first, last = (ExpressionAttributeValues[name]["S"] for name in (":first", ":last"))
+        yield {"Items": [row for key, row in sorted(self.rows.items()) if first <= key <= last]}
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
