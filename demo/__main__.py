@@ -181,7 +181,11 @@ def _close(cloud: LocalCloud, last: date, began: float) -> None:
         picture = story.draw(cloud, MODEL, found, answered, last)
     table(
         "The loop, retold",
-        [("picture", f"{picture}"), ("state and logs", f"{cloud.state}"), ("took", f"{time.monotonic() - began:.0f} s")],
+        [
+            ("picture", f"{picture}"),
+            ("state and logs", f"{cloud.state}"),
+            ("took", f"{time.monotonic() - began:.0f} s"),
+        ],
     )
     _look_around(cloud)
 

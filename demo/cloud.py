@@ -73,9 +73,7 @@ class LocalCloud:
         )
 
     def _clock(self, *arguments: str) -> dict[str, Any]:
-        done = subprocess.run(
-            self._command("clock", *arguments), cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        done = subprocess.run(self._command("clock", *arguments), cwd=ROOT, check=False, capture_output=True)
         if done.returncode not in (0, _HELD):
             raise DemoError(f"the local cloud's clock: {done.stderr.decode(errors='replace').strip()}")
         return dict(json.loads(done.stdout))

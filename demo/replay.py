@@ -109,7 +109,7 @@ class Replay:
             return
         raw = flights.raw_file(self._folder, day)
         asked = self._requests(day)
-        lines = (flights.one_by_one(asked) if day == FIRST else asked)
+        lines = flights.one_by_one(asked) if day == FIRST else asked
         now = datetime.combine(day + LABEL_DELAY, time(12), UTC)
         s3 = self._cloud.client("s3")
         s3.put_object(

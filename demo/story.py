@@ -63,9 +63,7 @@ def _drift(cloud: LocalCloud, verdicts: Sequence[Row]) -> Iterator[Drift]:
             )
 
 
-def _decisions(
-    ledger: Ledger, verdicts: Sequence[Row], answered: Sequence[Answered], last: date
-) -> Iterator[Decision]:
+def _decisions(ledger: Ledger, verdicts: Sequence[Row], answered: Sequence[Answered], last: date) -> Iterator[Decision]:
     for row in verdicts:
         if row["status"] == "Drift" and row["kind"] in ("data_quality", "model_quality"):
             late = LABEL_DELAY if row["kind"] == "model_quality" else timedelta()
