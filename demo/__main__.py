@@ -96,7 +96,7 @@ def _tell(cloud: LocalCloud, options: argparse.Namespace, began: float) -> None:
         package_arn = found
         heading("Release: the controller makes the endpoint what the registry says")
         released = await_release(cloud, MODEL, package_arn)
-        heading("1 March: its flights through the endpoint, one by one")
+        heading("1 March: its first flights through the endpoint one by one, then an hour's departures in a request")
         with timed("asking"):
             traffic = replay.first_day()
         _first_figures(cloud, traffic)

@@ -60,6 +60,15 @@ def one_by_one(batches: Sequence[Request]) -> list[Request]:
     ]
 
 
+def opening(batches: Sequence[Request], single: int) -> list[Request]:
+    """The first hours flight by flight, until `single` flights were asked for; the others hour by hour."""
+    asked, found = 0, []
+    for batch in batches:
+        found += one_by_one([batch]) if asked < single else [batch]
+        asked += len(batch.flights)
+    return found
+
+
 def _hour(row: Sequence[str]) -> str:
     return row[1][:13]
 

@@ -100,7 +100,7 @@ def page(picture: Picture) -> str:
 
 _STYLE = (
     f"body{{font:15px/1.5 system-ui,sans-serif;color:{_INK};max-width:1120px;margin:28px auto;padding:0 16px}}"
-    "h1{font-size:21px;margin:0 0 4px}p{margin:0 0 12px;color:#555}svg{width:100%;height:auto}"
+    "h1{font-size:19px;margin:0 0 4px}p{margin:0 0 12px;color:#555}svg{width:100%;height:auto}"
     "svg text{font:12px system-ui,sans-serif;fill:#444}svg .title{font-size:14px;font-weight:600;fill:#22262b}"
     "table{border-collapse:collapse;margin:20px 0}td,th{padding:3px 14px 3px 0;text-align:right}"
     "td:first-child,th:first-child{text-align:left}th{border-bottom:1px solid #ccc;font-weight:600}"
@@ -198,9 +198,9 @@ def _scale(y: float) -> Iterator[str]:
     """What the colours mean."""
     for step in range(31):
         ratio = _SATURATED * step / 30
-        yield f'<rect x="{_LEFT + 6 * step}" y="{y}" width="6" height="10" fill="{_colour(ratio)}"/>'
+        yield f'<rect x="{_LEFT + 9 * step}" y="{y}" width="9" height="10" fill="{_colour(ratio)}"/>'
     for ratio, text in ((0.0, "0"), (1.0, "1: the threshold"), (_SATURATED, "1.5 and more")):
-        x = _LEFT + 186 * ratio / _SATURATED
+        x = _LEFT + 279 * ratio / _SATURATED
         anchor = {0.0: "start", 1.0: "middle"}.get(ratio, "start")
         yield f'<text x="{x:.0f}" y="{y + 24}" text-anchor="{anchor}">{text}</text>'
 

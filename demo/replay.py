@@ -22,6 +22,7 @@ from demo.training import Model, approve, evaluation, read_json
 
 FIRST = date(2013, 3, 1)
 LABEL_DELAY = timedelta(days=2)
+_SINGLE = 200  # of the first day's flights are asked for one by one, to see what a caller sees
 # Ticks and schedules that fall due within half a day are done together: one look at midnight, one at noon.
 _RESOLUTION = "12h"
 _MARKS = {"OK": "·", "Drift": "[red]D[/]", "Violation": "[red]V[/]"}
@@ -50,9 +51,9 @@ class Replay:
         return (self.answers / f"{day}.csv").exists()
 
     def first_day(self) -> Traffic:
-        """The first day, flight by flight: what a caller sees."""
+        """The first day, which shows what a caller sees."""
         self._advance(FIRST)
-        return self._ask(FIRST, flights.one_by_one(self._requests(FIRST)))
+        return self._ask(FIRST, self._requests(FIRST))
 
     def through(self, last: date) -> None:
         """Every day that was not asked yet, up to the last."""
@@ -72,7 +73,8 @@ class Replay:
         self._days.end()
 
     def _requests(self, day: date) -> list[flights.Request]:
-        return flights.requests(flights.raw_file(self._folder, day))
+        found = flights.requests(flights.raw_file(self._folder, day))
+        return flights.opening(found, _SINGLE) if day == FIRST else found
 
     def _advance(self, day: date) -> None:
         noon = datetime.combine(day, time(12), UTC)
@@ -108,14 +110,12 @@ class Replay:
         if day < FIRST:
             return
         raw = flights.raw_file(self._folder, day)
-        asked = self._requests(day)
-        lines = flights.one_by_one(asked) if day == FIRST else asked
         now = datetime.combine(day + LABEL_DELAY, time(12), UTC)
         s3 = self._cloud.client("s3")
         s3.put_object(
             Bucket=self._bucket,
             Key=f"{self._model.name}/ground-truth/{now:%Y/%m/%d/%H}/{day}.jsonl",
-            Body="".join(ground_truth(request) for request in lines).encode(),
+            Body="".join(ground_truth(request) for request in self._requests(day)).encode(),
         )
         s3.put_object(
             Bucket=self._bucket, Key=f"{self._model.name}/raw/{raw.parent.name}/{raw.name}", Body=raw.read_bytes()

@@ -11,7 +11,7 @@ import pytest
 
 from demo.__main__ import main
 from demo.figures import Answered, Month, disagreement, months, read_answers, rows, write_answers
-from demo.flights import one_by_one, raw_file, requests
+from demo.flights import one_by_one, opening, raw_file, requests
 from demo.picture import Decision, Drift, Picture, page
 from demo.replay import ground_truth, news
 
@@ -24,9 +24,7 @@ def answered(day: date, scores: list[tuple[int, float]], release: str) -> list[A
 
 def test_each_month_is_both_models_auc_on_the_same_flights() -> None:
     march = answered(MARCH, [(1, 0.9), (0, 0.1), (1, 0.4), (0, 0.3)], "v1-a")
-    april = answered(APRIL, [(1, 0.2), (0, 0.6), (0, 0.1)], "v1-a") + answered(
-        APRIL + timedelta(1), [(1, 0.9)], "v2-b"
-    )
+    april = answered(APRIL, [(1, 0.2), (0, 0.6), (0, 0.1)], "v1-a") + answered(APRIL + timedelta(1), [(1, 0.9)], "v2-b")
     never = {one.flight: one.score for one in march} | {one.flight: float(one.late) for one in april}
     first, second = months(march + april, never)
     assert (first.first, first.flights, first.loop, first.never, first.releases) == (MARCH, 4, 1.0, 1.0, ("v1-a",))
@@ -69,6 +67,7 @@ def test_a_days_requests_hold_every_flight_that_landed_once_and_labels_in_the_or
     assert (six.flights, six.body) == (("b",), b"AA,\n")
     assert '"data": "1\\n0\\n"' in ground_truth(five)
     assert [(one.id, one.body) for one in one_by_one([five])] == [("a", b"UA,39.0\n"), ("d", b"B6,37.0\n")]
+    assert [one.id for one in opening([five, six], 1)] == ["a", "d", "2013-03-01T06"]
 
 
 def test_a_decision_to_do_nothing_is_no_news() -> None:
