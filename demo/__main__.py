@@ -72,7 +72,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _tell(cloud: LocalCloud, options: argparse.Namespace, began: float) -> None:
     heading("A local AWS on an accelerated clock")
-    cloud.up()
+    cloud.up(accelerated=True)
     last = LAST_QUICK if options.quick else LAST
     if story.finished(cloud, last) and not options.until:
         heading("The story has been told: the same figures again. To tell it anew: make demo ARGS=--fresh")

@@ -39,17 +39,21 @@ class LocalCloud:
         words = [verb, *arguments, *where] if verb == "clock" else [verb, *where, *arguments]
         return [sys.executable, "-m", "localcloud", *words]
 
-    def up(self) -> None:
-        """Start it by the accelerated clock, or go on where it is.
+    def up(self, *, accelerated: bool = False) -> None:
+        """Start it, or go on where it is.
+
+        Args:
+            accelerated: By the accelerated clock; else by the folder's, which is the real one where the folder is new.
 
         Raises:
-            DemoError: It does not start, or the folder's cloud lives by the real clock.
+            DemoError: It does not start, or its clock is to be accelerated and is the real one.
         """
-        if subprocess.run(self._command("up", "--clock", "accelerated"), cwd=ROOT, check=False).returncode:
+        clock = ["--clock", "accelerated"] if accelerated else []
+        if subprocess.run(self._command("up", *clock), cwd=ROOT, check=False).returncode:
             raise DemoError(
                 "the local cloud did not start; its own message is above. To begin anew in this folder: --fresh"
             )
-        if self._clock("status")["mode"] != "accelerated":
+        if accelerated and self._clock("status")["mode"] != "accelerated":
             raise DemoError(
                 f"{self.state} is a cloud that lives by the real clock, which ten months cannot be replayed on: "
                 "--fresh purges it and begins anew, --state FOLDER --port PORT leaves it alone"

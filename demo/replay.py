@@ -41,6 +41,7 @@ class Replay:
         self._bucket = cloud.outputs(f"{model.app}-platform-{model.stage}")["DataBucketName"]
         self._ledger = Ledger(cloud, model)
         self._days = Days()
+        self._said = ""
         self._told = max((row["sk"] for row in self._ledger.rows("retrain-decision")), default="")
 
     @property
@@ -148,8 +149,11 @@ class Replay:
     def _news(self) -> None:
         for row in self._ledger.rows("retrain-decision", self._told):
             self._told = row["sk"]
-            if (text := news(row)) is not None:
+            text = news(row)
+            # Two invocations at once may both find that a run has ended.
+            if text is not None and text != self._said:
                 self._days.say(text)
+                self._said = text
 
 
 def news(row: Row) -> str | None:
