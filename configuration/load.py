@@ -34,14 +34,14 @@ class Configuration:
         return self.root / "models" / model.folder
 
 
-def load(root: Path) -> Configuration:
-    """Read `evergreen.yaml` and every `models/<folder>/model.yaml` under a root.
+def load(root: Path, file: str = "evergreen.yaml") -> Configuration:
+    """Read `evergreen.yaml`, or another file of its form, and every `models/<folder>/model.yaml` under a root.
 
     Raises:
         ConfigurationError: With every mistake of all files.
     """
     problems: list[Problem] = []
-    application, document = _read(root / "evergreen.yaml", "evergreen.yaml", Application, problems)
+    application, document = _read(root / file, file, Application, problems)
     if application:
         problems += _region_without_image(application)
     models = []

@@ -64,6 +64,10 @@ class Bias(Spec):
 class Explainability(Spec):
     """The order of the features' attributions (SHAP) against that at training."""
 
+    weekly: bool = False
+    """Once a week, at midnight before Thursday, instead of on the common schedule: SHAP is the dearest of the runs, and
+    its order the slowest to move."""
+
 
 class Monitoring(Spec):
     """Scheduled monitors; captured data is judged as it lands besides."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from demo.terminal import DemoError, say
 
 ROOT = Path(__file__).resolve().parent.parent
 HEARTBEAT_SECONDS = 5
+_HELD = 4  # `clock advance`: an open approval holds it
 # Not AWS's, and not worth a person's eyes: that Node 20 is old, and that the CLI counts its uses.
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
 
@@ -32,14 +35,52 @@ class LocalCloud:
 
     def _command(self, verb: str, *arguments: str) -> list[str]:
         where = ["--port", str(self.port), "--state", str(self.state)]
-        return [sys.executable, "-m", "localcloud", verb, *where, *arguments]
+        # `clock` has actions of its own, which take the options.
+        words = [verb, *arguments, *where] if verb == "clock" else [verb, *where, *arguments]
+        return [sys.executable, "-m", "localcloud", *words]
 
-    def up(self) -> None:
-        if subprocess.run(self._command("up"), cwd=ROOT, check=False).returncode:
-            raise DemoError("the local cloud did not start; its own message is above")
+    def up(self, *, accelerated: bool = False) -> None:
+        """Start it, or go on where it is.
+
+        Args:
+            accelerated: By the accelerated clock; else by the folder's, which is the real one where the folder is new.
+
+        Raises:
+            DemoError: It does not start, or its clock is to be accelerated and is the real one.
+        """
+        clock = ["--clock", "accelerated"] if accelerated else []
+        if subprocess.run(self._command("up", *clock), cwd=ROOT, check=False).returncode:
+            raise DemoError(
+                "the local cloud did not start; its own message is above. To begin anew in this folder: --fresh"
+            )
+        if accelerated and self._clock("status")["mode"] != "accelerated":
+            raise DemoError(
+                f"{self.state} is a cloud that lives by the real clock, which ten months cannot be replayed on: "
+                "--fresh purges it and begins anew, --state FOLDER --port PORT leaves it alone"
+            )
 
     def down(self, *arguments: str) -> None:
         subprocess.run(self._command("down", *arguments), cwd=ROOT, check=True)
+
+    def now(self) -> datetime:
+        """What its clock says."""
+        return datetime.fromisoformat(self._clock("status")["now"])
+
+    def advance(self, to: datetime, resolution: str) -> list[str]:
+        """Let its clock go on, with all that falls due; return the approvals that stopped it, none where it got there.
+
+        Args:
+            resolution: What falls due within one is done together, as `6h`.
+        """
+        return list(
+            self._clock("advance", "--to", to.isoformat(), "--resolution", resolution, "--patience", "10m")["held_by"]
+        )
+
+    def _clock(self, *arguments: str) -> dict[str, Any]:
+        done = subprocess.run(self._command("clock", *arguments), cwd=ROOT, check=False, capture_output=True)
+        if done.returncode not in (0, _HELD):
+            raise DemoError(f"the local cloud's clock: {done.stderr.decode(errors='replace').strip()}")
+        return dict(json.loads(done.stdout))
 
     @cached_property
     def settings(self) -> dict[str, str]:

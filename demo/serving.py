@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from demo.cloud import LocalCloud
+from demo.flights import Request
 from demo.terminal import DemoError, say
 from demo.training import Model
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What came back: one score and one latency (seconds) a request, in order."""
+    """What came back, in order: a score a flight, and a latency (seconds) for each request of one flight."""
 
     scores: list[float]
     latencies: list[float]
@@ -67,34 +63,28 @@ def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
         return {}
 
 
-def flights(model: Model, start: str, end: str, count: int) -> tuple[list[str], list[int]]:
-    """Request rows (CSV lines) and true labels of a sample of real flights."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "requests.csv"
-        command = [sys.executable, str(model.folder / "data.py"), "--requests", str(out), "--limit", str(count)]
-        subprocess.run([*command, "--start", start, "--end", end], check=True, stdout=subprocess.DEVNULL)
-        with out.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.reader(lines))
-    return [",".join(row[1:]) for row in rows], [int(row[0]) for row in rows]
-
-
-def send(cloud: LocalCloud, model: Model, rows: Sequence[str]) -> Traffic:
-    """One request a row, one after the other, as a caller would see it."""
+def send(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> Traffic:
+    """One request after the other, as a caller would see it."""
     runtime = cloud.client("sagemaker-runtime")
-    scores, latencies = [], []
+    scores: list[float] = []
+    latencies = []
     spoke = time.monotonic()
-    for number, row in enumerate(rows, 1):
+    for number, request in enumerate(requests, 1):
         began = time.perf_counter()
         answer = runtime.invoke_endpoint(
             EndpointName=model.endpoint,
             ContentType="text/csv",
             Accept="text/csv",
-            Body=row.encode(),
-            InferenceId=f"f-{number}",
+            Body=request.body,
+            InferenceId=request.id,
         )
-        latencies.append(time.perf_counter() - began)
-        scores.append(float(answer["Body"].read().decode().strip().split(",")[0]))
+        if len(request.rows) == 1:
+            latencies.append(time.perf_counter() - began)
+        answers = answer["Body"].read().decode().split()
+        if len(answers) != len(request.rows):
+            raise DemoError(f"request {request.id} has {len(request.rows)} flights, its answer {len(answers)}")
+        scores += map(float, answers)
         if time.monotonic() - spoke > 2:
             spoke = time.monotonic()
-            say(f"[dim]{number:,} of {len(rows):,} answered[/]")
+            say(f"[dim]{number:,} of {len(requests):,} answered[/]")
     return Traffic(scores, latencies)

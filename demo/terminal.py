@@ -42,6 +42,38 @@ def ask(question: str, *, granted: bool) -> bool:
     return console.input(f"  {question} \\[y/N] ").strip().lower() in {"y", "yes"}
 
 
+class Days:
+    """One mark a day on one line, broken where there is something to say."""
+
+    def __init__(self) -> None:
+        self._open = False
+
+    def mark(self, text: str) -> None:
+        console.print(text if self._open else f"  {text}", end="", markup=True)
+        sys.stdout.flush()
+        self._open = True
+
+    def say(self, text: str) -> None:
+        self.end()
+        say(text)
+
+    def end(self) -> None:
+        if self._open:
+            console.print()
+        self._open = False
+
+
+def columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of figures: the first column to the left, the others to the right."""
+    grid = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for number, name in enumerate(head):
+        grid.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    console.print()
+    console.print(grid)
+
+
 def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
     grid.add_column(no_wrap=True)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from localcloud.virtual_time import VirtualTime
 
-_LOOK_SECONDS = 0.005
+_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.005, 0.05  # each look costs what is under way some of the processor
 _QUIET_LOOKS = 2  # an effect may be on its way between two threads at one look; not at two
 _SHORTEST_STEP = 1.0
 
@@ -139,14 +139,15 @@ class Clockwork:
 
     def _settle(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        quiet = 0
+        quiet, pause = 0, _LOOK_SECONDS
         while quiet < _QUIET_LOOKS:
             self._flush()
             busy = self._under_way()
             quiet = 0 if busy else quiet + 1
+            pause = min(pause * 1.2, _LONGEST_LOOK_SECONDS) if busy else _LOOK_SECONDS
             if busy and (self._closed.is_set() or time.monotonic() > deadline):
                 raise StillBusyError(f"still under way after {patience:.0f} s: {', '.join(busy)}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(pause)
         if self._closed.is_set():
             raise StillBusyError("the local cloud is being stopped")
 

@@ -113,7 +113,6 @@ class MonitoringStack(cdk.Stack):
                 monitor=monitor,
                 endpoint_name=self._endpoint,
                 schedule_name=name,
-                schedule_hours=monitoring.schedule_hours,
                 reports=reports,
                 alerts=platform.alerts,
             )

@@ -15,6 +15,7 @@ _PROBLEMS = {
 }
 # The endpoint answers one column: a probability, or what was predicted.
 _ANSWER = "0"
+_WEEK = 7 * 24
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Monitor:
         namespace: of its metrics, as Model Monitor's.
         metric: 1 where the last run found drift.
         label_delay_hours: what its windows end earlier than the schedule's slot; None where it needs no labels.
+        schedule_hours: from one run to the next.
         environment: of the built-in engine's container, beside what the window and the addresses give.
         analysis: `analysis_config.json`, for the kinds that Clarify has.
     """
@@ -34,6 +36,7 @@ class Monitor:
     namespace: str
     metric: str
     label_delay_hours: int | None = None
+    schedule_hours: int = 24
     environment: dict[str, str] = field(default_factory=dict)
     analysis: dict[str, object] | None = None
 
@@ -60,7 +63,12 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
     headers = [column.name for column in model.data.columns]
     types = {column.name: column.type for column in model.data.columns}
     if monitoring.data_quality:
-        yield Monitor("data_quality", "aws/sagemaker/Endpoints/data-metrics", "data_drift")
+        yield Monitor(
+            "data_quality",
+            "aws/sagemaker/Endpoints/data-metrics",
+            "data_drift",
+            schedule_hours=monitoring.schedule_hours,
+        )
     if monitoring.model_quality:
         problem = {"analysis_type": "MODEL_QUALITY", "problem_type": _PROBLEMS[model.problem_type]}
         yield Monitor(
@@ -68,6 +76,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "aws/sagemaker/Endpoints/model-metrics",
             "quality_drift",
             delay,
+            monitoring.schedule_hours,
             {**problem, **answers},
         )
     if monitoring.bias:
@@ -76,6 +85,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "aws/sagemaker/Endpoints/bias-metrics",
             "bias_drift",
             delay,
+            monitoring.schedule_hours,
             {"analysis_type": "MODEL_BIAS", **answers},
             {
                 "headers": [*headers, model.target],
@@ -97,6 +107,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "explainability",
             "aws/sagemaker/Endpoints/explainability-metrics",
             "explainability_drift",
+            schedule_hours=_WEEK if monitoring.explainability.weekly else monitoring.schedule_hours,
             environment={"analysis_type": "MODEL_EXPLAINABILITY"},
             analysis={"headers": headers, "methods": {"shap": {"model_archive": "model.tar.gz"}}},
         )
@@ -139,6 +150,11 @@ def _answers(model: Model, monitoring: Monitoring) -> dict[str, str]:
 
 
 def cron(schedule_hours: int) -> str:
-    """Every so many hours from midnight UTC on, as both Model Monitor and EventBridge write it."""
+    """Every so many hours from midnight UTC on, as both Model Monitor and EventBridge write it.
+
+    A week (which only EventBridge has) begins on Thursday, as the epoch did: windows end at multiples of the schedule.
+    """
+    if schedule_hours == _WEEK:
+        return "cron(0 0 ? * THU *)"
     hours = {1: "*", 24: "0"}.get(schedule_hours, f"0/{schedule_hours}")
     return f"cron(0 {hours} ? * * *)"

@@ -26,6 +26,7 @@ _INPUT = "/opt/ml/processing/input/endpoint"
 _OUTPUT = "/opt/ml/processing/output"
 _HOUR = 3600
 _DRIFTED, _OF = 2, 3
+_LONGEST_ALARM = 7 * 24 * _HOUR  # CloudWatch looks no further back, so a weekly run is judged by itself
 
 
 class ManagedMonitor(Construct):
@@ -205,7 +206,7 @@ class BuiltinMonitor(Construct):
             "kind": monitor.kind,
             "schedule": schedule_name,
             "endpoint": endpoint_name,
-            "schedule_hours": monitoring.schedule_hours,
+            "schedule_hours": monitor.schedule_hours,
             "window_hours": monitoring.window_hours,
             "label_delay_hours": monitor.label_delay_hours or 0,
             "environment": {"monitor_mode": monitoring.mode, **monitor.environment},
@@ -218,7 +219,7 @@ class BuiltinMonitor(Construct):
             self,
             "Schedule",
             description=f"{monitor.kind} of {model}, by the built-in analyzer",
-            schedule_expression=cron(monitoring.schedule_hours),
+            schedule_expression=cron(monitor.schedule_hours),
             flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
             kms_key_arn=key.key_arn,
             target=scheduler.CfnSchedule.TargetProperty(
@@ -227,7 +228,7 @@ class BuiltinMonitor(Construct):
                 input=cdk.Stack.of(self).to_json_string({"monitor": said}),
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
                     # A window is found by the time; what is tried later would judge the next one.
-                    maximum_event_age_in_seconds=min(monitoring.schedule_hours * _HOUR, 86_400) // 2,
+                    maximum_event_age_in_seconds=min(monitor.schedule_hours * _HOUR, 86_400) // 2,
                     maximum_retry_attempts=20,
                 ),
             ),
@@ -246,13 +247,12 @@ class MonitorAlarms(Construct):
         monitor: Monitor,
         endpoint_name: str,
         schedule_name: str,
-        schedule_hours: int,
         reports: str,
         alerts: sns.ITopic,
     ) -> None:
         super().__init__(scope, construct_id)
         dimensions = [_dimension("Endpoint", endpoint_name), _dimension("MonitoringSchedule", schedule_name)]
-        period = schedule_hours * _HOUR
+        period = monitor.schedule_hours * _HOUR
         self.drift = drift_alarm(
             self,
             "Drift",
@@ -291,8 +291,8 @@ class MonitorAlarms(Construct):
             comparison_operator="LessThanThreshold",
             threshold=1,
             # The run that judges a period comes after its end.
-            evaluation_periods=2,
-            datapoints_to_alarm=2,
+            evaluation_periods=min(2, _LONGEST_ALARM // period),
+            datapoints_to_alarm=min(2, _LONGEST_ALARM // period),
             treat_missing_data="ignore",
             alarm_actions=[alerts.topic_arn],
         )
@@ -320,8 +320,8 @@ def drift_alarm(
         dimensions=dimensions,
         statistic="Maximum",
         period=period,
-        evaluation_periods=_OF,
-        datapoints_to_alarm=_DRIFTED,
+        evaluation_periods=min(_OF, _LONGEST_ALARM // period),
+        datapoints_to_alarm=min(_DRIFTED, _LONGEST_ALARM // period),
         threshold=0,
         comparison_operator="GreaterThanThreshold",
         treat_missing_data="ignore",

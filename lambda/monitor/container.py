@@ -116,10 +116,15 @@ def _optional(values: Mapping[str, str], name: str) -> Path | None:
     return Path(values[name]) if values.get(name) else None
 
 
-def run(environment: Environment, opt: Path) -> str:
-    """Do the job; give back the exit message. `opt` is /opt/ml."""
+def run(environment: Environment, opt: Path, workers: int = 1) -> str:
+    """Do the job; give back the exit message.
+
+    Args:
+        opt: /opt/ml.
+        workers: Processes that read captured files; one in a Lambda function, which has no shared memory for a pool.
+    """
     if environment.analysis == "DATA_QUALITY":
-        count, found = _data_quality(environment)
+        count, found = _data_quality(environment, workers)
         namespace = metrics.DATA if environment.endpoint else metrics.BATCH_DATA
     else:
         outcome = kinds.run(environment.analysis, environment, opt)
@@ -134,7 +139,7 @@ def run(environment: Environment, opt: Path) -> str:
     return "Completed: Job completed successfully with no violations."
 
 
-def _data_quality(environment: Environment) -> tuple[int, list[metrics.Metric]]:
+def _data_quality(environment: Environment, workers: int) -> tuple[int, list[metrics.Metric]]:
     if environment.baseline_statistics is None:
         return _suggest(environment)
     statistics = read_json(environment.baseline_statistics)
@@ -150,7 +155,7 @@ def _data_quality(environment: Environment) -> tuple[int, list[metrics.Metric]]:
         )
     times = Windows(None, environment.start, environment.end)
     paths = files(environment.dataset_source, "*.jsonl")
-    reading = read(baseline, paths, times, workers=os.cpu_count() or 1)
+    reading = read(baseline, paths, times, workers)
     windows = judge_all(baseline, reading, Rules(mode=environment.mode))
     write(environment.output_path, baseline, windows, reading)
     (environment.output_path / "report.html").write_text(
@@ -175,7 +180,7 @@ def main(values: Mapping[str, str] | None = None, opt: Path = Path("/opt/ml")) -
     """Run under the container contract: 0 with or without violations, 1 with the reason in the message."""
     code = 0
     try:
-        message = run(Environment.read(os.environ if values is None else values), opt)
+        message = run(Environment.read(os.environ if values is None else values), opt, os.cpu_count() or 1)
     except (BadDataset, BadBaseline, BadRecord, ValueError, KeyError, OSError) as error:
         code, message = 1, f"Error: {error}"
     path = opt / "output" / "message"

@@ -29,7 +29,7 @@ def attributions(model: Path, rows: "np.ndarray[Any, Any]", names: list[str]) ->
     return mean_absolute(np.asarray(contributions), names)
 
 
-MOST_ROWS = 5000
+MOST_ROWS = 2000
 """Rows that are explained, evenly spread: the mean over more moves no ranking, and takes minutes."""
 
 

@@ -8,7 +8,7 @@ end in `conclude`, so that rows and metrics do not know the engine.
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -153,7 +153,7 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
     with tempfile.TemporaryDirectory() as name:
         opt = Path(name)
         output = opt / "findings"
-        if not _download(clients, environment.data, _hours(plan), opt / "capture"):
+        if not _fetch(clients, environment.data, _captured(plan, environment, clients), opt / "capture"):
             return {"status": "InsufficientData", "reason": "nothing was captured in the window"}
         values = {
             **plan.environment,
@@ -180,27 +180,33 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
     return conclude(plan, plan.folder, message, environment, clients)
 
 
-def _hours(plan: Plan) -> Iterator[str]:
-    """Where the window's captured files lie, hour by hour."""
-    hour = plan.start.replace(minute=0, second=0)
-    while hour < plan.end:
-        yield f"{plan.model}/capture/{plan.endpoint}/AllTraffic/{hour:%Y/%m/%d/%H}/"
-        hour += timedelta(hours=1)
+def _captured(plan: Plan, environment: Environment, clients: Clients) -> list[str]:
+    """The window's captured files; listed day by day, for a list an hour would be 168 calls a week."""
+    root = f"{plan.model}/capture/{plan.endpoint}/AllTraffic/"
+    first, last = (f"{root}{moment:%Y/%m/%d/%H}/" for moment in (plan.start, plan.end - timedelta(seconds=1)))
+    found = (key for day in _days(plan.start, plan.end) for key in _keys(clients, environment.data, f"{root}{day}/"))
+    return [key for key in found if first <= key < f"{last}~"]
+
+
+def _days(start: datetime, end: datetime) -> Iterator[str]:
+    """`yyyy/mm/dd` of each day from `start` to before `end`."""
+    days = ((end - timedelta(seconds=1)).date() - start.date()).days
+    return (f"{start + timedelta(days=day):%Y/%m/%d}" for day in range(days + 1))
 
 
 def _download_labels(plan: Plan, environment: Environment, clients: Clients, folder: Path) -> None:
     """All labels since the window began: a label's hour is that of its arrival."""
-    days = (datetime.now(UTC).date() - plan.start.date()).days
-    prefixes = (f"{plan.model}/ground-truth/{plan.start + timedelta(days=day):%Y/%m/%d}/" for day in range(days + 1))
-    if not _download(clients, environment.data, prefixes, folder):
+    root = f"{plan.model}/ground-truth/"
+    days = _days(plan.start, datetime.now(UTC) + timedelta(seconds=1))
+    keys = [key for day in days for key in _keys(clients, environment.data, f"{root}{day}/")]
+    if not _fetch(clients, environment.data, keys, folder):
         # No label yet is a finding, coverage 0, and no mistake.
         (folder / "none.jsonl").write_bytes(b"")
 
 
-def _download(clients: Clients, bucket: str, prefixes: Iterable[str], folder: Path) -> int:
-    """Files under the prefixes, named so that their order is kept; how many."""
+def _fetch(clients: Clients, bucket: str, keys: Sequence[str], folder: Path) -> int:
+    """The objects as files, named so that their order is kept; how many."""
     folder.mkdir(parents=True, exist_ok=True)
-    keys = [key for prefix in prefixes for key in _keys(clients, bucket, prefix)]
     for number, key in enumerate(keys):
         body = clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         (folder / f"{number:06d}.jsonl").write_bytes(body)
@@ -249,7 +255,7 @@ def _start_job(plan: Plan, environment: Environment, clients: Clients) -> dict[s
     """Start the processing job of the schedule, with this window's times, prefix and name."""
     if plan.job is None:
         raise ValueError(f"{plan.schedule} has no job")
-    keys = [key for prefix in _hours(plan) for key in _keys(clients, environment.data, prefix)]
+    keys = _captured(plan, environment, clients)
     if not keys:
         return {"status": "InsufficientData", "reason": "nothing was captured in the window"}
     manifest = f"{plan.folder}/captured.manifest"

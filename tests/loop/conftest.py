@@ -29,8 +29,9 @@ def free_port() -> int:
 
 
 def run_demo(cloud: LocalCloud) -> str:
-    """`make demo ARGS=--yes` on this cloud; its whole output."""
-    command = [sys.executable, "-m", "demo", "--yes", "--port", str(cloud.port), "--state", str(cloud.state)]
+    """`make demo ARGS="--yes --until live"` on this cloud; its whole output."""
+    where = ["--port", str(cloud.port), "--state", str(cloud.state)]
+    command = [sys.executable, "-m", "demo", "--yes", "--until", "live", *where]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -74,7 +74,8 @@ def test_alarms_are_the_same_on_either_engine(engines: Engines) -> None:
 def test_drift_is_two_of_three_windows_and_silence_is_no_drift(engines: Engines) -> None:
     for name, alarm in alarms(engines.available).items():
         if name.endswith("-drift"):
-            assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 3)
+            weekly = name.endswith("-explainability-drift")
+            assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == ((1, 1) if weekly else (2, 3))
             assert alarm["TreatMissingData"] == "ignore"
         assert len(alarm["AlarmActions"]) == 1
 
@@ -123,9 +124,9 @@ def parts_parameter(template: Template) -> str:
 def test_labels_have_time_to_come_before_quality_is_judged(engines: Engines) -> None:
     (definition,) = engines.available.find_resources("AWS::SageMaker::ModelQualityJobDefinition").values()
     endpoint = definition["Properties"]["ModelQualityJobInput"]["EndpointInput"]
-    assert (endpoint["StartTimeOffset"], endpoint["EndTimeOffset"]) == ("-PT72H", "-PT48H")
+    assert (endpoint["StartTimeOffset"], endpoint["EndTimeOffset"]) == ("-PT216H", "-PT48H")
     (quality,) = [one for one in said(engines.closed) if one["kind"] == "model_quality"]
-    assert (quality["window_hours"], quality["label_delay_hours"]) == (24, 48)
+    assert (quality["window_hours"], quality["label_delay_hours"]) == (168, 48)
 
 
 def test_where_model_monitor_is_closed_the_analyzer_runs_all_kinds_on_the_same_schedule(engines: Engines) -> None:
@@ -136,9 +137,19 @@ def test_where_model_monitor_is_closed_the_analyzer_runs_all_kinds_on_the_same_s
         s["Properties"]["MonitoringScheduleConfig"]["ScheduleConfig"]["ScheduleExpression"] for s in managed.values()
     }
     ours = engines.closed.find_resources(scheduler.CfnSchedule.CFN_RESOURCE_TYPE_NAME)
-    assert (
-        {schedule["Properties"]["ScheduleExpression"] for schedule in ours.values()} == crons == {"cron(0 0 ? * * *)"}
-    )
+    expressions = {schedule["Properties"]["ScheduleExpression"] for schedule in ours.values()}
+    assert crons == {"cron(0 0 ? * * *)"}
+    assert expressions == crons | {"cron(0 0 ? * THU *)"}, "attributions are judged once a week"
+
+
+def test_no_alarm_looks_back_further_than_cloudwatch_does(engines: Engines) -> None:
+    for template in (engines.available, engines.closed):
+        for alarm in template.find_resources(cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME).values():
+            properties = alarm["Properties"]
+            stats = [one["MetricStat"] for one in properties.get("Metrics", []) if "MetricStat" in one]
+            period = max([properties.get("Period", 0), *(stat["Period"] for stat in stats)])
+            assert 0 < period * properties["EvaluationPeriods"] <= 7 * 86400, properties["AlarmName"]
+            assert 1 <= properties["DatapointsToAlarm"] <= properties["EvaluationPeriods"]
 
 
 def test_explanations_run_isolated_on_the_models_own_image(engines: Engines) -> None:

@@ -190,6 +190,33 @@ def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_sta
     assert len(request["ProcessingJobName"]) <= 63
 
 
+def test_a_window_is_listed_day_by_day_and_hours_outside_it_are_left_out(
+    cloud: Cloud, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, manifest = f"flight-delays/capture/{ENDPOINT}/AllTraffic", "{manifest}"
+    hours = ["08/05", "08/06", "11/00", "14/23", "15/05", "15/06"]
+    for hour in hours:
+        cloud.objects[f"data/{root}/2026/02/{hour}/a.jsonl"] = b""
+    listed: list[str] = []
+    paginate = cloud.paginate
+
+    def counted(*, Bucket: str, Prefix: str) -> list[dict[str, Any]]:
+        listed.append(Prefix)
+        return paginate(Bucket=Bucket, Prefix=Prefix)
+
+    monkeypatch.setattr(cloud, "paginate", counted)
+    job = {
+        "Environment": {},
+        "ProcessingInputs": [{"S3Input": {"S3Uri": manifest}}],
+        "ProcessingOutputConfig": {"Outputs": [{"S3Output": {}}]},
+    }
+    said = {**SAID, "kind": "explainability", "schedule_hours": 6, "window_hours": 168, "job": job}
+    scheduled.run(Plan.read(said, RELEASE, NOW.replace(hour=6)), ENVIRONMENT, clients)
+    uri = cloud.jobs[0]["ProcessingInputs"][0]["S3Input"]["S3Uri"].removeprefix("s3://")
+    assert [key[-16:-8] for key in json.loads(cloud.objects[uri])[1:]] == [f"02/{hour}" for hour in hours[1:-1]]
+    assert len(listed) == 8
+
+
 def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Clients, ledger: Any) -> None:
     cloud.record = "none|none|none|none"
     assert scheduled.due(SAID, ENVIRONMENT, clients)["status"] == "Nothing"
