@@ -68,14 +68,20 @@ class Hands:
         self._owner = CONTROLLER + owner
         self._now = now
 
-    def act(self, world: World, step: Step) -> None:
+    def act(self, world: World, step: Step, tell: Callable[[], None]) -> None:
         """Carry out `step`. What only looks (Nothing, Wait, Hold) has nothing to be done.
+
+        Args:
+            tell: Reports the step, before it is done: a crash in between tells twice, never not at all. What several
+                invocations may see at once is told by the one that may do it.
 
         Raises:
             LeaseLost, Overtaken: somebody else was faster; nothing was changed.
             Refused: the package to deploy is not what was registered; nothing was changed.
             ChangeSetRefused: CloudFormation would not deploy it; the old record is back.
         """
+        if not isinstance(step, Abandon | RollBack | Deploy | Redeploy):
+            tell()
         match step:
             case Deploy():
                 self._deploy(world, step)
@@ -84,11 +90,11 @@ class Hands:
             case Settle():
                 self._ledger.release_lease(step.lease)
             case Abandon():
-                held = self._claim(world, step.lease)
+                held = self._claim(world, step.lease, tell)
                 self._write_record(step.restore.format())
                 self._ledger.release_lease(held)
             case RollBack():
-                self._roll_back(world, step)
+                self._roll_back(world, step, tell)
             case Redeploy():
                 self._redeploy(world, step)
             case Verify():
@@ -223,8 +229,8 @@ class Hands:
         self._write_record(held.previous)
         self._ledger.release_lease(held)
 
-    def _roll_back(self, world: World, step: RollBack) -> None:
-        held = self._claim(world, step.lease)
+    def _roll_back(self, world: World, step: RollBack, tell: Callable[[], None]) -> None:
+        held = self._claim(world, step.lease, tell)
         version = version_of(step.lease.release_id)
         if version is not None:
             self._quarantine(world, version, step.reason)
@@ -232,12 +238,13 @@ class Hands:
             self._write_record(step.restore.format())
         self._ledger.release_lease(held)
 
-    def _claim(self, world: World, lease: Lease) -> Lease:
-        """Take an unfinished release over from whoever began it, so that nobody else ends it at the same time."""
+    def _claim(self, world: World, lease: Lease, tell: Callable[[], None]) -> Lease:
+        """Take an unfinished release over from whoever began it, so that nobody else ends or tells it too."""
         claimed = replace(lease, owner=self._owner, purpose="rollback", expires_at=self._seconds() + WORKING_SECONDS)
         self._ledger.swap_lease(lease, claimed)
         try:
             self._expect_unchanged(world)
+            tell()
         except Exception:
             self._ledger.swap_lease(claimed, lease)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -108,9 +109,7 @@ class Controller:
         step = decide(world, self._now())
         if isinstance(step, Deploy | Redeploy):
             return self._release(ledger, hands, model, world, step)
-        # Told before it is done: a crash in between tells twice, never not at all.
-        self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
-        hands.act(world, step)
+        hands.act(world, step, self._teller(ledger, model, world, step))
         if isinstance(step, Nothing | Wait | Verify):
             self._let_monitors_follow(model, world)
         return type(step).__name__
@@ -128,13 +127,12 @@ class Controller:
     def _release(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy | Redeploy) -> str:
         """Deploy, or say why not; only what was begun is reported as a deployment."""
         try:
-            hands.act(world, step)
+            hands.act(world, step, self._teller(ledger, model, world, step))
         except Refused as refusal:
             if not isinstance(step, Deploy):
                 raise
             refuse = Refuse(step.version, str(refusal))
-            self._report(ledger, model, world, "Refuse", refuse.reason, _alert(refuse))
-            hands.act(world, refuse)
+            hands.act(world, refuse, self._teller(ledger, model, world, refuse))
             return "Refuse"
         except ChangeSetRefused as refusal:
             alert = (
@@ -145,6 +143,9 @@ class Controller:
             raise
         self._report(ledger, model, world, type(step).__name__, step.reason, None)
         return type(step).__name__
+
+    def _teller(self, ledger: Ledger, model: str, world: World, step: Step) -> Callable[[], None]:
+        return partial(self._report, ledger, model, world, type(step).__name__, step.reason, _alert(step))
 
     def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
         """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
