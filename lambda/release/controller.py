@@ -14,10 +14,11 @@ from release.act import Hands, Overtaken
 from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, Verify, Wait, decide
 from release.desired import desired_package
 from release.follow import follow
+from release.four_eyes import current_approval
 from release.observe import observe
 from release.rollout import ChangeSetRefused
 from release.verified_copy import Refused
-from release.world import World
+from release.world import Package, World
 from shared.alerts import Alerts
 from shared.clients import Clients
 from shared.environment import Environment
@@ -150,13 +151,12 @@ class Controller:
     def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
         """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
         package = desired_package(world)
-        approval = world.approvals.get(package.version) if package else None
         decision = Decision(
             step=step,
             reason=reason,
             desired=(package.release_id or f"v{package.version}") if package else "none",
             actual=world.serves or ("unknown" if world.endpoint else "none"),
-            approver=approval.approver if approval else package.modified_by if package else "",
+            approver=_approver(world, package) if package else "",
         )
         if ledger.last_decision() == decision:
             logger.debug("no change", step=step, reason=reason)
@@ -166,6 +166,11 @@ class Controller:
             self._alerts.tell(subject=f"{model} in {stage}: {step}", sentence=f"{model} in {stage}: {alert}.")
         ledger.write_decision(decision, now=self._now(), request_id=self._invocation)
         logger.info(reason, step=step, desired=decision.desired, actual=decision.actual, approver=decision.approver)
+
+
+def _approver(world: World, package: Package) -> str:
+    version = package.version
+    return current_approval(package, world.approvals.get(version), world.quarantine.get(version)).approver
 
 
 def _alert(step: Step) -> str | None:
