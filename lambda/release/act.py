@@ -73,21 +73,21 @@ class Hands:
 
         Args:
             tell: Reports the step, before it is done: a crash in between tells twice, never not at all. What several
-                invocations may see at once is told by the one that may do it.
+                invocations may see at once is told by the one that holds the lease. A release is reported by who
+                began it.
 
         Raises:
             LeaseLost, Overtaken: somebody else was faster; nothing was changed.
             Refused: the package to deploy is not what was registered; nothing was changed.
             ChangeSetRefused: CloudFormation would not deploy it; the old record is back.
         """
-        if not isinstance(step, Abandon | RollBack | Deploy | Redeploy):
-            tell()
         match step:
             case Deploy():
                 self._deploy(world, step)
             case Refuse():
-                self._quarantine(world, step.version, step.reason)
+                self._refuse(world, step, tell)
             case Settle():
+                tell()
                 self._ledger.release_lease(step.lease)
             case Abandon():
                 held = self._claim(world, step.lease, tell)
@@ -98,7 +98,10 @@ class Hands:
             case Redeploy():
                 self._redeploy(world, step)
             case Verify():
+                tell()
                 self._ask_for_verification(step)
+            case _:
+                tell()
 
     def remember_approvals(self, world: World) -> None:
         """Keep who approved what is desired or waits, before another edit hides it."""
@@ -106,6 +109,19 @@ class Hands:
             if package.approval == "Approved":
                 remembered = world.approvals.get(package.version)
                 self._remember(remembered, current_approval(package, remembered, world.quarantine.get(package.version)))
+
+    def _refuse(self, world: World, step: Refuse, tell: Callable[[], None]) -> None:
+        """Quarantine a version under the lease: events come in bursts, and people are told once."""
+        held = self._take_lease(world, f"v{step.version}")
+        try:
+            if self._ledger.quarantined() != world.quarantine:
+                raise Overtaken(f"the quarantine changed before version {step.version} was refused")
+            tell()
+            self._quarantine(world, step.version, step.reason)
+        except Exception:
+            self._ledger.release_lease(held)
+            raise
+        self._ledger.release_lease(held)
 
     def _deploy(self, world: World, step: Deploy) -> None:
         package = next(package for package in world.packages if package.version == step.version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -133,7 +134,9 @@ class Controller:
             if not isinstance(step, Deploy):
                 raise
             refuse = Refuse(step.version, str(refusal))
-            hands.act(world, refuse, self._teller(ledger, model, world, refuse))
+            # The lease was given back with the copy that was not made.
+            seen = replace(world, lease=None)
+            hands.act(seen, refuse, self._teller(ledger, model, seen, refuse))
             return "Refuse"
         except ChangeSetRefused as refusal:
             alert = (
