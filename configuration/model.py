@@ -32,6 +32,7 @@ SCRIPTS = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
 PIPELINE_PARAMETERS = frozenset(
     [
         "CommitId",
+        "Author",
         "Trigger",
         "Evidence",
         "WindowStart",

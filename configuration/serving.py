@@ -115,7 +115,7 @@ class Pin(Spec):
 class Verification(Spec):
     """What a release keeps to before the next stage may have it; the last stage verifies for none."""
 
-    latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
     """95th percentile of what a caller waits for one row, milliseconds."""
     error_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Share of a hundred requests that may fail, percent."""

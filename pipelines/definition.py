@@ -28,7 +28,7 @@ from sagemaker.mlops.workflow.steps import StepTypeEnum
 
 from configuration import Model
 from pipelines.jobs import CONTENT_TYPES, RECORD_ENTRYPOINT, RESPONSE_TYPES, SERVING_ENVIRONMENT, Requests
-from pipelines.names import BASELINES, DEPLOY_TIME_PARAMETERS, NO_CHAMPION, SHARED_CACHE
+from pipelines.names import BASELINES, DEPLOY_TIME_PARAMETERS, NO_CHAMPION, SHARED_CACHE, UNKNOWN_AUTHOR
 from pipelines.step import RequestStep
 
 # ModelPackageDescription holds 1,024 characters, and the verdict goes in front.
@@ -57,6 +57,7 @@ def parameters(model: Model) -> dict[str, Parameter]:
     training, gate = model.training, model.gate
     listed = [
         ParameterString("CommitId", "unknown"),
+        ParameterString("Author", UNKNOWN_AUTHOR),
         ParameterString("Trigger", "manual"),
         ParameterString("Evidence", "started by hand"),
         ParameterString("CacheScope", SHARED_CACHE),
@@ -125,6 +126,7 @@ def build(model: Model) -> Pipeline:
                 code,
                 ("model", artifact, "S3Prefix"),
                 ("champion", snapshot.value("champion_uri"), "S3Prefix"),
+                ("payload", preprocess.output_uri("payload"), "S3Prefix"),
                 holdout,
             ],
             outputs=["evaluation"],
@@ -239,6 +241,7 @@ def record_step(
         "EXECUTION_ID": ExecutionVariables.PIPELINE_EXECUTION_ID,
         "EXECUTION_ARN": ExecutionVariables.PIPELINE_EXECUTION_ARN,
         "COMMIT_ID": p["CommitId"],
+        "AUTHOR": p["Author"],
         "TRIGGER": p["Trigger"],
         "EVIDENCE": p["Evidence"],
         "SEED": p["Seed"].to_string(),

@@ -19,6 +19,9 @@ DEPLOY_TIME_PARAMETERS = (
 
 NO_CHAMPION = "none"
 
+UNKNOWN_AUTHOR = "none"
+"""`Author` of a run that no commit asked for; a job's environment holds no empty value."""
+
 SHARED_CACHE = "shared"
 """`CacheScope` of runs that may reuse each other's steps; a run that drift started has one of its own."""
 

@@ -188,7 +188,8 @@ def _routing(deployment: Deployment, bake_seconds: int) -> _Endpoint.TrafficRout
                 type="LINEAR", wait_interval_in_seconds=bake_seconds, linear_step_size=_percent(deployment.step_percent)
             )
         case AllAtOnce():
-            return _Endpoint.TrafficRoutingConfigProperty(type="ALL_AT_ONCE")
+            # Nothing to wait for in between, and SageMaker's own API refuses a request that does not say so.
+            return _Endpoint.TrafficRoutingConfigProperty(type="ALL_AT_ONCE", wait_interval_in_seconds=0)
 
 
 def _percent(value: int) -> _Endpoint.CapacitySizeProperty:

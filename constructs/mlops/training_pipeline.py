@@ -107,7 +107,7 @@ class TrainingPipeline(Construct):
         settings = TextFile(self, "Baselines", text=baseline_settings).asset
         self.job_role = self._job_role(model, raw_prefix, image_uri, data, artifacts, key, [analyzer, settings])
         self.tool_role = self._tool_role(
-            model, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
+            name, model, record, raw_prefix, image_uri, data, artifacts, key, [code, snapshot, record_script]
         )
         self.role = pipeline_role(
             self,
@@ -166,6 +166,7 @@ class TrainingPipeline(Construct):
 
     def _tool_role(
         self,
+        pipeline: str,
         model: str,
         record: str,
         raw_prefix: str,
@@ -183,6 +184,11 @@ class TrainingPipeline(Construct):
         permissions.allow_writing(artifacts, *written, because=_OWN_OBJECTS)
         permissions.allow_reading_assets(assets)
         permissions.allow(["ssm:GetParameter"], on=[arn(self, "ssm", f"parameter{record}")])
+        permissions.allow(
+            ["sagemaker:DescribePipelineExecution"],
+            on=[arn(self, "sagemaker", f"pipeline/{pipeline}/execution/*")],
+            because="Who started a run is written into its record; SageMaker makes the ids of this pipeline's runs.",
+        )
         return permissions.attach(
             self, "ToolRole", description=f"Takes the snapshot of {model}'s data and writes its registration record"
         )

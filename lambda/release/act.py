@@ -68,8 +68,13 @@ class Hands:
         self._owner = CONTROLLER + owner
         self._now = now
 
-    def act(self, world: World, step: Step) -> None:
+    def act(self, world: World, step: Step, tell: Callable[[], None]) -> None:
         """Carry out `step`. What only looks (Nothing, Wait, Hold) has nothing to be done.
+
+        Args:
+            tell: Reports the step, before it is done: a crash in between tells twice, never not at all. What several
+                invocations may see at once is told by the one that holds the lease. A release is reported by who
+                began it.
 
         Raises:
             LeaseLost, Overtaken: somebody else was faster; nothing was changed.
@@ -80,19 +85,23 @@ class Hands:
             case Deploy():
                 self._deploy(world, step)
             case Refuse():
-                self._quarantine(world, step.version, step.reason)
+                self._refuse(world, step, tell)
             case Settle():
+                tell()
                 self._ledger.release_lease(step.lease)
             case Abandon():
-                held = self._claim(world, step.lease)
+                held = self._claim(world, step.lease, tell)
                 self._write_record(step.restore.format())
                 self._ledger.release_lease(held)
             case RollBack():
-                self._roll_back(world, step)
+                self._roll_back(world, step, tell)
             case Redeploy():
                 self._redeploy(world, step)
             case Verify():
+                tell()
                 self._ask_for_verification(step)
+            case _:
+                tell()
 
     def remember_approvals(self, world: World) -> None:
         """Keep who approved what is desired or waits, before another edit hides it."""
@@ -100,6 +109,19 @@ class Hands:
             if package.approval == "Approved":
                 remembered = world.approvals.get(package.version)
                 self._remember(remembered, current_approval(package, remembered, world.quarantine.get(package.version)))
+
+    def _refuse(self, world: World, step: Refuse, tell: Callable[[], None]) -> None:
+        """Quarantine a version under the lease: events come in bursts, and people are told once."""
+        held = self._take_lease(world, f"v{step.version}")
+        try:
+            if self._ledger.quarantined() != world.quarantine:
+                raise Overtaken(f"the quarantine changed before version {step.version} was refused")
+            tell()
+            self._quarantine(world, step.version, step.reason)
+        except Exception:
+            self._ledger.release_lease(held)
+            raise
+        self._ledger.release_lease(held)
 
     def _deploy(self, world: World, step: Deploy) -> None:
         package = next(package for package in world.packages if package.version == step.version)
@@ -223,8 +245,8 @@ class Hands:
         self._write_record(held.previous)
         self._ledger.release_lease(held)
 
-    def _roll_back(self, world: World, step: RollBack) -> None:
-        held = self._claim(world, step.lease)
+    def _roll_back(self, world: World, step: RollBack, tell: Callable[[], None]) -> None:
+        held = self._claim(world, step.lease, tell)
         version = version_of(step.lease.release_id)
         if version is not None:
             self._quarantine(world, version, step.reason)
@@ -232,12 +254,13 @@ class Hands:
             self._write_record(step.restore.format())
         self._ledger.release_lease(held)
 
-    def _claim(self, world: World, lease: Lease) -> Lease:
-        """Take an unfinished release over from whoever began it, so that nobody else ends it at the same time."""
+    def _claim(self, world: World, lease: Lease, tell: Callable[[], None]) -> Lease:
+        """Take an unfinished release over from whoever began it, so that nobody else ends or tells it too."""
         claimed = replace(lease, owner=self._owner, purpose="rollback", expires_at=self._seconds() + WORKING_SECONDS)
         self._ledger.swap_lease(lease, claimed)
         try:
             self._expect_unchanged(world)
+            tell()
         except Exception:
             self._ledger.swap_lease(claimed, lease)
             raise

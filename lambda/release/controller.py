@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -13,10 +15,11 @@ from release.act import Hands, Overtaken
 from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, Verify, Wait, decide
 from release.desired import desired_package
 from release.follow import follow
+from release.four_eyes import current_approval
 from release.observe import observe
 from release.rollout import ChangeSetRefused
 from release.verified_copy import Refused
-from release.world import World
+from release.world import Package, World
 from shared.alerts import Alerts
 from shared.clients import Clients
 from shared.environment import Environment
@@ -108,9 +111,7 @@ class Controller:
         step = decide(world, self._now())
         if isinstance(step, Deploy | Redeploy):
             return self._release(ledger, hands, model, world, step)
-        # Told before it is done: a crash in between tells twice, never not at all.
-        self._report(ledger, model, world, type(step).__name__, step.reason, _alert(step))
-        hands.act(world, step)
+        hands.act(world, step, self._teller(ledger, model, world, step))
         if isinstance(step, Nothing | Wait | Verify):
             self._let_monitors_follow(model, world)
         return type(step).__name__
@@ -128,13 +129,14 @@ class Controller:
     def _release(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy | Redeploy) -> str:
         """Deploy, or say why not; only what was begun is reported as a deployment."""
         try:
-            hands.act(world, step)
+            hands.act(world, step, self._teller(ledger, model, world, step))
         except Refused as refusal:
             if not isinstance(step, Deploy):
                 raise
             refuse = Refuse(step.version, str(refusal))
-            self._report(ledger, model, world, "Refuse", refuse.reason, _alert(refuse))
-            hands.act(world, refuse)
+            # The lease was given back with the copy that was not made.
+            seen = replace(world, lease=None)
+            hands.act(seen, refuse, self._teller(ledger, model, seen, refuse))
             return "Refuse"
         except ChangeSetRefused as refusal:
             alert = (
@@ -146,16 +148,18 @@ class Controller:
         self._report(ledger, model, world, type(step).__name__, step.reason, None)
         return type(step).__name__
 
+    def _teller(self, ledger: Ledger, model: str, world: World, step: Step) -> Callable[[], None]:
+        return partial(self._report, ledger, model, world, type(step).__name__, step.reason, _alert(step))
+
     def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
         """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
         package = desired_package(world)
-        approval = world.approvals.get(package.version) if package else None
         decision = Decision(
             step=step,
             reason=reason,
             desired=(package.release_id or f"v{package.version}") if package else "none",
             actual=world.serves or ("unknown" if world.endpoint else "none"),
-            approver=approval.approver if approval else package.modified_by if package else "",
+            approver=_approver(world, package) if package else "",
         )
         if ledger.last_decision() == decision:
             logger.debug("no change", step=step, reason=reason)
@@ -165,6 +169,11 @@ class Controller:
             self._alerts.tell(subject=f"{model} in {stage}: {step}", sentence=f"{model} in {stage}: {alert}.")
         ledger.write_decision(decision, now=self._now(), request_id=self._invocation)
         logger.info(reason, step=step, desired=decision.desired, actual=decision.actual, approver=decision.approver)
+
+
+def _approver(world: World, package: Package) -> str:
+    version = package.version
+    return current_approval(package, world.approvals.get(version), world.quarantine.get(version)).approver
 
 
 def _alert(step: Step) -> str | None:

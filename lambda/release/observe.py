@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from release.alarms import rollback_alarm
 from release.desired import desired_package, is_barred
 from release.four_eyes import UNKNOWN
-from release.world import Endpoint, Package, Stack, Unreadable, World
+from release.world import STACK_UNBORN, Endpoint, Package, Stack, Unreadable, World
 from shared.environment import Environment
 from shared.ledger import Lease, Ledger
 from shared.missing import is_missing
@@ -69,7 +69,7 @@ def _policy(ssm: SSMClient, name: str, stack: Stack | None) -> Policy | Unreadab
         if error.response["Error"]["Code"] != "ParameterNotFound":
             raise
         missing = "there is no release policy, so nothing moves; deploy the serving stack, which writes it"
-        return Policy() if stack is None else Unreadable(missing)
+        return Policy() if stack is None or stack.status == STACK_UNBORN else Unreadable(missing)
     except PolicyError as error:
         return Unreadable(f"{error}; nothing moves until it is")
 

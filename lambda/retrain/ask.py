@@ -13,7 +13,9 @@ from retrain.world import Request
 
 _CODE = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
-_KNOWN = {"retrain", "reason", "code", "commit"}
+# No blanks: an e-mail address, or a name as the registry knows people.
+_AUTHOR = re.compile(r"\S{1,254}")
+_KNOWN = {"retrain", "reason", "code", "commit", "author"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def request_of(event: Mapping[str, Any], models: Collection[str], invocation: st
 
     Args:
         event: `{"retrain": model, "reason": sentence}` from a person; with `"code": sha256` and perhaps
-            `"commit": id` from a delivery.
+            `"commit": id` and `"author": address` from a delivery.
 
     Raises:
         ValueError: it asks for what cannot be; one line.
@@ -48,5 +50,8 @@ def request_of(event: Mapping[str, Any], models: Collection[str], invocation: st
         raise ValueError(f"code is the SHA-256 of the model's code, 64 hexadecimal digits, got {code!r}")
     if "commit" in event and not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
         raise ValueError(f"commit is a commit's id in hexadecimal digits, got {commit!r}")
+    author = event.get("author", "")
+    if author and not (isinstance(author, str) and _AUTHOR.fullmatch(author)):
+        raise ValueError(f"author is the commit's author, an e-mail address, got {author!r}")
     trigger = "code" if code else "person"
-    return Asked(model, Request(trigger, code or invocation, one_sentence(reason), now, commit))
+    return Asked(model, Request(trigger, code or invocation, one_sentence(reason), now, commit, author=author))

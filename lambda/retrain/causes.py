@@ -32,6 +32,7 @@ class Cause:
     fresh: bool
     window_days: int | None = None
     commit: str = ""
+    author: str = ""
 
     def attempt(self, now: datetime) -> Attempt:
         """Return the start of a run for this cause."""
@@ -45,6 +46,8 @@ class Cause:
             parameters["WindowDays"] = str(self.window_days)
         if self.commit:
             parameters["CommitId"] = self.commit
+        if self.author:
+            parameters["Author"] = self.author
         return Attempt(self.trigger, self.window, evidence, now, tuple(sorted(parameters.items())))
 
 

@@ -131,7 +131,9 @@ def _answer(world: World, request: Request, now: datetime) -> Step:
     """What people ask for skips the cooldown, which is there for noise; never the budget, which is there for money."""
     if budget_spent(world, now):
         return Refuse(request, blocked_by_budget(world, f"{request.trigger} asks: {request.reason}"))
-    cause = Cause(request.trigger, request.window, request.reason, fresh=False, commit=request.commit)
+    cause = Cause(
+        request.trigger, request.window, request.reason, fresh=False, commit=request.commit, author=request.author
+    )
     return Start(cause.attempt(now), request.reason)
 
 

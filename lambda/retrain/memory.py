@@ -128,6 +128,7 @@ class Memory:
             "at": {"S": request.at.isoformat()},
             "commit": {"S": request.commit},
             "refused": {"S": request.refused},
+            "author": {"S": request.author},
         }
         self._put(f"request#{request.trigger}#{request.id}", fields | _ttl(request.at, _AUDIT_SECONDS))
 
@@ -233,7 +234,9 @@ def _attempt(item: Mapping[str, AttributeValueTypeDef]) -> Attempt:
 def _request(item: Mapping[str, AttributeValueTypeDef]) -> Request:
     at = datetime.fromisoformat(item["at"]["S"])
     trigger, identity, reason = (item[name]["S"] for name in ("trigger", "id", "reason"))
-    return Request(trigger, identity, reason, at, item["commit"]["S"], item["refused"]["S"])
+    # A row outlives a deployment: one that was written before requests had an author has none.
+    author = item.get("author", {}).get("S", "")
+    return Request(trigger, identity, reason, at, item["commit"]["S"], item["refused"]["S"], author)
 
 
 def _told(item: Mapping[str, AttributeValueTypeDef]) -> Told:

@@ -87,6 +87,7 @@ class Request:
         at: when it was asked first.
         commit: the commit, "" where it is not known.
         refused: why it was turned down, or "".
+        author: the commit's author, who may not approve what comes of it; "" where that is not known.
     """
 
     trigger: str
@@ -95,6 +96,7 @@ class Request:
     at: datetime
     commit: str = ""
     refused: str = ""
+    author: str = ""
 
     @property
     def window(self) -> str:

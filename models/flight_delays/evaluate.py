@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +108,20 @@ def unpack(archive: Path, folder: Path) -> Path:
     return script
 
 
-def scored(archive: Path, holdout: Path) -> dict[str, tuple[int, float]]:
-    """Label and score by flight, as the archive's own code gives them.
+class Answers(NamedTuple):
+    """What a candidate's own code says.
+
+    Attributes:
+        flights: label and score by flight.
+        payload: score of each row of the sample payload, in order; empty where it was not asked.
+    """
+
+    flights: dict[str, tuple[int, float]]
+    payload: list[float]
+
+
+def scored(archive: Path, holdout: Path, payload: Path | None = None) -> Answers:
+    """Score the holdout and, where it is given, the sample payload by the archive's own code.
 
     Raises:
         RuntimeError: its code failed; the message ends with what it said.
@@ -116,35 +129,47 @@ def scored(archive: Path, holdout: Path) -> dict[str, tuple[int, float]]:
     with tempfile.TemporaryDirectory() as folder:
         script = unpack(archive, Path(folder) / "model")
         output = Path(folder) / "scores.csv"
-        command = [sys.executable, str(script), str(holdout), str(output)]
+        command = [sys.executable, str(script), str(holdout), str(output), *([str(payload)] if payload else [])]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise RuntimeError(f"{archive.parent.name}/{archive.name} could not score the holdout: {reason}")
         with output.open(newline="", encoding="utf-8") as file:
-            return {identifier: (int(label), float(score)) for identifier, label, score in csv.reader(file)}
+            flights = {identifier: (int(label), float(score)) for identifier, label, score in csv.reader(file)}
+        lines = (Path(folder) / "payload_scores.csv").read_text(encoding="utf-8").split() if payload else []
+        return Answers(flights, [float(line) for line in lines])
 
 
 def evaluate(folder: Path, metric: str, champion: str) -> dict[str, object]:
     """The evaluation of `folder/model` and, unless there is none, `folder/champion` on `folder/holdout`.
+
+    The challenger scores the sample payload, `folder/payload/payload.csv`, too.
 
     Raises:
         ValueError: an unknown metric, a champion without archive, or one that leaves holdout rows without a score.
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not known, this model measures {', '.join(METRICS)}")
-    names = ["model"] if champion == NO_CHAMPION else ["model", "champion"]
+    holdout, payload = folder / "holdout", folder / "payload" / "payload.csv"
     with ThreadPoolExecutor() as pool:
-        challenger, *incumbents = pool.map(
-            lambda name: scored(folder / name / "model.tar.gz", folder / "holdout"), names
+        ours_scored = pool.submit(scored, folder / "model" / "model.tar.gz", holdout, payload)
+        theirs_scored = (
+            None if champion == NO_CHAMPION else pool.submit(scored, folder / "champion" / "model.tar.gz", holdout)
         )
+        challenger, payload_scores = ours_scored.result()
+        incumbent = theirs_scored.result().flights if theirs_scored else None
     labels = np.array([label for label, _ in challenger.values()], dtype=np.int64)
     ours = measure(labels, np.array([score for _, score in challenger.values()]))
-    result: dict[str, object] = {"rows": len(challenger), "champion": champion, "metrics": ours}
-    if not incumbents:
+    result: dict[str, object] = {
+        "rows": len(challenger),
+        "champion": champion,
+        "metrics": ours,
+        # What the endpoint must answer to the sample payload before a later stage may have the model.
+        "payload_scores": payload_scores,
+    }
+    if incumbent is None:
         verdict = f"{metric} {ours[metric]:.4f} on {len(challenger)} rows; there is no champion yet"
         return {**result, "champion_metrics": None, "improvement": 0.0, "verdict": verdict}
-    incumbent = incumbents[0]
     missing = challenger.keys() - incumbent.keys()
     if missing:
         raise ValueError(f"the champion leaves {len(missing)} of {len(challenger)} holdout rows without a score")

@@ -30,6 +30,7 @@ from model_card import content, model_card  # type: ignore[import-not-found]  # 
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
 
 OUTPUT = Path("/opt/ml/processing/output/record/record.json")
 EXIT_MESSAGE = Path("/opt/ml/output/message")
@@ -54,6 +55,7 @@ class Settings:
     execution_id: str
     execution_arn: str
     commit_id: str
+    author: str
     trigger: str
     evidence: str
     seed: str
@@ -241,7 +243,16 @@ def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
     return text
 
 
-def record(s3: S3Client, settings: Settings) -> dict[str, str]:
+def started_by(sagemaker: SageMakerClient, execution_arn: str) -> str:
+    """The principal that started the execution, "" for the service itself: its approval would not count."""
+    described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution_arn)
+    user = described.get("CreatedBy") or {}
+    identity = user.get("IamIdentity") or {}
+    # Everybody in a Studio domain may share one role.
+    return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or ""
+
+
+def record(s3: S3Client, sagemaker: SageMakerClient, settings: Settings) -> dict[str, str]:
     """Write the record and the sample payload, and give what the registration needs, all of it text.
 
     Raises:
@@ -260,6 +271,8 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
         "model": settings.model,
         "execution_arn": settings.execution_arn,
         "commit": settings.commit_id,
+        "author": "" if settings.author == NOTHING else settings.author,
+        "started_by": started_by(sagemaker, settings.execution_arn),
         "trigger": {"kind": settings.trigger, "evidence": settings.evidence},
         "artifact": {"uri": settings.artifact_uri, "sha256": streamed_sha256(s3, settings.artifact_uri)},
         "inference_specification_sha256": sha256_of(canonical(inference_specification(settings))),
@@ -292,9 +305,11 @@ def record(s3: S3Client, settings: Settings) -> dict[str, str]:
 def main() -> None:
     """Run in the container; a mistake becomes the job's exit message."""
     # SageMaker sets AWS_REGION, which boto3 does not read.
-    s3 = boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=Config(max_pool_connections=THREADS))
+    region = os.environ.get("AWS_REGION")
+    s3 = boto3.client("s3", region_name=region, config=Config(max_pool_connections=THREADS))
+    sagemaker = boto3.client("sagemaker", region_name=region)
     try:
-        result = record(s3, Settings.read(os.environ))
+        result = record(s3, sagemaker, Settings.read(os.environ))
     except (RecordError, ClientError) as error:
         EXIT_MESSAGE.parent.mkdir(parents=True, exist_ok=True)
         EXIT_MESSAGE.write_text(str(error)[:1024], encoding="utf-8")

@@ -91,7 +91,11 @@ def properties(template: Template, kind: Any) -> dict[str, Any]:
             },
             5 * 300 + 1800,
         ),
-        ({"strategy": "all_at_once", "bake_minutes": 5}, {"Type": "ALL_AT_ONCE"}, 300 + 1800),
+        (
+            {"strategy": "all_at_once", "bake_minutes": 5},
+            {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
+            300 + 1800,
+        ),
     ],
 )
 def test_a_strategy_becomes_sagemakers(deployment: dict[str, Any], routing: dict[str, Any], timeout: int) -> None:

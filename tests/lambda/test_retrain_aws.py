@@ -197,7 +197,13 @@ def test_a_pipeline_that_sagemaker_refuses_to_start_is_told_and_not_tried_on_the
 
 
 def test_code_comes_with_its_commit_and_the_same_delivery_twice_is_one_run(cloud: Stubbed) -> None:
-    event = {"retrain": "churn", "reason": "new features", "code": "c" * 64, "commit": "abc1234"}
+    event = {
+        "retrain": "churn",
+        "reason": "new features",
+        "code": "c" * 64,
+        "commit": "abc1234",
+        "author": "ada@example.com",
+    }
     seen(cloud)
     cloud.stubber.add_response("start_pipeline_execution", {"PipelineExecutionArn": RUN})
     assert reconcile(cloud, event) == {"churn": "Start"}
@@ -205,7 +211,8 @@ def test_code_comes_with_its_commit_and_the_same_delivery_twice_is_one_run(cloud
     seen(cloud, [run("Executing", name)])
     reconcile(cloud, event)
     remembered = memory(cloud).read()
-    assert dict(remembered.attempts[0].parameters)["CommitId"] == "abc1234"
+    parameters = dict(remembered.attempts[0].parameters)
+    assert (parameters["CommitId"], parameters["Author"]) == ("abc1234", "ada@example.com")
     assert len(remembered.requests) == len(remembered.attempts) == 1
 
 
@@ -216,6 +223,7 @@ def test_code_comes_with_its_commit_and_the_same_delivery_twice_is_one_run(cloud
         {"retrain": "churn", "reason": " "},
         {"retrain": "churn", "reason": "x", "code": "latest"},
         {"retrain": "churn", "reason": "x", "force": True},
+        {"retrain": "churn", "reason": "x", "author": "ada of example"},
     ],
 )
 def test_a_request_that_cannot_be_is_refused_in_one_line(cloud: Stubbed, event: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ def evaluation(processing: Path, archives: list[Path], script: Script) -> dict[s
     for name, archive in (("model", archives[0]), ("champion", archives[2])):
         (processing / "input" / name).mkdir()
         shutil.copy(archive, processing / "input" / name / "model.tar.gz")
+    shutil.copytree(processing / "output" / "payload", processing / "input" / "payload")
     result: dict[str, Any] = script("evaluate").evaluate(processing / "input", "log_loss", "arn:aws:champion")
     return result
 
@@ -115,6 +116,10 @@ def test_what_is_evaluated_is_what_the_endpoint_answers(
     assert content_type == "application/json"
     auc = metrics.roc_auc_score(labels, json.loads(answer)["predictions"])
     assert auc == pytest.approx(evaluation["metrics"]["auc"])
+    payload = (processing / "output" / "payload" / "payload.csv").read_text()
+    probabilities = served.predict_fn(served.input_fn(payload, "text/csv"), model)
+    assert evaluation["payload_scores"] == probabilities
+    assert len(set(probabilities)) > 1
 
 
 def test_a_damaged_archive_is_refused_by_name(processing: Path, script: Script, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -19,6 +20,7 @@ from pipelines.steps import record as step
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
 
 DATA, ARTIFACTS = "data", "artifacts"
 RUN = f"s3://{ARTIFACTS}/runs/flight-delays/abc123def456"
@@ -60,6 +62,16 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
         yield client
 
 
+STARTER = "arn:aws:sts::123456789012:assumed-role/scientist/ada"
+
+
+def record(s3: S3Client, settings: step.Settings, created_by: object = None) -> dict[str, str]:
+    """The step, over a pipeline execution that somebody started."""
+    described = {"CreatedBy": created_by or {"IamIdentity": {"Arn": STARTER}}}
+    asked = SimpleNamespace(describe_pipeline_execution=lambda PipelineExecutionArn: described)
+    return step.record(s3, cast("SageMakerClient", asked), settings)
+
+
 def put(s3: S3Client, uri: str, body: bytes) -> None:
     bucket, key = step.place(uri)
     s3.put_object(Bucket=bucket, Key=key, Body=body)
@@ -80,6 +92,7 @@ def settings(s3: S3Client) -> step.Settings:
         "EXECUTION_ID": "abc123def456",
         "EXECUTION_ARN": "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flight-delays/execution/abc123def456",
         "COMMIT_ID": "0123abc",
+        "AUTHOR": "ada@example.com",
         "TRIGGER": "drift",
         "EVIDENCE": 'alarm "drift"',
         "SEED": "7",
@@ -109,7 +122,7 @@ def body_of(s3: S3Client, uri: str) -> bytes:
 
 
 def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Settings) -> None:
-    result = step.record(s3, settings)
+    result = record(s3, settings)
     body = body_of(s3, result["record_uri"])
     assert result["record_uri"] == f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/record.json"
     assert result["record_sha256"] == sha256(body)
@@ -126,6 +139,8 @@ def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Sett
         "model": "flight-delays",
         "execution_arn": settings.execution_arn,
         "commit": "0123abc",
+        "author": "ada@example.com",
+        "started_by": STARTER,
         "trigger": {"kind": "drift", "evidence": 'alarm "drift"'},
         "artifact": {"uri": settings.artifact_uri, "sha256": sha256(b"model")},
         "inference_specification_sha256": sha256(canonical),
@@ -155,7 +170,7 @@ def test_the_record_is_the_one_of_the_contract(s3: S3Client, settings: step.Sett
 def test_a_package_gets_metadata_that_it_can_hold_and_a_payload_in_an_archive(
     s3: S3Client, settings: step.Settings
 ) -> None:
-    result = step.record(s3, settings)
+    result = record(s3, settings)
     assert {name: result[name] for name in ("release_code", "trigger")} == {"release_code": "c0de", "trigger": "drift"}
     assert all(len(value) <= 256 for name, value in result.items() if name != "model_card")
     packed = body_of(s3, result["sample_payload_uri"])
@@ -166,18 +181,38 @@ def test_a_package_gets_metadata_that_it_can_hold_and_a_payload_in_an_archive(
         assert member.read() == PAYLOAD
 
 
+@pytest.mark.parametrize(
+    ("created_by", "started_by"),
+    [
+        ({"IamIdentity": {"Arn": STARTER}}, STARTER),
+        ({"UserProfileName": "ada", "IamIdentity": {"Arn": "arn:aws:sts::1:assumed-role/studio/SageMaker"}}, "ada"),
+        ({"DomainId": "d-1"}, ""),
+    ],
+)
+def test_the_record_knows_who_made_the_model(
+    s3: S3Client, settings: step.Settings, created_by: dict[str, object], started_by: str
+) -> None:
+    written = json.loads(body_of(s3, record(s3, settings, created_by)["record_uri"]))
+    assert (written["author"], written["started_by"]) == ("ada@example.com", started_by)
+
+
+def test_a_run_that_no_commit_asked_for_has_no_author(s3: S3Client, settings: step.Settings) -> None:
+    written = json.loads(body_of(s3, record(s3, replace(settings, author="none"))["record_uri"]))
+    assert written["author"] == ""
+
+
 def test_a_baseline_that_was_not_written_registers_nothing(s3: S3Client, settings: step.Settings) -> None:
     with pytest.raises(step.RecordError, match=r"the baseline step did not write model-quality/statistics\.json"):
-        step.record(s3, replace(settings, baselines="model-quality/statistics.json"))
+        record(s3, replace(settings, baselines="model-quality/statistics.json"))
 
 
 def test_a_model_without_monitors_has_no_baselines(s3: S3Client, settings: step.Settings) -> None:
-    result = step.record(s3, replace(settings, baselines="none", baselines_uri="none"))
+    result = record(s3, replace(settings, baselines="none", baselines_uri="none"))
     assert json.loads(body_of(s3, result["record_uri"]))["baselines"] == {}
 
 
 def test_every_version_has_a_card_with_its_bias_and_attributions(s3: S3Client, settings: step.Settings) -> None:
-    result = step.record(s3, settings)
+    result = record(s3, settings)
     card = body_of(s3, f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/card.json").decode()
     assert result["model_card"] == card, "the package carries the same one"
     assert json.loads(card)["intended_uses"]["purpose_of_model"] == "Whether a flight is late"
@@ -186,18 +221,18 @@ def test_every_version_has_a_card_with_its_bias_and_attributions(s3: S3Client, s
 
 
 def test_a_champion_is_named(s3: S3Client, settings: step.Settings) -> None:
-    result = step.record(s3, replace(settings, champion="arn:aws:sagemaker:…/3"))
+    result = record(s3, replace(settings, champion="arn:aws:sagemaker:…/3"))
     assert json.loads(body_of(s3, result["record_uri"]))["champion"] == {"package_arn": "arn:aws:sagemaker:…/3"}
 
 
 def test_a_retried_step_finds_its_own_record(s3: S3Client, settings: step.Settings) -> None:
-    assert step.record(s3, settings) == step.record(s3, settings)
+    assert record(s3, settings) == record(s3, settings)
 
 
 def test_a_record_is_never_overwritten(s3: S3Client, settings: step.Settings) -> None:
-    first = body_of(s3, step.record(s3, settings)["record_uri"])
+    first = body_of(s3, record(s3, settings)["record_uri"])
     with pytest.raises(step.RecordError, match=r"record\.json exists with another content"):
-        step.record(s3, replace(settings, commit_id="another"))
+        record(s3, replace(settings, commit_id="another"))
     assert body_of(s3, f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/record.json") == first
 
 
@@ -210,11 +245,11 @@ def test_data_that_changed_during_the_run_is_never_registered(
     else:
         s3.delete_object(Bucket=DATA, Key=KEYS[1])
     with pytest.raises(step.RecordError, match=r"1 of 2 raw objects changed during the run, first .*2013-01-02"):
-        step.record(s3, settings)
+        record(s3, settings)
     assert "Contents" not in s3.list_objects_v2(Bucket=ARTIFACTS, Prefix="packages/")
 
 
 def test_a_manifest_that_was_exchanged_is_refused(s3: S3Client, settings: step.Settings) -> None:
     put(s3, settings.manifest_uri, b'{"objects": []}')
     with pytest.raises(step.RecordError, match="is not what the snapshot wrote"):
-        step.record(s3, settings)
+        record(s3, settings)

@@ -97,6 +97,7 @@ class Cloud:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
     called: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     fault: Callable[[], None] | None = None
     fault_at: int = -1
 
@@ -215,6 +216,7 @@ class Service:
 class Sns(Service):
     def publish(self, **message: str) -> None:
         assert "\n" not in message["Message"]
+        self.cloud.told.append(message["Message"])
 
 
 class Ssm(Service):

@@ -6,6 +6,7 @@ history the faults stop, and the stage must end on what its people approved.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from shared.record import parse_record
 from tests.release.cloud import (
+    CREATORS,
     VERSIONS,
     Cloud,
     Version,
@@ -131,6 +133,28 @@ def test_what_was_decided_before_another_release_passed_by_is_not_done(no_copyin
     invoke_with(cloud, call, lambda: play(cloud, ("release", 2)))
     # One of the two was deployed; where that was version 2, version 3 may already follow it.
     assert cloud.stack.operations == 2 or cloud.stack.pending == released(3)
+
+
+@pytest.mark.parametrize("call", range(1, 46))
+def test_a_rollback_is_told_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
+    cloud = with_first_release()
+    play(cloud, ("approve", 1))
+    invoke(cloud)
+    cloud.finish("stack rolls back")
+    invoke_with(cloud, call, lambda: invoke(cloud))
+    (alert,) = cloud.told
+    assert "v2-00000002 is quarantined, because" in alert
+    assert "v1-00000001 stays" in alert
+
+
+@pytest.mark.parametrize("call", range(1, 46))
+def test_a_refusal_is_told_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
+    cloud = with_first_release()
+    cloud.policy = json.dumps({"four_eyes": True})
+    cloud.packages[2] = Version("Approved", cloud.now, CREATORS[2])
+    invoke_with(cloud, call, lambda: invoke(cloud))
+    (alert,) = cloud.told
+    assert "version 2 was approved and is refused, because arn:aws:sts::1:assumed-role/approver/bob approved" in alert
 
 
 def test_a_version_rejected_before_its_change_set_is_executed_is_not_deployed(no_copying: None) -> None:
