@@ -115,6 +115,9 @@ class Trainings:
     def _invoke(self, model: str, content: str, commit: Commit) -> str:
         reason = f"{commit.words} changed its code, its pipeline or its data contract"
         request = {"retrain": model, "reason": reason, "code": content, "commit": commit.id}
+        if commit.author:
+            # Who may not approve what comes of it.
+            request["author"] = commit.author
         answer = self._platform.session.client("lambda", config=_PATIENT).invoke(
             FunctionName=self._platform.output("RetrainFunctionName"), Payload=json.dumps(request).encode()
         )

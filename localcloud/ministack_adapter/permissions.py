@@ -63,6 +63,7 @@ _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 def install() -> None:
     """Teach ministack's evaluator the two services; its own services keep its own rules."""
+    wrap(iam_evaluator, "_resolve_condition_key", _principal_arn)
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update(
         {"sagemaker": "sagemaker", "application-autoscaling": "application-autoscaling"}
     )
@@ -73,6 +74,22 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
+
+
+def _principal_arn(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """`aws:PrincipalArn` is a role's ARN, not its session's (IAM User Guide, "AWS global condition context keys")."""
+
+    def value(key: str, context: Any) -> Any:
+        found = original(key, context)
+        return principal_arn(found) if key.lower() == "aws:principalarn" else found
+
+    return value
+
+
+def principal_arn(caller: str) -> str:
+    """The principal of a caller's ARN; a role's path is not in its session's, and roles here have none."""
+    session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.+", caller)
+    return f"arn:aws:iam::{session[1]}:role/{session[2]}" if session else caller
 
 
 def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:

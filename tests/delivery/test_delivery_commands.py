@@ -316,6 +316,7 @@ def test_the_request_is_one_that_the_retrain_function_takes(
     asked = request_of(function.asked[0], ["flight-delays"], "invocation", datetime.now(UTC))
     assert asked is not None
     assert (asked.request.trigger, asked.request.id) == ("code", CONTENT)
+    assert (asked.request.commit, asked.request.author) == (COMMIT.id, COMMIT.author)
 
 
 def test_a_question_that_was_not_answered_is_asked_again(

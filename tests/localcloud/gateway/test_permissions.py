@@ -147,3 +147,23 @@ def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: Local) -> No
     assert f"assumed-role/{role.rpartition('/')[2]}/" in who
     assert kind == "AccessDenied"
     assert "s3:ListAllMyBuckets" in text
+
+
+def test_a_role_that_trusts_one_role_by_its_arn_is_taken_by_that_role_alone(local: Local) -> None:
+    take = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::000000000000:role/*"}]
+    friend, stranger = local.role(take), local.role(take)
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"ArnEquals": {"aws:PrincipalArn": friend}},
+            }
+        ],
+    }
+    role = local.client("iam").create_role(RoleName="trusting", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
+    request = {"RoleArn": role["Arn"], "RoleSessionName": "session"}
+    assert _refused(local.assumed("sts", stranger).assume_role, **request) == "AccessDenied"
+    assert local.assumed("sts", friend).assume_role(**request)["Credentials"]["AccessKeyId"]
