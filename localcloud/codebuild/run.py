@@ -319,8 +319,10 @@ class BuildRun:
         for name, files in spec.reports.items():
             group = name if name.startswith("arn:") else f"{self._build['projectName']}-{name}"
             arn = self._reports.group_arn(group)
-            needed = (f"codebuild:{action}" for action in ("CreateReportGroup", "CreateReport", "BatchPutTestCases"))
-            denials = [self._roles.denied(credentials, action, arn) for action in needed]
+            needed = ["CreateReport", "BatchPutTestCases"]
+            if not self._reports.has_group(arn):
+                needed.append("CreateReportGroup")
+            denials = [self._roles.denied(credentials, f"codebuild:{action}", arn) for action in needed]
             problem = next(filter(None, denials), None)
             if files.file_format != "JUNITXML":
                 problem = f"the local cloud reads reports of the format JUNITXML, not {files.file_format}"
