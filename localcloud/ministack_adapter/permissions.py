@@ -58,6 +58,7 @@ _STACK_CONDITION_KEYS = {
     "ChangeSetName": "cloudformation:ChangeSetName",
     "StackPolicyURL": "cloudformation:StackPolicyUrl",
 }
+_SESSION = re.compile(r"^arn:aws:sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 
@@ -73,6 +74,22 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
+    wrap(iam_evaluator, "_resolve_condition_key", _principal_is_the_role)
+
+
+def _principal_is_the_role(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`aws:PrincipalArn` of a role's session is the role's ARN; ministack gives the session's."""
+
+    def resolve(key: str, ctx: Any) -> Any:
+        value = original(key, ctx)
+        session = _SESSION.match(str(value)) if key.lower() == "aws:principalarn" else None
+        if session is None:
+            return value
+        with responses.request_scope(session["account"], REGION):
+            role = iam._roles.get(session["role"]) or {}
+        return role.get("Arn") or f"arn:aws:iam::{session['account']}:role/{session['role']}"
+
+    return resolve
 
 
 def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:

@@ -28,6 +28,7 @@ FUNCTIONS = {
     "ministack.core.iam_actions.access_denied_response": "service action principal_arn request_id error_code message "
     "headers resource_arn explicit_deny resource_policy_arn",
     "ministack.core.iam_evaluator.enforce": "access_key_id iam_action service region resource_arn service_context",
+    "ministack.core.iam_evaluator._resolve_condition_key": "key ctx",
     "ministack.core.iam_evaluator.evaluate_resource_policy": "doc ctx service named_only direct_only",
     "ministack.core.iam_evaluator.resolve_caller_identity": "access_key_id",
     "ministack.core.lambda_runtime.reset": "",
