@@ -89,19 +89,27 @@ def clone(repositories: Repositories, name: str, version: str, folder: Path) -> 
 
 
 def unpack(body: bytes, folder: Path) -> None:
-    """Unpack with the modes and symbolic links that the zip holds."""
+    """Unpack with the modes and symbolic links that the zip holds.
+
+    Raises:
+        TransferError: an entry would lie outside of the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    links = []
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         for entry in archive.infolist():
             mode = entry.external_attr >> 16
+            if not (folder / entry.filename).resolve().is_relative_to(folder.resolve()):
+                raise TransferError("CLIENT_ERROR", f"the archive's entry {entry.filename} lies outside of it")
             if mode & 0o170000 == _LINK:
-                target = folder / entry.filename
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(archive.read(entry).decode())
+                links.append((folder / entry.filename, archive.read(entry).decode()))
                 continue
             path = Path(archive.extract(entry, folder))
             if mode & _EXECUTABLE and path.is_file():
                 path.chmod(0o755)
+    for path, target in links:  # last, so that no file is written through one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
 
 
 def matching(files: Files, source: Path) -> list[tuple[Path, str]]:

@@ -64,7 +64,6 @@ def environment(inside_home: str, inside_python: str) -> dict[str, str]:
         "PATH": os.pathsep.join(path),
         "HOME": inside_home,
         "LANG": "C.UTF-8",
-        "CI": "true",
     }
 
 

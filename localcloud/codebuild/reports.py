@@ -45,6 +45,9 @@ class Reports:
             return name
         return f"arn:aws:codebuild:{self._cloud.region}:{self._cloud.account}:report-group/{name}"
 
+    def has_group(self, arn: str) -> bool:
+        return self._store.get(_GROUP, arn) is not None
+
     def add(self, group_arn: str, build_arn: str, files: Sequence[Path]) -> str:
         """Make a report of a build's result files; return its ARN.
 

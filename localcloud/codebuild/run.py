@@ -74,13 +74,14 @@ class BuildRun:
     def _run(self) -> None:
         box = None
         status = "FAULT"
+        self._cloud.store.put(RUNNING, self.id, {"root": str(self._root), "pid": None, "start": None})
+        has_slot = self._wait_for_a_slot()
         try:
-            self._cloud.store.put(RUNNING, self.id, {"root": str(self._root), "pid": None, "start": None})
-            status = self._wait_for_a_slot()
-            if status == "SUCCEEDED":
-                with self._slots:
-                    box = Sandbox(self._root)
-                    status = self._work(box)
+            if has_slot:
+                box = Sandbox(self._root)
+                status = self._work(box)
+            else:
+                status = self._end or status
         except _Failed as failure:
             status = failure.status
         except Exception as error:
@@ -89,19 +90,20 @@ class BuildRun:
         finally:
             if box is not None:
                 box.remove()
+            if has_slot:
+                self._slots.release()
             self._cloud.store.delete(RUNNING, self.id)
             self._records.complete(self.id, status)
 
-    def _wait_for_a_slot(self) -> str:
-        """Stay QUEUED until the machine has room."""
+    def _wait_for_a_slot(self) -> bool:
+        """Stay QUEUED until the machine has room; whether it has, before somebody stopped the build."""
         self._records.begin(self.id, "QUEUED")
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
             if self._end:
                 self._records.end(self.id, self._end)
-                return self._end
-        self._slots.release()  # taken again for the work itself
+                return False
         self._records.end(self.id, "SUCCEEDED")
-        return "SUCCEEDED"
+        return True
 
     def _work(self, box: Sandbox) -> str:
         box.ml.mkdir(exist_ok=True)
@@ -319,8 +321,10 @@ class BuildRun:
         for name, files in spec.reports.items():
             group = name if name.startswith("arn:") else f"{self._build['projectName']}-{name}"
             arn = self._reports.group_arn(group)
-            needed = (f"codebuild:{action}" for action in ("CreateReportGroup", "CreateReport", "BatchPutTestCases"))
-            denials = [self._roles.denied(credentials, action, arn) for action in needed]
+            needed = ["CreateReport", "BatchPutTestCases"]
+            if not self._reports.has_group(arn):
+                needed.append("CreateReportGroup")
+            denials = [self._roles.denied(credentials, f"codebuild:{action}", arn) for action in needed]
             problem = next(filter(None, denials), None)
             if files.file_format != "JUNITXML":
                 problem = f"the local cloud reads reports of the format JUNITXML, not {files.file_format}"

@@ -58,12 +58,12 @@ _STACK_CONDITION_KEYS = {
     "ChangeSetName": "cloudformation:ChangeSetName",
     "StackPolicyURL": "cloudformation:StackPolicyUrl",
 }
+_SESSION = re.compile(r"^arn:aws:sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 
 def install() -> None:
     """Teach ministack's evaluator the two services; its own services keep its own rules."""
-    wrap(iam_evaluator, "_resolve_condition_key", _principal_arn)
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update(
         {"sagemaker": "sagemaker", "application-autoscaling": "application-autoscaling"}
     )
@@ -74,22 +74,22 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
+    wrap(iam_evaluator, "_resolve_condition_key", _principal_is_the_role)
 
 
-def _principal_arn(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """`aws:PrincipalArn` is a role's ARN, not its session's (IAM User Guide, "AWS global condition context keys")."""
+def _principal_is_the_role(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`aws:PrincipalArn` of a role's session is the role's ARN (IAM User Guide, "Global condition context keys")."""
 
-    def value(key: str, context: Any) -> Any:
-        found = original(key, context)
-        return principal_arn(found) if key.lower() == "aws:principalarn" else found
+    def resolve(key: str, ctx: Any) -> Any:
+        value = original(key, ctx)
+        session = _SESSION.match(str(value)) if key.lower() == "aws:principalarn" else None
+        if session is None:
+            return value
+        with responses.request_scope(session["account"], REGION):
+            role = iam._roles.get(session["role"]) or {}
+        return role.get("Arn") or f"arn:aws:iam::{session['account']}:role/{session['role']}"
 
-    return value
-
-
-def principal_arn(caller: str) -> str:
-    """The principal of a caller's ARN; a role's path is not in its session's, and roles here have none."""
-    session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.+", caller)
-    return f"arn:aws:iam::{session[1]}:role/{session[2]}" if session else caller
+    return resolve
 
 
 def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:

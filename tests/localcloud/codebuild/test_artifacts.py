@@ -47,3 +47,20 @@ def test_links_and_execute_bits_survive_the_round_trip(source: Path, tmp_path: P
     assert (target / "run.sh").stat().st_mode & 0o100
     assert not (target / "notes.md").stat().st_mode & 0o100
     assert (target / "link").readlink() == Path("notes.md")
+
+
+def test_no_entry_of_an_archive_lands_outside_of_its_folder(tmp_path: Path) -> None:
+    up = BytesIO()
+    with zipfile.ZipFile(up, "w") as archive:
+        archive.writestr("../outside", "x")
+    with pytest.raises(TransferError, match="outside"):
+        unpack(up.getvalue(), tmp_path / "target")
+    through = BytesIO()
+    with zipfile.ZipFile(through, "w") as archive:
+        link = zipfile.ZipInfo("door")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(tmp_path / "elsewhere"))
+        archive.writestr("door/file", "x")
+    with pytest.raises(OSError, match="exists"):
+        unpack(through.getvalue(), tmp_path / "other")
+    assert not (tmp_path / "elsewhere").exists()

@@ -180,7 +180,10 @@ class Accelerated(Local):
         assert started.returncode == 0, started.stdout + started.stderr
 
     def clock(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "localcloud", "clock", *arguments, "--state", str(self.state)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = self.clock_command(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
+
+    def clock_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "localcloud", "clock", *arguments, "--state", str(self.state)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -23,6 +23,7 @@ FUNCTIONS = {
     "ministack.app.pin_request_origin": "source_ip secure_transport",
     "ministack.core.iam_actions.extract_resource_arn": "service method path headers body query_params region "
     "account_id",
+    "ministack.core.iam_actions._param": "body query_params fields",
     "ministack.core.iam_actions.request_tag_context": "service iam_action body params",
     "ministack.core.iam_actions.access_denied_response": "service action principal_arn request_id error_code message "
     "headers resource_arn explicit_deny resource_policy_arn",

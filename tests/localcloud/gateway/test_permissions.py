@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.localcloud.gateway.harness import Local
+from tests.localcloud.gateway.harness import ACCOUNT, Local
 
 
 def _refused(call: Any, **request: Any) -> str:
@@ -149,21 +149,20 @@ def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: Local) -> No
     assert "s3:ListAllMyBuckets" in text
 
 
-def test_a_role_that_trusts_one_role_by_its_arn_is_taken_by_that_role_alone(local: Local) -> None:
-    take = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::000000000000:role/*"}]
-    friend, stranger = local.role(take), local.role(take)
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
-                "Action": "sts:AssumeRole",
-                "Condition": {"ArnEquals": {"aws:PrincipalArn": friend}},
-            }
-        ],
-    }
-    role = local.client("iam").create_role(RoleName="trusting", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
-    request = {"RoleArn": role["Arn"], "RoleSessionName": "session"}
-    assert _refused(local.assumed("sts", stranger).assume_role, **request) == "AccessDenied"
-    assert local.assumed("sts", friend).assume_role(**request)["Credentials"]["AccessKeyId"]
+def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: Local) -> None:
+    """As CDK's self-mutation (by the bootstrap roles' tag) and a trust in `aws:PrincipalArn` have it."""
+    tagged = {"StringEquals": {"iam:ResourceTag/of": "delivery"}}
+    one, other = (
+        local.role([{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*", "Condition": tagged}])
+        for _ in range(2)
+    )
+    iam = local.client("iam")
+    principal = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    condition = {"ArnEquals": {"aws:PrincipalArn": one}}
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal, "Condition": condition}
+    target = iam.create_role(RoleName="trusts-one", AssumeRolePolicyDocument=json.dumps({"Statement": [statement]}))
+    request = {"RoleArn": target["Role"]["Arn"], "RoleSessionName": "test"}
+    assert _refused(local.assumed("sts", one).assume_role, **request) == "AccessDenied"
+    iam.tag_role(RoleName="trusts-one", Tags=[{"Key": "of", "Value": "delivery"}])
+    assert local.assumed("sts", one).assume_role(**request)["Credentials"]
+    assert _refused(local.assumed("sts", other).assume_role, **request) == "AccessDenied"
