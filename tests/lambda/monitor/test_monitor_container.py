@@ -190,19 +190,48 @@ def test_a_corrected_label_replaces_the_earlier_and_ids_are_preferred(tmp_path: 
     assert (joined.coverage, labels.corrected) == (1.0, 1)
 
 
-def test_a_request_of_many_rows_is_labelled_row_by_row_or_not_at_all(tmp_path: Path) -> None:
+def test_each_row_of_a_request_has_its_label_and_what_cannot_be_paired_is_put_aside() -> None:
     labels = Labels()
-    path = tmp_path / "15"
-    path.write_text("\n".join([truth("three", "1\n0\n1\n"), truth("two", "1\n0\n1\n")]))
-    with path.open("rb") as stream:
-        labels.read(stream, "15")
-    three = parse(line(1, "1,2\n3,4\n5,6", "0.9\n0.2\n0.7", inferenceId="three").encode())
-    two = parse(line(2, "1,2\n3,4", "0.9\n0.2", inferenceId="two").encode())
-    joined = join([three, two], labels, None, None)
-    assert [(row.said, row.label) for row in joined.rows] == [(["0.9"], ["1"]), (["0.2"], ["0"]), (["0.7"], ["1"])]
-    assert [row.asked for row in joined.rows] == list(three.inputs or ())
-    assert [bad.source for bad in joined.bad] == ["two"]
-    assert joined.coverage == 3 / 5
+    labels.read([truth("e1", "1\n0").encode(), truth("e2", "1").encode(), b"{"], "f")
+    records = [parse(line(index, "1\n2", "0.9\n0.1").encode()) for index in (1, 2, 3)]
+    joined = join(records, labels, None, None)
+    assert [(row.asked, row.said, row.label) for row in joined.rows] == [
+        (["1"], ["0.9"], ["1"]),
+        (["2"], ["0.1"], ["0"]),
+    ]
+    assert joined.coverage == pytest.approx(2 / 6)
+    assert {bad.reason for bad in joined.bad} == {"not a ground-truth record", "2 rows asked, 2 answered, 1 labelled"}
+
+
+@pytest.mark.parametrize(("facet", "status"), [(5.0, "Ok"), (500.0, "InsufficientData")])
+def test_a_window_without_one_of_the_groups_is_no_verdict_on_bias(home: Path, facet: float, status: str) -> None:
+    """Also: a facet may be a threshold over a nullable number."""
+    folder, labels, config = home / "asked", home / "told", home / "analysis_config.json"
+    folder.mkdir()
+    labels.mkdir()
+    ages = ["" if index % 7 == 0 else f"{index % 11}" for index in range(600)]
+    said = [f"{index % 2}" for index in range(600)]
+    (folder / "a.jsonl").write_text("\n".join(line(i, f"{ages[i]},1", said[i]) for i in range(600)) + "\n")
+    (labels / "a.jsonl").write_text("\n".join(truth(f"e{i}", said[i]) for i in range(600)) + "\n")
+    rows = "\n".join(f"{age},1,{one},{one}" for age, one in zip(ages, said, strict=True))
+    (home / "reference_bias.csv").write_text(f"age,b,y,prediction\n{rows}\n")
+
+    def configure(threshold: float) -> None:
+        one = {"name_or_index": "age", "value_or_threshold": [threshold]}
+        body = {"headers": ["age", "b", "y"], "label": "y", "label_values_or_threshold": [1], "facet": [one]}
+        config.write_text(json.dumps(body))
+
+    values = {"analysis_type": "MODEL_BIAS", "analysis_config": str(config), "inference_attribute": "prediction"}
+    configure(5.0)
+    made = values | {"dataset_format": '{"csv":{"header":true}}', "dataset_source": str(home / "reference_bias.csv")}
+    assert job(home, **made, output_path=str(home / "bias0"))[0] == 0
+    configure(facet)
+    found = values | {"dataset_format": "sagemakerCaptureJson", "dataset_source": str(folder)}
+    found |= {"ground_truth_source": str(labels), "inference_attribute": "0", "output_path": str(home / "bias1")}
+    code, message, _ = job(home, **found, baseline_constraints=str(home / "bias0" / "analysis.json"))
+    assert code == 0, message
+    assert json.loads((home / "bias1" / "verdict.json").read_text())["status"] == status
+    assert ("against everybody else" in (home / "bias1" / "report.html").read_text()) == (status == "Ok")
 
 
 def test_metrics_are_the_textbooks() -> None:
