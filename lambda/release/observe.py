@@ -123,7 +123,8 @@ def _with_candidates(clients: Clients, group: str, model: str, world: World) -> 
         world = replace(world, packages=(*world.packages, package))
         if before and not is_barred(world, package) and _is_verified(clients.s3, before, model, package):
             world = replace(world, verified=world.verified | {version})
-        if desired_package(world) is not None:
+        # A policy that cannot be read holds everything, however many versions there are.
+        if desired_package(world) is not None or isinstance(policy, Unreadable):
             break
     return world
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -75,10 +76,17 @@ class Stages:
                 invoke(cloud)
             case "invoke twice at once":
                 invoke_with(cloud, n, lambda: invoke(cloud))
+            case "invoke and edit":
+                invoke_with(cloud, n, partial(self._edit_in_between, cloud, n, m))
             case "invoke and kill":
                 invoke_with(cloud, n, kill)
             case "invoke and fail":
                 invoke_with(cloud, n, fail)
+
+    def _edit_in_between(self, cloud: Cloud, n: int, m: int) -> None:
+        """Somebody edits a version while an invocation is at work; after its last look nobody can know."""
+        if cloud.called[-1] != "execute_change_set":
+            self.play(("reject" if n % 4 == 0 else "approve", n, m))
 
     def _life_cycle(self, version: int) -> str:
         return self.shared.packages[version].life_cycle if version in self.shared.packages else ""
@@ -110,6 +118,7 @@ ACTIONS = st.one_of(
         st.integers(1, 50),
         st.integers(0, 1),
     ),
+    st.tuples(st.just("invoke and edit"), st.integers(1, 50), st.integers(0, 8)),
 )
 
 
