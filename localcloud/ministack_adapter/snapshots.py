@@ -1,8 +1,9 @@
 """Durability: ministack keeps its state in memory and saves it at a clean shutdown; this saves it all the time.
 
-Whoever changes a service marks it; every 0.3 seconds (later where a save takes long) the marked services are copied together on the event loop, where
-most changes happen, so that what CloudFormation remembers and what it made agree, and are written in one SQLite
-transaction. S3 objects are no part of this: ministack writes each to its own file before it answers (`S3_PERSIST`).
+Whoever changes a service marks it; every 0.3 seconds, later where a save takes long, the marked services are copied
+together on the event loop, where most changes happen, so that what CloudFormation remembers and what it made agree, and
+are written in one SQLite transaction. S3 objects are no part of this: ministack writes each to its own file before it
+answers (`S3_PERSIST`).
 """
 
 from __future__ import annotations
