@@ -170,7 +170,7 @@ def _close(cloud: LocalCloud, last: date, began: float) -> None:
     answered = [one for one in read_answers(folder / "answers") if one.day <= last]
     heading("The same flights by the first version: its own archive, its own inference.py, in a process of its own")
     with timed("scoring"):
-        scores = never.scores(cloud, MODEL, answered[0].release, folder / "raw", folder / "never")
+        scores = never.scores(cloud, MODEL, answered[0].release, flights.days(FIRST, last), folder)
     gap = disagreement(answered, scores)
     if gap > _ROUNDING:
         raise DemoError(f"while the first version was live the endpoint answered otherwise than it, by up to {gap}")

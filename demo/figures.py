@@ -106,7 +106,7 @@ def rows(found: Sequence[Month]) -> list[tuple[str, ...]]:
     return [*lines, ("mean", total, f"{loop:.3f}", f"{never:.3f}", f"{loop - never:+.3f}", "")]
 
 
-HEAD = ("month", "flights", "AUC of the loop", "never retrained", "gain", "live versions")
+HEAD = ("month", "flights", "loop", "never retrained", "gain", "versions")
 
 
 def _versions(releases: Sequence[str]) -> str:

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from demo.cloud import LocalCloud
+from demo.flights import raw_file
 from demo.terminal import DemoError
 from demo.training import Model
 
 
-def scores(cloud: LocalCloud, model: Model, release: str, raw: Path, work: Path) -> dict[str, float]:
+def scores(cloud: LocalCloud, model: Model, release: str, days: Iterable[date], folder: Path) -> dict[str, float]:
     """The score by flight: the release's own archive, its own score.py, which goes through its own inference.py.
 
     Args:
-        raw: Folder of the days' raw objects.
-        work: Folder to unpack in.
+        folder: Holds the days' raw objects; what is unpacked lies in `never` below it.
     """
+    work = folder / "never"
+    shutil.rmtree(work, ignore_errors=True)
+    raw = work / "raw"
+    for day in days:
+        link = raw_file(raw, day)
+        link.parent.mkdir(parents=True)
+        link.symlink_to(raw_file(folder, day).resolve())
     bucket = cloud.outputs(f"{model.app}-platform-{model.stage}")["ArtifactBucketName"]
     key = f"releases/{model.name}/{release}/model.tar.gz"
     archive = cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -18,6 +18,7 @@ from demo.training import Model, read_json
 
 PICTURE = "story.html"
 _WINDOW = timedelta(days=7)
+_FOUND = ("data_quality", "model_quality")  # the kinds whose drift may retrain
 
 
 def folder(cloud: LocalCloud) -> Path:
@@ -65,7 +66,7 @@ def _drift(cloud: LocalCloud, verdicts: Sequence[Row]) -> Iterator[Drift]:
 
 def _decisions(ledger: Ledger, verdicts: Sequence[Row], answered: Sequence[Answered], last: date) -> Iterator[Decision]:
     for row in verdicts:
-        if row["status"] == "Drift" and row["kind"] in ("data_quality", "model_quality"):
+        if row["status"] == "Drift" and row["kind"] in _FOUND:
             late = LABEL_DELAY if row["kind"] == "model_quality" else timedelta()
             yield Decision(_day(row["window_end"]) + late, row["kind"], row["evidence"])
     for row in ledger.rows("retrain-decision"):
@@ -99,7 +100,7 @@ def look_around(cloud: LocalCloud, model: Model) -> Iterator[tuple[str, str]]:
         aws(f"cloudformation describe-stack-events --stack-name {serving} --max-items 20"),
     )
     yield "what was asked and answered", aws(f"s3 ls --recursive s3://{data}/{model.name}/capture/ --page-size 100")
-    reports = [row for row in ledger.rows("verdict") if row["report"]]
+    reports = [row for row in ledger.rows("verdict") if row["report"] and row["kind"] in _FOUND]
     if reports:
         telling = next((row for row in reversed(reports) if row["status"] == "Drift"), reports[-1])
         what = f"a monitor's report, of {telling['kind']} to {telling['window_end'][:10]}: {telling['status']}"

@@ -1,8 +1,9 @@
 """Durability: ministack keeps its state in memory and saves it at a clean shutdown; this saves it all the time.
 
-Whoever changes a service marks it; every 0.3 seconds the marked services are copied together on the event loop, where
-most changes happen, so that what CloudFormation remembers and what it made agree, and are written in one SQLite
-transaction. S3 objects are no part of this: ministack writes each to its own file before it answers (`S3_PERSIST`).
+Whoever changes a service marks it; every 0.3 seconds, later where a save takes long, the marked services are copied
+together on the event loop, where most changes happen, so that what CloudFormation remembers and what it made agree, and
+are written in one SQLite transaction. S3 objects are no part of this: ministack writes each to its own file before it
+answers (`S3_PERSIST`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
 _PERIOD = 0.3  # seconds between two saves: with the copy and the commit, well under the promised second
+_REST = 5  # times as long as a save took is the least pause after it: a large state must not keep the loop busy
 _CALM = 2.0  # seconds without a mark after which everything is saved once, in case some change was not marked
 
 # A service's in-process effects on others, which no request of their own announces.
@@ -50,6 +52,8 @@ class Snapshots:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, state TEXT NOT NULL)")
         self._saved: dict[str, int] = {}
+        self._outlines: dict[str, int] = {}  # of what is saved, for states that hold archives
+        self._outlined: dict[str, int] = {}  # of what is being saved
         self._marked: set[str] = set()
         self._last_mark = time.monotonic()
         self._swept = True
@@ -93,19 +97,25 @@ class Snapshots:
     def save(self, services: set[str] | None) -> None:
         """Save the named services, or all that are loaded; what did not change is not written again."""
         with self._saving:
+            self._outlined.clear()
             changed = {name: text for name, text in self._on_loop(services).items() if self._is_news(name, text)}
             if not changed:
+                self._outlines |= self._outlined
                 return
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT OR REPLACE INTO services VALUES (?, ?)", changed.items())
             self._db.execute("COMMIT")
             self._saved.update({name: hash(text) for name, text in changed.items()})
+            self._outlines |= self._outlined
 
     def _is_news(self, name: str, text: str) -> bool:
         return self._saved.get(name) != hash(text)
 
     def _run(self) -> None:
-        while not self._stop.wait(_PERIOD):
+        pause = _PERIOD
+        while not self._stop.wait(pause):
+            began = time.monotonic()
+            pause = _PERIOD
             with self._lock:
                 marked, self._marked = self._marked, set()
                 sweep = not marked and not self._swept and time.monotonic() - self._last_mark > _CALM
@@ -120,6 +130,7 @@ class Snapshots:
                 with self._lock:
                     self._marked |= marked
                     self._swept = False
+            pause = max(_PERIOD, _REST * (time.monotonic() - began))
 
     def _on_loop(self, services: set[str] | None) -> dict[str, str]:
         loop = self._loop
@@ -130,7 +141,18 @@ class Snapshots:
             return _copies(services)
 
         copies = asyncio.run_coroutine_threadsafe(copy(), loop).result(timeout=30)
-        return {name: state if isinstance(state, str) else _dump(state) for name, state in copies.items()}
+        texts = {name: state if isinstance(state, str) else self._text(name, state) for name, state in copies.items()}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def _text(self, name: str, state: Any) -> str | None:
+        """The state's JSON; None where it is what it was, which its outline tells without the functions' archives."""
+        outline, archives = _outline(state)
+        if not archives:
+            return outline
+        if self._outlines.get(name) == hash(outline):
+            return None
+        self._outlined[name] = hash(outline)
+        return _dump(state)
 
 
 def _copies(services: set[str] | None) -> dict[str, Any]:
@@ -155,6 +177,20 @@ def _copies(services: set[str] | None) -> dict[str, Any]:
 
 def _dump(state: Any) -> str:
     return json.dumps(state, default=persistence._json_default)
+
+
+def _outline(state: Any) -> tuple[str, int]:
+    """The state's JSON with bytes by their length and hash (which they remember), and how many of them there were."""
+    found = 0
+
+    def default(value: Any) -> Any:
+        nonlocal found
+        if isinstance(value, bytes):
+            found += 1
+            return [len(value), hash(value)]
+        return persistence._json_default(value)
+
+    return json.dumps(state, default=default), found
 
 
 def _logs_state() -> Mapping[str, Any]:
