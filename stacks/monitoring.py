@@ -30,7 +30,7 @@ from stacks.platform import Platform
 
 _HOUR = 3600
 # Clarify's attribution monitor wants a network, a shadow endpoint and the name of a model that a template does not
-# know; ours takes SHAP out of the model itself, isolated (docs/adr/0008).
+# know; ours takes SHAP out of the model itself, isolated (docs/adr/0013).
 _BUILTIN_ONLY = {"explainability"}
 
 
