@@ -47,6 +47,7 @@ def await_release(cloud: LocalCloud, model: Model, package_arn: str, *, patience
             said = now
         if (
             record[2] == package_arn
+            and outputs.get("ReleaseId") == record[0]  # a new record stands before the stack begins to follow it
             and described["StackStatus"] in {"UPDATE_COMPLETE", "CREATE_COMPLETE"}
             and endpoint.get("EndpointStatus") == "InService"
             and endpoint["EndpointConfigName"] == outputs.get("EndpointConfigName")

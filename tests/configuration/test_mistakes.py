@@ -88,7 +88,7 @@ def mistakes(tree: Path) -> list[str]:
         ("capture_percent: 100", "capture_percent: 0", "serving.prod.capture_percent: 0: should be more than 0"),
         ("drifted: 3", "drifted: 7", "retraining.drifted: 7: should be at most of_last, which is 6"),
         ("cooldown_cap_hours: 336", "cooldown_cap_hours: 12", "retraining.cooldown_cap_hours: 12: should be at least"),
-        ("cooldown_hours: 24", "recent_days: 14", "retraining.recent_days: 14: should be more than training.holdout"),
+        ("cooldown_hours: 168", "recent_days: 14", "retraining.recent_days: 14: should be more than training.holdout"),
         ("gate:\n", "gate: {\n", "line 54: expected ',' or '}', but got ':'"),
         ("target: late", "target: late\ntarget: later", "line 7: key 'target' stands twice"),
     ],
