@@ -153,8 +153,11 @@ class DeliveryPipeline(Construct):
             "Synth",
             input=self._source,
             commands=[
-                f'ARGS="--junitxml={report}" {self._delivery.test}',
-                f'ARGS="--context delivery=true" {self._delivery.synth}',
+                # Exported, so that every part of a command that has several finds it, the shell itself too.
+                f'export ARGS="--junitxml={report}"',
+                self._delivery.test,
+                'export ARGS="--context delivery=true"',
+                self._delivery.synth,
             ],
             primary_output_directory="cdk.out",
             build_environment=codebuild.BuildEnvironment(compute_type=codebuild.ComputeType.MEDIUM),

@@ -104,8 +104,10 @@ def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(s
     text = synth["Source"]["BuildSpec"]["Fn::Join"][1]
     specification = json.loads("".join(part if isinstance(part, str) else "group" for part in text))
     assert specification["phases"]["build"]["commands"] == [
-        'ARGS="--junitxml=.cache/reports/tests.xml" make test',
-        'ARGS="--context delivery=true" make synth',
+        'export ARGS="--junitxml=.cache/reports/tests.xml"',
+        "make test",
+        'export ARGS="--context delivery=true"',
+        "make synth",
     ]
     assert specification["phases"]["install"]["runtime-versions"] == {"python": "3.11", "nodejs": "22"}
     assert specification["reports"] == {"group": {"files": [".cache/reports/tests.xml"], "file-format": "JUNITXML"}}
