@@ -85,7 +85,8 @@ def last_act(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> No
     if rolled_back:
         say(f"it was told already; the ledger of {rolled_back[-1]['at'][:10]}: {rolled_back[-1]['reason']}")
         return
-    night = play(cloud, model, requests)
+    night = roll_back(cloud, model, requests)
+    look_again(cloud, model, night)
     canary = night.canary
     table(
         "A boring night",
@@ -101,8 +102,8 @@ def last_act(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> No
     )
 
 
-def play(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> BadNight:
-    """Train with the gate off, approve, let its fleet fail, and watch until the controller looked twice more.
+def roll_back(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> BadNight:
+    """Train with the gate off, approve, let its fleet fail, and wait until the version is quarantined.
 
     Raises:
         DemoError: it went otherwise than it should.
@@ -115,13 +116,23 @@ def play(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> BadNig
         approve(cloud, package, granted=True)
         canary = _watch_the_canary(cloud, model, requests)
         quarantine = _await("the quarantine", lambda: _of(ledger.rows("quarantine"), package_arn))
-        rollback = ledger.rows("decision")[-1]
         told = _await("the alert", lambda: next((text for text in read_alerts() if "quarantined" in text), None))
-    _advance(cloud, _TWO_TICKS)
-    again = ledger.rows("decision", rollback["sk"])
-    if live_version(cloud, model) != before or any(row["step"] == "Deploy" for row in again):
-        raise DemoError(f"{before.split('|')[0]} should have stayed live, and {live_version(cloud, model)} is recorded")
+    rollback = [row for row in ledger.rows("decision") if row["step"] == "RollBack"][-1]
+    _await("the old record", lambda: live_version(cloud, model) == before or None)
     return BadNight(package_arn, canary, quarantine, rollback, told, before)
+
+
+def look_again(cloud: LocalCloud, model: Model, night: BadNight) -> None:
+    """Let the release controller's next two ticks come.
+
+    Raises:
+        DemoError: it tried the version again.
+    """
+    _advance(cloud, _TWO_TICKS)
+    tried = [row for row in Ledger(cloud, model).rows("decision", night.rollback["sk"]) if row["step"] == "Deploy"]
+    record = live_version(cloud, model)
+    if tried or record != night.stays:
+        raise DemoError(f"{night.stays.split('|')[0]} should have stayed live, and the record says {record}")
 
 
 def _watch_the_canary(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> Canary:
