@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sklearn.metrics import roc_auc_score
 
-from demo import flights, never, story
+from demo import bad_model, flights, never, story
 from demo.cloud import ROOT, LocalCloud
 from demo.figures import HEAD, disagreement, months, read_answers, rows
 from demo.replay import FIRST, Replay
@@ -179,6 +179,7 @@ def _close(cloud: LocalCloud, last: date, began: float) -> None:
     columns("AUC by month, on every flight that landed", HEAD, rows(found))
     with timed("drawing"):
         picture = story.draw(cloud, MODEL, found, answered, last)
+    bad_model.last_act(cloud, MODEL, flights.one_by_one(flights.requests(flights.raw_file(folder, last))))
     table(
         "The loop, retold",
         [

@@ -66,15 +66,26 @@ class LocalCloud:
         """What its clock says."""
         return datetime.fromisoformat(self._clock("status")["now"])
 
-    def advance(self, to: datetime, resolution: str) -> list[str]:
+    def advance(self, to: datetime, resolution: str, *, over_approvals: bool = False) -> list[str]:
         """Let its clock go on, with all that falls due; return the approvals that stopped it, none where it got there.
 
         Args:
             resolution: What falls due within one is done together, as `6h`.
+            over_approvals: Do not stop at an open approval.
         """
-        return list(
-            self._clock("advance", "--to", to.isoformat(), "--resolution", resolution, "--patience", "10m")["held_by"]
-        )
+        over = ["--over-approvals"] if over_approvals else []
+        words = ["--to", to.isoformat(), "--resolution", resolution, "--patience", "10m", *over]
+        return list(self._clock("advance", *words)["held_by"])
+
+    def fault(self, *arguments: str) -> None:
+        """Let instances of an endpoint fail, as `python -m localcloud fault --help` says.
+
+        Raises:
+            DemoError: It cannot be.
+        """
+        done = subprocess.run(self._command("fault", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise DemoError(f"the fault was not injected: {done.stderr.strip()}")
 
     def _clock(self, *arguments: str) -> dict[str, Any]:
         done = subprocess.run(self._command("clock", *arguments), cwd=ROOT, check=False, capture_output=True)

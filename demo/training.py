@@ -112,8 +112,13 @@ def already_trained(cloud: LocalCloud, model: Model) -> bool:
     return bool(ran == sagemaker.describe_pipeline(PipelineName=model.group)["PipelineDefinition"])
 
 
-def train(cloud: LocalCloud, model: Model) -> str:
-    """Run the pipeline, its steps shown live; return the ARN of the package that it registered."""
+def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **parameters: str) -> str:
+    """Run the pipeline, its steps shown live; return the ARN of the package that it registered.
+
+    Args:
+        evidence: why, in one sentence (docs/contracts.md, "Pipeline").
+        parameters: further ones of the pipeline's, by name.
+    """
     sagemaker = cloud.client("sagemaker")
     execution = sagemaker.start_pipeline_execution(
         PipelineName=model.group,
@@ -121,7 +126,8 @@ def train(cloud: LocalCloud, model: Model) -> str:
         PipelineParameters=[
             {"Name": "CommitId", "Value": commit_id()},
             {"Name": "Trigger", "Value": "person"},
-            {"Name": "Evidence", "Value": "make demo"},
+            {"Name": "Evidence", "Value": evidence},
+            *({"Name": name, "Value": value} for name, value in parameters.items()),
         ],
     )["PipelineExecutionArn"]
     say(f"started {execution}")

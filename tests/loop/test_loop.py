@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 import pytest
 from botocore.exceptions import ClientError
 
+from demo import bad_model, flights, story
 from demo.cloud import ROOT, LocalCloud
+from demo.replay import FIRST
 from demo.serving import live_version
 from demo.training import Model, read_json
 from tests.loop.conftest import await_rollout, localcloud, run_demo
@@ -251,6 +253,50 @@ def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: Loc
     assert live_version(cloud, model).startswith("v1-")
     assert 0 < ask(cloud, model) < 1
     judge(cloud, first, "Approved")
+
+
+@pytest.fixture(scope="module")
+def night(cloud: LocalCloud, model: Model) -> bad_model.BadNight:
+    """A version of which a fifth of the answers fail was approved, and is rolled back; no tick came since."""
+    day = flights.raw_file(story.folder(cloud), FIRST)
+    return bad_model.roll_back(cloud, model, flights.one_by_one(flights.requests(day)))
+
+
+def test_a_bad_version_gets_no_more_than_its_canary_share_and_goes_back_within_its_bake(
+    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+) -> None:
+    canary = night.canary
+    assert 0 < canary.reached <= canary.share * canary.asked
+    assert canary.failed == pytest.approx(0.2 * canary.reached, rel=0.3)
+    assert canary.lasted < canary.bake
+    assert live_version(cloud, model) == night.stays
+    version = night.package_arn.rsplit("/", 1)[1]
+    alarm = f"{model.endpoint}-{night.quarantine['reason'].split(f'{model.endpoint}-')[1].split('-5xx')[0]}-5xx"
+    assert f"-v{version}-" in alarm
+    # Alarm, figure, version; in one sentence, to people and in the ledger.
+    for said in (night.told, night.quarantine["reason"], night.rollback["reason"]):
+        assert alarm in said
+        assert "breached 0.01" in said
+    assert night.told.startswith(f"{model.name} in {model.stage}: v{version}-")
+
+
+def test_a_cdk_deploy_before_the_next_tick_does_not_bring_the_bad_version_back(
+    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+) -> None:
+    before = cloud.client("sagemaker").describe_endpoint(EndpointName=model.endpoint)["EndpointConfigName"]
+    stack = f"{model.app}-serving-{model.name}-{model.stage}"
+    cloud.cdk("deploy", "--app", str(cloud.assembly), stack, "--exclusively", "--require-approval", "never")
+    assert live_version(cloud, model) == night.stays
+    assert cloud.outputs(stack)["ReleaseId"] == night.stays.split("|")[0]
+    after = cloud.client("sagemaker").describe_endpoint(EndpointName=model.endpoint)
+    assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", before)
+
+
+def test_the_next_ticks_do_not_try_a_bad_version_again(
+    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+) -> None:
+    bad_model.look_again(cloud, model, night)
+    assert 0 < ask(cloud, model) < 1
 
 
 def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: Model) -> None:
