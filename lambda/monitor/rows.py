@@ -54,7 +54,12 @@ def of_run(
     named = [str(v.get("feature_name") or v.get("facet") or v.get("metric_name") or v.get("label")) for v in violations]
     evidence = str(said.get("reason") or f"{len(violations)} constraints violated")
     if violations:
-        evidence = f"{evidence}: {violations[0].get('description', named[0])}"
+        # A value that was never seen before is no drift, and no reason that a person should read first.
+        telling = next(
+            (v for v in violations if v.get("constraint_check_type") == "baseline_drift_check"), violations[0]
+        )
+        said_of = f"{telling['feature_name']}: " if "feature_name" in telling else ""
+        evidence = f"{evidence}; {said_of}{telling.get('description', named[0])}"
     return Verdict(
         kind=kind,
         status=status,

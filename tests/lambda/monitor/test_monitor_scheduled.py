@@ -156,6 +156,16 @@ def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud
         assert row.status == status
 
 
+def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() -> None:
+    found = [
+        {"feature_name": "dest", "constraint_check_type": "categorical_values_check", "description": "new values"},
+        {"feature_name": "temp", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.9"},
+    ]
+    said = {"status": "Drift", "reason": "critical: temp"}
+    row = rows.of_run("data_quality", found, said, window=(NOW - timedelta(days=1), NOW), release=RELEASE, report="")
+    assert row.evidence == "critical: temp; temp: distance: 0.9"
+
+
 def test_quality_waits_for_labels_and_a_retry_judges_the_same_window() -> None:
     plan = Plan.read({**SAID, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW)
     assert (plan.start, plan.end) == (datetime(2026, 2, 12, tzinfo=UTC), datetime(2026, 2, 13, tzinfo=UTC))
