@@ -73,7 +73,7 @@ destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
 
 benchmarks: .venv/.ready node_modules/.ready ## Measure what the README claims
-	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py
+	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py
 
 lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
 	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet
