@@ -22,6 +22,8 @@ _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
 _RUNTIMES = {"python": "3.11", "nodejs": "22"}
 # The publisher of assets is released apart from the CDK CLI.
 _CDK_ASSETS = "4.7.3"
+# The newest that is published reads manifests up to schema 54; aws-cdk-lib writes 55, which differs for images only.
+_READABLE = """find . -name '*.assets.json' -exec sed -i 's/"version": "55\\.[0-9.]*"/"version": "54.0.0"/' {} +"""
 _SOURCE = "Source"
 _REPORTS = ".cache/reports"
 _TOOLS = ".cache/delivery"
@@ -85,6 +87,9 @@ class DeliveryPipeline(Construct):
                 ),
                 partial_build_spec=_runtimes(),
                 timeout=cdk.Duration.hours(1),
+            ),
+            asset_publishing_code_build_defaults=pipelines.CodeBuildOptions(
+                partial_build_spec=codebuild.BuildSpec.from_object({"phases": {"pre_build": {"commands": [_READABLE]}}})
             ),
             synth=self._synth(store),
         )
