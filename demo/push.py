@@ -20,7 +20,6 @@ from demo.terminal import DemoError, heading, say, timed
 from demo.training import Model, follow, upload_raw_data
 
 _PATIENCE = 1800
-_ENDED = {"Succeeded", "Failed", "Stopped", "Cancelled", "Superseded"}
 
 
 def deliver(cloud: LocalCloud, model: Model, configuration: str, *, start: str, end: str, tree: Path = ROOT) -> None:
@@ -45,12 +44,10 @@ def deliver(cloud: LocalCloud, model: Model, configuration: str, *, start: str, 
     say(f"git push {remote} HEAD:{branch}")
     _git(tree, "push", "--quiet", remote, f"HEAD:refs/heads/{branch}")
     landed = False
-    for state in _executions(cloud, pipeline, commit):
+    for _ in _looks(cloud, pipeline, commit):
         if not landed and (bucket := _data_bucket(cloud, model)):
             upload_raw_data(cloud, model, bucket, start, end)
             landed = True
-        if state not in _ENDED:
-            time.sleep(0.5)
 
 
 def trained(cloud: LocalCloud, model: Model) -> str:
@@ -101,29 +98,27 @@ def _data_bucket(cloud: LocalCloud, model: Model) -> str | None:
     return outputs.get("DataBucketName") if found["StackStatus"].endswith("_COMPLETE") else None
 
 
-def _executions(cloud: LocalCloud, pipeline: str, commit: str) -> Iterator[str]:
-    """The state of the commit's newest execution again and again, its actions told as they end, until it succeeded.
+def _looks(cloud: LocalCloud, pipeline: str, commit: str) -> Iterator[None]:
+    """Look at the commit's execution again and again, its actions told as they end, until it has succeeded.
 
-    A pipeline that changes itself starts the commit anew, so the newest execution is another one then.
+    A pipeline that changes itself starts the commit anew: the newest execution counts.
     """
     codepipeline = cloud.client("codepipeline")
-    told: set[tuple[str, str]] = set()
+    told: set[str] = set()
     began = time.monotonic()
     while time.monotonic() - began < _PATIENCE:
         listed = codepipeline.list_pipeline_executions(pipelineName=pipeline)["pipelineExecutionSummaries"]
         own = [one for one in listed if commit in {source.get("revisionId") for source in one["sourceRevisions"]}]
-        if not own:
-            yield "none yet"
-            continue
-        newest = max(own, key=_started)
-        _tell(codepipeline, pipeline, newest["pipelineExecutionId"], told)
-        yield newest["status"]
-        if newest["status"] == "Succeeded":
+        newest = max(own, key=_started, default=None)
+        if newest is not None:
+            _tell(codepipeline, pipeline, newest["pipelineExecutionId"], told)
+            if newest["status"] in {"Failed", "Stopped"}:
+                ended = newest["status"].lower()
+                raise DemoError(f"the delivery {ended}; `.venv/bin/python -m localcloud status` says where")
+        yield
+        if newest is not None and newest["status"] == "Succeeded":
             return
-        if newest["status"] in {"Failed", "Stopped"}:
-            raise DemoError(
-                f"the delivery {newest['status'].lower()}; `.venv/bin/python -m localcloud status` says where"
-            )
+        time.sleep(0.5)
     raise DemoError(f"the delivery has not ended after {_PATIENCE} s")
 
 
@@ -132,14 +127,14 @@ def _started(execution: dict[str, Any]) -> datetime:
     return started
 
 
-def _tell(codepipeline: Any, pipeline: str, execution: str, told: set[tuple[str, str]]) -> None:
+def _tell(codepipeline: Any, pipeline: str, execution: str, told: set[str]) -> None:
     pages = codepipeline.get_paginator("list_action_executions").paginate(
         pipelineName=pipeline, filter={"pipelineExecutionId": execution}
     )
     actions = [action for page in pages for action in page["actionExecutionDetails"]]
     for action in sorted(actions, key=lambda one: one["lastUpdateTime"]):
-        if action["status"] == "InProgress" or (execution, action["actionExecutionId"]) in told:
+        if action["status"] == "InProgress" or action["actionExecutionId"] in told:
             continue
-        told.add((execution, action["actionExecutionId"]))
+        told.add(action["actionExecutionId"])
         seconds = (action["lastUpdateTime"] - action["startTime"]).total_seconds()
         say(f"{action['stageName'] + ' · ' + action['actionName']:<56} {action['status']}  [dim]{seconds:.1f} s[/]")
