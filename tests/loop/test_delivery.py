@@ -115,7 +115,7 @@ class Developer:
         parameters = self.cloud.client("sagemaker").list_pipeline_parameters_for_execution(
             PipelineExecutionArn=training
         )["PipelineParameters"]
-        return {one["Name"]: one["Value"] for one in parameters}["CommitId"]
+        return next(str(one["Value"]) for one in parameters if one["Name"] == "CommitId")
 
     def listen(self) -> None:
         """Subscribe a queue to the pipeline's alert topic."""
