@@ -157,7 +157,7 @@ def _until_it_answers(cloud: LocalCloud, live: Version, wanted: Version, began: 
 
 def _ask(cloud: LocalCloud) -> float:
     answer = cloud.client("sagemaker-runtime").invoke_endpoint(
-        EndpointName=MODEL.endpoint, ContentType="text/csv", Body=ROW
+        EndpointName=MODEL.endpoint, ContentType="text/csv", Accept="text/csv", Body=ROW
     )
     return float(answer["Body"].read())
 
