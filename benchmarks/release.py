@@ -129,6 +129,7 @@ def _by_hand(cloud: LocalCloud, live: Version, wanted: Version) -> float:
     ssm, stacks = cloud.client("ssm"), cloud.client("cloudformation")
     described = stacks.describe_stacks(StackName=SERVING)["Stacks"][0]
     parameters = [{"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in described["Parameters"]]
+    role = _release_role(cloud)
     with _lease(cloud):
         # What the controller is to find when it may look again.
         _judge(cloud, live.package_arn, "Rejected")
@@ -139,11 +140,23 @@ def _by_hand(cloud: LocalCloud, live: Version, wanted: Version) -> float:
             UsePreviousTemplate=True,
             Parameters=parameters,
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-            RoleARN=described["RoleARN"],  # the release role: of the controller's update before this one
+            RoleARN=role,
         )
         seconds = _until_it_answers(cloud, live, wanted, began)
         _finish(cloud, wanted.package_arn, ours=True)
     return seconds
+
+
+def _release_role(cloud: LocalCloud) -> str:
+    """What the controller has CloudFormation work as."""
+    pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=PLATFORM)
+    (name,) = (
+        resource["PhysicalResourceId"]
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::IAM::Role" and resource["LogicalResourceId"].startswith("ReleaseRole")
+    )
+    return str(cloud.client("iam").get_role(RoleName=name)["Role"]["Arn"])
 
 
 def _until_it_answers(cloud: LocalCloud, live: Version, wanted: Version, began: float) -> float:
@@ -157,7 +170,7 @@ def _until_it_answers(cloud: LocalCloud, live: Version, wanted: Version, began: 
 
 def _ask(cloud: LocalCloud) -> float:
     answer = cloud.client("sagemaker-runtime").invoke_endpoint(
-        EndpointName=MODEL.endpoint, ContentType="text/csv", Body=ROW
+        EndpointName=MODEL.endpoint, ContentType="text/csv", Accept="text/csv", Body=ROW
     )
     return float(answer["Body"].read())
 
