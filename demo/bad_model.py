@@ -83,9 +83,8 @@ def last_act(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> No
     heading("The last act: a bad version is approved by mistake")
     rolled_back = [row for row in Ledger(cloud, model).rows("decision") if row["step"] == "RollBack"]
     if rolled_back:
-        say(
-            f"it was told already; the ledger of {rolled_back[-1]['sk'].split('#')[1][:10]}: {rolled_back[-1]['reason']}"
-        )
+        _, at, _ = rolled_back[-1]["sk"].split("#")
+        say(f"it was told already; the ledger of {at[:10]}: {rolled_back[-1]['reason']}")
         return
     night = roll_back(cloud, model, requests)
     look_again(cloud, model, night)
