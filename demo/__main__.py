@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sklearn.metrics import roc_auc_score
 
-from demo import bad_model, flights, never, story
+from demo import bad_model, flights, never, push, story
 from demo.cloud import ROOT, LocalCloud
 from demo.figures import HEAD, disagreement, months, read_answers, rows
 from demo.replay import FIRST, Replay
@@ -63,6 +63,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--until", choices=("live",), help="stop when the first version is live and has answered its first day"
     )
     parser.add_argument(
+        "--push", action="store_true", help="open with a git push to the local remote, which deploys and trains"
+    )
+    parser.add_argument(
         "--fresh", action="store_true", help="delete the folder's cloud first, whatever it is, and tell it from nothing"
     )
     parser.add_argument("--port", type=int, default=4747, help="the local cloud's port (default: %(default)s)")
@@ -78,7 +81,10 @@ def _tell(cloud: LocalCloud, options: argparse.Namespace, began: float) -> None:
         heading("The story has been told: the same figures again. To tell it anew: make demo ARGS=--fresh")
         _close(cloud, last, began)
         return
-    _deploy(cloud)
+    if options.push:
+        push.deliver(cloud, MODEL, CONFIGURATION, start="2013-01-01", end="2013-02-28")
+    else:
+        _deploy(cloud)
     heading("Real data: every flight out of New York, January and February 2013")
     bucket = cloud.outputs(f"{MODEL.app}-platform-{MODEL.stage}")["DataBucketName"]
     new = upload_raw_data(cloud, MODEL, bucket, "2013-01-01", "2013-02-28")
@@ -90,7 +96,7 @@ def _tell(cloud: LocalCloud, options: argparse.Namespace, began: float) -> None:
         heading("Nothing is new: the first version answered its first day already")
         package_arn, released = record[2], record[0]
     else:
-        found = _train_and_approve(cloud, new, granted=options.yes)
+        found = _train_and_approve(cloud, new, granted=options.yes, pushed=options.push)
         if found is None:
             return
         package_arn = found
@@ -123,7 +129,7 @@ def _first_figures(cloud: LocalCloud, traffic: Traffic) -> None:
     say(f"{len(answered)} flights, AUC {auc:.3f}; p50 {p50:.1f} ms, p95 {p95:.1f} ms, boto3 to answer")
 
 
-def _train_and_approve(cloud: LocalCloud, new_objects: int, *, granted: bool) -> str | None:
+def _train_and_approve(cloud: LocalCloud, new_objects: int, *, granted: bool, pushed: bool) -> str | None:
     """Train where something is new, ask for the approval; None when a person said no."""
     sagemaker = cloud.client("sagemaker")
     live = live_version(cloud, MODEL).split("|")[2]
@@ -131,7 +137,7 @@ def _train_and_approve(cloud: LocalCloud, new_objects: int, *, granted: bool) ->
         heading("Nothing is new: the same data, the same code, and a version of them is live")
         return live
     heading("SageMaker Pipeline: snapshot, preprocess, train, evaluate, gate, baseline, register")
-    package_arn = train(cloud, MODEL)
+    package_arn = push.trained(cloud, MODEL) if pushed else train(cloud, MODEL)
     package = sagemaker.describe_model_package(ModelPackageName=package_arn)
     found = evaluation(cloud, package)
     heading("Model Registry: a person decides")

@@ -125,7 +125,12 @@ class LocalCloud:
         names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
         return " ".join([*(f"{name}={self.settings[name]}" for name in names), ".venv/bin/aws", arguments])
 
-    def cdk(self, *arguments: str) -> None:
+    def remote(self, repository: str) -> str:
+        """The git repository that pipelines take their code from; made where it is not there yet."""
+        command = self._command("remote", repository)
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+    def cdk(self, *arguments: str, cwd: Path = ROOT) -> None:
         """Run the pinned CDK CLI; show its milestones, keep all that it said in the state folder."""
         log = self.state / "demo" / f"cdk-{arguments[0]}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +138,8 @@ class LocalCloud:
         read = 0
         with log.open("w") as sink:
             process = subprocess.Popen(
-                ["node_modules/.bin/cdk", *arguments],
-                cwd=ROOT,
+                [ROOT / "node_modules" / ".bin" / "cdk", *arguments],
+                cwd=cwd,
                 env=self.environment,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

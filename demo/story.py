@@ -40,7 +40,8 @@ def draw(cloud: LocalCloud, model: Model, found: Sequence[Month], answered: Sequ
         last=last,
         months=tuple(found),
         drift=tuple(_drift(cloud, verdicts)),
-        decisions=tuple(sorted(_decisions(ledger, verdicts, answered, last), key=lambda one: one.at)),
+        # Two invocations at once may both write that a run has ended.
+        decisions=tuple(sorted(dict.fromkeys(_decisions(ledger, verdicts, answered, last)), key=lambda one: one.at)),
     )
     path = folder(cloud) / PICTURE
     path.write_text(page(picture), encoding="utf-8")

@@ -131,7 +131,17 @@ def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **par
         ],
     )["PipelineExecutionArn"]
     say(f"started {execution}")
-    steps = _follow(sagemaker, execution)
+    return follow(cloud, execution)
+
+
+def follow(cloud: LocalCloud, execution: str) -> str:
+    """Show an execution's steps live until it ends; return the ARN of the package that it registered.
+
+    Raises:
+        DemoError: It failed, or registered nothing.
+    """
+    sagemaker = cloud.client("sagemaker")
+    steps = _steps(sagemaker, execution)
     described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
     if described["PipelineExecutionStatus"] != "Succeeded":
         reasons = [step["FailureReason"] for step in steps if step.get("FailureReason")]
@@ -143,7 +153,7 @@ def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **par
     return str(registered[0])
 
 
-def _follow(sagemaker: Any, execution: str) -> list[dict[str, Any]]:
+def _steps(sagemaker: Any, execution: str) -> list[dict[str, Any]]:
     """Say each step's beginning and end; return the steps when the execution has ended."""
     seen: dict[str, str] = {}
     spoke = time.monotonic()

@@ -22,8 +22,8 @@ _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
 _RUNTIMES = {"python": "3.11", "nodejs": "22"}
 # The publisher of assets is released apart from the CDK CLI.
 _CDK_ASSETS = "4.7.3"
-# Its newest reads manifests up to schema 54, and this aws-cdk-lib writes 55, in which files are described the same way.
-_READABLE = r"""sed -i 's/"version": "55\.[0-9.]*"/"version": "54.0.0"/' assembly-*/*.assets.json"""
+# The newest that is published reads manifests up to schema 54; aws-cdk-lib writes 55, which differs for images only.
+_READABLE = """find . -name '*.assets.json' -exec sed -i 's/"version": "55\\.[0-9.]*"/"version": "54.0.0"/' {} +"""
 _SOURCE = "Source"
 _REPORTS = ".cache/reports"
 _TOOLS = ".cache/delivery"

@@ -307,8 +307,11 @@ def conclude(plan: Plan, folder: str, message: str, environment: Environment, cl
         raise FileNotFoundError(f"{folder}/{_VIOLATIONS}, which the job says it wrote")
     report = f"s3://{environment.artifacts}/{folder}/{_REPORT}"
     row = rows.of_run(plan.kind, violations, said, window=(plan.start, plan.end), release=plan.release, report=report)
-    _finish_report(plan, folder, row, violations, environment, clients)
-    Verdicts(clients.dynamodb, environment.ledger, model=plan.model, stage=environment.stage).write(row)
+    managed = _finish_report(plan, folder, row, violations, environment, clients)
+    # Fixed thresholds call a season's every day a drift: they have the word only where captured data were not judged.
+    yields = managed and plan.kind == "data_quality" and row.status != "Violation"
+    verdicts = Verdicts(clients.dynamodb, environment.ledger, model=plan.model, stage=environment.stage)
+    verdicts.write(row, replace=not yields)
     now = datetime.now(UTC).timestamp()
     found = [Metric(RUNS, 1.0, now)]
     if row.conclusive:
@@ -324,8 +327,11 @@ def _finish_report(
     violations: Sequence[Mapping[str, str]],
     environment: Environment,
     clients: Clients,
-) -> None:
-    """Put what only the ledger knows into the page that the job wrote; a managed engine's job writes none."""
+) -> bool:
+    """Put what only the ledger knows into the page that the job wrote; say whether it was the managed engine's.
+
+    That one writes no page, so that it is made of its files.
+    """
     from monitor.report.history import sections
     from monitor.report.managed import managed_page
     from monitor.report.page import with_history
@@ -345,6 +351,7 @@ def _finish_report(
         Body=with_history(page, sections(past, row)).encode("utf-8"),
         ContentType="text/html; charset=utf-8",
     )
+    return body is None
 
 
 def _files(clients: Clients, environment: Environment, folder: str) -> dict[str, Any]:

@@ -72,8 +72,14 @@ class Verdicts:
         self._table = table
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
-    def write(self, verdict: Verdict) -> None:
+    def write(self, verdict: Verdict, *, replace: bool = True) -> bool:
         """Write a verdict: the same window and kind again replaces it, as a corrected label or a late file does.
+
+        Args:
+            replace: whether it takes the place of a row that is there.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             ValueError: kind or status is none of the contract's, or the window ends before it starts.
@@ -103,7 +109,16 @@ class Verdicts:
         }
         if verdict.metric is not None:
             item["metric"] = {"N": _decimal(verdict.metric)}
-        self._dynamodb.put_item(TableName=self._table, Item=item)
+        try:
+            if replace:
+                self._dynamodb.put_item(TableName=self._table, Item=item)
+            else:
+                self._dynamodb.put_item(
+                    TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)"
+                )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def since(self, earliest: datetime) -> Iterator[Verdict]:
         """Return the verdicts on windows that ended at `earliest` or later, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -113,6 +114,24 @@ def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(s
     assert specification["reports"] == {"group": {"files": [".cache/reports/tests.xml"], "file-format": "JUNITXML"}}
     assert specification["artifacts"]["base-directory"] == "cdk.out"
     assert synth["Cache"]["Type"] == "S3"
+
+
+def test_the_publisher_of_assets_finds_manifests_of_a_schema_that_it_reads(
+    shipped: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """The pinned cdk-assets, the newest, reads schema 54 and below; where the library moves on, this pin has to."""
+    (file,) = folder.glob("buildspec-*.yaml")
+    phases = json.loads(file.read_text(encoding="utf-8"))["phases"]
+    assert phases["install"]["commands"] == ["npm install -g cdk-assets@4.7.3"]
+    manifests = sorted(folder.glob("assembly-prod/*.assets.json"))
+    assert manifests
+    for manifest in manifests:
+        shutil.copy(manifest, tmp_path)
+    for command in phases["pre_build"]["commands"]:
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    for manifest in manifests:
+        made, found = (json.loads(path.read_text()) for path in (manifest, tmp_path / manifest.name))
+        assert found == {**made, "version": "54.0.0"}
 
 
 def test_the_makefile_hands_the_arguments_on(root: Path) -> None:

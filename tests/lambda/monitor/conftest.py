@@ -1,19 +1,28 @@
 """The ledger as far as the monitors use it: rows in memory."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 
+class RowExists(Exception):
+    """Stands for ConditionalCheckFailedException."""
+
+
 class Ledger:
     """Rows of one model by their sort key."""
+
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=RowExists)
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
 
-    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
+    def put_item(self, *, TableName: str, Item: dict[str, Any], ConditionExpression: str = "") -> None:
         assert TableName == "ledger"
+        if ConditionExpression and Item["sk"]["S"] in self.rows:
+            raise RowExists(Item["sk"]["S"])
         self.rows[Item["sk"]["S"]] = Item
 
     def query(self, *, ExpressionAttributeValues: dict[str, Any], Limit: int, **_: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import monitor
 from monitor.layer import __main__ as layer
 
 HOME = Path(monitor.__file__).parent
-BUILT = HOME.parents[1] / ".cache" / "monitor-layer" / "python"
+BUILT = Path(sys.prefix) / "share" / "evergreen" / "monitor-layer" / "python"
 AARCH64 = 183
 """`e_machine` of an ELF file, at byte 18."""
 

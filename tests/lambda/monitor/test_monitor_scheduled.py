@@ -11,6 +11,7 @@ import pytest
 from monitor import rows, scheduled
 from monitor.baseline import Column, build
 from monitor.scheduled import Clients, Environment, Plan
+from shared.verdict import Verdict, Verdicts
 
 RNG = np.random.default_rng(5)
 ENDPOINT = "evergreen-flight-delays-prod"
@@ -111,16 +112,17 @@ def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
     assert {line["MonitoringSchedule"] for line in lines} == {SAID["schedule"]}
 
 
-def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients, ledger: Any) -> None:
+def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
+    """The event of a managed job that found one violation; its files are in the bucket."""
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{SAID['schedule']}/2026/02/15/00"
-    violation = {"feature_name": "x", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.5"}
+    violation = {"feature_name": "x", "constraint_check_type": check, "description": "distance: 0.5"}
     statistics, _ = build([Column("x", RNG.normal(2, 1, size=1000))])
     theirs = {"name": "x", "inferred_type": "Fractional"}
     theirs["numerical_statistics"] = statistics["features"][0]["numerical_statistics"]
     body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}
     cloud.objects[f"artifacts/{folder}/statistics.json"] = json.dumps(body).encode()
     cloud.objects[f"artifacts/{folder}/constraint_violations.json"] = json.dumps({"violations": [violation]}).encode()
-    detail = {
+    return {
         "ProcessingJobStatus": "Completed",
         "ExitMessage": "CompletedWithViolations: Job completed successfully with 1 violations.",
         "ProcessingOutputConfig": {"Outputs": [{"S3Output": {"S3Uri": f"s3://artifacts/{folder}"}}]},
@@ -131,7 +133,10 @@ def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Cli
             "sagemaker_monitoring_schedule_name": SAID["schedule"],
         },
     }
-    assert scheduled.ended(detail, ENVIRONMENT, clients)["status"] == "Drift"
+
+
+def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients, ledger: Any) -> None:
+    assert scheduled.ended(managed_run(cloud, "baseline_drift_check"), ENVIRONMENT, clients)["status"] == "Drift"
     ((key, row),) = ledger.rows.items()
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], json.loads(row["features"]["S"])) == ("Drift", ["x"])
@@ -139,6 +144,24 @@ def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Cli
     assert "<h1>Drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
     assert "distance: 0.5" in page
     assert "What was done" in page
+
+
+@pytest.mark.parametrize(("check", "kept"), [("baseline_drift_check", "OK"), ("data_type_check", "Violation")])
+def test_fixed_thresholds_do_not_overrule_the_calibrated_verdict_on_captured_data(
+    cloud: Cloud, clients: Clients, ledger: Any, check: str, kept: str
+) -> None:
+    captured = Verdict(
+        kind="data_quality",
+        status="OK",
+        window_start=NOW.replace(day=14, minute=0),
+        window_end=NOW.replace(minute=0),
+        release_id=RELEASE,
+        evidence="nothing moved",
+    )
+    Verdicts(ledger, "ledger", model="flight-delays", stage="prod").write(captured)
+    scheduled.ended(managed_run(cloud, check), ENVIRONMENT, clients)
+    ((_, row),) = ledger.rows.items()
+    assert row["status"]["S"] == kept
 
 
 def test_other_jobs_are_none_of_its_business(clients: Clients, ledger: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from configuration import Configuration, Model, load
+from configuration.monitoring import Explainability
 from constructs.mlops.monitors import baseline_settings
 from monitor import baselines
 from tests.localcloud.gateway.harness import ROOT, Accelerated, free_port, until
@@ -119,22 +120,23 @@ def training(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Training
 
 
 @pytest.fixture(scope="module")
-def templates(
-    configuration: Configuration, model: Model, assembly: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Where the application was synthesised with Model Monitor at hand, and without; the formulas are its own."""
+def templates(configuration: Configuration, model: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where the application was synthesised with Model Monitor at hand, and without; the formulas are its own.
+
+    Every kind judges one day, each day: Model Monitor's data quality knows no other window than its schedule's.
+    """
     from stacks import build
 
     assert model.monitoring
-    stage = configuration.application.stage.model_copy(update={"model_monitor": "closed"})
-    application = configuration.application.model_copy(update={"stages": (stage,)})
-    monitoring = model.monitoring.model_copy(update={"mode": "model-monitor"})
-    closed = replace(
-        configuration, application=application, models=(model.model_copy(update={"monitoring": monitoring}),)
-    )
-    outdir = tmp_path_factory.mktemp("closed")
-    build(closed, str(outdir)).synth()
-    return {"managed": assembly, "builtin": outdir}
+    daily = {"mode": "model-monitor", "window_hours": 24, "explainability": Explainability()}
+    watched = model.model_copy(update={"monitoring": model.monitoring.model_copy(update=daily)})
+    found = {}
+    for engine, access in (("managed", "available"), ("builtin", "closed")):
+        stage = configuration.application.stage.model_copy(update={"model_monitor": access})
+        application = configuration.application.model_copy(update={"stages": (stage,)})
+        found[engine] = tmp_path_factory.mktemp(engine)
+        build(replace(configuration, application=application, models=(watched,)), str(found[engine])).synth()
+    return found
 
 
 @pytest.fixture(scope="module")
