@@ -24,10 +24,11 @@ from demo.flights import Request
 from demo.ledger import Ledger, Row
 from demo.serving import live_version
 from demo.terminal import DemoError, heading, say, table
-from demo.training import Model, approve, train
+from demo.training import Model, evaluation, train
 
 ERROR_RATE = 0.2
 _A_MINUTE = timedelta(minutes=1)
+# Whole twenties: over each of them the local cloud keeps to a fleet's share exactly.
 _REQUESTS_A_MINUTE = 60
 # The release controller looks every fifteen minutes.
 _TWO_TICKS = timedelta(minutes=31)
@@ -83,9 +84,8 @@ def last_act(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> No
     heading("The last act: a bad version is approved by mistake")
     rolled_back = [row for row in Ledger(cloud, model).rows("decision") if row["step"] == "RollBack"]
     if rolled_back:
-        say(
-            f"it was told already; the ledger of {rolled_back[-1]['sk'].split('#')[1][:10]}: {rolled_back[-1]['reason']}"
-        )
+        _, at, _ = rolled_back[-1]["sk"].split("#")
+        say(f"it was told already; the ledger of {at[:10]}: {rolled_back[-1]['reason']}")
         return
     night = roll_back(cloud, model, requests)
     look_again(cloud, model, night)
@@ -115,13 +115,22 @@ def roll_back(cloud: LocalCloud, model: Model, requests: Sequence[Request]) -> B
     package_arn = train(cloud, model, evidence="the gate was switched off by hand", **_GATE_OFF)
     package = cloud.client("sagemaker").describe_model_package(ModelPackageName=package_arn)
     with _alerts(cloud, model) as read_alerts:
-        approve(cloud, package, granted=True)
+        _approve_by_mistake(cloud, package)
         canary = _watch_the_canary(cloud, model, requests)
         quarantine = _await("the quarantine", lambda: _of(ledger.rows("quarantine"), package_arn))
         told = _await("the alert", lambda: next((text for text in read_alerts() if "quarantined" in text), None))
     rollback = [row for row in ledger.rows("decision") if row["step"] == "RollBack"][-1]
     _await("the old record", lambda: live_version(cloud, model) == before or None)
     return BadNight(package_arn, canary, quarantine, rollback, told, before)
+
+
+def _approve_by_mistake(cloud: LocalCloud, package: dict[str, Any]) -> None:
+    cloud.client("sagemaker").update_model_package(
+        ModelPackageArn=package["ModelPackageArn"],
+        ModelApprovalStatus="Approved",
+        ApprovalDescription="Approved in the demo, by mistake.",
+    )
+    say(f"{evaluation(cloud, package)['verdict']}: approved by mistake, as version {package['ModelPackageVersion']}")
 
 
 def look_again(cloud: LocalCloud, model: Model, night: BadNight) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import tarfile
 import time
@@ -297,6 +299,25 @@ def test_the_next_ticks_do_not_try_a_bad_version_again(
 ) -> None:
     bad_model.look_again(cloud, model, night)
     assert 0 < ask(cloud, model) < 1
+
+
+@pytest.mark.usefixtures("night")
+def test_the_runbooks_lines_run_as_pasted(cloud: LocalCloud) -> None:
+    """Each block by itself after the first, which the others build on; none of them may complain."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    runbook = text.split("\n## Runbook", 1)[1].split("\n## ", 1)[0]
+    names, *blocks = re.findall(r"```sh\n(.*?)```", runbook, re.S)
+    (local,) = re.findall(r"^aws\(\) .*$", runbook, re.M)
+    environment = cloud.environment | {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    assert len(blocks) > 15
+    said = ""
+    for block in blocks:
+        script = ["bash", "-euo", "pipefail", "-c", f"{local}\n{names}{block}"]
+        done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, ""), f"{block}\n{done.stderr}"
+        said += done.stdout
+    for expected in ("Alarm updated", "quarantine#", "UPDATE_ROLLBACK_COMPLETE", '"StatusCode": 200'):
+        assert expected in said
 
 
 def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: Model) -> None:
