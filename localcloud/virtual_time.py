@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from localcloud.hooks import virtual_clock
@@ -56,11 +57,25 @@ def enter(state: Path) -> None:
     """Let this process, and all that it starts, live by the folder's accelerated clock."""
     file = file_of(state).resolve()
     hooks = str(Path(virtual_clock.__file__).parent)
+    _offer_tool(file.parent)
     os.environ[virtual_clock.VARIABLE] = str(file)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (hooks, os.environ.get("PYTHONPATH"))))
     # ministack ends functions' processes that were idle for minutes of our time: after each jump, all of them.
     os.environ["LAMBDA_WARM_TTL_SECONDS"] = str(100 * 365 * 86400)
     virtual_clock.install(file)
+
+
+def _offer_tool(folder: Path) -> None:
+    """Put time-machine beside the offset, for Pythons that lack it: a build makes such, and lives by the clock."""
+    for name in ("time_machine", "_time_machine"):
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"an accelerated clock needs {name}: install requirements-dev.txt", name=name)
+        source = Path(spec.origin)
+        source = source.parent if source.name == "__init__.py" else source
+        link = folder / source.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
 
 
 class VirtualTime:

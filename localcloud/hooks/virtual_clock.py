@@ -43,9 +43,13 @@ def install(path: str | Path) -> None:
     hidden = sys.modules.get("pytest")
     if hidden is None:
         sys.modules["pytest"] = None  # type: ignore[assignment]
+    # This Python may be another environment's, as a build's is; the gateway put the tool beside the offset.
+    beside = str(Path(path).parent)
+    sys.path.append(beside)
     try:
         import time_machine
     finally:
+        sys.path.remove(beside)
         if hidden is None:
             del sys.modules["pytest"]
     import _time_machine
