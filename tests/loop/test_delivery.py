@@ -152,6 +152,8 @@ def developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developer]:
     developer = Developer(cloud, tree)
     long = yaml.safe_load((tree / CONFIGURATION).read_text(encoding="utf-8"))["delivery"]["test"]
     developer.edit(CONFIGURATION, f"test: {long}", f"test: {SHORT}")
+    # The templates are validated elsewhere (tests/stacks), once instead of at each push.
+    developer.edit(CONFIGURATION, "npx cdk synth", "CDK_VALIDATION=false npx cdk synth")
     second_model(tree)
     developer.commit("A second model, and a short test")
     cloud.up()
