@@ -41,6 +41,7 @@ from localcloud.ministack_adapter import (
     functions,
     managed_policies,
     permissions,
+    queries,
     recovery,
     schedules,
     skew,
@@ -187,6 +188,7 @@ class Gateway:
         self._bus.install()
         stack_policy.install()
         conditions.install()
+        queries.install()
         change_sets.install()
         self._outcomes = StackOutcomes(self._store)
         types = {**SAGEMAKER_TYPES, **SCALING_TYPES, **CODEBUILD_TYPES, **CODEPIPELINE_TYPES, **SOURCE_TYPES}
