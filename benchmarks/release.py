@@ -40,7 +40,7 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
 
 from demo.__main__ import MODEL
 from demo.cloud import LocalCloud
-from demo.serving import await_release, live_version
+from demo.serving import await_release, is_baking, live_version
 from demo.training import train, upload_raw_data
 
 SERVING = f"{MODEL.app}-serving-{MODEL.name}-{MODEL.stage}"
@@ -195,8 +195,7 @@ def _finish(cloud: LocalCloud, package_arn: str, *, ours: bool = False) -> None:
         at_rest = stack == "UPDATE_COMPLETE" and endpoint["EndpointStatus"] == "InService"
         if at_rest and live_version(cloud, MODEL).split("|")[2] == package_arn and (ours or not _leased(cloud)):
             return
-        pending = endpoint.get("PendingDeploymentSummary", {}).get("ProductionVariants", [])
-        if any(variant["VariantStatus"][0]["Status"] == "Baking" for variant in pending):
+        if is_baking(endpoint):
             cloud.advance(cloud.now() + timedelta(minutes=10), "1m", over_approvals=True)
         time.sleep(0.3)
     raise SystemExit(f"{package_arn} was not live within {_PATIENCE} s")

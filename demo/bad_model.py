@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from demo.cloud import LocalCloud
 from demo.flights import Request
 from demo.ledger import Ledger, Row
-from demo.serving import live_version
+from demo.serving import is_baking, live_version
 from demo.terminal import DemoError, heading, say, table
 from demo.training import Model, evaluation, train
 
@@ -178,10 +178,8 @@ def _describe(cloud: LocalCloud, model: Model) -> dict[str, Any]:
 
 def _baking(cloud: LocalCloud, model: Model) -> str | None:
     """The new configuration, as soon as its fleet has traffic."""
-    pending = _describe(cloud, model).get("PendingDeploymentSummary")
-    if pending and pending["ProductionVariants"][0]["VariantStatus"][0]["Status"] == "Baking":
-        return str(pending["EndpointConfigName"])
-    return None
+    endpoint = _describe(cloud, model)
+    return str(endpoint["PendingDeploymentSummary"]["EndpointConfigName"]) if is_baking(endpoint) else None
 
 
 def _ask(cloud: LocalCloud, model: Model, requests: Iterator[Request]) -> None:

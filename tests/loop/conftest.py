@@ -9,16 +9,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from demo.__main__ import MODEL
 from demo.cloud import ROOT, LocalCloud
-from demo.serving import await_release
 from demo.training import Model
 
 
@@ -43,24 +40,6 @@ def localcloud(cloud: LocalCloud, *words: str) -> str:
     where = ["--port", str(cloud.port), "--state", str(cloud.state)]
     command = [sys.executable, "-m", "localcloud", *words, *where]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-
-def await_rollout(cloud: LocalCloud, model: Model, package_arn: str) -> str:
-    """Watch a release that shifts traffic, its bakes passing on the cloud's clock; return the release id."""
-    sagemaker = cloud.client("sagemaker")
-
-    def is_baking() -> bool:
-        pending = sagemaker.describe_endpoint(EndpointName=model.endpoint).get("PendingDeploymentSummary", {})
-        statuses = [one["VariantStatus"][0]["Status"] for one in pending.get("ProductionVariants", ())]
-        return "Baking" in statuses
-
-    with ThreadPoolExecutor(1) as pool:
-        released = pool.submit(await_release, cloud, model, package_arn)
-        while not released.done():
-            if is_baking():
-                localcloud(cloud, "clock", "advance", "--by", "10m", "--over-approvals")
-            time.sleep(0.3)
-        return released.result()
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError
 from demo import bad_model, flights, story
 from demo.cloud import ROOT, LocalCloud
 from demo.replay import FIRST
-from demo.serving import live_version
+from demo.serving import await_release, live_version
 from demo.training import Model, read_json
-from tests.loop.conftest import await_rollout, localcloud, run_demo
+from tests.loop.conftest import localcloud, run_demo
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(900)]
 
@@ -196,9 +196,9 @@ def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud:
     found = versions(cloud, model)
     first, second = found[1]["ModelPackageArn"], found[2]["ModelPackageArn"]
     judge(cloud, second, "Approved")
-    assert await_rollout(cloud, model, second).startswith("v2-")
+    assert await_release(cloud, model, second).startswith("v2-")
     judge(cloud, second, "Rejected")
-    assert await_rollout(cloud, model, first).startswith("v1-")
+    assert await_release(cloud, model, first).startswith("v1-")
     assert 0 < ask(cloud, model) < 1
 
 
