@@ -181,27 +181,29 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
 
 
 def _captured(plan: Plan, environment: Environment, clients: Clients) -> list[str]:
-    """The window's captured files; listed day by day, for a list an hour would be 168 calls a week."""
+    """The window's captured files."""
     root = f"{plan.model}/capture/{plan.endpoint}/AllTraffic/"
     first, last = (f"{root}{moment:%Y/%m/%d/%H}/" for moment in (plan.start, plan.end - timedelta(seconds=1)))
-    found = (key for day in _days(plan.start, plan.end) for key in _keys(clients, environment.data, f"{root}{day}/"))
-    return [key for key in found if first <= key < f"{last}~"]
-
-
-def _days(start: datetime, end: datetime) -> Iterator[str]:
-    """`yyyy/mm/dd` of each day from `start` to before `end`."""
-    days = ((end - timedelta(seconds=1)).date() - start.date()).days
-    return (f"{start + timedelta(days=day):%Y/%m/%d}" for day in range(days + 1))
+    return list(_between(clients, environment.data, root, first, f"{last}~"))
 
 
 def _download_labels(plan: Plan, environment: Environment, clients: Clients, folder: Path) -> None:
     """All labels since the window began: a label's hour is that of its arrival."""
     root = f"{plan.model}/ground-truth/"
-    days = _days(plan.start, datetime.now(UTC) + timedelta(seconds=1))
-    keys = [key for day in days for key in _keys(clients, environment.data, f"{root}{day}/")]
+    keys = list(_between(clients, environment.data, root, f"{root}{plan.start:%Y/%m/%d/%H}/", f"{root}~"))
     if not _fetch(clients, environment.data, keys, folder):
         # No label yet is a finding, coverage 0, and no mistake.
         (folder / "none.jsonl").write_bytes(b"")
+
+
+def _between(clients: Clients, bucket: str, prefix: str, first: str, last: str) -> Iterator[str]:
+    """Files' keys from `first` to before `last`, in their order, by one listing: one an hour would be 168 a week."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=first)
+    for key in (item["Key"] for page in pages for item in page.get("Contents", [])):
+        if key >= last:
+            return
+        if key.endswith(".jsonl"):
+            yield key
 
 
 def _fetch(clients: Clients, bucket: str, keys: Sequence[str], folder: Path) -> int:
@@ -213,7 +215,7 @@ def _fetch(clients: Clients, bucket: str, keys: Sequence[str], folder: Path) -> 
     return len(keys)
 
 
-def _keys(clients: Clients, bucket: str, prefix: str, ending: str = ".jsonl") -> list[str]:
+def _keys(clients: Clients, bucket: str, prefix: str, ending: str) -> list[str]:
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return sorted(item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"].endswith(ending))
 
