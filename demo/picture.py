@@ -86,7 +86,7 @@ def page(picture: Picture) -> str:
     refused = sum(one.kind == "refused" for one in picture.decisions)
     summary = (
         f"Mean monthly AUC {loop:.3f} with the loop, {never:.3f} for the first version alone. "
-        f"{versions} versions were live; the gate refused {refused} challengers."
+        f"{versions} versions were live; the gate refused {refused} challenger{'s' * (refused != 1)}."
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>The loop, retold</title>'
