@@ -7,6 +7,7 @@ and no network, so that the job may stay isolated.
 import csv
 import io
 import math
+import os
 import subprocess
 import sys
 import tarfile
@@ -70,7 +71,15 @@ def _ask(archive: Path, rows: Iterable[Sequence[Any]], program: str, output: Pat
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(folder, filter="data")
         command = [sys.executable, "-c", program, folder, str(output)]
-        done = subprocess.run(command, input=body.getvalue(), capture_output=True, text=True, check=False)  # noqa: S603
+        paths = [f"{folder}/code", *filter(None, [os.environ.get("PYTHONPATH")])]
+        done = subprocess.run(  # noqa: S603 (fixed arguments, no shell)
+            command,
+            input=body.getvalue(),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ValueError(f"the model's own code failed: {reason}")
@@ -79,7 +88,6 @@ def _ask(archive: Path, rows: Iterable[Sequence[Any]], program: str, output: Pat
 _ANSWER = """
 import sys
 folder, output = sys.argv[1:]
-sys.path.insert(0, f"{folder}/code")
 import inference
 model = inference.model_fn(folder)
 data = inference.input_fn(sys.stdin.read(), "text/csv")
@@ -92,7 +100,6 @@ with open(output, "w", encoding="utf-8") as file:
 _EXPLAIN = """
 import sys
 folder, output = sys.argv[1:]
-sys.path.insert(0, f"{folder}/code")
 import inference, numpy
 if not hasattr(inference, "explain_fn"):
     sys.exit("its inference.py has no explain_fn")
