@@ -87,6 +87,12 @@ class RetrainController(Construct):
         )
         allow(
             role,
+            ["sagemaker:DescribeModelPackage"],
+            on=[arn(self, "sagemaker", f"model-package/{app}-*")],
+            because=_ALL_MODELS,
+        )
+        allow(
+            role,
             ["s3:ListBucket"],
             on=[data.bucket_arn],
             conditions={"StringLike": {"s3:prefix": ["*/raw/*"]}},

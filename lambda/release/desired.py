@@ -57,7 +57,7 @@ def awaited(world: World, *, above: int = 0) -> str:
 def is_barred(world: World, package: Package) -> bool:
     """Say whether a version is quarantined and was not edited since."""
     entry = world.quarantine.get(package.version)
-    return entry is not None and package.modified_at <= entry.at
+    return entry is not None and entry.bars(package.modified_at)
 
 
 def expired(pin: Pin, now: datetime) -> bool:

@@ -164,6 +164,7 @@ def _proposed(world: World, now: datetime) -> Package | None:
         for package in world.packages
         if package.version > (world.version or 0)
         and package.approval in {"PendingManualApproval", "Approved"}
+        and package.version not in world.barred
         and now - package.created_at < fresh
     )
     return max(newer, key=lambda package: package.version, default=None)
@@ -178,12 +179,15 @@ def budget_spent(world: World, now: datetime) -> bool:
 def cooled_down_at(world: World) -> datetime | None:
     """When the next start may be that nobody asked for; None while there was none.
 
-    An attempt is without an accepted model when no version that was made since it began is approved.
+    An attempt is without an accepted model when no version that was made since it began is approved and not barred.
     """
     last = max((attempt.at for attempt in world.attempts), default=None)
     if last is None:
         return None
-    accepted = max((p.created_at for p in world.packages if p.approval == "Approved"), default=None)
+    accepted = max(
+        (p.created_at for p in world.packages if p.approval == "Approved" and p.version not in world.barred),
+        default=None,
+    )
     in_vain = sum(accepted is None or attempt.at > accepted for attempt in world.attempts)
     policy = world.policy
     return last + timedelta(hours=min(policy.cooldown_hours * 2**in_vain, policy.cooldown_cap_hours))

@@ -15,6 +15,7 @@ from retrain.memory import Memory
 from retrain.policy import Policy, parse_policy
 from retrain.world import Arrivals, Package, Run, World
 from shared.clients import Clients
+from shared.ledger import Ledger
 from shared.missing import is_missing
 from shared.record import parse_record
 from shared.verdict import Verdicts
@@ -63,6 +64,8 @@ def observe(
         requests=remembered.requests,
         told=remembered.told,
     )
+    ledger = Ledger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    world = replace(world, barred=frozenset(_barred(clients.sagemaker, ledger, world)))
     if policy.new_data_objects is None:
         return world
     since = last_start(world) or datetime.min.replace(tzinfo=UTC)
@@ -99,6 +102,17 @@ def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[Package]:
         raise
     for package in found:
         yield Package(package["ModelPackageVersion"], package.get("ModelApprovalStatus", ""), package["CreationTime"])
+
+
+def _barred(sagemaker: SageMakerClient, ledger: Ledger, world: World) -> Iterator[int]:
+    quarantine = ledger.quarantined()
+    for package in world.packages:
+        entry = quarantine.get(package.version)
+        if entry is None or package.approval != "Approved" or package.version <= (world.version or 0):
+            continue
+        edited = sagemaker.describe_model_package(ModelPackageName=entry.package_arn)
+        if entry.bars(edited.get("LastModifiedTime", edited["CreationTime"])):
+            yield package.version
 
 
 def _arrivals(s3: S3Client, bucket: str, prefix: str, since: datetime) -> Arrivals | None:

@@ -139,6 +139,7 @@ class World:
         verdicts: of the last `evidence_days`, in any order, of any release.
         runs: newest first.
         packages: the newest of the group.
+        barred: approved versions above the live one that were refused or rolled back here: none becomes live by itself.
         settled: ids of the runs whose end was told.
         arrivals: None where nothing landed, or nobody asks.
         told: by topic.
@@ -151,6 +152,7 @@ class World:
     verdicts: tuple[Verdict, ...] = ()
     runs: tuple[Run, ...] = ()
     packages: tuple[Package, ...] = ()
+    barred: frozenset[int] = frozenset()
     attempts: tuple[Attempt, ...] = ()
     flight: Flight | None = None
     settled: frozenset[str] = frozenset()

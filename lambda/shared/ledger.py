@@ -59,6 +59,10 @@ class Quarantine:
     at: datetime
     package_arn: str
 
+    def bars(self, modified_at: datetime) -> bool:
+        """Whether it still holds for a package that was last edited then: a later edit frees it."""
+        return modified_at <= self.at
+
 
 @dataclass(frozen=True)
 class Approval:

@@ -22,6 +22,7 @@ from retrain.environment import RetrainEnvironment
 from retrain.memory import Memory, Overtaken
 from retrain.world import Attempt, Flight, Request, Told
 from shared.clients import Clients
+from shared.ledger import Ledger, Quarantine
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -155,6 +156,27 @@ def test_an_alarm_on_persistent_drift_starts_one_run_that_carries_its_evidence(c
     seen(cloud, [run("Executing", sent[0]["PipelineExecutionDisplayName"])])
     assert reconcile(cloud) == {"churn": "Wait"}
     assert decisions(cloud) == ["Start", "Wait"]
+
+
+def test_a_quarantined_version_holds_nothing_up_until_a_person_edits_it(cloud: Stubbed) -> None:
+    drift(cloud, 3)
+    drift(cloud, 3, kind="model_quality")
+    package = {"ModelPackageArn": PACKAGE, "ModelPackageGroupName": "evergreen-churn", "ModelPackageVersion": 7}
+    summary = {**package, "ModelPackageStatus": "Completed", "ModelApprovalStatus": "Approved", "CreationTime": NOW}
+    details: dict[str, Any] = {
+        "ModelPackageName": "7",
+        "ModelPackageStatusDetails": {"ValidationStatuses": []},
+        **summary,
+    }
+    Ledger(cloud.dynamodb, "ledger", model="churn", stage="prod").quarantine(Quarantine(7, "it failed", NOW, PACKAGE))
+    seen(cloud, packages=[summary])
+    edited = {**details, "LastModifiedTime": NOW + timedelta(minutes=1)}
+    cloud.stubber.add_response("describe_model_package", edited, {"ModelPackageName": PACKAGE})
+    assert reconcile(cloud) == {"churn": "Hold"}
+    seen(cloud, packages=[summary])
+    cloud.stubber.add_response("describe_model_package", {**details, "LastModifiedTime": NOW})
+    cloud.stubber.add_response("start_pipeline_execution", {"PipelineExecutionArn": RUN})
+    assert reconcile(cloud) == {"churn": "Start"}
 
 
 def test_a_challenger_that_does_not_beat_the_champion_is_told_in_one_sentence_once(cloud: Stubbed) -> None:

@@ -126,6 +126,14 @@ def test_the_cooldown_doubles_with_each_attempt_in_vain_up_to_the_cap(in_vain: i
     assert cooled_down_at(replace(CALM, attempts=attempts, packages=(rejected,))) == NOW + timedelta(days=days)
 
 
+def test_a_version_that_was_rolled_back_is_no_proposal_and_no_accepted_model() -> None:
+    bad = Package(2, "Approved", NOW - timedelta(hours=1))
+    assert isinstance(decide(replace(DRIFTING, packages=(bad,)), NOW).step, Hold)
+    barred = replace(DRIFTING, packages=(bad,), barred=frozenset({2}))
+    assert isinstance(decide(barred, NOW).step, Start)
+    assert cooled_down_at(replace(barred, attempts=(attempt(1),))) == NOW + timedelta(days=1)
+
+
 def test_an_attempt_answers_the_windows_before_it_and_only_those() -> None:
     later = replace(DRIFTING, attempts=(attempt(0),))
     assert isinstance(decide(later, NOW + timedelta(days=9)).step, Nothing)

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from retrain.controller import Controller, RetrainFailed, logger
 from retrain.environment import RetrainEnvironment
 from shared.clients import Clients
+from shared.ledger import Ledger, Quarantine
 from shared.verdict import Verdict, Verdicts
 
 ENVIRONMENT = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:topic")
@@ -107,12 +108,18 @@ class Cloud:
             self.steps[run["PipelineExecutionArn"]] = step
 
     def judge(self, approval: str) -> None:
-        """A person approves or rejects the newest proposal; what is approved becomes live."""
+        """A person approves or rejects the newest proposal; what is approved becomes live, or is rolled back."""
         proposed = [p for p in self.packages if p["ModelApprovalStatus"] == "PendingManualApproval"]
         for package in proposed[-1:]:
-            package["ModelApprovalStatus"] = approval
+            package["ModelApprovalStatus"] = "Approved" if approval == "rolled back" else approval
+            package["LastModifiedTime"] = self.now
+            version = package["ModelPackageVersion"]
             if approval == "Approved":
-                self.live = package["ModelPackageVersion"]
+                self.live = version
+            if approval == "rolled back":
+                table = cast("Any", DynamoDb(self))
+                entry = Quarantine(version, "its canary failed", self.now, f"arn:package/{version}")
+                Ledger(table, "ledger", model="churn", stage="prod").quarantine(entry)
 
     def find(self, kind: str, status: str, *, at: datetime | None = None, labels: int = 0) -> None:
         """A monitor writes its verdict on the window that ends now, or did at `at`."""
@@ -172,6 +179,10 @@ class SageMaker(Service):
 
     def list_model_packages(self, **_: Any) -> Any:
         return {"ModelPackageSummaryList": [dict(package) for package in reversed(self.cloud.packages)]}
+
+    def describe_model_package(self, *, ModelPackageName: str) -> Any:
+        version = int(ModelPackageName.rpartition("/")[2])
+        return next(dict(package) for package in self.cloud.packages if package["ModelPackageVersion"] == version)
 
     def get_paginator(self, _: str) -> Any:
         steps = self.cloud.steps
@@ -350,7 +361,7 @@ class Controlled(RuleBasedStateMachine):
         self.cloud.end(outcome)
         self.look()
 
-    @rule(approval=st.sampled_from(["Approved", "Rejected"]))
+    @rule(approval=st.sampled_from(["Approved", "Rejected", "rolled back"]))
     def a_person_judges(self, approval: str) -> None:
         self.cloud.judge(approval)
 
