@@ -35,7 +35,7 @@ _STATE_OF = {
 def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Describe, snapshots: Snapshots) -> None:
     """Add the types. `client_for(service, role ARN or None)` makes the clients that handlers act with."""
     for name, cfn_type in types.items():
-        _register(name, cfn_type, client_for)
+        _register(name, cfn_type, client_for, snapshots)
         _register_import(name, cfn_type, describe, snapshots)
     wrap(changesets, "_import_ref", lambda theirs: lambda name, id_: _name(id_) if name in types else theirs(name, id_))
     wrap(stacks, "_runs_on_worker_thread", lambda theirs: lambda name: name in types or theirs(name))
@@ -45,7 +45,7 @@ def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Descr
         wrap(provisioners, operation, _marking(snapshots))
 
 
-def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
+def _register(name: str, cfn_type: CfnType, client_for: ClientFor, snapshots: Snapshots) -> None:
     def context(stack_name: str, logical_id: str) -> CfnContext:
         role = (_stacks.get(stack_name) or {}).get("_role_arn")
         return CfnContext(
@@ -58,8 +58,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
     def create(logical_id: str, properties: Mapping[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         given = properties.get(cfn_type.name_property) if cfn_type.name_property else None
         where = context(stack_name, logical_id)
-        # Whoever kills us now leaves a half-made resource; its name is how the next start finds it.
-        with _UnderWay(stack_name, logical_id, name, str(given or where.physical_name), properties):
+        with _UnderWay(snapshots, stack_name, logical_id, name, str(given or where.physical_name), properties):
             return _pair(cfn_type.create(where, properties))
 
     def update(
@@ -69,7 +68,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor) -> None:
         stack_name: str,
         logical_id: str,
     ) -> tuple[str, dict[str, Any]]:
-        with _UnderWay(stack_name, logical_id, name, physical_id, new):
+        with _UnderWay(snapshots, stack_name, logical_id, name, physical_id, new):
             return _pair(cfn_type.update(context(stack_name, logical_id), physical_id, old, new))
 
     def delete(physical_id: str, properties: Mapping[str, Any], logical_id: str) -> None:
@@ -129,11 +128,22 @@ def _pair(resource: CfnResource) -> tuple[str, dict[str, Any]]:
 
 
 class _UnderWay:
-    """Notes on the stack's record what a worker thread is making, for a start after a kill."""
+    """Notes on the stack's record what a worker thread is making, for a start after a kill.
+
+    What it makes is durable at once, in a store of its own, so the note is saved before: whoever kills us in between
+    leaves a half-made resource, and its name is how the next start finds it.
+    """
 
     def __init__(
-        self, stack_name: str, logical_id: str, resource_type: str, physical_id: str, properties: Mapping[str, Any]
+        self,
+        snapshots: Snapshots,
+        stack_name: str,
+        logical_id: str,
+        resource_type: str,
+        physical_id: str,
+        properties: Mapping[str, Any],
     ) -> None:
+        self._snapshots = snapshots
         self._stack = _stacks.get(stack_name)
         self._logical_id = logical_id
         self._note = {"ResourceType": resource_type, "PhysicalResourceId": physical_id, "Properties": dict(properties)}
@@ -141,6 +151,7 @@ class _UnderWay:
     def __enter__(self) -> None:
         if self._stack is not None:
             self._stack["_under_way"] = {**self._stack.get("_under_way", {}), self._logical_id: self._note}
+            self._snapshots.save({"cloudformation"})
 
     def __exit__(self, *_: object) -> None:
         if self._stack is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.ministack_adapter import snapshots
+from localcloud.ministack_adapter import cfn_types, snapshots
 from localcloud.ministack_adapter.snapshots import Snapshots
 
 State = dict[str, Any]
@@ -61,3 +61,18 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
     again = Snapshots(tmp_path / "state.db")
     assert again.load("lambda") == state
     assert again.load("ssm") == {"a": 1}
+
+
+def test_what_a_stack_is_about_to_make_is_saved_before_it_is_made(
+    tmp_path: Path, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack: State = {"StackName": "serving"}
+    monkeypatch.setattr(cfn_types, "_stacks", {"serving": stack})
+    monkeypatch.setattr(snapshots, "_copies", lambda _: {"cloudformation": {"stacks": stack}})
+    saved = Snapshots(tmp_path / "state.db")
+    saved.start(loop)
+    with cfn_types._UnderWay(saved, "serving", "Endpoint", "AWS::SageMaker::Endpoint", "endpoint-1", {}):
+        killed_now = Snapshots(tmp_path / "state.db").load("cloudformation")
+    assert killed_now["stacks"]["_under_way"]["Endpoint"]["PhysicalResourceId"] == "endpoint-1"
+    saved.stop()
+    assert Snapshots(tmp_path / "state.db").load("cloudformation")["stacks"]["_under_way"] == {}
