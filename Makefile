@@ -37,7 +37,7 @@ nag: .venv/.ready node_modules/.ready ## Synthesise with cdk-nag and the built-i
 	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
 
 unit: .venv/.ready node_modules/.ready
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
 	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json

@@ -18,6 +18,7 @@ from monitor.baseline import Column, build, infer, with_weights
 from monitor.cells import category
 from monitor.dataset import BadDataset, read_json
 from monitor.jsonio import dumps
+from monitor.model_process import ModelProcess, Said
 
 PREDICTION = "prediction"
 _MESSAGE = Path("/opt/ml/output/message")
@@ -90,15 +91,15 @@ def write(inputs: Path, output: Path, settings: Settings) -> None:
     """
     if PREDICTION in (*settings.columns, settings.target):
         raise BadDataset(f"a column is named {PREDICTION}, which is the answer's name in baselines: rename it")
-    archive = inputs / "model" / "model.tar.gz"
-    holdout = labelled(inputs / "holdout", settings)
-    answers = _answers(archive, holdout, settings)
+    trained, holdout, said = _read_and_ask(inputs, settings)
+    importances: Mapping[str, float] = {}
+    if "explainability" in settings.kinds:
+        # What each feature counts in the verdict on drift, too.
+        importances = explain.mean_absolute(said.contributions, list(settings.columns))
+        _put(output / "explainability", {"analysis.json": explain.analysis(importances)})
     with tempfile.TemporaryDirectory() as name:
         table = Path(name) / "holdout.csv"
-        _write_table(table, holdout, answers)
-        importances: Mapping[str, float] = {}
-        if "explainability" in settings.kinds:
-            importances = _explanations(archive, holdout, settings, output / "explainability")
+        _write_table(table, holdout, said.answers)
         if "model_quality" in settings.kinds:
             _run(table, output / "model-quality", settings, {"analysis_type": "MODEL_QUALITY"})
         if "bias" in settings.kinds and settings.bias is not None:
@@ -107,20 +108,27 @@ def write(inputs: Path, output: Path, settings: Settings) -> None:
             values = {"analysis_type": "MODEL_BIAS", "analysis_config": str(config)}
             _run(table, output / "bias", settings, values)
     if "data_quality" in settings.kinds:
-        columns = columns_of(labelled(inputs / "train", settings), settings)
         # Model Monitor lays the answer before the features, so it is a column of the baseline. It is told of, and
         # never decides: what it does is model quality's to judge.
-        said = infer(PREDICTION, answers, source="output")
+        prediction = infer(PREDICTION, said.answers, source="output")
         weights = {**importances, PREDICTION: 0.0}
-        statistics, constraints = build(with_weights([said, *columns], weights, settings.critical))
+        statistics, constraints = build(with_weights([prediction, *trained], weights, settings.critical))
         _put(output / "data-quality", {"statistics.json": statistics, "constraints.json": constraints})
 
 
-def _answers(archive: Path, rows: Rows, settings: Settings) -> list[str]:
-    answers = explain.answers(archive, [[row[name] for name in settings.columns] for row in rows])
-    if len(answers) != len(rows):
-        raise BadDataset(f"the model gave {len(answers)} answers to {len(rows)} rows")
-    return answers
+def _read_and_ask(inputs: Path, settings: Settings) -> tuple[Sequence[Column], Rows, Said]:
+    """The columns trained on, the holdout, and what the model says of it, whose code loads while the rows are read."""
+    explained = "explainability" in settings.kinds
+    with ModelProcess(inputs / "model" / "model.tar.gz") as model:
+        holdout = labelled(inputs / "holdout", settings)
+        trained: Sequence[Column] = ()
+        if "data_quality" in settings.kinds:
+            trained = columns_of(labelled(inputs / "train", settings), settings)
+        asked = [[row[name] for name in settings.columns] for row in holdout]
+        said = model.ask(asked, explain=asked if explained else ())
+    if len(said.answers) != len(holdout):
+        raise BadDataset(f"the model gave {len(said.answers)} answers to {len(holdout)} rows")
+    return trained, holdout, said
 
 
 def _write_table(path: Path, rows: Rows, answers: Sequence[str]) -> None:
@@ -128,13 +136,6 @@ def _write_table(path: Path, rows: Rows, answers: Sequence[str]) -> None:
         writer = csv.writer(stream)
         writer.writerow([*rows[0], PREDICTION])
         writer.writerows([*row.values(), answer] for row, answer in zip(rows, answers, strict=True))
-
-
-def _explanations(archive: Path, rows: Rows, settings: Settings, output: Path) -> Mapping[str, float]:
-    """The attributions, which are also what each feature counts in the verdict on drift."""
-    shap = explain.by_archive(archive, {name: [row[name] for row in rows] for name in settings.columns})
-    _put(output, {"analysis.json": explain.analysis(shap)})
-    return shap
 
 
 def _run(table: Path, output: Path, settings: Settings, values: Mapping[str, str]) -> None:

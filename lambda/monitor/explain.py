@@ -4,15 +4,8 @@ Source: AWS "Monitor feature attribution drift". SHAP comes out of XGBoost itsel
 and no network, so that the job may stay isolated.
 """
 
-import csv
-import io
 import math
-import os
-import subprocess
-import sys
-import tarfile
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,85 +21,6 @@ def attributions(model: Path, rows: "np.ndarray[Any, Any]", names: list[str]) ->
     booster = xgboost.Booster(model_file=str(model))
     contributions = booster.predict(xgboost.DMatrix(rows, feature_names=booster.feature_names), pred_contribs=True)
     return mean_absolute(np.asarray(contributions), names)
-
-
-MOST_ROWS = 2000
-"""Rows that are explained, evenly spread: the mean over more moves no ranking, and takes minutes."""
-
-
-def by_archive(archive: Path, columns: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-    """Mean |SHAP| by feature, as the model's own `explain_fn(data, model)` in its inference.py gives it.
-
-    It takes what `input_fn` and `model_fn` return, and gives contributions of shape (rows, features + 1). The archive's
-    code runs in a process of its own, under the image's Python.
-
-    Raises:
-        ValueError: The archive has no such function, or it failed; with the last line that it said.
-    """
-    rows = list(zip(*columns.values(), strict=True))
-    kept = [rows[index * len(rows) // MOST_ROWS] for index in range(MOST_ROWS)] if len(rows) > MOST_ROWS else rows
-    with tempfile.TemporaryDirectory() as name:
-        output = Path(name) / "contributions.npy"
-        _ask(archive, kept, _EXPLAIN, output)
-        return mean_absolute(np.load(output, allow_pickle=False), list(columns))
-
-
-def answers(archive: Path, rows: Iterable[Sequence[Any]]) -> list[str]:
-    """The first column of what the model answers, row by row, through its own serving functions.
-
-    Raises:
-        ValueError: It failed; with the last line that it said.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        output = Path(name) / "answers.csv"
-        _ask(archive, rows, _ANSWER, output)
-        return [line.split(",")[0] for line in output.read_text(encoding="utf-8").splitlines() if line]
-
-
-def _ask(archive: Path, rows: Iterable[Sequence[Any]], program: str, output: Path) -> None:
-    """Run a program beside the unpacked model, with the rows as CSV on its standard input."""
-    body = io.StringIO()
-    csv.writer(body, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in rows)
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-        command = [sys.executable, "-c", program, folder, str(output)]
-        paths = [f"{folder}/code", *filter(None, [os.environ.get("PYTHONPATH")])]
-        done = subprocess.run(  # noqa: S603 (fixed arguments, no shell)
-            command,
-            input=body.getvalue(),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ValueError(f"the model's own code failed: {reason}")
-
-
-_ANSWER = """
-import sys
-folder, output = sys.argv[1:]
-import inference
-model = inference.model_fn(folder)
-data = inference.input_fn(sys.stdin.read(), "text/csv")
-answer = inference.output_fn(inference.predict_fn(data, model), "text/csv")
-text = answer[0] if isinstance(answer, tuple) else answer
-with open(output, "w", encoding="utf-8") as file:
-    file.write(text.decode("utf-8") if isinstance(text, bytes) else text)
-"""
-
-_EXPLAIN = """
-import sys
-folder, output = sys.argv[1:]
-import inference, numpy
-if not hasattr(inference, "explain_fn"):
-    sys.exit("its inference.py has no explain_fn")
-model = inference.model_fn(folder)
-data = inference.input_fn(sys.stdin.read(), "text/csv")
-numpy.save(output, numpy.asarray(inference.explain_fn(data, model), dtype=float), allow_pickle=False)
-"""
 
 
 def mean_absolute(contributions: "np.ndarray[Any, Any]", names: list[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ that takes them as they are, numbers.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from monitor.drift import Rules
 from monitor.ground_truth import inside
 from monitor.kinds.job import Finding, Job, Outcome, asked_cells, config_of, leave, put
 from monitor.metrics import Metric
+from monitor.model_process import ModelProcess, rows_of
 from monitor.records import BadRecord
 from monitor.report.explain import render_explanation
 from monitor.report.page import period
@@ -29,18 +31,25 @@ def run(job: Job, opt: Path) -> Outcome:
     """Judge a window, or, without a baseline, make one of the rows given."""
     config = config_of(job, opt)
     headers = [str(name) for name in config["headers"] if name != config.get("label")]
+    with ExitStack() as held:
+        archive = job.values.get("model_archive")
+        model = held.enter_context(ModelProcess(Path(archive))) if archive else None
+        return _judge(job, config, headers, model)
+
+
+def _judge(job: Job, config: Mapping[str, Any], headers: Sequence[str], model: ModelProcess | None) -> Outcome:
     columns, bad = _rows(job, headers)
     count = len(columns[headers[0]])
     if job.baseline_constraints is None:
         if not count:
             raise BadDataset("no rows to explain")
-        put(job, {"analysis.json": explain.analysis(_attributions(job, config, columns))})
+        put(job, {"analysis.json": explain.analysis(_attributions(model, config, columns))})
         return Outcome(0, [], metrics.EXPLAIN)
     label, before = explain.read_analysis(read_json(job.baseline_constraints))
     if count < Rules.min_rows:
         finding = Finding("InsufficientData", f"{count} rows; a verdict needs {Rules.min_rows}", bad=bad)
         return _leave(job, finding, before, {}, label, count)
-    now = _attributions(job, config, columns)
+    now = _attributions(model, config, columns)
     found = explain.violations(before, now, label)
     score = explain.ndcg(before, now)
     reason = f"the ranking of {count} rows agrees with the baseline's by NDCG {score:.3f}"
@@ -91,10 +100,10 @@ def _rows(job: Job, headers: Sequence[str]) -> tuple[Columns, list[Bad]]:
     return columns, bad
 
 
-def _attributions(job: Job, config: Mapping[str, Any], columns: Columns) -> dict[str, float]:
+def _attributions(model: ModelProcess | None, config: Mapping[str, Any], columns: Columns) -> dict[str, float]:
+    if model is not None:
+        return explain.mean_absolute(model.ask(explain=rows_of(columns)).contributions, list(columns))
     shap = (config.get("methods") or {}).get("shap") or {}
-    if archive := job.values.get("model_archive"):
-        return explain.by_archive(Path(archive), columns)
     if "model_file" in shap:
         return explain.attributions(Path(shap["model_file"]), _matrix(columns), list(columns))
     raise ValueError("the model is named by model_archive, or in analysis_config.json by methods.shap.model_file")
