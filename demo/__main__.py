@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -81,16 +82,17 @@ def _tell(cloud: LocalCloud, options: argparse.Namespace, began: float) -> None:
         heading("The story has been told: the same figures again. To tell it anew: make demo ARGS=--fresh")
         _close(cloud, last, began)
         return
-    if options.push:
-        push.deliver(cloud, MODEL, CONFIGURATION, start="2013-01-01", end="2013-02-28")
-    else:
-        _deploy(cloud)
+    with ThreadPoolExecutor() as meanwhile:
+        cut = meanwhile.submit(flights.cut, MODEL, story.folder(cloud), FIRST, LAST)
+        if options.push:
+            push.deliver(cloud, MODEL, CONFIGURATION, start="2013-01-01", end="2013-02-28")
+        else:
+            _deploy(cloud)
+        cut.result()
     heading("Real data: every flight out of New York, January and February 2013")
     bucket = cloud.outputs(f"{MODEL.app}-platform-{MODEL.stage}")["DataBucketName"]
     new = upload_raw_data(cloud, MODEL, bucket, "2013-01-01", "2013-02-28")
     replay = Replay(cloud, MODEL, story.folder(cloud), granted=options.yes)
-    with timed("cutting March to December into days"):
-        flights.cut(MODEL, story.folder(cloud), FIRST, LAST)
     if replay.asked(FIRST):
         record = live_version(cloud, MODEL).split("|")
         heading("Nothing is new: the first version answered its first day already")

@@ -258,7 +258,7 @@ def _minutes(span: timedelta) -> int:
 
 def _advance(cloud: LocalCloud, by: timedelta) -> None:
     # A deployment that is under way does not wait for somebody's open proposal.
-    cloud.advance(cloud.now() + by, "1m", over_approvals=True)
+    cloud.advance(cloud.now() + by, _A_MINUTE, over_approvals=True)
 
 
 def _await(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:

@@ -1,4 +1,4 @@
-"""The local cloud and the CDK CLI, driven by their command lines as a person would."""
+"""The local cloud and the CDK CLI, driven by their command lines as a person would; the clock by HTTP, for each day."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from datetime import datetime
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from demo.terminal import DemoError, say
 
 ROOT = Path(__file__).resolve().parent.parent
 HEARTBEAT_SECONDS = 5
-_HELD = 4  # `clock advance`: an open approval holds it
+_PATIENCE_SECONDS = 600  # real ones, that one thing may hold the clock
 # Not AWS's, and not worth a person's eyes: that Node 20 is old, and that the CLI counts its uses.
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
 
@@ -32,6 +34,7 @@ class LocalCloud:
 
     port: int
     state: Path
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def _command(self, verb: str, *arguments: str) -> list[str]:
         where = ["--port", str(self.port), "--state", str(self.state)]
@@ -53,7 +56,7 @@ class LocalCloud:
             raise DemoError(
                 "the local cloud did not start; its own message is above. To begin anew in this folder: --fresh"
             )
-        if accelerated and self._clock("status")["mode"] != "accelerated":
+        if accelerated and self._clock()["mode"] != "accelerated":
             raise DemoError(
                 f"{self.state} is a cloud that lives by the real clock, which ten months cannot be replayed on: "
                 "--fresh purges it and begins anew, --state FOLDER --port PORT leaves it alone"
@@ -64,18 +67,17 @@ class LocalCloud:
 
     def now(self) -> datetime:
         """What its clock says."""
-        return datetime.fromisoformat(self._clock("status")["now"])
+        return datetime.fromisoformat(self._clock()["now"])
 
-    def advance(self, to: datetime, resolution: str, *, over_approvals: bool = False) -> list[str]:
+    def advance(self, to: datetime, resolution: timedelta, *, over_approvals: bool = False) -> list[str]:
         """Let its clock go on, with all that falls due; return the approvals that stopped it, none where it got there.
 
         Args:
-            resolution: What falls due within one is done together, as `6h`.
+            resolution: What falls due within one is done together.
             over_approvals: Do not stop at an open approval.
         """
-        over = ["--over-approvals"] if over_approvals else []
-        words = ["--to", to.isoformat(), "--resolution", resolution, "--patience", "10m", *over]
-        return list(self._clock("advance", *words)["held_by"])
+        request = {"to": to.timestamp(), "resolution": resolution.total_seconds(), "patience": _PATIENCE_SECONDS}
+        return list(self._clock({**request, "over_approvals": over_approvals})["held_by"])
 
     def fault(self, *arguments: str) -> None:
         """Let instances of an endpoint fail, as `python -m localcloud fault --help` says.
@@ -87,11 +89,20 @@ class LocalCloud:
         if done.returncode:
             raise DemoError(f"the fault was not injected: {done.stderr.strip()}")
 
-    def _clock(self, *arguments: str) -> dict[str, Any]:
-        done = subprocess.run(self._command("clock", *arguments), cwd=ROOT, check=False, capture_output=True)
-        if done.returncode not in (0, _HELD):
-            raise DemoError(f"the local cloud's clock: {done.stderr.decode(errors='replace').strip()}")
-        return dict(json.loads(done.stdout))
+    def _clock(self, request: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What `python -m localcloud clock` asks for: to advance it with a request, to look at it without."""
+        call = urllib.request.Request(  # noqa: S310 (our own loopback address)
+            f"{self.settings['AWS_ENDPOINT_URL']}/_localcloud/clock",
+            data=None if request is None else json.dumps(request).encode(),
+            headers={"x-localcloud-key": self.settings["AWS_ACCESS_KEY_ID"]},
+        )
+        try:
+            with urllib.request.urlopen(call) as reply:  # noqa: S310
+                return dict(json.load(reply))
+        except urllib.error.HTTPError as error:
+            raise DemoError(f"the local cloud's clock: {error.read().decode(errors='replace')}") from error
+        except OSError as error:
+            raise DemoError(f"the local cloud does not answer: {error}; `make status` says what runs") from error
 
     @cached_property
     def settings(self) -> dict[str, str]:
@@ -116,9 +127,11 @@ class LocalCloud:
         )
 
     def client(self, service: str) -> Any:
-        config = Config(retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"})
-        create: Any = self._session.client  # its overloads want a literal service name
-        return create(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
+        if service not in self._clients:
+            config = Config(retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"})
+            create: Any = self._session.client  # its overloads want a literal service name
+            self._clients[service] = create(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
+        return self._clients[service]
 
     def aws(self, arguments: str) -> str:
         """An AWS CLI line that runs as pasted, from the repository's root."""

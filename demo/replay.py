@@ -24,7 +24,7 @@ FIRST = date(2013, 3, 1)
 LABEL_DELAY = timedelta(days=2)
 _SINGLE = 200  # of the first day's flights are asked for one by one, to see what a caller sees
 # Ticks and schedules that fall due within half a day are done together: one look at midnight, one at noon.
-_RESOLUTION = "12h"
+_RESOLUTION = timedelta(hours=12)
 _MARKS = {"OK": "·", "Drift": "[red]D[/]", "Violation": "[red]V[/]"}
 
 

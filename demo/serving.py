@@ -62,7 +62,7 @@ def await_release(cloud: LocalCloud, model: Model, package_arn: str, *, patience
         ):
             return record[0]
         if bakes:
-            cloud.advance(cloud.now() + _A_LOOK, "1m", over_approvals=True)
+            cloud.advance(cloud.now() + _A_LOOK, timedelta(minutes=1), over_approvals=True)
         time.sleep(0.3)
     raise DemoError(f"not released after {patience:.0f} s: {said}; `.venv/bin/python -m localcloud logs` says why")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _DAYS = 60
 _DEEDS = 6
@@ -38,17 +39,26 @@ class History:
 def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until: datetime) -> History:
     """The last 60 days of verdicts before a window's end, and the last decisions on retraining and release."""
     verdicts = Verdicts(dynamodb, table, model=model, stage=stage).since(until - timedelta(days=_DAYS))
-    deeds = [
+    pk = f"{model}#{stage}"
+    deeds = _decisions(dynamodb, table, pk, _LOOKED_AT, acted=True)[:_DEEDS]
+    deeds = deeds or _decisions(dynamodb, table, pk, 1, acted=False)[:1]
+    return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(deeds))
+
+
+def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, acted: bool) -> list[Deed]:
+    """The controllers' last decisions, newest first; `acted` leaves those out that did nothing."""
+    quiet: dict[str, AttributeValueTypeDef] = {f":{step.lower()}": {"S": step} for step in _QUIET} if acted else {}
+    only: Any = {"FilterExpression": f"NOT step IN ({', '.join(quiet)})"} if acted else {}
+    found = [
         Deed(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
         for prefix in ("retrain-decision#", "decision#")
         for item in dynamodb.query(
             TableName=table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={":pk": {"S": f"{model}#{stage}"}, ":prefix": {"S": prefix}},
+            ExpressionAttributeValues={":pk": {"S": pk}, ":prefix": {"S": prefix}, **quiet},
             ScanIndexForward=False,
-            Limit=_LOOKED_AT,
+            Limit=limit,
+            **only,
         )["Items"]
     ]
-    done = [deed for deed in deeds if deed.step not in _QUIET] or deeds[:1]
-    newest = sorted(done, key=lambda deed: deed.at, reverse=True)[:_DEEDS]
-    return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(newest))
+    return sorted(found, key=lambda deed: deed.at, reverse=True)

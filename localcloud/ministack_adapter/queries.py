@@ -1,7 +1,8 @@
-"""DynamoDB's key conditions, read once instead of once for each item of the partition.
+"""DynamoDB's conditions on the items of a partition, read once a query instead of once for each item.
 
 ministack parses the whole expression for every item, some 50 µs each: a ledger of a year then costs more than all that
-reads it. The forms that a Query knows for a partition and its sort key are few; others go to ministack's evaluator.
+reads it. The forms that are read here are few: a Query's for a partition and its sort key, and a filter that leaves
+values out. Others go to ministack's evaluator.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from localcloud.ministack_adapter.patching import wrap
 
 _NAME = r"([A-Za-z_][A-Za-z0-9_]*)"
 _VALUE = r"(:[A-Za-z0-9_]+)"
-_FORM = re.compile(
+_KEYS = re.compile(
     rf"\s*{_NAME} = {_VALUE}"
     rf"(?: AND (?:begins_with\({_NAME}, {_VALUE}\)|{_NAME} BETWEEN {_VALUE} AND {_VALUE}))?\s*"
 )
+_FILTER = re.compile(rf"\s*NOT {_NAME} IN \(({_VALUE}(?:, {_VALUE})*)\)\s*")
 Item = Mapping[str, Mapping[str, Any]]
+Values = Mapping[str, Mapping[str, Any]]
+# Whether an item meets the condition; None where ministack has to say.
+Test = Callable[[Item], bool | None]
 
 
 def install() -> None:
@@ -30,38 +35,90 @@ def install() -> None:
 
 
 def _quickly(original: Callable[..., bool]) -> Callable[..., bool]:
+    # A query asks with the same two objects for item after item.
+    last: tuple[str, Any, Test | None] = ("", None, None)
+
     def evaluate(expression: str, item: Item, values: Any, names: Any, slot: str = "ConditionExpression") -> bool:
-        form = _form(expression) if slot == "KeyConditionExpression" else None
-        found = None if form is None else matches(form, item, values)
+        nonlocal last
+        known = last
+        if known[0] is not expression or known[1] is not values:
+            known = last = (expression, values, test(expression, values, slot))
+        found = None if known[2] is None else known[2](item)
         return original(expression, item, values, names, slot) if found is None else found
 
     return evaluate
 
 
+def test(expression: str, values: Values, slot: str) -> Test | None:
+    """The condition as a function of an item; None where the form, or the values' types, are not known here."""
+    if slot == "KeyConditionExpression":
+        keys = _form(_KEYS, expression)
+        return None if keys is None else _of_keys(keys, values)
+    if slot == "FilterExpression":
+        left_out = _form(_FILTER, expression)
+        return None if left_out is None else _of_filter(left_out, values)
+    return None
+
+
 @lru_cache(maxsize=256)
-def _form(expression: str) -> tuple[str | None, ...] | None:
-    found = _FORM.fullmatch(expression)
+def _form(form: re.Pattern[str], expression: str) -> tuple[str | None, ...] | None:
+    found = form.fullmatch(expression)
     return None if found is None else found.groups()
 
 
-def matches(form: tuple[str | None, ...], item: Item, values: Mapping[str, Mapping[str, Any]]) -> bool | None:
-    """Whether an item of text keys meets the condition; None where ministack has to say."""
+def _text(values: Values, name: str | None) -> str | None:
+    text = values.get(name or "", {}).get("S")
+    return text if isinstance(text, str) else None
+
+
+def _of_keys(form: tuple[str | None, ...], values: Values) -> Test | None:
     partition, is_value, prefixed, prefix, between, low, high = form
+    wanted = _text(values, is_value)
+    if partition is None or wanted is None:
+        return None
     if prefixed is not None:
-        texts = _texts(item, (partition, prefixed), values, (is_value, prefix))
-        return None if texts is None else texts[0] == texts[2] and texts[1].startswith(texts[3])
+        return _prefix_test(partition, wanted, prefixed, _text(values, prefix))
     if between is not None:
-        texts = _texts(item, (partition, between), values, (is_value, low, high))
-        # Bounds in the wrong order are the caller's mistake, and ministack's to tell.
-        if texts is None or texts[3] > texts[4]:
-            return None
-        return texts[0] == texts[2] and texts[3] <= texts[1] <= texts[4]
-    texts = _texts(item, (partition,), values, (is_value,))
-    return None if texts is None else texts[0] == texts[1]
+        return _range_test(partition, wanted, between, _text(values, low), _text(values, high))
+
+    def alone(item: Item) -> bool | None:
+        found = _text(item, partition)
+        return None if found is None else found == wanted
+
+    return alone
 
 
-def _texts(
-    item: Item, names: tuple[str | None, ...], values: Mapping[str, Mapping[str, Any]], refs: tuple[str | None, ...]
-) -> list[str] | None:
-    found = [item.get(name or "", {}).get("S") for name in names] + [values.get(ref or "", {}).get("S") for ref in refs]
-    return None if any(not isinstance(text, str) for text in found) else [str(text) for text in found]
+def _prefix_test(partition: str, wanted: str, sort: str, prefix: str | None) -> Test | None:
+    if prefix is None:
+        return None
+
+    def prefixed(item: Item) -> bool | None:
+        found, at = _text(item, partition), _text(item, sort)
+        return None if found is None or at is None else at.startswith(prefix) and found == wanted
+
+    return prefixed
+
+
+def _range_test(partition: str, wanted: str, sort: str, low: str | None, high: str | None) -> Test | None:
+    # Bounds in the wrong order are the caller's mistake, and ministack's to tell.
+    if low is None or high is None or low > high:
+        return None
+
+    def between(item: Item) -> bool | None:
+        found, at = _text(item, partition), _text(item, sort)
+        return None if found is None or at is None else low <= at <= high and found == wanted
+
+    return between
+
+
+def _of_filter(form: tuple[str | None, ...], values: Values) -> Test | None:
+    name, listed = form[0], form[1] or ""
+    texts = [_text(values, ref.strip()) for ref in listed.split(",")]
+    if name is None or None in texts:
+        return None
+
+    def others(item: Item) -> bool | None:
+        found = _text(item, name)
+        return None if found is None else found not in texts
+
+    return others

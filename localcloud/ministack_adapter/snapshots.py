@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import ministack.app as ministack_app
-from ministack.core import persistence
-from ministack.services import cloudwatch, cloudwatch_logs
+from ministack.core import persistence, responses
+from ministack.services import cloudwatch, cloudwatch_logs, dynamodb
 
 from localcloud.ministack_adapter.patching import wrap
 
@@ -216,8 +216,27 @@ def _metrics_state() -> Mapping[str, Any]:
     }
 
 
-# Log lines and metric values are many and small: copying them as objects costs ten times their JSON.
+def _tables_state() -> Mapping[str, Any]:
+    tables = responses.AccountRegionScopedDict()
+    for (account, region, name), table in dynamodb._tables.all_items():
+        tables.set_scoped(account, region, name, {k: v for k, v in table.items() if k != dynamodb._INDEX_MEMBERS})
+    return {
+        "tables": tables,
+        "tags": dynamodb._tags,
+        "ttl_settings": dynamodb._ttl_settings,
+        "pitr_settings": dynamodb._pitr_settings,
+        "kinesis_destinations": dynamodb._kinesis_destinations,
+        "contributor_insights": dynamodb._contributor_insights,
+        "backups": dynamodb._backups,
+        "resource_policies": dynamodb._resource_policies,
+        "exports": dynamodb._exports,
+        "imports": dynamodb._imports,
+    }
+
+
+# Items, log lines and metric values are many and small: copying them as objects costs ten times their JSON.
 _BULKY: dict[str, Callable[[], Mapping[str, Any]]] = {
     "cloudwatch_logs": _logs_state,
     "cloudwatch": _metrics_state,
+    "dynamodb": _tables_state,
 }

@@ -1,4 +1,4 @@
-"""A key condition read quickly says what ministack's own evaluator says."""
+"""A condition read quickly says what ministack's own evaluator says."""
 
 from __future__ import annotations
 
@@ -7,38 +7,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ministack.services import dynamodb
 
-from localcloud.ministack_adapter.queries import _form, matches
+from localcloud.ministack_adapter import queries
 
 TEXT = st.text(alphabet="ab#1", max_size=4)
-SLOT = "KeyConditionExpression"
+KEYS, FILTER = "KeyConditionExpression", "FilterExpression"
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    form=st.sampled_from(
-        ["pk = :p", "pk = :p AND begins_with(sk, :a)", "pk = :p AND sk BETWEEN :a AND :b"],
+    condition=st.sampled_from(
+        [
+            (KEYS, "pk = :p"),
+            (KEYS, "pk = :p AND begins_with(sk, :a)"),
+            (KEYS, "pk = :p AND sk BETWEEN :a AND :b"),
+            (FILTER, "NOT sk IN (:a)"),
+            (FILTER, "NOT sk IN (:a, :b, :p)"),
+        ],
     ),
     keys=st.tuples(TEXT, TEXT),
     values=st.tuples(TEXT, TEXT, TEXT),
 )
-def test_the_quick_reading_and_ministacks_agree(form: str, keys: tuple[str, str], values: tuple[str, str, str]) -> None:
+def test_the_quick_reading_and_ministacks_agree(
+    condition: tuple[str, str], keys: tuple[str, str], values: tuple[str, str, str]
+) -> None:
+    slot, form = condition
     item = {"pk": {"S": keys[0]}, "sk": {"S": keys[1]}}
     given_values = {name: {"S": value} for name, value in zip((":p", ":a", ":b"), values, strict=True)}
-    groups = _form(form)
-    assert groups is not None
-    found = matches(groups, item, given_values)
-    if found is not None:
-        assert found == dynamodb._evaluate_condition(form, item, given_values, {}, slot=SLOT)
+    quick = queries.test(form, given_values, slot)
+    if quick is not None:
+        assert quick(item) == dynamodb._evaluate_condition(form, item, given_values, {}, slot=slot)
     else:
         assert "BETWEEN" in form and values[1] > values[2], "the only mistake among these"
 
 
-@pytest.mark.parametrize("form", ["#pk = :p", "pk = :p AND sk > :a", "pk = :p OR sk = :a", "(pk = :p)"])
-def test_other_forms_are_left_to_ministack(form: str) -> None:
-    assert _form(form) is None
+@pytest.mark.parametrize(
+    ("slot", "form"),
+    [
+        (KEYS, "#pk = :p"),
+        (KEYS, "pk = :p AND sk > :a"),
+        (KEYS, "pk = :p OR sk = :a"),
+        (KEYS, "(pk = :p)"),
+        (FILTER, "sk IN (:p)"),
+        (FILTER, "NOT #sk IN (:p)"),
+        ("ConditionExpression", "pk = :p"),
+    ],
+)
+def test_other_forms_are_left_to_ministack(slot: str, form: str) -> None:
+    assert queries.test(form, {":p": {"S": "x"}, ":a": {"S": "y"}}, slot) is None
 
 
-def test_keys_that_are_no_text_are_left_to_ministack() -> None:
-    groups = _form("pk = :p")
-    assert groups is not None
-    assert matches(groups, {"pk": {"N": "1"}}, {":p": {"N": "1"}}) is None
+def test_what_is_no_text_is_left_to_ministack() -> None:
+    quick = queries.test("pk = :p", {":p": {"S": "1"}}, KEYS)
+    assert quick is not None
+    assert quick({"pk": {"N": "1"}}) is None
+    assert queries.test("pk = :p", {":p": {"N": "1"}}, KEYS) is None
+    assert queries.test("NOT step IN (:a)", {":a": {"N": "1"}}, FILTER) is None
+
+
+def test_conditions_of_one_query_after_another_are_not_mixed_up() -> None:
+    evaluate = queries._quickly(dynamodb._evaluate_condition)
+    item = {"pk": {"S": "a"}}
+    for value in ("a", "b", "a"):
+        assert evaluate("pk = :p", item, {":p": {"S": value}}, {}, slot=KEYS) == (value == "a")

@@ -26,9 +26,10 @@ class Ledger:
         self.rows[Item["sk"]["S"]] = Item
 
     def query(self, *, ExpressionAttributeValues: dict[str, Any], Limit: int, **_: Any) -> dict[str, Any]:
-        prefix = ExpressionAttributeValues[":prefix"]["S"]
+        values = {name: value["S"] for name, value in ExpressionAttributeValues.items()}
+        prefix, left_out = values.pop(":prefix"), set(values.values())
         found = [row for key, row in sorted(self.rows.items(), reverse=True) if key.startswith(prefix)]
-        return {"Items": found[:Limit]}
+        return {"Items": [row for row in found[:Limit] if row["step"]["S"] not in left_out]}
 
     def get_paginator(self, name: str) -> "Ledger":
         assert name == "query"

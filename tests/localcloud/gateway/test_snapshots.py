@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
     again = Snapshots(tmp_path / "state.db")
     assert again.load("lambda") == state
     assert again.load("ssm") == {"a": 1}
+
+
+@pytest.mark.parametrize("name", snapshots._BULKY)
+def test_what_is_saved_without_a_copy_is_all_that_ministack_would_save(name: str) -> None:
+    theirs = import_module(f"ministack.services.{name}").get_state()
+    assert snapshots._dump(snapshots._BULKY[name]()) == snapshots._dump(theirs)
 
 
 def test_what_a_stack_is_about_to_make_is_saved_before_it_is_made(
