@@ -200,7 +200,11 @@ def _logs_state() -> Mapping[str, Any]:
         "resource_policies": cloudwatch_logs._resource_policies,
         "log_group_policies": cloudwatch_logs._log_group_policies,
         "metric_filters": cloudwatch_logs._metric_filters,
+        "queries": cloudwatch_logs._queries,
         "log_records": cloudwatch_logs._log_records,
+        "delivery_sources": cloudwatch_logs._delivery_sources,
+        "delivery_destinations": cloudwatch_logs._delivery_destinations,
+        "deliveries": cloudwatch_logs._deliveries,
     }
 
 
