@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -35,7 +34,7 @@ from constructs.mlops.dashboard import Dashboard
 from constructs.mlops.delivery_role import DeliveryRole
 from constructs.mlops.encryption_key import EncryptionKey
 from constructs.mlops.first_records import FirstRecords
-from constructs.mlops.handler import Handler, PowertoolsLayer
+from constructs.mlops.handler import Handler, PowertoolsLayer, StageResources
 from constructs.mlops.ledger import Ledger
 from constructs.mlops.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
 from constructs.mlops.permissions import arn
@@ -81,44 +80,36 @@ class Platform(cdk.Stack):
         undelivered = DeadLetterQueue(self, "Undelivered", holds="Undelivered events", key=self.key, alerts=self.alerts)
         failures = DeadLetterQueue(self, "Failures", holds="Failed calls", key=self.key, alerts=self.alerts)
         self.ledger = Ledger(self, "Ledger", key=self.key).table
-        common: dict[str, Any] = {
-            "app": app,
-            "stage": stage.name,
-            "key": self.key,
-            "powertools": PowertoolsLayer(self, "Powertools").layer,
-            "failures": failures.queue,
-            "log_retention_days": application.log_retention_days,
-        }
-        judged: dict[str, Any] = {
-            **common,
-            "undelivered": undelivered.queue,
-            "data": self.data,
-            "artifacts": self.artifacts,
-            "ledger": self.ledger,
-            "layer": AnalyzerLayer(self, "Analyzer").layer,
-        }
-        verifier = None
-        if application.after(stage):
-            verifier = Verifier(
-                self, "Verify", **common, artifacts=self.artifacts, ledger=self.ledger, alerts=self.alerts
-            )
-        self.release = ReleaseController(
-            self,
-            "Release",
-            **common,
-            undelivered=undelivered.queue,
+        resources = StageResources(
+            app=app,
+            stage=stage.name,
+            key=self.key,
+            data=self.data,
             artifacts=self.artifacts,
             ledger=self.ledger,
             alerts=self.alerts,
+            powertools=PowertoolsLayer(self, "Powertools").layer,
+            failures=failures.queue,
+            undelivered=undelivered.queue,
+            log_retention_days=application.log_retention_days,
+        )
+        layer = AnalyzerLayer(self, "Analyzer").layer
+        verifier = None
+        if application.after(stage):
+            verifier = Verifier(self, "Verify", resources=resources)
+        self.release = ReleaseController(
+            self,
+            "Release",
+            resources=resources,
             release_role=ReleaseRole(self, "ReleaseRole", app=app, stage=stage.name, key=self.key).role,
             registry_arn_prefix=arn(self, "sagemaker", "", account=self._account(application.stage)).removesuffix(":"),
             verifier=verifier,
             verified_bucket=self.verified_bucket(application.before(stage)),
         )
-        capture = CaptureMonitor(self, "Capture", **judged, alerts=self.alerts)
-        scheduled = ScheduledMonitor(self, "Monitor", **judged)
+        capture = CaptureMonitor(self, "Capture", resources=resources, layer=layer)
+        scheduled = ScheduledMonitor(self, "Monitor", resources=resources, layer=layer)
         self.monitor = scheduled.handler.function
-        records = FirstRecords(self, "Records", **common)
+        records = FirstRecords(self, "Records", resources=resources)
         for model in models:
             records.add(model.name)
         handlers = [self.release.handler, capture.handler, scheduled.handler, records.handler]
@@ -126,7 +117,7 @@ class Platform(cdk.Stack):
             handlers.append(verifier.handler)
         retrain = None
         if stage is application.stage:
-            retrain, archive = self._train(common, undelivered.queue)
+            retrain, archive = self._train(resources)
             handlers += [retrain, archive]
         if len(application.stages) > 1:
             self._meet_other_stages(undelivered.queue)
@@ -153,21 +144,11 @@ class Platform(cdk.Stack):
         cdk.CfnOutput(self, "LedgerTableName", value=self.ledger.table_name)
         self._export()
 
-    def _train(self, common: dict[str, Any], undelivered: sqs.IQueue) -> tuple[Handler, Handler]:
+    def _train(self, resources: StageResources) -> tuple[Handler, Handler]:
         """What the hub has besides."""
-        retrain = RetrainController(
-            self,
-            "Retrain",
-            **common,
-            undelivered=undelivered,
-            data=self.data,
-            ledger=self.ledger,
-            alerts=self.alerts,
-        )
-        archive = Archive(
-            self, "Archive", **common, undelivered=undelivered, artifacts=self.artifacts, ledger=self.ledger
-        )
-        Approver(self, "Approver", app=common["app"])
+        retrain = RetrainController(self, "Retrain", resources=resources)
+        archive = Archive(self, "Archive", resources=resources)
+        Approver(self, "Approver", app=resources.app)
         cdk.CfnOutput(self, "RetrainFunctionName", value=retrain.handler.function.function_name)
         return retrain.handler, archive.handler
 

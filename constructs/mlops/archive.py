@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.handler import Handler, StageResources, Trigger
 from constructs.mlops.permissions import allow, arn
 
 _ALL_MODELS = "One function serves all models of the application, whose names begin with the application's."
@@ -26,17 +21,10 @@ class Archive(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        artifacts: s3.IBucket,
-        ledger: dynamodb.ITable,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        undelivered: sqs.IQueue,
-        log_retention_days: int,
+        resources: StageResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self.handler = Handler(
             self,
             "Handler",
@@ -46,14 +34,11 @@ class Archive(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": ledger.table_name,
-                "ARTIFACT_BUCKET": artifacts.bucket_name,
+                "LEDGER_TABLE": resources.ledger.table_name,
+                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
                 "ARCHIVE_RULES": "{}",
             },
-            key=key,
-            powertools=powertools,
-            failures=failures,
-            log_retention_days=log_retention_days,
+            resources=resources,
         )
         self._may_tidy_the_registry(app)
         self._may_tidy_the_hosting(app)
@@ -62,17 +47,17 @@ class Archive(Construct):
         allow(
             role,
             ["s3:GetObject"],
-            on=[artifacts.arn_for_objects(f"{folder}/*") for folder in folders],
+            on=[resources.artifacts.arn_for_objects(f"{folder}/*") for folder in folders],
             because="Records and metrics of any model's versions are exported.",
         )
-        allow(role, ["s3:ListBucket"], on=[artifacts.bucket_arn])
+        allow(role, ["s3:ListBucket"], on=[resources.artifacts.bucket_arn])
         allow(
             role,
             ["s3:PutObject"],
-            on=[artifacts.arn_for_objects("archive/*")],
+            on=[resources.artifacts.arn_for_objects("archive/*")],
             because="Exports of any model's versions are written here, each once; nothing else is.",
         )
-        allow(role, ["dynamodb:GetItem", "dynamodb:Query"], on=[ledger.table_arn])
+        allow(role, ["dynamodb:GetItem", "dynamodb:Query"], on=[resources.ledger.table_arn])
         allow(
             role,
             ["ssm:GetParametersByPath"],
@@ -89,7 +74,7 @@ class Archive(Construct):
             self,
             "Daily",
             handler=self.handler,
-            undelivered=undelivered,
+            undelivered=resources.undelivered,
             description="Once a day",
             schedule=events.Schedule.rate(cdk.Duration.days(1)),
             message={"source": "evergreen.tick"},

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.handler import Handler
+from constructs.mlops.handler import Handler, StageResources
 from constructs.mlops.permissions import allow, arn
 
 
@@ -25,14 +22,10 @@ class FirstRecords(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        log_retention_days: int,
+        resources: StageResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self._app, self._stage = app, stage
         self.handler = Handler(
             self,
@@ -43,10 +36,7 @@ class FirstRecords(Construct):
             timeout=cdk.Duration.minutes(1),
             memory_mb=256,
             environment={},
-            key=key,
-            powertools=powertools,
-            failures=failures,
-            log_retention_days=log_retention_days,
+            resources=resources,
         )
         allow(
             self.handler.role,

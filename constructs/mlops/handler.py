@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
@@ -21,6 +25,30 @@ from constructs.mlops.permissions import allow
 _SOURCE = Path(__file__).parents[2] / "lambda"
 # The versioned path: `…/latest` moves, and a deployment that should change one function would change all.
 _POWERTOOLS = "/aws/service/powertools/python/arm64/python3.14/3.37.0"
+
+
+@dataclass(frozen=True)
+class StageResources:
+    """What the functions of a stage have in common.
+
+    Attributes:
+        data: what lands: raw objects, labels, captured requests.
+        artifacts: what is made: packages, releases, findings.
+        failures: takes what a function failed on after its retries.
+        undelivered: takes the events that no function could be handed.
+    """
+
+    app: str
+    stage: str
+    key: kms.IKey
+    data: s3.IBucket
+    artifacts: s3.IBucket
+    ledger: dynamodb.ITable
+    alerts: sns.ITopic
+    powertools: lambda_.ILayerVersion
+    failures: sqs.IQueue
+    undelivered: sqs.IQueue
+    log_retention_days: int
 
 
 class PowertoolsLayer(Construct):
@@ -50,17 +78,17 @@ class Handler(Construct):
         description: str,
         timeout: cdk.Duration,
         environment: Mapping[str, str],
-        key: kms.IKey,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        log_retention_days: int,
+        resources: StageResources,
         memory_mb: int = 512,
         ephemeral_storage_gb: float = 0.5,
         layers: Sequence[lambda_.ILayerVersion] = (),
     ) -> None:
         super().__init__(scope, construct_id)
+        key, failures = resources.key, resources.failures
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group = logs.CfnLogGroup(self, "Logs", kms_key_id=key.key_arn, retention_in_days=log_retention_days)
+        self.log_group = logs.CfnLogGroup(
+            self, "Logs", kms_key_id=key.key_arn, retention_in_days=resources.log_retention_days
+        )
         self.log_group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
         log_group = logs.LogGroup.from_log_group_name(self, "LogGroup", self.log_group.ref)
         self.function = lambda_.Function(
@@ -75,7 +103,7 @@ class Handler(Construct):
             handler=f"{package}.{module}.handler",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            layers=[powertools, *layers],
+            layers=[resources.powertools, *layers],
             role=self.role,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs.mlops.alerts import DeadLetterQueue
-from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.handler import Handler, StageResources, Trigger
 from constructs.mlops.permissions import allow, arn
 
 _ROOT = Path(__file__).parents[2]
@@ -87,20 +84,11 @@ class CaptureMonitor(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        data: s3.IBucket,
-        artifacts: s3.IBucket,
-        ledger: dynamodb.ITable,
-        alerts: sns.ITopic,
-        powertools: lambda_.ILayerVersion,
+        resources: StageResources,
         layer: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        undelivered: sqs.IQueue,
-        log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self.handler = Handler(
             self,
             "Handler",
@@ -111,25 +99,27 @@ class CaptureMonitor(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "ARTIFACT_BUCKET": artifacts.bucket_name,
-                "LEDGER_TABLE": ledger.table_name,
+                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
+                "LEDGER_TABLE": resources.ledger.table_name,
                 "WINDOW_SECONDS": str(_WINDOW_SECONDS),
             },
-            key=key,
-            powertools=powertools,
+            resources=resources,
             layers=[layer],
-            failures=failures,
-            log_retention_days=log_retention_days,
         )
         unread = DeadLetterQueue(
-            self, "Unread", holds="Captured files that were not read", key=key, alerts=alerts, of_a_queue=True
+            self,
+            "Unread",
+            holds="Captured files that were not read",
+            key=resources.key,
+            alerts=resources.alerts,
+            of_a_queue=True,
         )
         self.dead_letters = unread.queue
         queue = sqs.Queue(
             self,
             "Queue",
             encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=key,
+            encryption_master_key=resources.key,
             enforce_ssl=True,
             # Six times the function's time, as Lambda asks for.
             visibility_timeout=cdk.Duration.minutes(60),
@@ -145,14 +135,14 @@ class CaptureMonitor(Construct):
                 source=["aws.s3"],
                 detail_type=["Object Created"],
                 detail={
-                    "bucket": {"name": [data.bucket_name]},
+                    "bucket": {"name": [resources.data.bucket_name]},
                     "object": {"key": [{"wildcard": f"*/capture/{app}-*-{stage}/*"}]},
                 },
             ),
             targets=[
                 targets.SqsQueue(
                     queue,
-                    dead_letter_queue=undelivered,
+                    dead_letter_queue=resources.undelivered,
                     max_event_age=cdk.Duration.hours(24),
                     retry_attempts=185,
                 )
@@ -169,14 +159,14 @@ class CaptureMonitor(Construct):
             # Windows are merged from all partials: many at once would only read the same again.
             scaling_config=lambda_.CfnEventSourceMapping.ScalingConfigProperty(maximum_concurrency=5),
         ).node.add_dependency(self.handler.role)
-        self._alarm(queue, alerts)
+        self._alarm(queue, resources.alerts)
         role = self.handler.role
         allow(
             role,
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
             on=[queue.queue_arn],
         )
-        _may_judge(role, app=app, stage=stage, data=data, artifacts=artifacts, ledger=ledger)
+        _may_judge(role, resources)
 
     def _alarm(self, queue: sqs.IQueue, alerts: sns.ITopic) -> None:
         cloudwatch.CfnAlarm(
@@ -204,19 +194,11 @@ class ScheduledMonitor(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        data: s3.IBucket,
-        artifacts: s3.IBucket,
-        ledger: dynamodb.ITable,
-        powertools: lambda_.ILayerVersion,
+        resources: StageResources,
         layer: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        undelivered: sqs.IQueue,
-        log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self.handler = Handler(
             self,
             "Handler",
@@ -229,22 +211,19 @@ class ScheduledMonitor(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "DATA_BUCKET": data.bucket_name,
-                "ARTIFACT_BUCKET": artifacts.bucket_name,
-                "LEDGER_TABLE": ledger.table_name,
+                "DATA_BUCKET": resources.data.bucket_name,
+                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
+                "LEDGER_TABLE": resources.ledger.table_name,
             },
-            key=key,
-            powertools=powertools,
+            resources=resources,
             layers=[layer],
-            failures=failures,
-            log_retention_days=log_retention_days,
         )
         role = self.handler.role
-        _may_judge(role, app=app, stage=stage, data=data, artifacts=artifacts, ledger=ledger)
+        _may_judge(role, resources)
         allow(
             role,
             ["s3:GetObject"],
-            on=[data.arn_for_objects("*/ground-truth/*")],
+            on=[resources.data.arn_for_objects("*/ground-truth/*")],
             because=_ANY_MODEL,
         )
         allow(
@@ -265,7 +244,7 @@ class ScheduledMonitor(Construct):
             self,
             "Ended",
             handler=self.handler,
-            undelivered=undelivered,
+            undelivered=resources.undelivered,
             description="A processing job has ended: perhaps a monitor's",
             pattern=events.EventPattern(
                 source=["aws.sagemaker"],
@@ -278,22 +257,15 @@ class ScheduledMonitor(Construct):
         )
 
 
-def _may_judge(
-    role: iam.Role,
-    *,
-    app: str,
-    stage: str,
-    data: s3.IBucket,
-    artifacts: s3.IBucket,
-    ledger: dynamodb.ITable,
-) -> None:
+def _may_judge(role: iam.Role, resources: StageResources) -> None:
     """Captured data and baselines to read, findings to write."""
+    app, stage, data, artifacts = resources.app, resources.stage, resources.data, resources.artifacts
     allow(role, ["s3:GetObject"], on=[data.arn_for_objects(f"*/capture/{app}-*-{stage}/*")], because=_ANY_MODEL)
     read = [artifacts.arn_for_objects("releases/*/baselines/*"), artifacts.arn_for_objects("monitoring/*")]
     allow(role, ["s3:GetObject"], on=read, because=_ANY_MODEL)
     allow(role, ["s3:PutObject"], on=[artifacts.arn_for_objects("monitoring/*")], because=_ANY_MODEL)
     allow(role, ["s3:ListBucket"], on=[data.bucket_arn, artifacts.bucket_arn])
-    allow(role, ["dynamodb:PutItem", "dynamodb:Query"], on=[ledger.table_arn])
+    allow(role, ["dynamodb:PutItem", "dynamodb:Query"], on=[resources.ledger.table_arn])
     allow(
         role,
         ["ssm:GetParameter", "ssm:GetParameters"],

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.handler import Handler, StageResources, Trigger
 from constructs.mlops.permissions import allow, arn
 from constructs.mlops.verification import Verifier
 
@@ -39,17 +35,8 @@ class ReleaseController(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        artifacts: s3.IBucket,
-        ledger: dynamodb.ITable,
-        alerts: sns.ITopic,
+        resources: StageResources,
         release_role: iam.IRole,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        undelivered: sqs.IQueue,
-        log_retention_days: int,
         registry_arn_prefix: str | None = None,
         verifier: Verifier | None = None,
         verified_bucket: str | None = None,
@@ -64,6 +51,7 @@ class ReleaseController(Construct):
                 function. Who passes it grants the function's role to read it.
         """
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         registry = registry_arn_prefix or arn(self, "sagemaker", "").removesuffix(":")
         self.handler = Handler(
             self,
@@ -76,31 +64,28 @@ class ReleaseController(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": ledger.table_name,
-                "ARTIFACT_BUCKET": artifacts.bucket_name,
-                "ALERT_TOPIC_ARN": alerts.topic_arn,
+                "LEDGER_TABLE": resources.ledger.table_name,
+                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
+                "ALERT_TOPIC_ARN": resources.alerts.topic_arn,
                 "RELEASE_ROLE_ARN": release_role.role_arn,
                 "REGISTRY_ARN_PREFIX": registry,
                 **({"VERIFY_FUNCTION": verifier.handler.function.function_name} if verifier else {}),
             },
-            key=key,
-            powertools=powertools,
-            failures=failures,
-            log_retention_days=log_retention_days,
+            resources=resources,
         )
         self._may_read_the_registry_and_the_endpoints(app)
-        self._may_copy_releases(artifacts)
+        self._may_copy_releases(resources.artifacts)
         self._may_move_serving_stacks(app, stage, release_role)
         role = self.handler.role
         allow(
             role,
             ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"],
-            on=[ledger.table_arn],
+            on=[resources.ledger.table_arn],
         )
-        allow(role, ["sns:Publish"], on=[alerts.topic_arn])
+        allow(role, ["sns:Publish"], on=[resources.alerts.topic_arn])
         if verifier:
             allow(role, ["lambda:InvokeFunction"], on=[verifier.handler.function.function_arn])
-        self._wake_on_events(app, undelivered, verified_bucket)
+        self._wake_on_events(app, resources.undelivered, verified_bucket)
 
     def _may_read_the_registry_and_the_endpoints(self, app: str) -> None:
         allow(

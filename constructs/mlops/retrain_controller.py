@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.handler import Handler, Trigger
+from constructs.mlops.handler import Handler, StageResources, Trigger
 from constructs.mlops.permissions import allow, arn
 
 _ALL_MODELS = "One controller serves all models of the application, whose names begin with the application's."
@@ -30,18 +26,10 @@ class RetrainController(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        data: s3.IBucket,
-        ledger: dynamodb.ITable,
-        alerts: sns.ITopic,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        undelivered: sqs.IQueue,
-        log_retention_days: int,
+        resources: StageResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self.handler = Handler(
             self,
             "Handler",
@@ -51,21 +39,18 @@ class RetrainController(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": ledger.table_name,
-                "DATA_BUCKET": data.bucket_name,
-                "ALERT_TOPIC_ARN": alerts.topic_arn,
+                "LEDGER_TABLE": resources.ledger.table_name,
+                "DATA_BUCKET": resources.data.bucket_name,
+                "ALERT_TOPIC_ARN": resources.alerts.topic_arn,
             },
-            key=key,
-            powertools=powertools,
-            failures=failures,
-            log_retention_days=log_retention_days,
+            resources=resources,
         )
-        self._may_look(app, stage, data)
+        self._may_look(app, stage, resources.data)
         self._may_start(app)
         role = self.handler.role
-        allow(role, ["dynamodb:Query", "dynamodb:PutItem"], on=[ledger.table_arn])
-        allow(role, ["sns:Publish"], on=[alerts.topic_arn])
-        self._wake_on_events(app, stage, undelivered)
+        allow(role, ["dynamodb:Query", "dynamodb:PutItem"], on=[resources.ledger.table_arn])
+        allow(role, ["sns:Publish"], on=[resources.alerts.topic_arn])
+        self._wake_on_events(app, stage, resources.undelivered)
 
     def _may_look(self, app: str, stage: str, data: s3.IBucket) -> None:
         role = self.handler.role

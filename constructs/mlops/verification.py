@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.handler import Handler
+from constructs.mlops.handler import Handler, StageResources
 from constructs.mlops.permissions import allow, arn
 
 _ALL_MODELS = (
@@ -32,17 +26,10 @@ class Verifier(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        app: str,
-        stage: str,
-        key: kms.IKey,
-        artifacts: s3.IBucket,
-        ledger: dynamodb.ITable,
-        alerts: sns.ITopic,
-        powertools: lambda_.ILayerVersion,
-        failures: sqs.IQueue,
-        log_retention_days: int,
+        resources: StageResources,
     ) -> None:
         super().__init__(scope, construct_id)
+        app, stage = resources.app, resources.stage
         self.handler = Handler(
             self,
             "Handler",
@@ -53,14 +40,11 @@ class Verifier(Construct):
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": ledger.table_name,
-                "ARTIFACT_BUCKET": artifacts.bucket_name,
-                "ALERT_TOPIC_ARN": alerts.topic_arn,
+                "LEDGER_TABLE": resources.ledger.table_name,
+                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
+                "ALERT_TOPIC_ARN": resources.alerts.topic_arn,
             },
-            key=key,
-            powertools=powertools,
-            failures=failures,
-            log_retention_days=log_retention_days,
+            resources=resources,
         )
         role = self.handler.role
         allow(
@@ -80,14 +64,14 @@ class Verifier(Construct):
         allow(
             role,
             ["s3:GetObject"],
-            on=[artifacts.arn_for_objects(f"releases/*/{file}") for file in ("record.json", "payload.csv")],
+            on=[resources.artifacts.arn_for_objects(f"releases/*/{file}") for file in ("record.json", "payload.csv")],
             because=_ANY_RELEASE,
         )
         allow(
             role,
             ["s3:PutObject"],
-            on=[artifacts.arn_for_objects("releases/*/verified.json")],
+            on=[resources.artifacts.arn_for_objects("releases/*/verified.json")],
             because=_ANY_RELEASE,
         )
-        allow(role, ["dynamodb:GetItem", "dynamodb:PutItem"], on=[ledger.table_arn])
-        allow(role, ["sns:Publish"], on=[alerts.topic_arn])
+        allow(role, ["dynamodb:GetItem", "dynamodb:PutItem"], on=[resources.ledger.table_arn])
+        allow(role, ["sns:Publish"], on=[resources.alerts.topic_arn])
