@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -27,6 +28,8 @@ _OURS = tuple(suffix for suffix in EXTENSION_SUFFIXES if suffix.startswith(".cpy
 
 
 def install() -> None:
+    # Functions inherit this process's environment, and Powertools would heed how loud it logs.
+    os.environ.pop("LOG_LEVEL", None)
     wrap(ssm, "_public_parameter", _with_powertools)
     wrap(lambda_svc, "_resolve_layer_version_for_attachment", _with_powertools_layer)
     wrap(lambda_svc, "_resolve_layer_zip", _without_foreign_extensions)
