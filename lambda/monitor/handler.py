@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -161,8 +161,12 @@ def watched(model: str, environment: Environment, ssm: "SSMClient") -> Watched:
     return Watched(values[f"{under}/release"].split("|", 1)[0], seconds)
 
 
+@lru_cache(maxsize=16)
 def load_baseline(model: str, release: str, environment: Environment, s3: "S3Client") -> Baseline:
-    """`releases/{model}/{release}/baselines/data-quality/{statistics,constraints}.json` of the stage's bucket."""
+    """`releases/{model}/{release}/baselines/data-quality/{statistics,constraints}.json` of the stage's bucket.
+
+    Kept in memory between calls: what a release carries is written once.
+    """
     under = f"releases/{model}/{release}/baselines/data-quality"
     bodies = [
         loads(s3.get_object(Bucket=environment.bucket, Key=f"{under}/{name}.json")["Body"].read())
