@@ -14,7 +14,7 @@ from monitor.schema import Schema
 from monitor.state import WindowState, distinct
 from monitor.times import NOWHERE, Windows, digits_to_epoch
 
-CHUNK = 1 << 22
+CHUNK = 1 << 21
 KEPT = 1000
 """Bad lines kept aside for a person to read; all are counted."""
 _LINE_KEPT = 2000
