@@ -102,13 +102,16 @@ def _short_numbers(text: bytes, begins: Places, ends: Places, numeric: Sequence[
     if np.count_nonzero(((ends - begins) > decimals.WIDTH) & wanted) > most:
         return None
     values, good = decimals.read(text, begins.ravel(), ends.ravel())
-    values[begins.ravel() == ends.ravel()] = MISSING
     found = values.reshape(ends.shape)
-    odd = np.argwhere(~good.reshape(ends.shape) & (begins != ends) & wanted)
-    if len(odd) > most:
-        return None
-    for row, column in odd.tolist():
-        found[row, column] = number(text[begins[row, column] : ends[row, column]].decode())
+    unread = ~good.reshape(ends.shape) & wanted
+    if unread.any():
+        empty = begins == ends
+        found[unread & empty] = MISSING
+        odd = np.argwhere(unread & ~empty).tolist()
+        if len(odd) > most:
+            return None
+        for row, column in odd:
+            found[row, column] = number(text[begins[row, column] : ends[row, column]].decode())
     return found
 
 
