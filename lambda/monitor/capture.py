@@ -46,6 +46,7 @@ class Capture:
     windows: dict[int, WindowState] = field(default_factory=dict)
     bad: list[Bad] = field(default_factory=list)
     unplaced: WindowState = field(default_factory=WindowState)
+    shape: envelope.Shape | None = None
 
     def read(self, stream: BinaryIO, source: str) -> None:
         """Fold one file in. A record that cannot be read is counted and kept aside; nothing stops the run."""
@@ -70,10 +71,10 @@ class Capture:
         """Fold the lines that have a learnt shape; give back the others."""
         rest: list[Positions] = []
         for _ in range(_SHAPES):
-            if not len(unread) or (shape := envelope.learn(first := lines.line(unread[0]))) is None:
+            if not len(unread) or (shape := self._shape(lines, unread[:1])) is None:
                 break
             if self.schema.layout is None:
-                self._settle(parse(first))
+                self._settle(parse(lines.line(unread[0])))
             needed = {"input"} | ({"output"} if self.schema.needs_output else set())
             needed |= set() if self.times.timeless else {"time"}
             if not needed <= set(shape.kinds):
@@ -82,6 +83,12 @@ class Capture:
             rest.append(self._matched(lines, unread[good], _pick(spans, good)))
             unread = unread[~good]
         return np.sort(np.concatenate([*rest, unread]))
+
+    def _shape(self, lines: Lines, first: Positions) -> envelope.Shape | None:
+        """The shape of a line: most often the one of the last chunk, since an endpoint's capture hardly changes."""
+        if self.shape is None or not envelope.match(self.shape, lines, first)[0].all():
+            self.shape = envelope.learn(lines.line(first[0]))
+        return self.shape
 
     def _matched(self, lines: Lines, chosen: Positions, spans: dict[str, Spans]) -> Positions:
         """Fold lines that have the shape; give back those whose payload is not plain."""
