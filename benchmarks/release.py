@@ -196,7 +196,7 @@ def _finish(cloud: LocalCloud, package_arn: str, *, ours: bool = False) -> None:
         if at_rest and live_version(cloud, MODEL).split("|")[2] == package_arn and (ours or not _leased(cloud)):
             return
         if is_baking(endpoint):
-            cloud.advance(cloud.now() + timedelta(minutes=10), "1m", over_approvals=True)
+            cloud.advance(cloud.now() + timedelta(minutes=10), timedelta(minutes=1), over_approvals=True)
         time.sleep(0.3)
     raise SystemExit(f"{package_arn} was not live within {_PATIENCE} s")
 

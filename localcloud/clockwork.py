@@ -144,7 +144,7 @@ class Clockwork:
             self._flush()
             busy = self._under_way()
             quiet = 0 if busy else quiet + 1
-            pause = min(pause * 1.2, _LONGEST_LOOK_SECONDS) if busy else _LOOK_SECONDS
+            pause = min(pause * 1.1, _LONGEST_LOOK_SECONDS) if busy else _LOOK_SECONDS
             if busy and (self._closed.is_set() or time.monotonic() > deadline):
                 raise StillBusyError(f"still under way after {patience:.0f} s: {', '.join(busy)}")
             time.sleep(pause)

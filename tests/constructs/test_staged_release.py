@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Match, Template
 
 from configuration import Pin, Verification
+from constructs.mlops.handler import StageResources
 from constructs.mlops.release_controller import ReleaseController
 from constructs.mlops.release_policy import PolicyParameter, VerifiedIn
 from constructs.mlops.verification import Verifier
@@ -55,25 +56,27 @@ def staged() -> Template:
     stack = cdk.Stack(cdk.App(), "Stack", env=cdk.Environment(account="111111111111", region="us-east-1"))
     key, queue = kms.Key(stack, "Key"), sqs.Queue(stack, "Queue")
     attribute = dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING)
-    shared: dict[str, Any] = {
-        "app": "green",
-        "stage": "canary",
-        "key": key,
-        "artifacts": s3.Bucket(stack, "Bucket"),
-        "ledger": dynamodb.Table(stack, "Table", partition_key=attribute),
-        "alerts": sns.Topic(stack, "Topic"),
-        "powertools": lambda_.LayerVersion.from_layer_version_arn(stack, "Layer", "arn:aws:lambda:::layer:p:1"),
-        "failures": queue,
-        "log_retention_days": 30,
-    }
+    bucket = s3.Bucket(stack, "Bucket")
+    resources = StageResources(
+        app="green",
+        stage="canary",
+        key=key,
+        data=bucket,
+        artifacts=bucket,
+        ledger=dynamodb.Table(stack, "Table", partition_key=attribute),
+        alerts=sns.Topic(stack, "Topic"),
+        powertools=lambda_.LayerVersion.from_layer_version_arn(stack, "Layer", "arn:aws:lambda:::layer:p:1"),
+        failures=queue,
+        undelivered=queue,
+        log_retention_days=30,
+    )
     ReleaseController(
         stack,
         "Release",
-        **shared,
-        undelivered=queue,
+        resources=resources,
         release_role=iam.Role(stack, "Role", assumed_by=iam.ServicePrincipal("cloudformation.amazonaws.com")),
         registry_arn_prefix=REGISTRY,
-        verifier=Verifier(stack, "Verifier", **shared),
+        verifier=Verifier(stack, "Verifier", resources=resources),
         verified_bucket="green-staging-artifacts",
     )
     return Template.from_stack(stack)
