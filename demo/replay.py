@@ -1,6 +1,6 @@
 """March to December, day by day: the clock goes on, flights are asked for, labels come two days late.
 
-Nothing here retrains or releases anything. A day is: the clock advances to noon with all that fell due; what was asked
+Nothing here retrains or releases anything. A day is: the clock advances to noon with all that falls due; what was asked
 two days ago gets its labels, as ground truth and as a raw object; the day's flights are asked for.
 """
 
@@ -23,8 +23,9 @@ from demo.training import Model, approve, evaluation, read_json
 FIRST = date(2013, 3, 1)
 LABEL_DELAY = timedelta(days=2)
 _SINGLE = 200  # of the first day's flights are asked for one by one, to see what a caller sees
-# What falls due within a day is done together, at its noon: the monitors, which judge up to midnight, and the ticks.
-_RESOLUTION = timedelta(days=1)
+# Ticks and schedules that fall due within half a day are done together: one look at midnight, one at noon, which finds
+# what the monitors said at midnight. With one look a day every answer to a drift comes a day later.
+_RESOLUTION = timedelta(hours=12)
 _MARKS = {"OK": "·", "Drift": "[red]D[/]", "Violation": "[red]V[/]"}
 
 
