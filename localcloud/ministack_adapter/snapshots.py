@@ -26,7 +26,8 @@ from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
 _PERIOD = 0.3  # seconds between two saves: with the copy and the commit, well under the promised second
-_REST = 5  # times as long as a save took is the least pause after it: a large state must not keep the loop busy
+_REST = 5  # times as long as a save took is the pause after it: a large state must not keep the loop busy
+_LONGEST = 0.8  # seconds, all the same
 _CALM = 2.0  # seconds without a mark after which everything is saved once, in case some change was not marked
 
 # A service's in-process effects on others, which no request of their own announces.
@@ -130,7 +131,7 @@ class Snapshots:
                 with self._lock:
                     self._marked |= marked
                     self._swept = False
-            pause = max(_PERIOD, _REST * (time.monotonic() - began))
+            pause = min(max(_PERIOD, _REST * (time.monotonic() - began)), _LONGEST)
 
     def _on_loop(self, services: set[str] | None) -> dict[str, str]:
         loop = self._loop
