@@ -26,7 +26,7 @@ demo: .venv/.ready node_modules/.ready ## Run the whole loop on real data, on th
 	@$(PY) -m demo $(ARGS)
 
 test: lint ## Everything CI runs: lint, types, nag, then the tests
-	@$(MAKE) --no-print-directory -j2 --output-sync types nag
+	@$(MAKE) --no-print-directory -j2 types nag
 	@$(MAKE) --no-print-directory unit
 
 lint: .venv/.ready ## ruff: rules and format
