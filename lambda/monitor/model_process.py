@@ -47,25 +47,26 @@ class ModelProcess:
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
-        self._held = ExitStack()
 
     def __enter__(self) -> "ModelProcess":
-        self._home = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
-        model = self._home / "model"
-        with tarfile.open(self._archive, "r:gz") as tar:
-            tar.extractall(model, filter="data")
-        paths = [str(model / "code"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = self._held.enter_context(
-            subprocess.Popen(  # noqa: S603 (fixed arguments, no shell)
-                [sys.executable, "-c", _PROGRAM, model, self._home],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+        with ExitStack() as held:
+            self._home = Path(held.enter_context(tempfile.TemporaryDirectory()))
+            model = self._home / "model"
+            with tarfile.open(self._archive, "r:gz") as tar:
+                tar.extractall(model, filter="data")
+            paths = [str(model / "code"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            self._process = held.enter_context(
+                subprocess.Popen(  # noqa: S603 (fixed arguments, no shell)
+                    [sys.executable, "-c", _PROGRAM, model, self._home],
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
             )
-        )
-        self._held.callback(self._process.kill)
+            held.callback(self._process.kill)
+            self._held = held.pop_all()
         return self
 
     def __exit__(
