@@ -1,6 +1,6 @@
 """`make demo ARGS=--push`: the repository's last commit goes to the local remote, and the pipeline does the rest.
 
-The pipeline runs the commands of the demo's own configuration: `make test` in a build would take its eight minutes.
+The pipeline runs the commands of the demo's own configuration: `make test` in a build would take more than ten minutes.
 """
 
 from __future__ import annotations
