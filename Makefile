@@ -9,6 +9,8 @@ ARGS ?=
 TARGET ?= local
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export AWS_CDK_DISABLE_CLI_TELEMETRY := true
+# The CDK's modules take five seconds to compile: whatever a shell says, that is done once, not at each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Everything that talks to an account goes to the local cloud unless TARGET=aws is said aloud.
 ifeq ($(TARGET),aws)
@@ -101,7 +103,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start.
-	@$(PY) -m compileall -q -j 2 $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/{numpy,scipy,sklearn,xgboost,pandas,boto3,botocore,s3transfer,dateutil} >/dev/null
+	@$(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")'
 	@# numpy and orjson for the analyzer's function, for arm64: a synth packs what lies here.
 	@$(PY) lambda/monitor/layer/__main__.py >/dev/null
 	@touch $@
