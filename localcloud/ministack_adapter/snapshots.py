@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ministack.app as ministack_app
+import orjson
 from ministack.core import persistence, responses
 from ministack.services import cloudwatch, cloudwatch_logs, dynamodb
 
@@ -165,7 +166,7 @@ def _copies(services: set[str] | None) -> dict[str, Any]:
         for _ in range(20):
             try:
                 direct = _BULKY.get(name)
-                copies[name] = _dump(direct()) if direct else get_state()
+                copies[name] = _dump_quickly(direct()) if direct else get_state()
                 break
             except RuntimeError as error:
                 # A worker thread changed a container under the copy; this one changes rarely enough to try again.
@@ -178,6 +179,15 @@ def _copies(services: set[str] | None) -> dict[str, Any]:
 
 def _dump(state: Any) -> str:
     return json.dumps(state, default=persistence._json_default)
+
+
+def _dump_quickly(state: Any) -> str:
+    """The same for many small plain values; the outer containers alone are ministack's own."""
+    try:
+        text = orjson.dumps(state, default=persistence._json_default, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # a lone surrogate, or a number beyond 64 bits
+        return _dump(state)
+    return text.decode()
 
 
 def _outline(state: Any) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ministack.core import responses
 
 from localcloud.ministack_adapter import cfn_types, snapshots
 from localcloud.ministack_adapter.snapshots import Snapshots
@@ -68,6 +70,14 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
 def test_what_is_saved_without_a_copy_is_all_that_ministack_would_save(name: str) -> None:
     theirs = import_module(f"ministack.services.{name}").get_state()
     assert snapshots._dump(snapshots._BULKY[name]()) == snapshots._dump(theirs)
+
+
+@pytest.mark.parametrize("value", [("a", 1), {"k": "ü"}, {1: "number"}, b"\x00\xff", "\ud800", 2**70])
+def test_the_quick_way_writes_what_the_other_reads(value: object) -> None:
+    state = responses.AccountRegionScopedDict()
+    state["table"] = {"items": {"pk": {"sk": {"value": value}}}}
+    quick, slow = snapshots._dump_quickly({"tables": state}), snapshots._dump({"tables": state})
+    assert json.loads(quick) == json.loads(slow)
 
 
 def test_what_a_stack_is_about_to_make_is_saved_before_it_is_made(
