@@ -22,6 +22,7 @@ class StandIn:
         serves: it has a model server.
         program: what a processing job runs that names no entry point of its own.
         path: further folder on the program's Python path.
+        imports: what most of its programs import; one process does it for all of them.
     """
 
     framework: str
@@ -30,6 +31,7 @@ class StandIn:
     serves: bool = False
     program: tuple[str, ...] = ()
     path: Path | None = None
+    imports: tuple[str, ...] = ()
 
 
 # The one named exception (design, "The house"): AWS's closed analyzers are stood in for by ours, run as a program.
@@ -41,8 +43,12 @@ STAND_INS = {
     "sagemaker-model-monitor-analyzer": _ANALYZER,
     "sagemaker-clarify-processing": _ANALYZER,
     "sagemaker-model-monitor-groundtruth-merger": _MERGER,
-    "sagemaker-xgboost": StandIn("xgboost", trains=True, algorithm=True, serves=True),
-    "sagemaker-scikit-learn": StandIn("sklearn", trains=True, algorithm=False, serves=True),
+    "sagemaker-xgboost": StandIn(
+        "xgboost", trains=True, algorithm=True, serves=True, imports=("sklearn", "xgboost", "boto3")
+    ),
+    "sagemaker-scikit-learn": StandIn(
+        "sklearn", trains=True, algorithm=False, serves=True, imports=("sklearn", "boto3")
+    ),
 }
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")

@@ -164,7 +164,13 @@ class Job:
         job.download(transfer)
         self._unless_ended()
         program = job.program()
-        container = box.start(program.command, program.environment, cwd=program.cwd, isolate_network=job.isolated)
+        container = box.start(
+            program.command,
+            program.environment,
+            cwd=program.cwd,
+            isolate_network=job.isolated,
+            warm=program.warm,
+        )
         orphans.record(self._cloud.store, RECORDS, f"{self.kind}/{self.name}", container.pid)
         self._update("Training", f"{self.kind.capitalize()} in progress", training_started_at=self._cloud.clock.now())
         code, lines = self._supervise(container, job.log_group)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.runtime.images import search_path
+from localcloud.runtime.images import StandIn
+from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
 
 HOST = "algo-1"
 
@@ -20,12 +20,14 @@ class Program:
     Attributes:
         explain: turns (exit code, last lines of the log) into what a toolkit writes to `/opt/ml/output/failure` when
             the script fails; "" where nothing would be written.
+        warm: the Python of which it may be a fork.
     """
 
     command: list[str]
     environment: dict[str, str]
     cwd: str
     explain: Callable[[int, list[str]], str] = lambda _code, _lines: ""
+    warm: WarmPython | None = None
 
 
 def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str, str]:
@@ -33,21 +35,19 @@ def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str
 
     A container without a network gets no credentials either: it could not use them.
     """
-    environment = {
-        "PATH": search_path(),
+    environment = interpreter_environment() | {
         "HOME": "/tmp",  # noqa: S108 - the container's own
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "TRUE",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "AWS_REGION": cloud.region,
         "AWS_DEFAULT_REGION": cloud.region,
     }
-    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):  # some interpreters cannot start without
-        if name in os.environ:
-            environment[name] = os.environ[name]
     if not isolated:
         environment.update(cloud.role_environment(role_arn))
     return environment
+
+
+def warm_python(stand_in: StandIn | None) -> WarmPython | None:
+    """What has imported an image's framework already."""
+    return python_with(stand_in.imports) if stand_in is not None and stand_in.imports else None
 
 
 def resource_config(instance_type: str) -> dict[str, Any]:

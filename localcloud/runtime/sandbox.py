@@ -12,17 +12,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from localcloud.hooks import virtual_clock
 from localcloud.runtime.contract import ContainerError
+from localcloud.runtime.warm import HOOKS, WarmPython
 
 OPT_ML = "/opt/ml"
 IMAGE_ROOT = Path(__file__).parent / "image"
-HOOKS = Path(virtual_clock.__file__).parent
-LAUNCHER = Path(__file__).with_name("launcher.py")
+LAUNCHER = Path(__file__).parent / "container" / "launcher.py"
 log = logging.getLogger(__name__)
 
 
@@ -159,8 +160,9 @@ class Sandbox:
         cwd: str,
         isolate_network: bool = False,
         pass_fds: Sequence[int] = (),
+        warm: WarmPython | None = None,
     ) -> Container:
-        """Start `command` as the container's program.
+        """Start `command` as the container's program, as a fork of `warm` where that is ready.
 
         Raises:
             ContainerError: it could not be started; the text says what and why.
@@ -173,7 +175,9 @@ class Sandbox:
             variables["LOCALCLOUD_OPT_ML"] = str(self.ml)
         if clock or not self.level.namespaces:
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOKS), variables.get("PYTHONPATH"))))
+        connection = warm.connection() if warm is not None and self.level.pid_namespace else None
         plan = {
+            "warm": None if connection is None else connection.fileno(),
             "command": [self.inside(word) for word in command],
             "environment": variables,
             "cwd": self.inside(cwd),
@@ -188,18 +192,20 @@ class Sandbox:
             "pass_fds": list(pass_fds),
         }
         status_reader, status_writer = os.pipe()
-        with os.fdopen(status_reader, "rb") as status:
+        with os.fdopen(status_reader, "rb") as status, connection or nullcontext():
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCHER), str(status_writer)],
+                [sys.executable, "-E", "-s", "-S", str(LAUNCHER), str(status_writer)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(status_writer, *pass_fds),
+                pass_fds=(status_writer, *pass_fds, *([] if connection is None else [connection.fileno()])),
                 start_new_session=True,
                 cwd="/",
                 env={"PATH": os.defpath},
             )
             os.close(status_writer)
+            if connection is not None:
+                connection.close()
             assert process.stdin is not None and process.stdout is not None
             process.stdin.write(json.dumps(plan).encode() + b"\n")
             process.stdin.flush()

@@ -26,7 +26,7 @@ from localcloud.runtime.contract import (
     VariantSpec,
 )
 from localcloud.runtime.logs import LogStream
-from localcloud.runtime.program import Refused, base_environment
+from localcloud.runtime.program import Refused, base_environment, warm_python
 from localcloud.runtime.sandbox import IMAGE_ROOT, Container, Sandbox
 from localcloud.runtime.transfer import Clients, Transfer, TransferError, unpack
 
@@ -180,6 +180,7 @@ class Worker:
                 cwd=toolkit.CODE,
                 isolate_network=spec.network_isolation,
                 pass_fds=[inner.fileno()],
+                warm=warm_python(stand_in),
             )
         self._on_process(container.pid)
         output = LogStream(self._cloud, self._log_group, self._log_stream, container.output)

@@ -1,4 +1,4 @@
-"""Starts one container and ends it with everything in it. Run as a program: `python -I -S launcher.py <status fd>`.
+"""Starts one container and ends it with everything in it. Run as a program: `python -E -s -S launcher.py <status fd>`.
 
 It imports next to nothing (no pathlib either), because each job pays for its start. The plan comes as one line of JSON
 on standard input (it holds credentials, which have no place on a command line); the pipe stays open afterwards as a
@@ -7,6 +7,9 @@ go to the status pipe, which closes without a word when the program has been sta
 
 With namespaces there are two processes above the program: this one, outside, and the container's init, inside, whose
 end makes the kernel end every process of the container, however it detached itself.
+
+Where the plan names a connection to a warm Python (warm.py), a fork of that does all this, and this process passes on
+what is told to it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,12 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import messages
+
+if TYPE_CHECKING:
+    from python_program import Interpreter, PythonProgram
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
@@ -129,27 +137,58 @@ def die_with_parent() -> None:
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def execute(plan: Plan, status: int) -> None:
+class Become(Exception):
+    """Raised in the process that is to be `program`, through all that made it."""
+
+    def __init__(self, program: PythonProgram) -> None:
+        self.program = program
+
+
+class Guests(Protocol):
+    """Further programs that the container's init starts when one of its programs asks for them."""
+
+    def descriptors(self) -> list[int]: ...
+    def attend(self, ready: list[int]) -> None: ...
+    def ended(self, process: int, state: int) -> None: ...
+
+
+def default_signals(*, python: bool) -> None:
+    """What a program finds when it starts; Python itself changes two of them."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler if python else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN if python else signal.SIG_DFL)
+
+
+def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
     """Become the program; never returns."""
+    command, environment = plan["command"], plan["environment"]
     try:
         die_with_parent()
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
         for descriptor in plan["pass_fds"]:
             os.set_inheritable(descriptor, True)
         os.chdir(plan["cwd"])
-        os.execvpe(plan["command"][0], plan["command"], plan["environment"])
+        program = None if interpreter is None else interpreter.program(command, environment)
+        default_signals(python=program is not None)
+        if interpreter is None or program is None:
+            os.execvpe(command[0], command, environment)
+        interpreter.close_all_but(set(plan["pass_fds"]))
     except OSError as error:
-        os.write(status, f"{plan['command'][0]}: {error.strerror}".encode())
-    finally:
+        os.write(status, f"{command[0]}: {error.strerror}".encode())
         os._exit(127)
+    raise Become(program)
 
 
-def supervise(child: int, terminate: Callable[[], None], kill: Callable[[], None], lifeline: int | None) -> int:
-    """Pass SIGTERM on, end the child when the lifeline breaks, reap what dies; return the child's exit code."""
+def exit_code(state: int) -> int:
+    """128 + n for a process that signal n ended."""
+    return os.WEXITSTATUS(state) if os.WIFEXITED(state) else 128 + os.WTERMSIG(state)
+
+
+def waking_on_signals(terminate: Callable[[], None]) -> int:
+    """Call `terminate` on SIGTERM; return a descriptor that can be read when a signal or a child's end has come."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -159,6 +198,21 @@ def supervise(child: int, terminate: Callable[[], None], kill: Callable[[], None
 
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, on_terminate)
+    return reader
+
+
+def supervise(
+    child: int,
+    terminate: Callable[[], None],
+    kill: Callable[[], None],
+    lifeline: int | None,
+    guests: Guests | None = None,
+) -> int:
+    """Pass SIGTERM on, end the child when the lifeline breaks, reap what dies; return the child's exit code.
+
+    What is said over the lifeline stands for SIGTERM too.
+    """
+    reader = waking_on_signals(terminate)
     waiting = [reader] if lifeline is None else [reader, lifeline]
     while True:
         while True:
@@ -167,15 +221,22 @@ def supervise(child: int, terminate: Callable[[], None], kill: Callable[[], None
             except ChildProcessError:
                 return 1
             if process == child:
-                return os.WEXITSTATUS(state) if os.WIFEXITED(state) else 128 + os.WTERMSIG(state)
+                return exit_code(state)
             if process == 0:
                 break
-        ready, _, _ = select.select(waiting, [], [])
+            if guests is not None:
+                guests.ended(process, state)
+        ready, _, _ = select.select([*waiting, *(guests.descriptors() if guests else ())], [], [])
         if reader in ready:
             os.read(reader, 4096)
-        if lifeline in ready and not os.read(0, 4096):
-            kill()
-            waiting = [reader]
+        if lifeline is not None and lifeline in ready:
+            if os.read(lifeline, 4096):
+                terminate()
+            else:
+                kill()
+                waiting = [reader]
+        if guests is not None:
+            guests.attend(ready)
 
 
 def signal_quietly(send: Callable[[int, int], None], process: int, number: int) -> Callable[[], None]:
@@ -188,47 +249,74 @@ def signal_quietly(send: Callable[[int, int], None], process: int, number: int) 
     return deliver
 
 
-def run_program(plan: Plan, status: int, lifeline: int | None) -> int:
+def run_program(plan: Plan, status: int, lifeline: int | None, interpreter: Interpreter | None = None) -> int:
     """Run the program as a process group of its own, below this process."""
+    guests = None if interpreter is None else interpreter.guests()
     child = os.fork()
     if child == 0:
-        execute(plan, status)
+        execute(plan, status, interpreter)
     os.close(status)
     for descriptor in plan["pass_fds"]:
         os.close(descriptor)
     if plan["pid_namespace"]:
         everyone = signal_quietly(os.kill, -1, signal.SIGTERM)
-        return supervise(child, everyone, signal_quietly(os.kill, -1, signal.SIGKILL), lifeline)
+        return supervise(child, everyone, signal_quietly(os.kill, -1, signal.SIGKILL), lifeline, guests)
     kill = signal_quietly(os.killpg, child, signal.SIGKILL)
     code = supervise(child, signal_quietly(os.killpg, child, signal.SIGTERM), kill, lifeline)
     kill()
     return code
 
 
-def run(plan: Plan, status: int) -> int:
+def run(plan: Plan, status: int, lifeline: int, interpreter: Interpreter | None = None) -> int:
+    """Run the container; return its exit code.
+
+    Raises:
+        Become: in the process that is its program, where `interpreter` is to become it.
+    """
     if not plan["namespaces"]:
-        return run_program(plan, status, lifeline=0)
+        return run_program(plan, status, lifeline)
     enter_namespaces(plan)
     if not plan["pid_namespace"]:
         build_root(plan)
-        return run_program(plan, status, lifeline=0)
+        return run_program(plan, status, lifeline)
     init = os.fork()
     if init == 0:
-        code = 127
         try:
             die_with_parent()
+            if interpreter is not None:
+                os.close(lifeline)
             build_root(plan)
-            code = run_program(plan, status, lifeline=None)
+            code = run_program(plan, status, None, interpreter)
         except OSError as error:
             os.write(status, f"container: {error.strerror}".encode())
-        finally:
-            os._exit(code)
+            code = 127
+        os._exit(code)
     os.close(status)
     for descriptor in plan["pass_fds"]:
         os.close(descriptor)
     return supervise(
-        init, signal_quietly(os.kill, init, signal.SIGTERM), signal_quietly(os.kill, init, signal.SIGKILL), lifeline=0
+        init, signal_quietly(os.kill, init, signal.SIGTERM), signal_quietly(os.kill, init, signal.SIGKILL), lifeline
     )
+
+
+def hand_over(plan: Plan, status: int) -> int:
+    """Let a fork of a warm Python run the container; return its exit code."""
+    connection = messages.socket_of(plan["warm"])
+    messages.send(connection, json.dumps(plan).encode(), [1, status, *plan["pass_fds"]])
+    for descriptor in (status, *plan["pass_fds"]):
+        os.close(descriptor)
+    reader = waking_on_signals(lambda: connection.sendall(b"T"))
+    waiting = [reader, 0, connection.fileno()]
+    while True:
+        ready, _, _ = select.select(waiting, [], [])
+        if reader in ready:
+            os.read(reader, 4096)
+        if 0 in ready and not os.read(0, 4096):
+            connection.shutdown(messages.WRITING)
+            waiting.remove(0)
+        if connection.fileno() in ready:
+            said = connection.recv(16)
+            return int(said) if said else 128 + signal.SIGKILL
 
 
 def read_plan() -> Plan:
@@ -246,7 +334,7 @@ def main() -> None:
     os.set_inheritable(status, False)
     plan = read_plan()
     try:
-        code = run(plan, status)
+        code = run(plan, status, 0) if plan["warm"] is None else hand_over(plan, status)
     except OSError as error:
         os.write(status, f"container: {error.strerror}".encode())
         code = 127

@@ -1,0 +1,113 @@
+"""Pythons that have imported what an image's programs import, ready to fork: two seconds less for each container."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from localcloud.hooks import virtual_clock
+from localcloud.runtime.images import search_path
+
+HOOKS = Path(virtual_clock.__file__).parent
+_PROGRAM = Path(__file__).parent / "container" / "warm.py"
+log = logging.getLogger(__name__)
+
+
+def interpreter_environment() -> dict[str, str]:
+    """What a container's Python is started with, whatever it runs."""
+    environment = {
+        "PATH": search_path(),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "TRUE",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):  # some interpreters cannot start without
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return environment
+
+
+@functools.cache
+def python_with(modules: tuple[str, ...]) -> WarmPython:
+    """This process's Python with these modules; made when it is asked for the first time."""
+    return WarmPython(modules)
+
+
+class WarmPython:
+    """A process that has imported `modules` and forks. Safe to use from any thread."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self._modules = modules
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    def connection(self) -> socket.socket | None:
+        """One end of a connection whose other end is a new fork's; None while there is none, and one is on its way."""
+        with self._lock:
+            if self._control is None:
+                self._start()
+                return None
+            if not self._ready and not select.select([self._control], [], [], 0)[0]:
+                return None
+            try:
+                if not self._ready and self._control.recv(1) != b"R":
+                    raise ConnectionError("it ended before it was ready")
+                self._ready = True
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except OSError as error:
+                log.warning("the Python with %s ended (%s); containers start their own", self._modules, error)
+                self._end()
+                return None
+            return ours
+
+    def wait(self, seconds: float) -> bool:
+        """Start it where that is yet to be done, and return whether it is ready within the time."""
+        with self._lock:
+            control = self._control or self._start()
+            return self._ready or bool(select.select([control], [], [], seconds)[0])
+
+    def close(self) -> None:
+        """End it, and with it all containers that are its forks."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> socket.socket:
+        environment = interpreter_environment()
+        clock = os.environ.get(virtual_clock.VARIABLE)
+        if clock:
+            environment |= {virtual_clock.VARIABLE: clock, "PYTHONPATH": str(HOOKS)}
+        control, inner = socket.socketpair()
+        with inner:
+            self._process = subprocess.Popen(
+                [sys.executable, str(_PROGRAM), str(inner.fileno()), *self._modules],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[inner.fileno()],
+                start_new_session=True,
+                cwd="/",
+                env=environment,
+            )
+        self._control = control
+        return control
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self._ready = False
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
