@@ -171,6 +171,8 @@ def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
         for descriptor in plan["pass_fds"]:
             os.set_inheritable(descriptor, True)
         os.chdir(plan["cwd"])
+        if interpreter is not None:
+            environment = interpreter.on_path(environment)
         program = None if interpreter is None else interpreter.program(command, environment)
         default_signals(python=program is not None)
         if interpreter is None or program is None:

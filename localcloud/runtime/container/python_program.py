@@ -22,13 +22,14 @@ import sys
 import threading
 import time
 import types
+import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 
 import launcher
 import messages
 
-# A folder in the container's own /tmp: what `sys.executable` names there, and the socket that it asks.
+# A folder in the container's own /tmp: what `sys.executable` names there and PATH finds, and the socket that it asks.
 HOME = "/tmp/.python"  # noqa: S108
 EXECUTABLE, SOCKET = f"{HOME}/python3", f"{HOME}/socket"
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_client.py")
@@ -74,6 +75,12 @@ class Interpreter:
             return None
         return PythonProgram(option, words, command, environment, [first, *further, *self._path])
 
+    def on_path(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """A container's variables with its own `python3` before this one, where PATH would find this one."""
+        if not self._is_this("python3", environment):
+            return dict(environment)
+        return {**environment, "PATH": os.pathsep.join([HOME, environment.get("PATH", os.defpath)])}
+
     def guests(self) -> Guests:
         self._guests = Guests(self)
         return self._guests
@@ -87,13 +94,14 @@ class Interpreter:
 
     def _is_this(self, word: str, environment: Mapping[str, str]) -> bool:
         path = shutil.which(word, path=environment.get("PATH", os.defpath))
-        if path is None or path == EXECUTABLE:
-            return path is not None
-        folder, name = os.path.split(path)
-        return folder == os.path.dirname(self.executable) and bool(_PYTHON.fullmatch(name))
+        folder, name = os.path.split(path or "")
+        return folder in (HOME, os.path.dirname(self.executable)) and bool(_PYTHON.fullmatch(name))
 
     def _hides(self, folder: str) -> bool:
         """Whether a folder holds a module of the name of one that is loaded."""
+        if zipfile.is_zipfile(folder):
+            with zipfile.ZipFile(folder) as archive:
+                return any(name.partition("/")[0].partition(".")[0] in self._loaded for name in archive.namelist())
         try:
             entries = list(os.scandir(folder or "."))
         except OSError:
@@ -193,6 +201,8 @@ class Guests:
         with open(EXECUTABLE, "w") as file:
             file.write(f'#!/bin/sh\nexec "{interpreter.executable}" -I -S "{CLIENT}" "{interpreter.executable}" "$@"\n')
         os.chmod(EXECUTABLE, 0o700)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(EXECUTABLE, f"{HOME}/python")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(SOCKET)
         self._listener.listen(64)

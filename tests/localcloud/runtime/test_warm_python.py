@@ -80,9 +80,16 @@ def test_it_is_a_fork_and_so_are_the_pythons_that_it_starts(run: Run) -> None:
     assert (warm.code, cold.code) == (0, 0)
 
 
+@pytest.mark.parametrize("python", ["python", "python3"])
+def test_so_is_what_a_shell_starts(run: Run, python: str) -> None:
+    script = {"script.py": WAS_THERE + "print(warm, sys.argv)"}
+    found = run(script, ["/bin/sh", "-c", f"PYTHONPATH=nonesuch.zip exec {python} script.py -x"])
+    assert found == Outcome(0, "True ['script.py', '-x']\n")
+
+
 SAME = {
     "what it was called with": "import sys; print(sys.argv, sys.orig_argv, __name__, __file__, sys.path[0], __spec__)",
-    "variables": "import os; print(sorted(os.environ.items()))",
+    "variables": "import os; print(sorted(item for item in os.environ.items() if item[0] != 'PATH'))",
     "success": "print('done')",
     "an exit code": "raise SystemExit(300)",
     "a message": "raise SystemExit('out of data')",
