@@ -9,15 +9,16 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+import uvicorn
 from botocore.config import Config as ClientConfig
-from hypercorn.asyncio import serve
-from hypercorn.config import Config as ServerConfig
 
 from localcloud.admin import KEY_HEADER, ClockAdmin, FaultAdmin
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
@@ -143,6 +144,39 @@ class ServiceRoles:
         return permissions.denied(credentials, action, resource)
 
 
+class _Server(uvicorn.Server):
+    """HTTP without signal handlers of its own: the gateway's parts stop before it does."""
+
+    def __init__(self, application: boundary.Application) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listening_on(port: int) -> socket.socket:
+    # asyncio sends small pieces at once (TCP_NODELAY) where the protocol is named.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
+
+
 class Gateway:
     """Builds the parts, serves until told to stop, and stops them in order."""
 
@@ -255,20 +289,17 @@ class Gateway:
             loop.add_signal_handler(number, stop.set)
         self._bus.start(loop)
         self._loop = loop
-        config = ServerConfig()
-        config.bind = [f"127.0.0.1:{self._port}"]
-        config.keep_alive_timeout = 75
-        config.graceful_timeout = 2
-        config.loglevel = "WARNING"
         application = boundary.application(self._health, self._admin())
         if self._clockwork is not None:
             application = skew.answering_by_their_clock(application)
-        server = asyncio.create_task(serve(application, config, shutdown_trigger=self._until(stop)))
+        server = _Server(application)
+        serving = asyncio.create_task(server.serve([_listening_on(self._port)]))
         opening = asyncio.create_task(self._open(loop))
-        done, _ = await asyncio.wait({server, opening}, return_when=asyncio.FIRST_EXCEPTION)
+        ending = asyncio.create_task(self._end(stop, server))
+        done, _ = await asyncio.wait({serving, opening}, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
-        await server
+        await ending
 
     def _admin(self) -> boundary.Admin:
         return {
@@ -285,13 +316,11 @@ class Gateway:
             raise PermissionError(denied)
         self._codepipeline.triggers.started_by_rule(arn.rpartition(":")[2], rule_arn)
 
-    def _until(self, stop: asyncio.Event) -> Any:
-        async def wait() -> None:
-            await stop.wait()
-            # The parts stop while HTTP still answers: jobs upload their logs, and state is copied on the running loop.
-            await asyncio.to_thread(self._close)
-
-        return wait
+    async def _end(self, stop: asyncio.Event, server: uvicorn.Server) -> None:
+        await stop.wait()
+        # The parts stop while HTTP still answers: jobs upload their logs, and state is copied on the running loop.
+        await asyncio.to_thread(self._close)
+        server.should_exit = True
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         await self._serving()

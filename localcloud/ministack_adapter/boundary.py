@@ -23,6 +23,7 @@ Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awai
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # ministack's name of a service → the name its requests are signed for.
 SERVICES = {
@@ -72,9 +73,7 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
     wrap(ministack_app, "pin_request_origin", _always_tls)
 
 
-def application(
-    health: Callable[[], Mapping[str, Any]], admin: Admin
-) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Application:
     """The ASGI application that the gateway serves."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
