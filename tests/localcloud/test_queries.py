@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,3 +71,41 @@ def test_conditions_of_one_query_after_another_are_not_mixed_up() -> None:
     item = {"pk": {"S": "a"}}
     for value in ("a", "b", "a"):
         assert evaluate("pk = :p", item, {":p": {"S": value}}, {}, slot=KEYS) == (value == "a")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    form=st.sampled_from(
+        ["pk = :p AND begins_with(sk, :a)", "pk = :p AND sk BETWEEN :a AND :b", "pk = :p", "pk = :p AND sk > :a"]
+    ),
+    keys=st.sets(st.tuples(st.sampled_from("ab"), TEXT.filter(bool)), max_size=12),
+    values=st.tuples(st.sampled_from("ab"), TEXT.filter(bool), TEXT.filter(bool)),
+    more=st.fixed_dictionaries(
+        {}, optional={"ScanIndexForward": st.booleans(), "Limit": st.integers(1, 3), "Select": st.just("COUNT")}
+    ),
+)
+def test_a_query_that_sees_its_range_alone_answers_the_same(
+    form: str, keys: set[tuple[str, str]], values: tuple[str, str, str], more: dict[str, Any]
+) -> None:
+    definition = {
+        "TableName": "ledger",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    names = [name for name in (":p", ":a", ":b") if name in form]
+    given_values = {name: {"S": value} for name, value in zip((":p", ":a", ":b"), values, strict=True) if name in names}
+    request = {
+        "TableName": "ledger",
+        "KeyConditionExpression": form,
+        "ExpressionAttributeValues": given_values,
+        **more,
+    }
+    try:
+        assert dynamodb._create_table(definition)[0] == 200
+        for pk, sk in keys:
+            dynamodb._put_item({"TableName": "ledger", "Item": {"pk": {"S": pk}, "sk": {"S": sk}}})
+        assert (queries.in_range(request) is not None) == ("begins" in form or "BETWEEN" in form)
+        assert queries._narrowly(dynamodb._query)(request) == dynamodb._query(request)
+    finally:
+        dynamodb._tables.clear()
