@@ -6,7 +6,7 @@ the one named, facet a everybody else. The flip test (FT) needs the model and ne
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,96 +51,144 @@ class Sample:
     facet: Flags
     group: np.ndarray[Any, Any] | None = None
 
-    def part(self, chosen: Any) -> "Sample":
-        group = None if self.group is None else self.group[chosen]
-        return Sample(self.labels[chosen], self.predictions[chosen], self.facet[chosen], group)
+    def counts(self) -> "Counts":
+        """How often each outcome occurs. Raises ValueError where a facet is empty."""
+        if not self.facet.any() or self.facet.all():
+            raise ValueError("a facet is empty: bias compares two groups")
+        group = np.zeros(len(self.facet), int) if self.group is None else np.unique(self.group, return_inverse=True)[1]
+        outcomes, counts = np.unique(
+            ((group * 2 + self.labels) * 2 + self.predictions) * 2 + self.facet, return_counts=True
+        )
+        return Counts(
+            (outcomes & 4) > 0,
+            (outcomes & 2) > 0,
+            (outcomes & 1) > 0,
+            None if self.group is None else outcomes >> 3,
+            counts[None, :].astype(np.float64),
+        )
 
 
-def _ratio(top: float, bottom: float) -> float:
-    if bottom:
-        return float(top) / float(bottom)
-    return math.inf if top else 0.0
+@dataclass(frozen=True)
+class Counts:
+    """Distinct outcomes, all of shape (outcomes,), and how often each occurs, in several samples of as many rows.
+
+    Attributes:
+        times: shape (samples, outcomes).
+    """
+
+    labels: Flags
+    predictions: Flags
+    facet: Flags
+    group: np.ndarray[Any, Any] | None
+    times: Floats
+
+    def of(self, members: Flags) -> Floats:
+        """How many rows are of the outcomes given; shape (samples,)."""
+        found: Floats = self.times[:, members].sum(axis=1)
+        return found
+
+    def resampled(self, generator: np.random.Generator, samples: int) -> "Counts":
+        """Bootstrap samples of the first: rows drawn with replacement. Those in which a facet is empty are left out."""
+        rows = self.times[0].sum()
+        times = generator.multinomial(int(rows), self.times[0] / rows, size=samples).astype(np.float64)
+        drawn = replace(self, times=times)
+        return replace(self, times=times[(drawn.of(self.facet) > 0) & (drawn.of(~self.facet) > 0)])
 
 
-def pre_training(sample: Sample) -> dict[str, float]:
-    """CI, DPL, KL, JS, LP, TVD, KS, and CDDL where a group is given. Raises ValueError where a facet is empty."""
-    a, d = _facets(sample)
-    q_a, q_d = float(sample.labels[a].mean()), float(sample.labels[d].mean())
-    p_a, p_d = np.array([q_a, 1 - q_a]), np.array([q_d, 1 - q_d])
+Compute = Callable[[Counts], dict[str, Floats]]
+"""Metrics by name, each of shape (samples,)."""
+
+
+def metrics_of(sample: Sample, compute: Compute) -> dict[str, float]:
+    """A sample's metrics. Raises ValueError where a facet is empty."""
+    return {name: float(values[0]) for name, values in compute(sample.counts()).items()}
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    """Infinite where only the bottom is 0, and 0 where both are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bottom != 0, top / bottom, np.where(top != 0, math.inf, 0.0))
+
+
+def pre_training(counts: Counts) -> dict[str, Floats]:
+    """CI, DPL, KL, JS, LP, TVD, KS, and CDDL where a group is given."""
+    a, d = ~counts.facet, counts.facet
+    size_a, size_d = counts.of(a), counts.of(d)
+    q_a, q_d = counts.of(a & counts.labels) / size_a, counts.of(d & counts.labels) / size_d
+    p_a, p_d = np.stack([q_a, 1 - q_a]), np.stack([q_d, 1 - q_d])
     gap = p_a - p_d
     found = {
-        "CI": float((a.sum() - d.sum()) / len(sample.facet)),
+        "CI": (size_a - size_d) / (size_a + size_d),
         "DPL": q_a - q_d,
         "KL": _kl(p_a, p_d),
         "JS": (_kl(p_a, (p_a + p_d) / 2) + _kl(p_d, (p_a + p_d) / 2)) / 2,
-        "LP": float(np.sqrt((gap**2).sum())),
-        "TVD": float(np.abs(gap).sum() / 2),
-        "KS": float(np.abs(gap).max()),
+        "LP": np.sqrt((gap**2).sum(axis=0)),
+        "TVD": np.abs(gap).sum(axis=0) / 2,
+        "KS": np.abs(gap).max(axis=0),
     }
-    if sample.group is not None:
-        found["CDDL"] = _cdd(sample.labels, sample.facet, sample.group)
+    if counts.group is not None:
+        found["CDDL"] = _cdd(counts, counts.labels, counts.group)
     return found
 
 
-def post_training(sample: Sample) -> dict[str, float]:
+def post_training(counts: Counts) -> dict[str, Floats]:
     """DPPL, DI, DCAcc, DCR, SD, RD, DAR, DRR, AD, TE, GE, and CDDPL where a group is given."""
-    a, d = _facets(sample)
-    one, other = _rates(sample, a), _rates(sample, d)
-    benefit = sample.predictions.astype(float) - sample.labels + 1
-    mean = float(benefit.mean())
-    found = {
-        "DPPL": one["accepted"] - other["accepted"],
-        "DI": _ratio(other["accepted"], one["accepted"]),
-        "DCAcc": one["acceptance"] - other["acceptance"],
-        "DCR": other["rejection"] - one["rejection"],
-        "SD": other["tnr"] - one["tnr"],
-        "RD": one["tpr"] - other["tpr"],
-        "DAR": one["precision"] - other["precision"],
-        "DRR": other["npv"] - one["npv"],
-        "AD": one["accuracy"] - other["accuracy"],
-        "TE": other["treatment"] - one["treatment"],
-        "GE": float(((benefit / mean) ** 2 - 1).mean() / 2) if mean else 0.0,
-    }
-    if sample.group is not None:
-        found["CDDPL"] = _cdd(sample.predictions, sample.facet, sample.group)
+    one, other = _rates(counts, ~counts.facet), _rates(counts, counts.facet)
+    rows = counts.times.sum(axis=1)
+    benefit = counts.predictions.astype(float) - counts.labels + 1
+    mean, squares = counts.times @ benefit / rows, counts.times @ benefit**2 / rows
+    with np.errstate(invalid="ignore"):  # the difference of two that are infinite is not a number
+        found = {
+            "DPPL": one["accepted"] - other["accepted"],
+            "DI": _ratio(other["accepted"], one["accepted"]),
+            "DCAcc": one["acceptance"] - other["acceptance"],
+            "DCR": other["rejection"] - one["rejection"],
+            "SD": other["tnr"] - one["tnr"],
+            "RD": one["tpr"] - other["tpr"],
+            "DAR": one["precision"] - other["precision"],
+            "DRR": other["npv"] - one["npv"],
+            "AD": one["accuracy"] - other["accuracy"],
+            "TE": other["treatment"] - one["treatment"],
+            "GE": np.where(mean != 0, (_ratio(squares, mean**2) - 1) / 2, 0.0),
+        }
+    if counts.group is not None:
+        found["CDDPL"] = _cdd(counts, counts.predictions, counts.group)
     return found
 
 
-def _facets(sample: Sample) -> tuple[Flags, Flags]:
-    d = sample.facet
-    if not d.any() or d.all():
-        raise ValueError("a facet is empty: bias compares two groups")
-    return ~d, d
+def _kl(p: Floats, q: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = np.where(p > 0, p * np.log(_ratio(p, q)), 0.0).sum(axis=0)
+    return found
 
 
-def _kl(p: Floats, q: Floats) -> float:
-    return float(sum(_ratio(a, b) and a * math.log(_ratio(a, b)) for a, b in zip(p, q, strict=True) if a))
-
-
-def _rates(sample: Sample, members: Flags) -> dict[str, float]:
-    labels, said = sample.labels[members], sample.predictions[members]
-    tp, fp = float((labels & said).sum()), float((~labels & said).sum())
-    fn, tn = float((labels & ~said).sum()), float((~labels & ~said).sum())
+def _rates(counts: Counts, members: Flags) -> dict[str, Floats]:
+    labels, said = counts.labels, counts.predictions
+    tp, fp = counts.of(members & labels & said), counts.of(members & ~labels & said)
+    fn, tn = counts.of(members & labels & ~said), counts.of(members & ~labels & ~said)
+    rows = tp + fp + fn + tn
     return {
-        "accepted": float(said.mean()),
-        "acceptance": _ratio(labels.sum(), said.sum()),
-        "rejection": _ratio((~labels).sum(), (~said).sum()),
+        "accepted": (tp + fp) / rows,
+        "acceptance": _ratio(tp + fn, tp + fp),
+        "rejection": _ratio(fp + tn, fn + tn),
         "tpr": _ratio(tp, tp + fn),
         "tnr": _ratio(tn, tn + fp),
         "precision": _ratio(tp, tp + fp),
         "npv": _ratio(tn, tn + fn),
-        "accuracy": (tp + tn) / len(labels),
+        "accuracy": (tp + tn) / rows,
         "treatment": _ratio(fn, fp),
     }
 
 
-def _cdd(positive: Flags, facet: Flags, group: np.ndarray[Any, Any]) -> float:
-    total = 0.0
+def _cdd(counts: Counts, positive: Flags, group: np.ndarray[Any, Any]) -> Floats:
+    rows = counts.times.sum(axis=1)
+    total = np.zeros(len(counts.times))
     for value in np.unique(group):
         inside = group == value
         rejected, accepted = inside & ~positive, inside & positive
-        part = _ratio((rejected & facet).sum(), rejected.sum()) - _ratio((accepted & facet).sum(), accepted.sum())
-        total += part * float(inside.mean())
+        part = _ratio(counts.of(rejected & counts.facet), counts.of(rejected))
+        part -= _ratio(counts.of(accepted & counts.facet), counts.of(accepted))
+        total += part * counts.of(inside) / rows
     return total
 
 
@@ -173,36 +221,27 @@ def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str,
 
 
 def violations(
-    sample: Sample,
-    facet: str,
-    value: str,
-    baseline: Mapping[str, float],
-    compute: Callable[[Sample], Mapping[str, float]],
+    sample: Sample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
 ) -> list[dict[str, str]]:
     """Metrics whose 95 % bootstrap interval lies wholly outside the range from the baseline to the ideal value."""
-    current = compute(sample)
-    spread: dict[str, list[float]] = {name: [] for name in current}
-    generator = np.random.default_rng(0)
-    for _ in range(_RESAMPLES):
-        part = sample.part(generator.integers(0, len(sample.facet), len(sample.facet)))
-        if part.facet.any() and not part.facet.all():
-            for name, number in compute(part).items():
-                spread[name].append(number)
+    counts = sample.counts()
+    current = {name: float(values[0]) for name, values in compute(counts).items()}
+    spread = compute(counts.resampled(np.random.default_rng(0), _RESAMPLES))
     found = []
-    for name, number in current.items():
-        if name not in baseline or not math.isfinite(number):
+    for name, amount in current.items():
+        if name not in baseline or not math.isfinite(amount):
             continue
-        finite = [item for item in spread[name] if math.isfinite(item)]
-        margin = 1.96 * float(np.std(finite)) if finite else 0.0
+        finite = spread[name][np.isfinite(spread[name])]
+        margin = 1.96 * float(finite.std()) if finite.size else 0.0
         low, high = sorted((baseline[name], IDEAL.get(name, 0.0)))
-        if number + margin < low or number - margin > high:
+        if amount + margin < low or amount - margin > high:
             found.append(
                 {
                     "facet": facet,
                     "facet_value": value,
                     "metric_name": name,
                     "constraint_check_type": "bias_drift_check",
-                    "description": f"Metric value {number:.6g} doesn't meet the baseline constraint requirement "
+                    "description": f"Metric value {amount:.6g} doesn't meet the baseline constraint requirement "
                     f"{baseline[name]:.6g}",
                 }
             )

@@ -53,7 +53,7 @@ def run(job: Job, opt: Path) -> Outcome:
     table = _table(job, [str(name) for name in config["headers"]], label)
     facets = list(_facets(config, table, job.values))
     sampled = [(facet, facet.sample) for facet in facets if facet.sample is not None]
-    measured = {(f.name, f.value): {key: compute(s) for key, compute in _SECTIONS} for f, s in sampled}
+    measured = {(f.name, f.value): {key: bias.metrics_of(s, compute) for key, compute in _SECTIONS} for f, s in sampled}
     analysis: dict[str, Any] = {"version": "1.0"}
     for key, _ in _SECTIONS:
         analysis |= bias.section(key, label, {where: values[key] for where, values in measured.items()})

@@ -258,7 +258,7 @@ def sample() -> bias.Sample:
 
 
 def test_bias_metrics_are_clarifys() -> None:
-    pre, post = bias.pre_training(sample()), bias.post_training(sample())
+    pre, post = (bias.metrics_of(sample(), compute) for compute in (bias.pre_training, bias.post_training))
     assert pre["CI"] == pytest.approx(0.2)
     assert pre["DPL"] == pytest.approx(0.25)
     assert pre["KS"] == pre["TVD"] == pytest.approx(0.25)
