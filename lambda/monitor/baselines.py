@@ -9,6 +9,7 @@ import csv
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,15 +118,16 @@ def write(inputs: Path, output: Path, settings: Settings) -> None:
 
 
 def _read_and_ask(inputs: Path, settings: Settings) -> tuple[Sequence[Column], Rows, Said]:
-    """The columns trained on, the holdout, and what the model says of it, whose code loads while the rows are read."""
+    """The columns trained on, the holdout, and what the model says of it while the columns are read."""
     explained = "explainability" in settings.kinds
-    with ModelProcess(inputs / "model" / "model.tar.gz") as model:
+    with ModelProcess(inputs / "model" / "model.tar.gz") as model, ThreadPoolExecutor(1) as meanwhile:
         holdout = labelled(inputs / "holdout", settings)
+        asked = [[row[name] for name in settings.columns] for row in holdout]
+        answer = meanwhile.submit(model.ask, asked, explain=asked if explained else ())
         trained: Sequence[Column] = ()
         if "data_quality" in settings.kinds:
             trained = columns_of(labelled(inputs / "train", settings), settings)
-        asked = [[row[name] for name in settings.columns] for row in holdout]
-        said = model.ask(asked, explain=asked if explained else ())
+        said = answer.result()
     if len(said.answers) != len(holdout):
         raise BadDataset(f"the model gave {len(said.answers)} answers to {len(holdout)} rows")
     return trained, holdout, said
