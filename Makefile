@@ -102,12 +102,12 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
-	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start; and beside
-	@# it what the first synth and the local cloud import (without Node, of which the next target tells, less of it).
-	@$(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")' & containers=$$!; \
-	  $(PY) -c 'import stacks' >/dev/null 2>&1; \
-	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack >/dev/null; \
-	  wait $$containers
+	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start. Beside it
+	@# goes what a synth imports (without Node, of which the next target tells, less of it).
+	@{ $(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")' && \
+	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack; } \
+	  >/dev/null & first=$$!; \
+	  { $(PY) -c 'import stacks'; $(PY) -m pipelines show flight-delays; } >/dev/null 2>&1; wait $$first
 	@# numpy and orjson for the analyzer's function, for arm64: a synth packs what lies here.
 	@$(PY) lambda/monitor/layer/__main__.py >/dev/null
 	@touch $@
