@@ -78,6 +78,7 @@ def tidy(
                     hands.act(action)
                 logger.info(sentence(action))
             done[model] = [sentence(action) for action in actions[:_MOST_ACTIONS]]
+            logger.info("tidied", extra={"actions": len(done[model]), "left": len(actions) - len(done[model])})
         except Exception as error:
             logger.exception("tidying failed")
             failed[model] = error

@@ -51,8 +51,8 @@ class Store:
     def verdicts_before(self, window: int, number: int = 3) -> list[dict[str, Any]]:
         """The last verdicts of earlier windows, oldest first."""
         found = [key for key in self._keys("windows/") if key.endswith("/verdict.json")]
-        earlier = sorted((int(key.split("/")[-2]), key) for key in found)
-        return [self._get(key) for start, key in earlier if start < window][-number:]
+        earlier = sorted((start, key) for key in found if (start := int(key.split("/")[-2])) < window)
+        return [self._get(key) for _, key in earlier[-number:]]
 
     def _keys(self, under: str) -> Iterator[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/{under}")
