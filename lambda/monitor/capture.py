@@ -12,7 +12,7 @@ from monitor.envelope import Lines, Positions, Spans
 from monitor.records import BadRecord, Record, Row, parse
 from monitor.schema import Schema
 from monitor.state import WindowState, distinct
-from monitor.times import NOWHERE, Windows, digits_to_epoch
+from monitor.times import NOWHERE, Windows
 
 CHUNK = 1 << 21
 KEPT = 1000
@@ -80,14 +80,19 @@ class Capture:
             if not needed <= set(shape.kinds):
                 break
             good, spans = envelope.match(shape, lines, unread)
+            if good.all():
+                rest.append(self._matched(lines, unread, spans))
+                unread = unread[:0]
+                break
             rest.append(self._matched(lines, unread[good], _pick(spans, good)))
             unread = unread[~good]
         return np.sort(np.concatenate([*rest, unread]))
 
     def _shape(self, lines: Lines, first: Positions) -> envelope.Shape | None:
         """The shape of a line: most often the one of the last chunk, since an endpoint's capture hardly changes."""
-        if self.shape is None or not envelope.match(self.shape, lines, first)[0].all():
-            self.shape = envelope.learn(lines.line(first[0]))
+        line = lines.line(first[0])
+        if self.shape is None or not envelope.has(self.shape, line):
+            self.shape = envelope.learn(line)
         return self.shape
 
     def _matched(self, lines: Lines, chosen: Positions, spans: dict[str, Spans]) -> Positions:
@@ -95,7 +100,7 @@ class Capture:
         if self.times.timeless:
             found = np.zeros(len(chosen), dtype=np.int64)
         else:
-            found = self.times.of(digits_to_epoch(lines.take(spans["time"][0], envelope.TIME_LENGTH))[0])
+            found = self.times.of(lines.epochs(spans["time"][0])[0])
         rest: list[Positions] = [chosen[:0]]
         present = distinct(found)[0].tolist()
         for window in present:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.records import BadRecord, parse
-from monitor.times import digits_to_epoch
+from monitor.times import Epochs, digits_to_epoch
 
 Bytes = NDArray[np.uint8]
 Positions = NDArray[np.intp]
@@ -26,6 +26,8 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _SIDES = {b'"endpointInput"': "input", b'"endpointOutput"': "output"}
 _VALUES = {b'"inferenceTime"': "time", b'"eventId"': "id", b'"inferenceId"': "id"}
 _PAD = 4096
+_NEAR = 64
+"""Bytes within which a value but the first is looked for: an id has 36, a time 20."""
 _NEWLINE, _QUOTE, _ESCAPE = 10, 34, 92
 TIME_LENGTH = 20
 
@@ -44,15 +46,44 @@ class Lines:
     def __init__(self, text: bytes) -> None:
         self.text = text if text.endswith(b"\n") else text + b"\n"
         self.buffer: Bytes = np.frombuffer(self.text + bytes(_PAD), dtype=np.uint8)
-        body = self.buffer[: len(self.text)]
-        # One search for all of them: to find is what costs, not to compare.
-        marks = np.flatnonzero((body < 32) | (body == _QUOTE) | (body == _ESCAPE))
-        found = body[marks]
-        self.ends: Positions = marks[found == _NEWLINE]
-        self.broken: Positions = marks[(found < 32) & (found != _NEWLINE)]
+        self._body = self.buffer[: len(self.text)]
+        self._times: tuple[Positions, tuple[Epochs, Flags]] | None = None
+        self.ends: Positions = np.flatnonzero(self._body == _NEWLINE)
         self.starts: Positions = np.concatenate([[0], self.ends[:-1] + 1])
-        self.quotes: Positions = marks[found == _QUOTE]
-        self.escapes: Positions = marks[found == _ESCAPE]
+
+    @cached_property
+    def _marks(self) -> tuple[Positions, Bytes]:
+        """Where control characters, quotes and escapes are, and which: one search, for to find costs most of it."""
+        body = self._body
+        places = np.flatnonzero((body < 32) | (body == _QUOTE) | (body == _ESCAPE))
+        return places, body[places]
+
+    @cached_property
+    def broken(self) -> Positions:
+        """Control characters that end no line."""
+        places, found = self._marks
+        chosen: Positions = places[(found < 32) & (found != _NEWLINE)]
+        return chosen
+
+    @cached_property
+    def quotes(self) -> Positions:
+        places, found = self._marks
+        chosen: Positions = places[found == _QUOTE]
+        return chosen
+
+    @cached_property
+    def escapes(self) -> Positions:
+        places, found = self._marks
+        chosen: Positions = places[found == _ESCAPE]
+        return chosen
+
+    def holds(self, *, quotes: int, escapes: int) -> bool:
+        """Whether there are so many of each, and no control character but the lines' ends: to count is cheap."""
+        body = self._body
+        return (int(np.count_nonzero(body == _QUOTE)), int(np.count_nonzero(body == _ESCAPE))) == (
+            quotes,
+            escapes,
+        ) and int(np.count_nonzero(body < 32)) == len(self.ends)
 
     def line(self, index: int) -> bytes:
         return self.text[self.starts[index] : self.ends[index]]
@@ -79,6 +110,31 @@ class Lines:
         same: Flags = self._sliding(at, f"S{len(literal)}") == literal
         return same
 
+    def all_equal(self, at: Positions, literal: bytes) -> bool:
+        """Whether the text at all the positions is the literal: by machine words, the last of which may overlap."""
+        size = len(literal)
+        if size < 8:
+            return bool(self.equal(at, literal).all())
+        whole = size - size % 8
+        parts = [(0, whole)] if whole == size else [(0, whole), (size - 8, size)]
+        return all(
+            bool(
+                (
+                    self._sliding(at + first, f"V{last - first}").view(np.uint64).reshape(len(at), -1)
+                    == np.frombuffer(literal[first:last], dtype=np.uint64)
+                ).all()
+            )
+            for first, last in parts
+        )
+
+    def epochs(self, at: Positions) -> tuple[Epochs, Flags]:
+        """The times at each position, epoch seconds, and which are ones. Those asked for last are kept."""
+        if self._times is not None and self._times[0] is at:
+            return self._times[1]
+        found = digits_to_epoch(self.take(at, TIME_LENGTH))
+        self._times = (at, found)
+        return found
+
     def take(self, at: Positions, length: int) -> NDArray[np.uint8]:
         """The `length` bytes at each position, shape (positions, length)."""
         return self._sliding(at, f"V{length}").view(np.uint8).reshape(len(at), length)
@@ -103,6 +159,8 @@ class Lines:
 
 def match(shape: Shape, lines: Lines, chosen: Positions) -> tuple[Flags, dict[str, Spans]]:
     """Which of the chosen lines have the shape, and where their values lie (meaningful only where they have)."""
+    if len(chosen) == len(lines.ends) and (found := _all_alike(shape, lines)) is not None:
+        return np.ones(len(chosen), dtype=bool), found
     at, quotes = lines.starts[chosen], 0
     good: Flags = np.ones(len(chosen), dtype=bool)
     spans: dict[str, Spans] = {}
@@ -126,8 +184,69 @@ def match(shape: Shape, lines: Lines, chosen: Positions) -> tuple[Flags, dict[st
         good &= clean[chosen]
     if "time" in spans:
         start, close = spans["time"]
-        good &= (close - start == TIME_LENGTH) & digits_to_epoch(lines.take(start, TIME_LENGTH))[1]
+        good &= (close - start == TIME_LENGTH) & lines.epochs(start)[1]
     return good, spans
+
+
+def has(shape: Shape, line: bytes) -> bool:
+    """Whether a line has the shape."""
+    lines = Lines(line)
+    return len(lines.ends) == 1 and bool(match(shape, lines, np.zeros(1, dtype=np.intp))[0][0])
+
+
+def _all_alike(shape: Shape, lines: Lines) -> dict[str, Spans] | None:
+    """Where the values lie, where every line has the shape and no escape but a newline at the end of its data.
+
+    Nothing is searched for: the first value reaches from its literal at the line's begin to what follows it, which is
+    found from the line's end, for the other values are short. What the values hold is told by counting: all quotes,
+    escapes and control characters of the text are those of the literals. None where it is not so, or not known.
+    """
+    if not shape.kinds or shape.kinds[0] not in ("input", "output"):
+        return None
+    spans: dict[str, Spans] = {}
+    first, at = lines.starts + len(shape.literals[0]), lines.ends
+    for place in range(len(shape.kinds) - 1, -1, -1):
+        literal, kind = shape.literals[place + 1], shape.kinds[place]
+        close = at - len(literal)
+        if (close < lines.starts).any() or not lines.all_equal(close, literal):
+            return None
+        found = _opening(lines, close) if place else first
+        if found is None or (found > close).any():
+            return None
+        if kind != "id":
+            spans[kind] = (found, close)
+        at = found
+    if not lines.all_equal(lines.starts, shape.literals[0]):
+        return None
+    escapes = 0
+    for start, close in (spans[kind] for kind in ("input", "output") if kind in spans):
+        newlines = _newline_at(lines, close)
+        if (close - 2 * newlines <= start).any():
+            return None
+        escapes += int(newlines.sum())
+    quotes = len(lines.ends) * sum(literal.count(b'"') for literal in shape.literals)
+    if not lines.holds(quotes=quotes, escapes=escapes):
+        return None
+    if "time" in spans:
+        start, close = spans["time"]
+        if (close - start != TIME_LENGTH).any() or not lines.epochs(start)[1].all():
+            return None
+    return spans
+
+
+def _opening(lines: Lines, close: Positions) -> Positions | None:
+    """Where short values begin that end at `close`: after the last quote before it. None where there is none near."""
+    if close.min() < _NEAR:
+        return None
+    # Most are as long as the first: ids, times, and probabilities of so many digits.
+    start: Positions = close - (int(close[0]) - 1 - lines.text.rfind(b'"', 0, int(close[0])))
+    if (start > 0).all() and (lines.buffer[start - 1] == _QUOTE).all():
+        return start
+    quoted = lines.take(close - _NEAR, _NEAR)[:, ::-1] == _QUOTE
+    if not quoted.any(axis=1).all():
+        return None
+    near: Positions = close - quoted.argmax(axis=1)
+    return near
 
 
 def _newline_at(lines: Lines, close: Positions) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ def digits_to_epoch(text: NDArray[np.uint8]) -> tuple[Epochs, NDArray[np.bool_]]
     good = ((digits >= 0) & (digits <= 9)).all(axis=1)
     for place, mark in _MARKS.items():
         good &= text[:, place] == mark
-    pairs = digits.reshape(-1, 7, 2) @ np.array([10, 1])
+    pairs = digits[:, ::2] * 10 + digits[:, 1::2]
     century, decade, month, day, hour, minute, second = pairs.T
     year = century * 100 + decade
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
