@@ -21,7 +21,6 @@ Words = NDArray[np.uint64]
 _DIVISORS = np.array([10.0 ** (WIDTH - 1 - place) for place in range(WIDTH)] + [1.0])
 _ALL = np.uint64((1 << 64) - 1)
 _ONE, _SEVEN, _EIGHT = np.uint64(1), np.uint64(7), np.uint64(8)
-_ZERO = np.uint64(0x30)
 _BLOCK = 1 << 14
 """Cells that are read together: what comes in between stays in the processor's cache."""
 
@@ -30,8 +29,10 @@ def _everywhere(byte: int) -> np.uint64:
     return np.uint64(byte * 0x0101010101010101)
 
 
-_ONES, _TOPS, _POINTS, _ZEROS = _everywhere(0x01), _everywhere(0x80), _everywhere(0x2E), _everywhere(0x30)
-_LOW, _HIGH, _SIXES, _THREES = _everywhere(0x0F), _everywhere(0xF0), _everywhere(0x06), _everywhere(0x33)
+# Words are read with every byte less the digit zero's, by exclusive or: a digit is its value, and what is not there 0.
+_ZERO, _MINUS, _POINT = 0x30, 0x2D ^ 0x30, 0x2E ^ 0x30
+_ZEROS, _POINTS, _ONES, _TOPS = _everywhere(_ZERO), _everywhere(_POINT), _everywhere(0x01), _everywhere(0x80)
+_BEYOND_NINE = _everywhere(0x80 - 10)
 
 
 def read(text: bytes, starts: Positions, ends: Positions) -> tuple[Floats, NDArray[np.bool_]]:
@@ -50,10 +51,9 @@ def read(text: bytes, starts: Positions, ends: Positions) -> tuple[Floats, NDArr
 def _numbers(words: Words, lengths: Words) -> tuple[Floats, NDArray[np.bool_]]:
     """The numbers that stand in the last `lengths` bytes of the words. A branch costs more here than arithmetic."""
     unused = (_EIGHT - np.minimum(lengths, _EIGHT)) * _EIGHT
-    kept = _ALL << unused
-    words = (words & kept) | (_ZEROS & ~kept)
-    signs = (((words >> unused) & np.uint64(0xFF)) == np.uint64(0x2D)).astype(np.uint64)
-    words ^= (signs * np.uint64(0x2D ^ 0x30)) << unused
+    words = (words ^ _ZEROS) & (_ALL << unused)
+    signs = (((words >> unused) & np.uint64(0xFF)) == np.uint64(_MINUS)).astype(np.uint64)
+    words ^= (signs * np.uint64(_MINUS)) << unused
     words, places, pointed = _without_point(words)
     good = _are_digits(words) & (lengths > signs + pointed) & (lengths <= _EIGHT)
     values = _integers(words) / _DIVISORS[places]
@@ -68,18 +68,18 @@ def _without_point(words: Words) -> tuple[Words, Positions, Words]:
     pointed = (mark != 0).astype(np.uint64)
     below = (mark >> _SEVEN) - _ONE  # all of the word where there is no point
     above = ~((mark << _ONE) - _ONE)
-    closed = (words & above) | ((words & below) << (pointed * _EIGHT)) | (pointed * _ZERO)
+    closed = (words & above) | ((words & below) << (pointed * _EIGHT))
     return closed, (np.bitwise_count(below) >> 3).astype(np.intp), pointed
 
 
 def _are_digits(words: Words) -> NDArray[np.bool_]:
-    digits: NDArray[np.bool_] = ((words & _HIGH) | (((words + _SIXES) & _HIGH) >> np.uint64(4))) == _THREES
+    digits: NDArray[np.bool_] = (((words + _BEYOND_NINE) | words) & _TOPS) == 0
     return digits
 
 
 def _integers(words: Words) -> Floats:
     """Eight digits, the first in the lowest byte, as a number: pairs, then fours, then all of them."""
-    pairs = ((words & _LOW) * np.uint64(2561)) >> _EIGHT
+    pairs = (words * np.uint64(2561)) >> _EIGHT
     fours = ((pairs & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
     whole = ((fours & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
     return whole.astype(np.float64)
