@@ -180,6 +180,8 @@ def cooled_down_at(world: World) -> datetime | None:
     """When the next start may be that nobody asked for; None while there was none.
 
     An attempt is without an accepted model when no version that was made since it began is approved and not barred.
+    To the minute, as it is told: the controller's own tick at that minute must not miss it by the milliseconds by which
+    the tick before was late.
     """
     last = max((attempt.at for attempt in world.attempts), default=None)
     if last is None:
@@ -190,4 +192,5 @@ def cooled_down_at(world: World) -> datetime | None:
     )
     in_vain = sum(accepted is None or attempt.at > accepted for attempt in world.attempts)
     policy = world.policy
-    return last + timedelta(hours=min(policy.cooldown_hours * 2**in_vain, policy.cooldown_cap_hours))
+    began = last.replace(second=0, microsecond=0)
+    return began + timedelta(hours=min(policy.cooldown_hours * 2**in_vain, policy.cooldown_cap_hours))

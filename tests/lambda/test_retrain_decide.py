@@ -126,6 +126,11 @@ def test_the_cooldown_doubles_with_each_attempt_in_vain_up_to_the_cap(in_vain: i
     assert cooled_down_at(replace(CALM, attempts=attempts, packages=(rejected,))) == NOW + timedelta(days=days)
 
 
+def test_a_tick_that_comes_some_seconds_earlier_in_its_minute_than_the_last_is_not_told_to_wait() -> None:
+    late = replace(attempt(1), at=attempt(1).at.replace(second=40, microsecond=118_000))
+    assert cooled_down_at(replace(CALM, attempts=(late,))) == cooled_down_at(replace(CALM, attempts=(attempt(1),)))
+
+
 def test_a_version_that_was_rolled_back_is_no_proposal_and_no_accepted_model() -> None:
     bad = Package(2, "Approved", NOW - timedelta(hours=1))
     assert isinstance(decide(replace(DRIFTING, packages=(bad,)), NOW).step, Hold)
