@@ -80,10 +80,8 @@ class Lines:
     def holds(self, *, quotes: int, escapes: int) -> bool:
         """Whether there are so many of each, and no control character but the lines' ends: to count is cheap."""
         body = self._body
-        return (int(np.count_nonzero(body == _QUOTE)), int(np.count_nonzero(body == _ESCAPE))) == (
-            quotes,
-            escapes,
-        ) and int(np.count_nonzero(body < 32)) == len(self.ends)
+        found = [int(np.count_nonzero(each)) for each in (body == _QUOTE, body == _ESCAPE, body < 32)]
+        return found == [quotes, escapes, len(self.ends)]
 
     def line(self, index: int) -> bytes:
         return self.text[self.starts[index] : self.ends[index]]
@@ -117,15 +115,11 @@ class Lines:
             return bool(self.equal(at, literal).all())
         whole = size - size % 8
         parts = [(0, whole)] if whole == size else [(0, whole), (size - 8, size)]
-        return all(
-            bool(
-                (
-                    self._sliding(at + first, f"V{last - first}").view(np.uint64).reshape(len(at), -1)
-                    == np.frombuffer(literal[first:last], dtype=np.uint64)
-                ).all()
-            )
-            for first, last in parts
-        )
+        for first, last in parts:
+            words = self._sliding(at + first, f"V{last - first}").view(np.uint64).reshape(len(at), -1)
+            if not (words == np.frombuffer(literal[first:last], dtype=np.uint64)).all():
+                return False
+        return True
 
     def epochs(self, at: Positions) -> tuple[Epochs, Flags]:
         """The times at each position, epoch seconds, and which are ones. Those asked for last are kept."""

@@ -166,7 +166,8 @@ def _copies(services: set[str] | None) -> dict[str, Any]:
         for _ in range(20):
             try:
                 direct = _BULKY.get(name)
-                copies[name] = _dump_quickly(direct()) if direct else get_state()
+                dump = _dump if name in _WITH_FLOATS else _dump_quickly
+                copies[name] = dump(direct()) if direct else get_state()
                 break
             except RuntimeError as error:
                 # A worker thread changed a container under the copy; this one changes rarely enough to try again.
@@ -182,7 +183,7 @@ def _dump(state: Any) -> str:
 
 
 def _dump_quickly(state: Any) -> str:
-    """The same for many small plain values; the outer containers alone are ministack's own."""
+    """The same for many small plain values, no floats among them: orjson knows no NaN and no infinity."""
     try:
         text = orjson.dumps(state, default=persistence._json_default, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:  # a lone surrogate, or a number beyond 64 bits
@@ -255,3 +256,4 @@ _BULKY: dict[str, Callable[[], Mapping[str, Any]]] = {
     "cloudwatch": _metrics_state,
     "dynamodb": _tables_state,
 }
+_WITH_FLOATS = ("cloudwatch",)

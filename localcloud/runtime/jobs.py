@@ -19,7 +19,7 @@ from localcloud.runtime import orphans
 from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metric
 from localcloud.runtime.logs import LogStream
 from localcloud.runtime.processing import Processing
-from localcloud.runtime.program import HOST, Program, Refused
+from localcloud.runtime.program import HOST, Program, Refused, warm_python
 from localcloud.runtime.sandbox import Container, Sandbox, isolation
 from localcloud.runtime.toolkit import ScriptError
 from localcloud.runtime.training import Training
@@ -169,7 +169,7 @@ class Job:
             program.environment,
             cwd=program.cwd,
             isolate_network=job.isolated,
-            warm=program.warm,
+            warm=warm_python(job.image),
         )
         orphans.record(self._cloud.store, RECORDS, f"{self.kind}/{self.name}", container.pid)
         self._update("Training", f"{self.kind.capitalize()} in progress", training_started_at=self._cloud.clock.now())

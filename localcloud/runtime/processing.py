@@ -16,16 +16,7 @@ from typing import Any
 from localcloud.cloud import Cloud
 from localcloud.runtime import images
 from localcloud.runtime.metrics import publish
-from localcloud.runtime.program import (
-    HOST,
-    Program,
-    Refused,
-    base_environment,
-    one_instance,
-    refuse,
-    resource_config,
-    warm_python,
-)
+from localcloud.runtime.program import HOST, Program, Refused, base_environment, one_instance, refuse, resource_config
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer
 
@@ -45,6 +36,7 @@ class Processing:
         self.isolated = bool(request.get("NetworkConfig", {}).get("EnableNetworkIsolation"))
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
+        self.image = str(request["AppSpecification"]["ImageUri"])
 
     def check(self) -> None:
         """Refuse what cannot be run here, before anything is done."""
@@ -100,7 +92,7 @@ class Processing:
             environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in (IMAGE_ROOT, stand_in.path) if path)
         environment |= dict(self._request.get("Environment", {}))
         command = [*self._command, *(application.get("ContainerArguments") or ())]
-        return Program(images.host_command(command), environment, "/opt/ml/code", warm=warm_python(stand_in))
+        return Program(images.host_command(command), environment, "/opt/ml/code")
 
     def upload(self, transfer: Transfer) -> None:
         """Upload every output."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.runtime.images import StandIn
+from localcloud.runtime.images import stand_in
 from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
 
 HOST = "algo-1"
@@ -20,14 +20,12 @@ class Program:
     Attributes:
         explain: turns (exit code, last lines of the log) into what a toolkit writes to `/opt/ml/output/failure` when
             the script fails; "" where nothing would be written.
-        warm: the Python of which it may be a fork.
     """
 
     command: list[str]
     environment: dict[str, str]
     cwd: str
     explain: Callable[[int, list[str]], str] = lambda _code, _lines: ""
-    warm: WarmPython | None = None
 
 
 def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str, str]:
@@ -45,9 +43,10 @@ def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str
     return environment
 
 
-def warm_python(stand_in: StandIn | None) -> WarmPython | None:
-    """What has imported an image's framework already."""
-    return python_with(stand_in.imports) if stand_in is not None and stand_in.imports else None
+def warm_python(image: str) -> WarmPython | None:
+    """What has imported the framework of an image already."""
+    found = stand_in(image)
+    return python_with(found.imports) if found is not None and found.imports else None
 
 
 def resource_config(instance_type: str) -> dict[str, Any]:

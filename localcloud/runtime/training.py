@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime import images, toolkit
-from localcloud.runtime.program import Program, base_environment, one_instance, refuse, resource_config, warm_python
+from localcloud.runtime.program import Program, base_environment, one_instance, refuse, resource_config
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer, pack
 
@@ -29,6 +28,7 @@ class Training:
         self.isolated = bool(request.get("EnableNetworkIsolation"))
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
+        self.image = str(request["AlgorithmSpecification"].get("TrainingImage", ""))
 
     def check(self) -> None:
         """Refuse what cannot be run here, before anything is done."""
@@ -81,19 +81,18 @@ class Training:
         environment |= toolkit.environment_variables(request, self._hyperparameters, self._resources, self._box)
         environment |= dict(request.get("Environment", {}))
         if self._entrypoint:
-            return Program(images.host_command(self._entrypoint), environment, toolkit.CODE, warm=warm_python(stand_in))
+            return Program(images.host_command(self._entrypoint), environment, toolkit.CODE)
         if self._program_name:
             toolkit.check_requirements(self._box.host_path(toolkit.CODE))
             user = {key: value for key, value in self._hyperparameters.items() if not key.startswith("sagemaker_")}
-            program = toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._box)
-            return replace(program, warm=warm_python(stand_in))
+            return toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._box)
         if stand_in is None or not stand_in.algorithm:
             raise toolkit.ScriptError(
                 f"ClientError: {images.repository(request['AlgorithmSpecification']['TrainingImage'])} trains scripts "
                 "only: the hyperparameter sagemaker_program is missing"
             )
         command = ["python3", "-m", f"sagemaker_stand_in.{stand_in.framework}_train"]
-        return Program(command, environment, toolkit.CODE, warm=warm_python(stand_in))
+        return Program(command, environment, toolkit.CODE)
 
     def upload(self, transfer: Transfer) -> str:
         """Upload the model, the output and checkpoints; return the model artefact's S3 URI."""

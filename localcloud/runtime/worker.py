@@ -180,7 +180,7 @@ class Worker:
                 cwd=toolkit.CODE,
                 isolate_network=spec.network_isolation,
                 pass_fds=[inner.fileno()],
-                warm=warm_python(stand_in),
+                warm=warm_python(spec.image),
             )
         self._on_process(container.pid)
         output = LogStream(self._cloud, self._log_group, self._log_stream, container.output)

@@ -171,9 +171,10 @@ def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
         for descriptor in plan["pass_fds"]:
             os.set_inheritable(descriptor, True)
         os.chdir(plan["cwd"])
+        program = None
         if interpreter is not None:
             environment = interpreter.on_path(environment)
-        program = None if interpreter is None else interpreter.program(command, environment)
+            program = interpreter.program(command, environment)
         default_signals(python=program is not None)
         if interpreter is None or program is None:
             os.execvpe(command[0], command, environment)

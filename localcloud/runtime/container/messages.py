@@ -8,6 +8,9 @@ from __future__ import annotations
 import _socket
 import struct
 
+# A folder in the container's own /tmp: what `sys.executable` names there and PATH finds, and the socket that it asks.
+HOME = "/tmp/.python"  # noqa: S108
+EXECUTABLE, SOCKET = f"{HOME}/python3", f"{HOME}/socket"
 WRITING = _socket.SHUT_WR
 _HEAD = 8
 _MOST = 64  # descriptors

@@ -1,7 +1,7 @@
 """What `sys.executable` names in a container with a warm Python: asks the container's init for one of its forks.
 
-Run as `python -I -S python_client.py <interpreter> <Python's arguments>`. It stands for the process that it asked for:
-signals go on to that one, its end is that one's end, and its exit code is that one's.
+Run as `python -E -s -S python_client.py <interpreter> <Python's arguments>`. It stands for the process that it asked
+for: signals go on to that one, its end is that one's end, and its exit code is that one's.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import signal
 import sys
 from types import FrameType
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_SOCKET = "/tmp/.python/socket"  # noqa: S108 - the container's own
+import messages
+
 _FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -30,12 +30,9 @@ def main() -> None:
         os.execv(interpreter, [interpreter, *arguments])
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.connect(_SOCKET)
+        connection.connect(messages.SOCKET)
     except OSError:
         os.execv(interpreter, [interpreter, *arguments])
-    sys.path.insert(0, _HERE)
-    import messages
-
     variables = [name + b"=" + value for name, value in os.environb.items()]
     words = [os.fsencode(word) for word in arguments]
     fields = [b"%d" % len(words), *words, os.fsencode(os.getcwd()), b"%d" % os.getpgrp(), *variables]

@@ -28,10 +28,8 @@ from importlib.machinery import SourceFileLoader
 
 import launcher
 import messages
+from messages import EXECUTABLE, HOME, SOCKET
 
-# A folder in the container's own /tmp: what `sys.executable` names there and PATH finds, and the socket that it asks.
-HOME = "/tmp/.python"  # noqa: S108
-EXECUTABLE, SOCKET = f"{HOME}/python3", f"{HOME}/socket"
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_client.py")
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _READ_AT_START = re.compile(
@@ -185,7 +183,8 @@ def end(code: int, kept: set[str]) -> None:
         del sys.modules[name]
     gc.collect()  # files that were left open are written and closed
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # taken away, closed, or nobody listens any more
+            stream.flush()
     os._exit(code)
 
 
@@ -199,7 +198,9 @@ class Guests:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(SOCKET)  # a model server that crashed comes back in the folders that it had
         with open(EXECUTABLE, "w") as file:
-            file.write(f'#!/bin/sh\nexec "{interpreter.executable}" -I -S "{CLIENT}" "{interpreter.executable}" "$@"\n')
+            file.write(
+                f'#!/bin/sh\nexec "{interpreter.executable}" -E -s -S "{CLIENT}" "{interpreter.executable}" "$@"\n'
+            )
         os.chmod(EXECUTABLE, 0o700)
         with contextlib.suppress(FileExistsError):
             os.symlink(EXECUTABLE, f"{HOME}/python")

@@ -17,8 +17,6 @@ import launcher
 import messages
 from python_program import Interpreter, PythonProgram, fork
 
-_HIGH = 512  # above what descriptors a plan numbers
-
 
 def main() -> PythonProgram | None:
     """Serve; returns the program in each process that is to be one, and None at the end."""
@@ -45,8 +43,9 @@ def contain(descriptor: int, interpreter: Interpreter) -> PythonProgram:
     body, received = messages.receive(connection)
     connection.detach()
     plan = json.loads(body)
+    free = 1 + max([2, *plan["pass_fds"]])  # above all that the plan numbers
     lifeline, output, status, *passed = (
-        fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in (descriptor, *received)
+        fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, free) for number in (descriptor, *received)
     )
     for number in (descriptor, *received):
         os.close(number)

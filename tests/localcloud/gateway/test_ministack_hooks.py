@@ -54,6 +54,8 @@ FUNCTIONS = {
     f"{_S}.lambda_svc._resolve_layer_version_for_attachment": "layer_arn",
     f"{_S}.lambda_svc._prune_orphan_code_blobs": "referenced",
     f"{_S}.dynamodb._evaluate_condition": "expr item attr_values attr_names slot",
+    f"{_S}.dynamodb._query": "data",
+    f"{_S}.dynamodb._normalize_table_name": "value",
     f"{_S}.s3._resolve_sse_write_headers": "headers bucket_name",
     f"{_S}.s3._bucket_default_sse_headers": "bucket_name",
     f"{_S}.ssm._public_parameter": "name",

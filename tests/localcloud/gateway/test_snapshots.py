@@ -72,6 +72,14 @@ def test_what_is_saved_without_a_copy_is_all_that_ministack_would_save(name: str
     assert snapshots._dump(snapshots._BULKY[name]()) == snapshots._dump(theirs)
 
 
+def test_a_metric_that_is_no_number_is_read_back_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(snapshots._BULKY, "cloudwatch", lambda: {"metrics": [float("nan"), float("inf")]})
+    monkeypatch.setattr("ministack.app._build_persistence_save_dict", lambda: {"cloudwatch": dict})
+    not_a_number, infinite = json.loads(snapshots._copies(None)["cloudwatch"])["metrics"]
+    assert not_a_number != not_a_number
+    assert infinite == float("inf")
+
+
 @pytest.mark.parametrize("value", [("a", 1), {"k": "ü"}, {1: "number"}, b"\x00\xff", "\ud800", 2**70])
 def test_the_quick_way_writes_what_the_other_reads(value: object) -> None:
     state = responses.AccountRegionScopedDict()

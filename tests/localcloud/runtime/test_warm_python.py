@@ -107,6 +107,7 @@ SAME = {
         "if not os.fork(): raise SystemExit\n"
         "os.wait(); print(os.path.getsize('left.txt'))"
     ),
+    "output that is closed": "import sys; print('said', flush=True); sys.stdout.close()",
     "signals": "import signal; print([signal.getsignal(n) for n in (2, 13, 15, 17)])",
     "standard input": "import sys; print(repr(sys.stdin.read()))",
     "open files": "import os; print(sorted(os.listdir('/proc/self/fd')))",
