@@ -14,7 +14,7 @@ import ministack.app as ministack_app
 from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
-from localcloud.ministack_adapter import developer_tools, permissions
+from localcloud.ministack_adapter import browsers, developer_tools, permissions
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
 
@@ -81,6 +81,11 @@ def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Applic
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http":
+            send = browsers.without_cors(send)
+            foreign = browsers.refusal(scope["headers"])
+            if foreign is not None:
+                await _answer(send, (403, {"Content-Type": "text/plain", "Connection": "close"}, f"{foreign}\n".encode()))
+                return
             path = scope["path"]
             if path == HEALTH:
                 await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
