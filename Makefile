@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifeq ($(TARGET),aws)
 CLOUD :=
 else ifeq ($(TARGET),local)
-CLOUD := eval "$$($(PY) -m localcloud env)" &&
+CLOUD := eval "$$(.venv/bin/localcloud env)" &&
 else
 $(error TARGET is local or aws, got $(TARGET))
 endif
@@ -24,8 +24,8 @@ endif
 help: ## List the verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
-	@$(PY) -m demo $(ARGS)
+demo: .venv/.ready .venv/.layer node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
+	@$(PY) -m evergreen.demo $(ARGS)
 
 test: lint ## Everything CI runs: lint, types, nag, then the tests
 	@$(MAKE) --no-print-directory -j2 types nag
@@ -37,13 +37,13 @@ lint: .venv/.ready ## ruff: rules and format
 types: .venv/.ready ## mypy, strict
 	@.venv/bin/mypy
 
-nag: .venv/.ready node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
+nag: .venv/.ready .venv/.layer node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
 	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
 
-unit: .venv/.ready node_modules/.ready
+unit: .venv/.ready .venv/.layer node_modules/.ready
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-synth: .venv/.ready node_modules/.ready ## Write the templates to cdk.out (no account, no network)
+synth: .venv/.ready .venv/.layer node_modules/.ready ## Write the templates to cdk.out (no account, no network)
 	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json
 
 pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
@@ -53,34 +53,35 @@ schema: .venv/.ready ## Write the JSON Schemas of evergreen.yaml and model.yaml
 	@$(PY) -m configuration schema
 
 up: .venv/.ready ## Start the local cloud
-	@$(PY) -m localcloud up $(ARGS)
+	@.venv/bin/localcloud up $(ARGS)
 
 down: .venv/.ready ## Stop the local cloud (ARGS=--purge forgets its state)
-	@$(PY) -m localcloud down $(ARGS)
+	@.venv/bin/localcloud down $(ARGS)
 
 status: .venv/.ready ## Say what runs in the local cloud
-	@$(PY) -m localcloud status
+	@.venv/bin/localcloud status
 
 preflight: .venv/.ready ## Say what the account can do, and which line to change (reads only)
-	@$(CLOUD) $(PY) -m preflight
+	@$(CLOUD) $(PY) -m evergreen.preflight
 
-deploy: .venv/.ready node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
+deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
-deliver: .venv/.ready node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
+deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
 	@$(CLOUD) npx cdk deploy --context delivery=true --require-approval never "*-delivery" $(ARGS)
 
-diff: .venv/.ready node_modules/.ready ## Show what a deploy would change
+diff: .venv/.ready .venv/.layer node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
 
-destroy: .venv/.ready node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
+destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
 
-benchmarks: .venv/.ready node_modules/.ready ## Measure what the README claims
+benchmarks: .venv/.ready .venv/.layer node_modules/.ready ## Measure what the README claims
 	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py
 
 lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
-	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet
+	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet \
+	  --no-emit-package evergreen --no-emit-package localcloud --no-emit-package drift-analyzer
 
 clean: ## Remove what can be made again (not the local cloud's state)
 	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
@@ -95,7 +96,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@uv pip install --quiet --python .cache/delivery/bin/python -c constraints.txt boto3 pydantic pyyaml
 	@touch $@
 
-.venv/.ready: requirements.txt requirements-dev.txt constraints.txt lambda/monitor/layer/requirements.txt
+.venv/.ready: requirements.txt requirements-dev.txt constraints.txt packages/localcloud/pyproject.toml packages/analyzer/pyproject.toml pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Evergreen needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say which: make PYTHON=python3.12 …"; exit 2; }
 	@echo "Making .venv (about 1.4 GB; a minute, more when nothing is cached) …"
@@ -108,8 +109,12 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack; } \
 	  >/dev/null & first=$$!; \
 	  { $(PY) -c 'import stacks'; $(PY) -m pipelines show flight-delays; } >/dev/null 2>&1; wait $$first
-	@# numpy and orjson for the analyzer's function, for arm64: a synth packs what lies here.
-	@$(PY) lambda/monitor/layer/__main__.py >/dev/null
+	@$(MAKE) --no-print-directory .venv/.layer
+	@touch $@
+
+# The analyzer with numpy and orjson, for arm64: a synth packs what lies here.
+.venv/.layer: $(wildcard lambda/layers/analyzer/*) $(shell find packages/analyzer/src -name '*.py')
+	@$(PY) lambda/layers/analyzer/build.py >/dev/null
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import peers
-from monitor import quality
-from monitor.baseline import Column, build, infer
-from monitor.drift import Rules, Status, alarm, judge
-from monitor.schema import Baseline, read_baseline
-from monitor.state import Floats, NumericState, WindowState
+from drift_analyzer import quality
+from drift_analyzer.baseline import Column, build, infer
+from drift_analyzer.drift import Rules, Status, alarm, judge
+from drift_analyzer.schema import Baseline, read_baseline
+from drift_analyzer.state import Floats, NumericState, WindowState
 
 ROWS = 1000
 RULES = Rules()

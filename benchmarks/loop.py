@@ -30,9 +30,9 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
     os.chdir(Path(__file__).resolve().parent.parent)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.loop", *sys.argv[1:]])
 
-from demo.__main__ import MODEL
-from demo.cloud import LocalCloud
-from demo.training import upload_raw_data
+from evergreen.demo.__main__ import MODEL
+from evergreen.demo.cloud import LocalCloud
+from evergreen.demo.training import upload_raw_data
 
 # A tmpfs over /opt gives the process an /opt/ml without touching the machine's.
 IN_NAMESPACE = (

@@ -168,7 +168,7 @@ def handler_import(times: int = 5) -> float:
 
 def layer_size(home: Path) -> float:
     """MB of the arm64 layer unpacked, with the analyzer beside it."""
-    from monitor.layer.__main__ import build
+    from layers.analyzer.build import build
 
     code = sum(path.stat().st_size for path in (LAMBDA / "monitor").rglob("*.py"))
     return (build(home / "layer") + code) / 1e6

@@ -38,10 +38,10 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
     os.chdir(Path(__file__).resolve().parent.parent)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.release", *sys.argv[1:]])
 
-from demo.__main__ import MODEL
-from demo.cloud import LocalCloud
-from demo.serving import await_release, is_baking, live_version
-from demo.training import train, upload_raw_data
+from evergreen.demo.__main__ import MODEL
+from evergreen.demo.cloud import LocalCloud
+from evergreen.demo.serving import await_release, is_baking, live_version
+from evergreen.demo.training import train, upload_raw_data
 
 SERVING = f"{MODEL.app}-serving-{MODEL.name}-{MODEL.stage}"
 PLATFORM = f"{MODEL.app}-platform-{MODEL.stage}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configuration import Model
 
-# What is not the model's own code, and is said by the definition or by nothing (constructs.mlops.training_pipeline).
+# What is not the model's own code, and is said by the definition or by nothing (training_pipeline.py).
 _LEFT_OUT = {"model.yaml", "data.py"}
 
 

@@ -6,12 +6,12 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from configuration import Application, Delivery
-from constructs.mlops.alerts import AlertTopic
-from constructs.mlops.buckets import LogBucket
-from constructs.mlops.delivery_alerts import DeliveryAlerts
-from constructs.mlops.delivery_pipeline import DeliveryPipeline
-from constructs.mlops.delivery_store import DeliveryStore
-from constructs.mlops.encryption_key import EncryptionKey
+from constructs.mlops.delivery.delivery_alerts import DeliveryAlerts
+from constructs.mlops.delivery.delivery_pipeline import DeliveryPipeline
+from constructs.mlops.delivery.delivery_store import DeliveryStore
+from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.buckets import LogBucket
+from constructs.mlops.foundation.encryption_key import EncryptionKey
 
 
 class DeliveryStack(cdk.Stack):

@@ -14,18 +14,18 @@ from constructs import Construct
 
 from configuration import Application, Model, Monitoring, Stage
 from configuration.images import monitor_image_uri
-from constructs.mlops.job_roles import ContainerPermissions
-from constructs.mlops.monitor_jobs import AnalyzerCode, TextFile, explanation_job
-from constructs.mlops.monitors import Monitor, monitors_of
-from constructs.mlops.permissions import Permissions
-from constructs.mlops.release import Release
-from constructs.mlops.scheduled_monitors import (
+from constructs.mlops.foundation.permissions import Permissions
+from constructs.mlops.monitoring.monitor_jobs import AnalyzerCode, TextFile, explanation_job
+from constructs.mlops.monitoring.monitors import Monitor, monitors_of
+from constructs.mlops.monitoring.scheduled_monitors import (
     BuiltinMonitor,
     ManagedMonitor,
     MonitorAlarms,
     captured_dimensions,
     drift_alarm,
 )
+from constructs.mlops.serving.release import Release
+from constructs.mlops.training.job_roles import ContainerPermissions
 from stacks.platform import Platform
 
 _HOUR = 3600

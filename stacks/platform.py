@@ -11,7 +11,8 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from configuration import Application, Model, Stage
-from constructs.mlops.across_accounts import (
+from constructs.mlops.delivery.delivery_role import DeliveryRole
+from constructs.mlops.foundation.across_accounts import (
     AdmittedEvents,
     Foreigner,
     ForwardedEvents,
@@ -26,22 +27,21 @@ from constructs.mlops.across_accounts import (
     rename,
     verifications,
 )
-from constructs.mlops.alerts import AlertTopic, DeadLetterQueue
-from constructs.mlops.approver import Approver
-from constructs.mlops.archive import Archive
-from constructs.mlops.buckets import Bucket, LogBucket
-from constructs.mlops.dashboard import Dashboard
-from constructs.mlops.delivery_role import DeliveryRole
-from constructs.mlops.encryption_key import EncryptionKey
-from constructs.mlops.first_records import FirstRecords
-from constructs.mlops.handler import Handler, PowertoolsLayer, StageResources
-from constructs.mlops.ledger import Ledger
-from constructs.mlops.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
-from constructs.mlops.permissions import arn
-from constructs.mlops.release_controller import ReleaseController
-from constructs.mlops.release_role import ReleaseRole
-from constructs.mlops.retrain_controller import RetrainController
-from constructs.mlops.verification import Verifier
+from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
+from constructs.mlops.foundation.approver import Approver
+from constructs.mlops.foundation.buckets import Bucket, LogBucket
+from constructs.mlops.foundation.dashboard import Dashboard
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.handler import Handler, PowertoolsLayer, StageResources
+from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.permissions import arn
+from constructs.mlops.monitoring.monitor_functions import AnalyzerLayer, CaptureMonitor, ScheduledMonitor
+from constructs.mlops.retraining.archive import Archive
+from constructs.mlops.retraining.retrain_controller import RetrainController
+from constructs.mlops.serving.first_records import FirstRecords
+from constructs.mlops.serving.release_controller import ReleaseController
+from constructs.mlops.serving.release_role import ReleaseRole
+from constructs.mlops.serving.verification import Verifier
 from stacks.readers import reader, readers
 
 

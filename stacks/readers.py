@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configuration import Application, Stage
-from constructs.mlops.across_accounts import Foreigner, release_role_name
+from constructs.mlops.foundation.across_accounts import Foreigner, release_role_name
 
 
 def readers(application: Application) -> list[Foreigner]:

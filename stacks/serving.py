@@ -6,10 +6,10 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from configuration import Application, Model, Realtime, Stage
-from constructs.mlops.endpoint import Endpoint
-from constructs.mlops.release import Release
-from constructs.mlops.release_policy import PolicyParameter, VerifiedIn
-from constructs.mlops.served_model import ServedModel
+from constructs.mlops.serving.endpoint import Endpoint
+from constructs.mlops.serving.release import Release
+from constructs.mlops.serving.release_policy import PolicyParameter, VerifiedIn
+from constructs.mlops.serving.served_model import ServedModel
 from stacks.platform import Platform
 
 

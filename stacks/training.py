@@ -10,8 +10,8 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from configuration import Application, Model
-from constructs.mlops.monitors import baseline_settings
-from constructs.mlops.training_pipeline import PackageGroup, TrainingPipeline
+from constructs.mlops.monitoring.monitors import baseline_settings
+from constructs.mlops.training.training_pipeline import PackageGroup, TrainingPipeline
 from stacks.content import content_sha256
 from stacks.platform import Platform
 from stacks.readers import readers

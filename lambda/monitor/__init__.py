@@ -1,1 +1,1 @@
-"""The analyzer: captured traffic against a baseline, in Model Monitor's published files. See docs/monitoring.md."""
+"""The monitor functions: what the analyzer finds in captured data and scheduled runs, as rows and metrics."""

@@ -10,14 +10,15 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from monitor import history, metrics, rows
-from monitor.analysis import Reading, Window, file_bodies
-from monitor.capture import Capture
-from monitor.drift import Mode, Rules, Status, alarm, judge
-from monitor.jsonio import dumps, loads
-from monitor.schema import Baseline, read_baseline
+from drift_analyzer import metrics
+from drift_analyzer.analysis import Reading, Window, file_bodies
+from drift_analyzer.capture import Capture
+from drift_analyzer.drift import Mode, Rules, Status, alarm, judge
+from drift_analyzer.jsonio import dumps, loads
+from drift_analyzer.schema import Baseline, read_baseline
+from drift_analyzer.times import Windows
+from monitor import history, rows
 from monitor.store import Store
-from monitor.times import Windows
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
 
 
 def _page(baseline: Baseline, windows: list[Window], reading: Reading, past: history.History, row: Verdict) -> bytes:
-    from monitor.report.drift import render
-    from monitor.report.history import sections
-    from monitor.report.page import period, with_history
+    from drift_analyzer.report.drift import render
+    from drift_analyzer.report.page import period, with_history
+    from monitor.history_page import sections
 
     when = period(row.window_start.timestamp(), row.window_end.timestamp())
     return with_history(render(baseline, windows, reading, when), sections(past, row)).encode("utf-8")

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from monitor.drift import Verdict as Judged
+from drift_analyzer.drift import Verdict as Judged
+from drift_analyzer.violations import structure
 from shared.verdict import Verdict
 
-# Completeness is data that drifted, not a schema that broke: a row of the right shape may lack a value.
-STRUCTURE = ("data_type_check", "missing_column_check", "extra_column_check")
 _STATUS = {"Ok": "OK", "Drift": "Drift", "InsufficientData": "InsufficientData"}
 
 
@@ -79,11 +78,6 @@ def _measured(said: Mapping[str, Any]) -> float | None:
     """The value that was judged: a quality metric, NDCG, or of data quality the share of drifted features."""
     value = said.get("metric", said.get("share"))
     return None if value is None else float(value)
-
-
-def structure(violations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The features whose type or presence is not the baseline's, or `[]`."""
-    return [str(v["feature_name"]) for v in violations if v.get("constraint_check_type") in STRUCTURE]
 
 
 def _utc(epoch: int) -> datetime:

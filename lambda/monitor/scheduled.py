@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import container, history, metrics, rows
-from monitor.jsonio import dumps, loads
-from monitor.metrics import Metric
-from monitor.records import timestamp
+from drift_analyzer import container, metrics
+from drift_analyzer.jsonio import dumps, loads
+from drift_analyzer.metrics import Metric
+from drift_analyzer.records import timestamp
+from monitor import history, rows
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -334,9 +335,9 @@ def _finish_report(
 
     That one writes no page, so that it is made of its files.
     """
-    from monitor.report.history import sections
-    from monitor.report.managed import managed_page
-    from monitor.report.page import with_history
+    from drift_analyzer.report.managed import managed_page
+    from drift_analyzer.report.page import with_history
+    from monitor.history_page import sections
 
     body = _get(clients, environment, f"{folder}/{_REPORT}")
     if body is None:

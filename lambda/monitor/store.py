@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from monitor.jsonio import dumps, loads
-from monitor.state import WindowState
+from drift_analyzer.jsonio import dumps, loads
+from drift_analyzer.state import WindowState
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

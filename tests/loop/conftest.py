@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import MODEL
-from demo.cloud import ROOT, LocalCloud
-from demo.training import Model
+from evergreen.demo.__main__ import MODEL
+from evergreen.demo.cloud import ROOT, LocalCloud
+from evergreen.demo.training import Model
 
 
 def free_port() -> int:
@@ -28,7 +28,7 @@ def free_port() -> int:
 def run_demo(cloud: LocalCloud) -> str:
     """`make demo ARGS="--yes --until live"` on this cloud; its whole output."""
     where = ["--port", str(cloud.port), "--state", str(cloud.state)]
-    command = [sys.executable, "-m", "demo", "--yes", "--until", "live", *where]
+    command = [sys.executable, "-m", "evergreen.demo", "--yes", "--until", "live", *where]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

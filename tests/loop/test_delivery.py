@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from demo import push
-from demo.cloud import ROOT, LocalCloud
-from demo.training import Model
+from evergreen.demo import push
+from evergreen.demo.cloud import ROOT, LocalCloud
+from evergreen.demo.training import Model
 from tests.loop.conftest import free_port
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(1200)]

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import pytest
 from botocore.exceptions import ClientError
 
-from demo import bad_model, flights, story
-from demo.cloud import ROOT, LocalCloud
-from demo.replay import FIRST
-from demo.serving import await_release, live_version
-from demo.training import Model, read_json
+from evergreen.demo import bad_model, flights, story
+from evergreen.demo.cloud import ROOT, LocalCloud
+from evergreen.demo.replay import FIRST
+from evergreen.demo.serving import await_release, live_version
+from evergreen.demo.training import Model, read_json
 from tests.loop.conftest import localcloud, run_demo
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(900)]

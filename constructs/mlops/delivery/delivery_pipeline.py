@@ -1,0 +1,262 @@
+"""The pipeline: source → test and synth → itself → each stage between two lease steps → trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_codecommit as codecommit
+from aws_cdk import aws_codepipeline as codepipeline
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import pipelines
+from constructs import Construct
+
+from configuration import Application, Delivery, Paths, Stage
+from constructs.mlops.delivery.delivery_role import build_role_name, delivery_role_name
+from constructs.mlops.foundation.permissions import Permissions, argue_for_wildcards, arn
+
+_IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
+_RUNTIMES = {"python": "3.11", "nodejs": "22"}
+# The publisher of assets is released apart from the CDK CLI.
+_CDK_ASSETS = "4.7.3"
+# The newest that is published reads manifests up to schema 54; aws-cdk-lib writes 55, which differs for images only.
+_READABLE = """find . -name '*.assets.json' -exec sed -i 's/"version": "55\\.[0-9.]*"/"version": "54.0.0"/' {} +"""
+_SOURCE = "Source"
+_REPORTS = ".cache/reports"
+_TOOLS = ".cache/delivery"
+# Where uv and npm keep what they downloaded, in CodeBuild's images.
+_CACHED = ["/root/.cache/uv/**/*", "/root/.cache/pip/**/*", "/root/.npm/**/*"]
+_OWN_STORE = "CDK's grants on the pipeline's own store and key; the pipeline names its artefacts, CodeBuild its cache."
+_WRITTEN_BY_CDK = (
+    (r"^Action::(s3|kms):", _OWN_STORE),
+    (r"^Resource::<[A-Za-z0-9]+\.Arn>/\*$", _OWN_STORE),
+    (r":log-group:/aws/codebuild/", "CodeBuild names the log streams of a project, and CDK Pipelines the projects."),
+    (r":report-group/", "CodeBuild names reports after the project; CDK Pipelines names the projects."),
+    (r"^Resource::arn:\*:iam::.*:role/\*$", "A condition leaves the roles that CDK's bootstrap tagged for deploying."),
+    (r"^Resource::\*$", "CDK's own steps look for stacks and buckets and follow builds, whose names they do not know."),
+)
+
+
+class DeliveryPipeline(Construct):
+    """One V2 pipeline, QUEUED, so that each push is delivered whole and none is dropped; it changes itself first.
+
+    `add` the stages in their order, then `finish`.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        application: Application,
+        delivery: Delivery,
+        cli_version: str,
+        store: s3.IBucket,
+        alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._application, self._delivery, self._alerts = application, delivery, alerts
+        self.name = f"{application.name}-delivery"
+        self.repository = self._own_repository()
+        self._source = self._code()
+        self._reports = codebuild.ReportGroup(
+            self, "Tests", type=codebuild.ReportGroupType.TEST, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
+        self._role = self._steps_role()
+        self._pipeline = pipelines.CodePipeline(
+            self,
+            "Pipeline",
+            pipeline_name=self.name,
+            pipeline_type=codepipeline.PipelineType.V2,
+            execution_mode=codepipeline.ExecutionMode.QUEUED,
+            artifact_bucket=store,
+            cross_account_keys=True,
+            enable_key_rotation=True,
+            cli_version=cli_version,
+            cdk_assets_cli_version=_CDK_ASSETS,
+            asset_publishing_code_build_defaults=pipelines.CodeBuildOptions(
+                partial_build_spec=codebuild.BuildSpec.from_object({"phases": {"pre_build": {"commands": [_READABLE]}}})
+            ),
+            # One project and one role for all files, instead of one for each.
+            publish_assets_in_parallel=False,
+            # CDK's own roles do the work; the pipeline's hands them on.
+            use_pipeline_role_for_actions=True,
+            code_build_defaults=pipelines.CodeBuildOptions(
+                build_environment=codebuild.BuildEnvironment(
+                    build_image=_IMAGE, compute_type=codebuild.ComputeType.SMALL, privileged=False
+                ),
+                partial_build_spec=_runtimes(),
+                timeout=cdk.Duration.hours(1),
+            ),
+            synth=self._synth(store),
+        )
+
+    def add(self, stage: Stage, content: cdk.Stage) -> None:
+        """Deploy a stage's stacks: a person's yes where it is asked for, then under the leases of its models."""
+        take, give = (self._lease(stage, verb) for verb in ("take", "give"))
+        before: list[pipelines.Step] = [take]
+        if stage.approve_infrastructure:
+            approval = pipelines.ManualApprovalStep(
+                f"{stage.name}-approve",
+                comment=f"The stacks of {stage.name} are about to move to this commit",
+                notification_topic=self._alerts,
+            )
+            # Nobody should wait for a person with a lease in hand.
+            take.add_step_dependency(approval)
+            before = [approval, take]
+        after: list[pipelines.Step] = [give]
+        if stage is self._application.stage:
+            train = self._train(stage)
+            train.add_step_dependency(give)
+            after.append(train)
+        self._pipeline.add_stage(content, pre=before, post=after)
+
+    def finish(self) -> None:
+        """Make the pipeline's resources; no stage can be added any more."""
+        self._pipeline.build_pipeline()
+        source = self._delivery.source
+        if source.connection_arn is not None:
+            resource = self._pipeline.pipeline.node.default_child
+            if not isinstance(resource, codepipeline.CfnPipeline):
+                raise TypeError(f"a pipeline's default child is a CfnPipeline, got {type(resource).__name__}")
+            resource.triggers = [_trigger(source.branch, self._delivery.paths)]
+        for construct in self.node.find_all():
+            if isinstance(construct, iam.Policy):
+                argue_for_wildcards(construct, _WRITTEN_BY_CDK)
+
+    def _own_repository(self) -> codecommit.Repository | None:
+        name = self._delivery.source.codecommit
+        if name is None:
+            return None
+        repository = codecommit.Repository(
+            self, "Repository", repository_name=name, description=f"The code of {self._application.name}"
+        )
+        repository.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        return repository
+
+    def _code(self) -> pipelines.CodePipelineSource:
+        source = self._delivery.source
+        if self.repository:
+            return pipelines.CodePipelineSource.code_commit(self.repository, source.branch, action_name=_SOURCE)
+        if source.repository is None or source.connection_arn is None:
+            raise ValueError(f"a source has a connection and a repository, or codecommit, got {source}")
+        return pipelines.CodePipelineSource.connection(
+            source.repository,
+            source.branch,
+            connection_arn=source.connection_arn,
+            action_name=_SOURCE,
+            # The pipeline's own trigger does it, which knows branches and paths.
+            trigger_on_push=False,
+        )
+
+    def _synth(self, store: s3.IBucket) -> pipelines.CodeBuildStep:
+        report = f"{_REPORTS}/tests.xml"
+        return pipelines.CodeBuildStep(
+            "Synth",
+            input=self._source,
+            commands=[
+                # Exported, so that every part of a command that has several finds it, the shell itself too.
+                f'export ARGS="--junitxml={report}"',
+                self._delivery.test,
+                'export ARGS="--context delivery=true"',
+                self._delivery.synth,
+            ],
+            primary_output_directory="cdk.out",
+            build_environment=codebuild.BuildEnvironment(compute_type=codebuild.ComputeType.MEDIUM),
+            cache=codebuild.Cache.bucket(store, prefix="dependencies"),
+            partial_build_spec=codebuild.BuildSpec.from_object(
+                {
+                    "reports": {
+                        self._reports.report_group_arn: {"files": [report], "file-format": "JUNITXML"},
+                    },
+                    "cache": {"paths": _CACHED},
+                }
+            ),
+            role_policy_statements=[
+                iam.PolicyStatement(
+                    actions=["codebuild:CreateReport", "codebuild:UpdateReport", "codebuild:BatchPutTestCases"],
+                    resources=[self._reports.report_group_arn],
+                )
+            ],
+        )
+
+    def _steps_role(self) -> iam.Role:
+        """The role of the lease and train steps: it takes the stages' delivery roles, and reads the commit's author."""
+        app = self._application.name
+        roles, lookups = [], []
+        for stage in self._application.stages:
+            account, region = stage.account or cdk.Stack.of(self).account, stage.region
+            qualifier = cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER
+            lookup = f"role/cdk-{qualifier}-lookup-role-{account}-{region}"
+            roles.append(arn(self, "iam", f"role/{delivery_role_name(app, stage.name)}", region=False, account=account))
+            lookups.append(arn(self, "iam", lookup, region=False, account=account))
+        permissions = Permissions()
+        # CDK's lookup role, because the stage's own is made by the first deployment, which comes after the first lease.
+        permissions.allow(["sts:AssumeRole"], on=[*roles, *sorted(set(lookups))])
+        if self.repository:
+            permissions.allow(["codecommit:GetCommit"], on=[self.repository.repository_arn])
+        return permissions.named_role(
+            self,
+            "StepsRole",
+            name=build_role_name(app),
+            principal=iam.ServicePrincipal("codebuild.amazonaws.com"),
+            description=f"The pipeline of {app} takes leases and asks for trainings with it",
+        )
+
+    def _lease(self, stage: Stage, verb: str) -> pipelines.CodeBuildStep:
+        owner = '"codepipeline/$EXECUTION"'
+        return self._step(f"{stage.name}-lease-{verb}", f"lease {verb} --stage {stage.name} --owner {owner}", {})
+
+    def _train(self, stage: Stage) -> pipelines.CodeBuildStep:
+        commit = {"COMMIT": self._source.source_attribute("CommitId")}
+        if self.repository:
+            author = f"--repository {self._delivery.source.codecommit}"
+        else:
+            commit["AUTHOR"] = self._source.source_attribute("AuthorEmail")
+            author = '--author "$AUTHOR"'
+        return self._step(f"{stage.name}-train", f'train --commit "$COMMIT" {author}', commit)
+
+    def _step(self, step_id: str, arguments: str, variables: dict[str, str]) -> pipelines.CodeBuildStep:
+        """One command of the room `delivery`, in an environment that is made in seconds."""
+        return pipelines.CodeBuildStep(
+            step_id,
+            input=self._source,
+            commands=[f"make {_TOOLS}/.ready", f"{_TOOLS}/bin/python -m evergreen.delivery {arguments}"],
+            env={"EXECUTION": "#{codepipeline.PipelineExecutionId}", **variables},
+            role=self._role,
+            timeout=cdk.Duration.hours(3),
+        )
+
+
+def _runtimes() -> codebuild.BuildSpec:
+    return codebuild.BuildSpec.from_object({"phases": {"install": {"runtime-versions": _RUNTIMES}}})
+
+
+def _trigger(branch: str, paths: Paths) -> codepipeline.CfnPipeline.PipelineTriggerDeclarationProperty:
+    declaration = codepipeline.CfnPipeline
+    return declaration.PipelineTriggerDeclarationProperty(
+        provider_type="CodeStarSourceConnection",
+        git_configuration=declaration.GitConfigurationProperty(
+            source_action_name=_SOURCE,
+            push=[
+                declaration.GitPushFilterProperty(
+                    branches=declaration.GitBranchFilterCriteriaProperty(includes=[branch]),
+                    file_paths=_file_paths(paths),
+                )
+            ],
+        ),
+    )
+
+
+def _file_paths(paths: Paths) -> codepipeline.CfnPipeline.GitFilePathFilterCriteriaProperty | None:
+    def given(patterns: Sequence[str]) -> list[str] | None:
+        return list(patterns) or None
+
+    if not (paths.include or paths.exclude):
+        return None
+    return codepipeline.CfnPipeline.GitFilePathFilterCriteriaProperty(
+        includes=given(paths.include), excludes=given(paths.exclude)
+    )

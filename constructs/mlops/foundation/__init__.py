@@ -1,0 +1,1 @@
+"""Define what every stack is made of: permissions, key, buckets, ledger, alerts, functions."""

@@ -1,0 +1,1 @@
+"""Define monitors on either engine."""

@@ -1,0 +1,1 @@
+"""Define the retrain controller and the archive."""

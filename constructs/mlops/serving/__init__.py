@@ -1,0 +1,1 @@
+"""Define a model in a stage, and the controller that releases it."""

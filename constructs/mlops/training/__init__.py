@@ -1,0 +1,1 @@
+"""Define a model's roles, code and SageMaker Pipeline."""

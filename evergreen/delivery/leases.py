@@ -1,0 +1,133 @@
+"""Leases: while a stage's stacks move, its release controller does not (docs/contracts.md, "Ledger" and "Delivery")."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from evergreen.delivery.accounts import Platform
+from evergreen.delivery.settled import unsettled
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Longer than a deployment without a release takes; what is not given back ends then.
+LEASE_SECONDS = 3600
+_POLL_SECONDS = 15
+_PURPOSE = "deploy"
+
+Say = Callable[[str], None]
+
+
+class NotSettled(Exception):
+    """The stage did not come to rest in time; one line that says what still moves."""
+
+
+class Leases:
+    """The leases of all models of a stage, taken and given back together.
+
+    Args:
+        owner: Under which they are taken; the same owner may take them again, so that a stage can be retried.
+        say: Takes a line for people.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        owner: str,
+        say: Say,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._platform, self._owner, self._say, self._now, self._sleep = platform, owner, say, now, sleep
+        self._dynamodb: DynamoDBClient = platform.session.client("dynamodb")
+        self._table = platform.output("LedgerTableName")
+
+    def take(self, timeout_seconds: float) -> None:
+        """Take every model's lease, and wait until no release and no deployment is under way.
+
+        What is taken is kept while the rest is waited for, and is given back if anything ends the wait.
+
+        Raises:
+            NotSettled: If the stage is not at rest in time.
+        """
+        models, deadline, said = self._platform.models(), self._now() + timeout_seconds, ""
+        try:
+            while waiting := self._look(models):
+                if self._now() >= deadline:
+                    raise NotSettled(
+                        f"{self._stage} is not at rest after {timeout_seconds / 60:.0f} minutes: {waiting}"
+                    )
+                if waiting != said:
+                    self._say(f"{self._stage} waits: {waiting}")
+                    said = waiting
+                self._sleep(_POLL_SECONDS)
+        except BaseException:
+            self.give(models)
+            raise
+        self._say(f"{self._stage} is leased to {self._owner}: {', '.join(models) or 'no models'}")
+
+    def give(self, models: list[str] | None = None) -> None:
+        """Give back what this owner holds."""
+        given = [model for model in (self._platform.models() if models is None else models) if self._give(model)]
+        self._say(f"{self._stage} is free of {self._owner}: {', '.join(given) or 'it held nothing'}")
+
+    @property
+    def _stage(self) -> str:
+        return self._platform.stage.name
+
+    def _look(self, models: list[str]) -> str:
+        """Take or renew the leases; what must still be waited for, in a sentence, or "" for nothing."""
+        waiting = [f"another holds the lease of {model}" for model in models if not self._hold(model)]
+        return "; ".join(waiting + [reason for model in models for reason in unsettled(self._platform, model)])
+
+    def _hold(self, model: str) -> bool:
+        now = int(self._now())
+        texts = {"owner": self._owner, "purpose": _PURPOSE, "release_id": "", "previous": ""}
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": f"{model}#{self._stage}"},
+                    "sk": {"S": "lease"},
+                    **{name: {"S": value} for name, value in texts.items()},
+                    "acquired_at": {"N": str(now)},
+                    "expires_at": {"N": str(now + LEASE_SECONDS)},
+                    "stack_updated_at": {"S": ""},
+                    "endpoint_config": {"S": ""},
+                },
+                ConditionExpression="attribute_not_exists(pk) OR expires_at < :now OR #owner = :owner",
+                ExpressionAttributeNames={"#owner": "owner"},
+                ExpressionAttributeValues={":now": {"N": str(now)}, ":owner": {"S": self._owner}},
+            )
+        except ClientError as error:
+            return _condition_held(error)
+        return True
+
+    def _give(self, model: str) -> bool:
+        try:
+            self._dynamodb.delete_item(
+                TableName=self._table,
+                Key={"pk": {"S": f"{model}#{self._stage}"}, "sk": {"S": "lease"}},
+                ConditionExpression="#owner = :owner",
+                ExpressionAttributeNames={"#owner": "owner"},
+                ExpressionAttributeValues={":owner": {"S": self._owner}},
+            )
+        except ClientError as error:
+            return _condition_held(error)
+        return True
+
+
+def _condition_held(error: ClientError) -> bool:
+    """False where the condition of a write did not hold.
+
+    Raises:
+        ClientError: Where it was something else.
+    """
+    if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+        return False
+    raise error

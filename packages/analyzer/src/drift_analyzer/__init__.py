@@ -1,0 +1,1 @@
+"""Captured traffic against a baseline, in Model Monitor's published files. Knows no AWS."""

@@ -1,0 +1,256 @@
+"""Bias metrics with Clarify's names, over facets, before and after training, and their drift.
+
+Source: AWS "Pre-training Bias Metrics", "Post-training Data and Model Bias Metrics", "Monitor bias drift". Facet d is
+the one named, facet a everybody else. The flip test (FT) needs the model and neighbours: it is not computed.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from drift_analyzer.cells import number
+from drift_analyzer.state import Floats
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+_RESAMPLES = 200
+IDEAL = {"DI": 1.0}
+
+DESCRIPTIONS = {
+    "CI": "Class Imbalance (CI)",
+    "DPL": "Difference in Positive Proportions in Labels (DPL)",
+    "KL": "Kullback-Liebler Divergence (KL)",
+    "JS": "Jensen-Shannon Divergence (JS)",
+    "LP": "L-p Norm (LP)",
+    "TVD": "Total Variation Distance (TVD)",
+    "KS": "Kolmogorov-Smirnov Distance (KS)",
+    "CDDL": "Conditional Demographic Disparity in Labels (CDDL)",
+    "DPPL": "Difference in Positive Proportions in Predicted Labels (DPPL)",
+    "DI": "Disparate Impact (DI)",
+    "DCAcc": "Difference in Conditional Acceptance (DCAcc)",
+    "DCR": "Difference in Conditional Rejection (DCR)",
+    "SD": "Specificity Difference (SD)",
+    "RD": "Recall Difference (RD)",
+    "DAR": "Difference in Acceptance Rates (DAR)",
+    "DRR": "Difference in Rejection Rates (DRR)",
+    "AD": "Accuracy Difference (AD)",
+    "TE": "Treatment Equality (TE)",
+    "CDDPL": "Conditional Demographic Disparity in Predicted Labels (CDDPL)",
+    "GE": "Generalized Entropy (GE)",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Outcomes of a window: positive labels, predictions, who is in facet d, the group (for CDD); all (rows,)."""
+
+    labels: Flags
+    predictions: Flags
+    facet: Flags
+    group: np.ndarray[Any, Any] | None = None
+
+    def counts(self) -> "Counts":
+        """How often each outcome occurs. Raises ValueError where a facet is empty."""
+        if not self.facet.any() or self.facet.all():
+            raise ValueError("a facet is empty: bias compares two groups")
+        group = np.zeros(len(self.facet), int) if self.group is None else np.unique(self.group, return_inverse=True)[1]
+        outcomes, counts = np.unique(
+            ((group * 2 + self.labels) * 2 + self.predictions) * 2 + self.facet, return_counts=True
+        )
+        return Counts(
+            (outcomes & 4) > 0,
+            (outcomes & 2) > 0,
+            (outcomes & 1) > 0,
+            None if self.group is None else outcomes >> 3,
+            counts[None, :].astype(np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Distinct outcomes, all of shape (outcomes,), and how often each occurs, in several samples of as many rows.
+
+    Attributes:
+        times: shape (samples, outcomes).
+    """
+
+    labels: Flags
+    predictions: Flags
+    facet: Flags
+    group: np.ndarray[Any, Any] | None
+    times: Floats
+
+    def of(self, members: Flags) -> Floats:
+        """How many rows are of the outcomes given; shape (samples,)."""
+        found: Floats = self.times[:, members].sum(axis=1)
+        return found
+
+    def resampled(self, generator: np.random.Generator, samples: int) -> "Counts":
+        """Bootstrap samples of the first: rows drawn with replacement. Those in which a facet is empty are left out."""
+        rows = self.times[0].sum()
+        times = generator.multinomial(int(rows), self.times[0] / rows, size=samples).astype(np.float64)
+        drawn = replace(self, times=times)
+        return replace(self, times=times[(drawn.of(self.facet) > 0) & (drawn.of(~self.facet) > 0)])
+
+
+Compute = Callable[[Counts], dict[str, Floats]]
+"""Metrics by name, each of shape (samples,)."""
+
+
+def metrics_of(sample: Sample, compute: Compute) -> dict[str, float]:
+    """A sample's metrics. Raises ValueError where a facet is empty."""
+    return {name: float(values[0]) for name, values in compute(sample.counts()).items()}
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    """Infinite where only the bottom is 0, and 0 where both are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bottom != 0, top / bottom, np.where(top != 0, math.inf, 0.0))
+
+
+def pre_training(counts: Counts) -> dict[str, Floats]:
+    """CI, DPL, KL, JS, LP, TVD, KS, and CDDL where a group is given."""
+    a, d = ~counts.facet, counts.facet
+    size_a, size_d = counts.of(a), counts.of(d)
+    q_a, q_d = counts.of(a & counts.labels) / size_a, counts.of(d & counts.labels) / size_d
+    p_a, p_d = np.stack([q_a, 1 - q_a]), np.stack([q_d, 1 - q_d])
+    gap = p_a - p_d
+    found = {
+        "CI": (size_a - size_d) / (size_a + size_d),
+        "DPL": q_a - q_d,
+        "KL": _kl(p_a, p_d),
+        "JS": (_kl(p_a, (p_a + p_d) / 2) + _kl(p_d, (p_a + p_d) / 2)) / 2,
+        "LP": np.sqrt((gap**2).sum(axis=0)),
+        "TVD": np.abs(gap).sum(axis=0) / 2,
+        "KS": np.abs(gap).max(axis=0),
+    }
+    if counts.group is not None:
+        found["CDDL"] = _cdd(counts, counts.labels, counts.group)
+    return found
+
+
+def post_training(counts: Counts) -> dict[str, Floats]:
+    """DPPL, DI, DCAcc, DCR, SD, RD, DAR, DRR, AD, TE, GE, and CDDPL where a group is given."""
+    one, other = _rates(counts, ~counts.facet), _rates(counts, counts.facet)
+    rows = counts.times.sum(axis=1)
+    benefit = counts.predictions.astype(float) - counts.labels + 1
+    mean, squares = counts.times @ benefit / rows, counts.times @ benefit**2 / rows
+    with np.errstate(invalid="ignore"):  # the difference of two that are infinite is not a number
+        found = {
+            "DPPL": one["accepted"] - other["accepted"],
+            "DI": _ratio(other["accepted"], one["accepted"]),
+            "DCAcc": one["acceptance"] - other["acceptance"],
+            "DCR": other["rejection"] - one["rejection"],
+            "SD": other["tnr"] - one["tnr"],
+            "RD": one["tpr"] - other["tpr"],
+            "DAR": one["precision"] - other["precision"],
+            "DRR": other["npv"] - one["npv"],
+            "AD": one["accuracy"] - other["accuracy"],
+            "TE": other["treatment"] - one["treatment"],
+            "GE": np.where(mean != 0, (_ratio(squares, mean**2) - 1) / 2, 0.0),
+        }
+    if counts.group is not None:
+        found["CDDPL"] = _cdd(counts, counts.predictions, counts.group)
+    return found
+
+
+def _kl(p: Floats, q: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = np.where(p > 0, p * np.log(_ratio(p, q)), 0.0).sum(axis=0)
+    return found
+
+
+def _rates(counts: Counts, members: Flags) -> dict[str, Floats]:
+    labels, said = counts.labels, counts.predictions
+    tp, fp = counts.of(members & labels & said), counts.of(members & ~labels & said)
+    fn, tn = counts.of(members & labels & ~said), counts.of(members & ~labels & ~said)
+    rows = tp + fp + fn + tn
+    return {
+        "accepted": (tp + fp) / rows,
+        "acceptance": _ratio(tp + fn, tp + fp),
+        "rejection": _ratio(fp + tn, fn + tn),
+        "tpr": _ratio(tp, tp + fn),
+        "tnr": _ratio(tn, tn + fp),
+        "precision": _ratio(tp, tp + fp),
+        "npv": _ratio(tn, tn + fn),
+        "accuracy": (tp + tn) / rows,
+        "treatment": _ratio(fn, fp),
+    }
+
+
+def _cdd(counts: Counts, positive: Flags, group: np.ndarray[Any, Any]) -> Floats:
+    rows = counts.times.sum(axis=1)
+    total = np.zeros(len(counts.times))
+    for value in np.unique(group):
+        inside = group == value
+        rejected, accepted = inside & ~positive, inside & positive
+        part = _ratio(counts.of(rejected & counts.facet), counts.of(rejected))
+        part -= _ratio(counts.of(accepted & counts.facet), counts.of(accepted))
+        total += part * counts.of(inside) / rows
+    return total
+
+
+def facet_of(values: Sequence[Any], named: Sequence[Any]) -> Flags:
+    """Who is in facet d: those of the values named, or, for one number over a numeric column, those above it.
+
+    A missing value is in none of them.
+    """
+    if len(named) == 1 and isinstance(named[0], int | float) and not isinstance(named[0], bool):
+        numbers = np.array([number(value) for value in values], dtype=np.float64)
+        present = numbers[~np.isnan(numbers)]
+        return (numbers == named[0]) if len(np.unique(present)) <= 2 else (numbers > float(named[0]))
+    wanted = {str(value) for value in named}
+    return np.array([str(value).strip() in wanted for value in values], dtype=bool)
+
+
+def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, Any]:
+    """One of `pre_training_bias_metrics`, `post_training_bias_metrics` of Clarify's `analysis.json`."""
+    body: dict[str, Any] = {"label": label, "label_value_or_threshold": "1", "facets": {}}
+    for (facet, value), metrics in facets.items():
+        entry = {
+            "value_or_threshold": value,
+            "metrics": [
+                {"name": key, "description": DESCRIPTIONS[key], "value": number if math.isfinite(number) else None}
+                for key, number in metrics.items()
+            ],
+        }
+        body["facets"].setdefault(facet, []).append(entry)
+    return {name: body}
+
+
+def violations(
+    sample: Sample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
+) -> list[dict[str, str]]:
+    """Metrics whose 95 % bootstrap interval lies wholly outside the range from the baseline to the ideal value."""
+    counts = sample.counts()
+    current = {name: float(values[0]) for name, values in compute(counts).items()}
+    spread = compute(counts.resampled(np.random.default_rng(0), _RESAMPLES))
+    found = []
+    for name, amount in current.items():
+        if name not in baseline or not math.isfinite(amount):
+            continue
+        finite = spread[name][np.isfinite(spread[name])]
+        margin = 1.96 * float(finite.std()) if finite.size else 0.0
+        low, high = sorted((baseline[name], IDEAL.get(name, 0.0)))
+        if amount + margin < low or amount - margin > high:
+            found.append(
+                {
+                    "facet": facet,
+                    "facet_value": value,
+                    "metric_name": name,
+                    "constraint_check_type": "bias_drift_check",
+                    "description": f"Metric value {amount:.6g} doesn't meet the baseline constraint requirement "
+                    f"{baseline[name]:.6g}",
+                }
+            )
+    return found
+
+
+def baseline_metrics(analysis: Mapping[str, Any], name: str, facet: str, value: str) -> dict[str, float]:
+    """The metrics of one facet out of an `analysis.json`; empty where it is not there."""
+    for entry in (analysis.get(name) or {}).get("facets", {}).get(facet, []):
+        if str(entry["value_or_threshold"]) == value:
+            return {item["name"]: float(item["value"]) for item in entry["metrics"] if item["value"] is not None}
+    return {}

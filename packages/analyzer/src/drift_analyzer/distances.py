@@ -1,0 +1,116 @@
+"""Distances between distributions and what they are worth as evidence. numpy only; sources in docs/monitoring.md."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from drift_analyzer.state import Floats
+
+
+def ks(base: Floats, current: Floats) -> float:
+    """max |F_base - F_current| over bins of equal edges (two-sample Kolmogorov-Smirnov D); 0 where one is empty."""
+    if not base.sum() or not current.sum():
+        return 0.0
+    return float(np.abs(np.cumsum(base) / base.sum() - np.cumsum(current) / current.sum()).max())
+
+
+def robust(distance: float, base: float, current: float) -> float:
+    """Deequ's and Model Monitor's Robust distance: D less what chance explains, `1.8 sqrt((n + m) / (n m))`."""
+    if not base or not current:
+        return 0.0
+    return max(0.0, distance - 1.8 * math.sqrt((base + current) / (base * current)))
+
+
+def linf(base: Mapping[str, float], current: Mapping[str, float]) -> float:
+    """max |p_base - p_current| over all values; 0 where one is empty."""
+    total_base, total_current = sum(base.values()), sum(current.values())
+    if not total_base or not total_current:
+        return 0.0
+    values = base.keys() | current.keys()
+    return max(abs(base.get(value, 0) / total_base - current.get(value, 0) / total_current) for value in values)
+
+
+def ks_p(distance: float, base: float, current: float) -> float:
+    """Asymptotic p of the two-sample D (Stephens' correction)."""
+    if not base or not current:
+        return 1.0
+    size = math.sqrt(base * current / (base + current))
+    x = (size + 0.12 + 0.11 / size) * distance
+    if x < 0.2:
+        return 1.0
+    tail = sum((-1.0) ** (k - 1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 101))
+    return min(1.0, max(0.0, 2 * tail))
+
+
+def chi2_p(base: Mapping[str, float], current: Mapping[str, float]) -> float:
+    """p of the two-sample chi-square test; values expected fewer than 5 times are pooled (Wilson-Hilferty tail)."""
+    total_base, total_current = sum(base.values()), sum(current.values())
+    if not total_base or not total_current:
+        return 1.0
+    share = min(total_base, total_current) / (total_base + total_current)
+    pooled: list[tuple[float, float]] = []
+    rare = [0.0, 0.0]
+    for value in sorted(base.keys() | current.keys()):
+        pair = (base.get(value, 0.0), current.get(value, 0.0))
+        if sum(pair) * share < 5:
+            rare[0] += pair[0]
+            rare[1] += pair[1]
+        else:
+            pooled.append(pair)
+    if sum(rare):
+        pooled.append((rare[0], rare[1]))
+    if len(pooled) < 2:
+        return 1.0
+    statistic: float = 0.0
+    for a, b in pooled:
+        expected = (a + b) * total_base / (total_base + total_current)
+        other = (a + b) - expected
+        statistic += (a - expected) ** 2 / expected + (b - other) ** 2 / other
+    freedom = len(pooled) - 1
+    z = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+    return float(0.5 * math.erfc(z / math.sqrt(2)))
+
+
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """Benjamini-Hochberg-adjusted p-values, in the order given."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__, reverse=True)
+    result, smallest = [1.0] * len(p_values), 1.0
+    for place, index in enumerate(order):
+        smallest = min(smallest, p_values[index] * len(p_values) / (len(p_values) - place))
+        result[index] = smallest
+    return result
+
+
+def psi(base: Floats, current: Floats) -> float:
+    """Population stability index over bins; half a row is added to each so that empty bins stay finite."""
+    p, q = (base + 0.5) / (base.sum() + len(base) / 2), (current + 0.5) / (current.sum() + len(current) / 2)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def jensen_shannon(base: Floats, current: Floats) -> float:
+    """Jensen-Shannon distance (square root of the divergence, base 2), between 0 and 1."""
+    if not base.sum() or not current.sum():
+        return 0.0
+    p, q = base / base.sum(), current / current.sum()
+    mid = (p + q) / 2
+
+    def relative(x: Floats) -> float:
+        some = x > 0
+        return float((x[some] * np.log2(x[some] / mid[some])).sum())
+
+    return math.sqrt(max(0.0, (relative(p) + relative(q)) / 2))
+
+
+def wasserstein(base: Floats, current: Floats, edges: Floats) -> float:
+    """Wasserstein-1 between the inner edges, in the feature's unit (tails beyond the outer edges are not seen)."""
+    if not base.sum() or not current.sum() or len(edges) < 2:
+        return 0.0
+    gap = np.abs(np.cumsum(base) / base.sum() - np.cumsum(current) / current.sum())
+    return float((gap[:-2] * np.diff(edges)).sum()) if len(gap) > 2 else 0.0
+
+
+def coarse(counts: Floats, bins: int = 20) -> Floats:
+    """Neighbouring bins summed to at most `bins`: PSI and Jensen-Shannon of finer ones measure sampling noise."""
+    starts = np.linspace(0, len(counts), min(bins, len(counts)), endpoint=False).astype(int)
+    return np.add.reduceat(counts, starts).astype(np.float64)

@@ -1,0 +1,283 @@
+"""`python -m localcloud up | down | status | env | remote | logs | clock | fault`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+from localcloud import clock_cli, fault_cli, process, virtual_time
+from localcloud.ministack_adapter import environment
+from localcloud.source.repositories import Repositories, SourceError
+
+DEFAULT_PORT = 4747
+_START_SECONDS, _STOP_SECONDS = 180.0, 30.0
+_LOG = "gateway.log"
+_SDK_DEFAULTS = Path(__file__).with_name("sagemaker_sdk.yaml")
+_EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
+
+
+def run() -> None:
+    """Run the console script `localcloud`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    return run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m localcloud",
+        description="An AWS on this machine: one process on one loopback port, with its state in one folder. "
+        "No account, no Docker; the AWS CLI, boto3, the SageMaker SDK and the CDK CLI are its clients.",
+        epilog='Then: eval "$(python -m localcloud env)" && npx cdk deploy --all',
+    )
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--port", type=_port, default=None, help=f"loopback port (default: {DEFAULT_PORT})")
+    where.add_argument("--state", type=Path, default=Path(".localcloud"), help="state folder (default: .localcloud)")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    up = commands.add_parser("up", parents=[where], help="start it; does nothing when it runs already")
+    up.add_argument("--foreground", action="store_true", help="stay attached to the terminal; Ctrl-C stops it")
+    up.add_argument(
+        "--clock",
+        choices=("real", "accelerated"),
+        help="accelerated: a virtual clock that `clock advance` moves on (default: the state folder's, real where new)",
+    )
+    up.add_argument("--clock-start", type=clock_cli.instant, help="its first instant (default: 2013-03-01T00:00:00Z)")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", parents=[where], help="stop it and everything that it started")
+    down.add_argument("--purge", action="store_true", help="also delete the state folder")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", parents=[where], help="say what runs")
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
+    status.set_defaults(run=_status)
+    env = commands.add_parser("env", parents=[where], help="print the exports that point AWS clients here")
+    env.set_defaults(run=_env)
+    remote = commands.add_parser(
+        "remote", parents=[where], help="print the path of a git repository that pipelines take their code from"
+    )
+    remote.add_argument("name", nargs="?", help="the repository (default: the only one that there is)")
+    remote.set_defaults(run=_remote)
+    logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
+    logs.set_defaults(run=_logs)
+    clock_cli.add_to(commands, where)
+    fault_cli.add_to(commands, where)
+    return parser
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if not 1024 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1024 to 65535, got {text!r}")
+    return number
+
+
+def _up(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    port = options.port or DEFAULT_PORT
+    known = process.running(state)
+    if known is not None:
+        if options.port not in (None, known.port):
+            _complain(
+                f"The local cloud of {state} runs on port {known.port} already; stop it first: "
+                f"python -m localcloud down --state {options.state}"
+            )
+            return _EXIT_USAGE
+        _wait_until_ready(known, state)
+        _say(f"Already up: http://127.0.0.1:{known.port} (pid {known.pid})")
+        return 0
+    if not process.port_is_free(port):
+        other = process.listening(port)
+        taken = other.sentence if other else "another program"
+        _complain(f"Port {port} is taken by {taken}; choose another one: python -m localcloud up --port {port + 1}")
+        return _EXIT_USAGE
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        virtual_time.choose(state, options.clock, options.clock_start)
+    except virtual_time.WrongClockError as error:
+        _complain(str(error))
+        return _EXIT_USAGE
+    return _run_here(state, port) if options.foreground else _start_detached(state, port)
+
+
+def _run_here(state: Path, port: int) -> int:
+    process.end_leftovers(state)
+    process.write_record(state, port)
+    try:
+        environment.settle(state, port)
+        if virtual_time.file_of(state).exists():
+            virtual_time.enter(state)
+        # ministack reads its settings when it is imported, so this import waits for them.
+        from localcloud import gateway
+
+        gateway.main(port, state)
+    finally:
+        process.drop_record(state)
+    return 0
+
+
+def _start_detached(state: Path, port: int) -> int:
+    command = [sys.executable, "-m", "localcloud", "up", "--foreground", "--port", str(port), "--state", str(state)]
+    log = state / _LOG
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    _say(f"Starting the local cloud on port {port} …")
+    if not _wait_until_ready(child, state):
+        _complain(f"The local cloud did not start; the end of {log}:\n{_tail(log, 12)}")
+        if child.poll() is None:
+            child.terminate()
+        return 1
+    _say(f"Up: http://127.0.0.1:{port} (pid {child.pid}), state in {state}")
+    return 0
+
+
+def _wait_until_ready(gateway: subprocess.Popen[bytes] | process.Running, state: Path) -> bool:
+    began = time.monotonic()
+    while time.monotonic() - began < _START_SECONDS:
+        if isinstance(gateway, subprocess.Popen) and gateway.poll() is not None:
+            return False
+        record = process.running(state)
+        if record is not None and process.health(record.port).get("ready"):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _find(options: argparse.Namespace) -> process.Running | None:
+    """The state folder's gateway; one whose record was deleted under it is known by what it says on its port."""
+    state: Path = options.state.resolve()
+    known = process.running(state)
+    if known is None:
+        listening = process.listening(options.port or DEFAULT_PORT)
+        if listening is not None and listening.state == str(state):
+            return listening.running
+    return known
+
+
+def _down(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    known = _find(options)
+    if known is None:
+        _say("Not running")
+        other = process.listening(options.port) if options.port else None
+        if other is not None:
+            _complain(f"Port {options.port} is served by {other.sentence}")
+    else:
+        known.signal(SIGTERM)
+        if not known.wait_until_gone(_STOP_SECONDS):
+            _complain(f"pid {known.pid} did not stop within {_STOP_SECONDS:.0f} s and is ended")
+            known.signal(SIGKILL)
+            known.wait_until_gone(5)
+        _say(f"Stopped (pid {known.pid})")
+    process.end_leftovers(state)
+    process.drop_record(state)
+    if options.purge and state.exists():
+        if not _is_ours(state):
+            _complain(f"{state} does not look like a state folder of the local cloud; it is left alone")
+            return _EXIT_USAGE
+        shutil.rmtree(state)
+        _say(f"Deleted {state}")
+    return 0
+
+
+def _is_ours(state: Path) -> bool:
+    """Never delete a folder that a slip of `--state` names."""
+    return (state / "localcloud.db").exists() or (state / _LOG).exists() or not any(state.iterdir())
+
+
+def _status(options: argparse.Namespace) -> int:
+    state: Path = options.state.resolve()
+    known = _find(options)
+    if known is None:
+        _say(json.dumps({"running": False, "state": str(state)}) if options.json else f"Not running (state: {state})")
+        return _EXIT_NOT_RUNNING
+    from localcloud import status  # boto3 takes half a second that the other commands need not wait for
+
+    seen = status.look(known, process.health(known.port))
+    _say(json.dumps(seen, indent=2) if options.json else status.text(seen))
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    known = process.running(options.state.resolve())
+    port = known.port if known is not None and options.port is None else options.port or DEFAULT_PORT
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": environment.ROOT_KEY,
+        "AWS_SECRET_ACCESS_KEY": environment.ROOT_KEY,
+        "AWS_DEFAULT_REGION": environment.REGION,
+        "AWS_REGION": environment.REGION,
+        "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": shlex.quote(str(_SDK_DEFAULTS)),
+        # What a shell may carry for the real AWS would win over the lines above.
+        "AWS_PROFILE": None,
+        "AWS_SESSION_TOKEN": None,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }.items():
+        _say(f"unset {name}" if value is None else f"export {name}={value}")
+    return 0
+
+
+def _remote(options: argparse.Namespace) -> int:
+    """Only the path goes to standard output: `git remote add local "$(python -m localcloud remote evergreen)"`."""
+    repositories = Repositories(options.state.resolve())
+    known = repositories.all()
+    if options.name is None and len(known) != 1:
+        said = f"there are {', '.join(one.name for one in known)}" if known else "there is none yet"
+        _complain(f"Which repository? {said}; name it: python -m localcloud remote NAME")
+        return _EXIT_USAGE
+    try:
+        repository = repositories.ensure(options.name or known[0].name)
+    except SourceError as error:
+        _complain(str(error))
+        return _EXIT_USAGE
+    _say(str(repository.path))
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    log = options.state.resolve() / _LOG
+    if not log.exists():
+        _complain(f"There is no log yet: {log}")
+        return _EXIT_NOT_RUNNING
+    with log.open() as source:
+        try:
+            while True:
+                text = source.read()
+                if text:
+                    _say(text, end="")
+                elif not options.follow:
+                    return 0
+                else:
+                    time.sleep(0.3)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _tail(log: Path, lines: int) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _say(text: str, end: str = "\n") -> None:
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,252 @@
+"""What passes the gateway: the services we run, over what counts as TLS; everything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import cache
+from typing import Any
+from xml.sax.saxutils import escape
+
+import botocore.session
+import ministack.app as ministack_app
+from botocore.exceptions import UnknownServiceError
+from ministack.core import iam_actions, iam_evaluator, router
+
+from localcloud.ministack_adapter import browsers, developer_tools, permissions
+from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.snapshots import Snapshots
+
+Reply = tuple[int, dict[str, Any], bytes]
+Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awaitable[Reply]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# ministack's name of a service → the name its requests are signed for.
+SERVICES = {
+    "application-autoscaling": "application-autoscaling",
+    "cloudformation": "cloudformation",
+    **{service: service for service in developer_tools.TARGETS},
+    "dynamodb": "dynamodb",
+    "ecr": "ecr",
+    "events": "events",
+    "iam": "iam",
+    "kms": "kms",
+    "lambda": "lambda",
+    "logs": "logs",
+    "monitoring": "monitoring",
+    "s3": "s3",
+    "sagemaker": "sagemaker",
+    "scheduler": "scheduler",
+    "sns": "sns",
+    "sqs": "sqs",
+    "ssm": "ssm",
+    "sts": "sts",
+    "tagging": "tagging",
+}
+HEALTH = "/_localcloud/health"
+# Path → what answers (method, headers with lower-case names, body) there.
+Admin = Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]]
+
+_SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
+_READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
+_INVOCATIONS = "/endpoints/"
+# Paths of ministack's own that something in the local cloud needs; its administration (reset, configuration) is closed.
+_OPEN_PATHS = ("/_ministack/cfn-response/", "/_ministack/lambda-code/", "/_ministack/lambda-layers/")
+_CLOSED_PATHS = ("/_ministack/", "/_localstack/", "/_aws/", "/health")
+
+
+def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
+    """Close ministack to all but `SERVICES`, add our own, and tell the snapshots of every change."""
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
+    router.SERVICE_PATTERNS["application-autoscaling"] = {"target_prefixes": ["AnyScaleFrontendService."]}
+    for service, target in developer_tools.TARGETS.items():
+        router.SERVICE_PATTERNS[service] = {"target_prefixes": [target], "credential_scope": service}
+    theirs = dict(ministack_app.SERVICE_HANDLERS)
+    ministack_app.SERVICE_HANDLERS.clear()
+    for service in SERVICES:
+        handler = own_services.get(service) or theirs[service]
+        ministack_app.SERVICE_HANDLERS[service] = _observed(service, handler, snapshots)
+    wrap(ministack_app, "pin_request_origin", _always_tls)
+
+
+def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Application:
+    """The ASGI application that the gateway serves."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http":
+            send = browsers.without_cors(send)
+            foreign = browsers.refusal(scope["headers"])
+            if foreign is not None:
+                await _answer(
+                    send, (403, {"Content-Type": "text/plain", "Connection": "close"}, f"{foreign}\n".encode())
+                )
+                return
+            path = scope["path"]
+            if path == HEALTH:
+                await _answer(send, (200, {"Content-Type": "application/json"}, json.dumps(health()).encode()))
+                return
+            if path in admin:
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+                await _answer(send, await admin[path](scope["method"], headers, await _body(receive)))
+                return
+            if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
+                await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))
+                return
+            refused = _refusal(scope)
+            if refused is not None:
+                await _answer(send, refused)
+                return
+        await ministack_app.app(scope, receive, send)
+
+    return app
+
+
+def _refusal(scope: Scope) -> Reply | None:
+    """The answer to a request signed for a service that the local cloud does not run."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    signed = _SIGNED_FOR.search(headers.get("authorization", ""))
+    if signed is None or signed[1] in _SIGNING_NAMES:
+        return None
+    service = signed[1]
+    message = f"The local cloud does not run the service '{service}'. It runs: {', '.join(sorted(_SIGNING_NAMES))}."
+    code = "UnsupportedServiceException"
+    protocol = _protocol(service)
+    if protocol in ("json", "rest-json", "smithy-rpc-v2-cbor") or "x-amz-target" in headers:
+        reply = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": code}
+        return 501, reply, json.dumps({"__type": code, "message": message}).encode()
+    error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    if protocol == "ec2":
+        text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>-</RequestID></Response>"
+    else:
+        text = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>-</RequestId></ErrorResponse>"
+    return 501, {"Content-Type": "text/xml"}, text.encode()
+
+
+@cache
+def _protocol(service: str) -> str:
+    """How a service's errors are written, by botocore's model of the name that its requests are signed for."""
+    try:
+        model = botocore.session.get_session().get_service_model(service)
+    except UnknownServiceError:
+        return "query"
+    return str(model.metadata["protocol"])
+
+
+def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
+    """The service's handler, which also checks `iam:PassRole` and marks the service's state after a change."""
+    state = _STATE_NAMES.get(service, service)
+
+    async def handle(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+    ) -> Reply:
+        if service == "sagemaker" and path.startswith(_INVOCATIONS):
+            # A payload is no request to read roles and conditions from, and an invocation changes nothing to be saved.
+            return await handler(method, path, headers, body, query)
+        operation = _operation(service, method, path, headers, body, query)
+        if service in _PASS_ROLE_TO and operation.startswith(("Create", "Update", "Put", "Register", "Start")):
+            denied = _pass_role_denial(service, operation, headers, body, query)
+            if denied is not None:
+                return denied
+        if service in ("ssm", "sagemaker"):
+            access_key = router.extract_access_key_id(dict(headers), dict(query))
+            request = permissions.json_object(body)
+            message = permissions.denied_further(access_key, service, operation, request)
+            if message is not None:
+                return _denial(service, operation, message, headers)
+        try:
+            return await handler(method, path, headers, body, query)
+        finally:
+            if not operation.startswith(_READS):
+                snapshots.mark(state)
+
+    return handle
+
+
+def _operation(
+    service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+) -> str:
+    """The operation's name, or the HTTP method where reading is told from writing by that."""
+    target = headers.get("x-amz-target", "")
+    if target:
+        return target.rpartition(".")[2]
+    if service in ("s3", "scheduler", "lambda"):
+        return "Get" if method in ("GET", "HEAD") else method.capitalize()
+    if "/service/" in path and "/operation/" in path:  # smithy RPC, which CloudWatch speaks
+        return path.rpartition("/")[2]
+    action = iam_actions._action_from_query(dict(query), body, headers.get("content-type", ""))
+    return action or method.capitalize()
+
+
+# Services that are handed roles, with the principal that `iam:PassedToService` names.
+_PASS_ROLE_TO = {
+    "cloudformation": "cloudformation.amazonaws.com",
+    "sagemaker": "sagemaker.amazonaws.com",
+    "events": "events.amazonaws.com",
+    "application-autoscaling": "application-autoscaling.amazonaws.com",
+    "codebuild": "codebuild.amazonaws.com",
+    "codepipeline": "codepipeline.amazonaws.com",
+}
+
+
+def _pass_role_denial(
+    service: str, operation: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
+) -> Reply | None:
+    if service == "cloudformation":
+        role = iam_actions._param(body, dict(query), "RoleARN")
+        roles = [role] if role else []
+    elif service in developer_tools.TARGETS:
+        role = developer_tools.passed_role(service, permissions.json_object(body))
+        roles = [role] if role else []
+    else:
+        roles = permissions.passed_roles(permissions.json_object(body))
+    access_key = router.extract_access_key_id(dict(headers), dict(query))
+    for role in roles:
+        message = permissions.may_pass_role(access_key, role, _PASS_ROLE_TO[service])
+        if message is not None:
+            return _denial(service, operation, message, headers)
+    return None
+
+
+def _denial(service: str, operation: str, message: str, headers: Mapping[str, str]) -> Reply:
+    reply: Reply = iam_actions.access_denied_response(
+        service, f"{service}:{operation}", "", "", message=message, headers=dict(headers)
+    )
+    return reply
+
+
+def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:
+    """Loopback HTTP stands for TLS, so that policies demanding `aws:SecureTransport` can be deployed unchanged."""
+
+    def pin(source_ip: str, secure: bool) -> None:
+        _ = secure
+        iam_evaluator._request_origin.set((source_ip, True))
+
+    return pin
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _answer(send: Send, reply: Reply) -> None:
+    status, headers, body = reply
+    pairs = [(name.encode("latin-1"), str(value).encode("latin-1")) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+_SIGNING_NAMES = frozenset(SERVICES.values())
+_STATE_NAMES = {"events": "eventbridge", "logs": "cloudwatch_logs", "monitoring": "cloudwatch"}

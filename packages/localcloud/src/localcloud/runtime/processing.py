@@ -1,0 +1,142 @@
+"""The processing container contract.
+
+Source: SageMaker Developer Guide, "Build Your Own Processing Container" and "How Amazon SageMaker Processing Runs Your
+Processing Container Image".
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from localcloud.cloud import Cloud
+from localcloud.runtime import images
+from localcloud.runtime.metrics import publish
+from localcloud.runtime.program import HOST, Program, Refused, base_environment, one_instance, refuse, resource_config
+from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
+from localcloud.runtime.transfer import Transfer
+
+LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
+_ROOT = "/opt/ml/processing"
+_DESCRIBED = (
+    "AppSpecification", "Environment", "ExperimentConfig", "NetworkConfig", "ProcessingInputs",
+    "ProcessingOutputConfig", "ProcessingResources", "RoleArn", "StoppingCondition",
+)  # fmt: skip
+
+
+class Processing:
+    """One processing job's files and program."""
+
+    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], box: Sandbox) -> None:
+        self._cloud, self._name, self._arn, self._request, self._box = cloud, name, arn, request, box
+        self.isolated = bool(request.get("NetworkConfig", {}).get("EnableNetworkIsolation"))
+        self.role_arn = str(request["RoleArn"])
+        self.log_group = LOG_GROUP
+        self.image = str(request["AppSpecification"]["ImageUri"])
+
+    def check(self) -> None:
+        """Refuse what cannot be run here, before anything is done."""
+        application = self._request["AppSpecification"]
+        if not self._command:
+            raise images.no_stand_in(application["ImageUri"])
+        one_instance(self._request["ProcessingResources"]["ClusterConfig"])
+        for source in self._request.get("ProcessingInputs", ()):
+            name = source["InputName"]
+            refuse(source.get("AppManaged") and "Prefixes" not in source, f"AppManaged (input {name})")
+            refuse("DatasetDefinition" in source, f"DatasetDefinition (input {name})")
+            s3 = source["S3Input"]
+            refuse(s3.get("S3InputMode", "File") != "File", f"S3InputMode {s3.get('S3InputMode')} (input {name})")
+            refuse(s3.get("S3CompressionType", "None") != "None", f"S3CompressionType Gzip (input {name})")
+            self._check_path(s3.get("LocalPath", _ROOT))
+        for output in self._outputs:
+            name = output["OutputName"]
+            refuse(output.get("AppManaged"), f"AppManaged (output {name})")
+            refuse("FeatureStoreOutput" in output, f"FeatureStoreOutput (output {name})")
+            self._check_path(output["S3Output"].get("LocalPath", _ROOT))
+
+    def download(self, transfer: Transfer) -> None:
+        """Lay out `/opt/ml/config` and the inputs; make the outputs' directories."""
+        for directory in ("config", "output", "processing", "code"):
+            (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
+        config = {"ProcessingJobArn": self._arn, "ProcessingJobName": self._name}
+        config |= {key: self._request[key] for key in _DESCRIBED if key in self._request}
+        cluster = self._request["ProcessingResources"]["ClusterConfig"]
+        self._write("processingjobconfig", config)
+        self._write("resourceconfig", resource_config(cluster["InstanceType"]))
+        for source in self._request.get("ProcessingInputs", ()):
+            s3 = source["S3Input"]
+            target = self._box.host_path(s3.get("LocalPath", _ROOT))
+            target.mkdir(parents=True, exist_ok=True)
+            if "Prefixes" in source:  # laid out by the control plane: the hours that a monitor looks at
+                for prefix in source["Prefixes"]:
+                    transfer.download_prefix(s3["S3Uri"] + prefix, target / prefix)
+            elif s3.get("S3DataType") == "ManifestFile":
+                transfer.download_manifest(s3["S3Uri"], target)
+            else:
+                transfer.download_prefix(s3["S3Uri"], target)
+        for output in self._outputs:
+            self._box.host_path(output["S3Output"].get("LocalPath", _ROOT)).mkdir(parents=True, exist_ok=True)
+
+    def program(self) -> Program:
+        """What runs: the entry point with its arguments."""
+        application = self._request["AppSpecification"]
+        environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
+        environment |= {"PROCESSING_JOB_NAME": self._name, "PROCESSING_JOB_ARN": self._arn}
+        environment |= {"SM_CURRENT_HOST": HOST, "SM_HOSTS": json.dumps([HOST])}
+        stand_in = images.stand_in(application["ImageUri"])
+        if stand_in is not None:
+            environment["PYTHONPATH"] = str(IMAGE_ROOT)
+        environment |= dict(self._request.get("Environment", {}))
+        command = [*self._command, *(application.get("ContainerArguments") or ())]
+        return Program(images.host_command(command), environment, "/opt/ml/code")
+
+    def upload(self, transfer: Transfer) -> None:
+        """Upload every output."""
+        self._upload(transfer, self._outputs)
+        publish(self._cloud, self._box.ml / "output/metrics/cloudwatch")
+
+    def upload_after_stop(self, transfer: Transfer) -> None:
+        """Of a stopped job only what would have been uploaded while it ran."""
+        self._upload(transfer, (o for o in self._outputs if o["S3Output"].get("S3UploadMode") == "Continuous"))
+
+    def metric_patterns(self) -> list[tuple[str, str]]:
+        return []
+
+    def exit_message(self) -> str | None:
+        """`/opt/ml/output/message`, at most one KB."""
+        path = self._box.ml / "output/message"
+        return path.read_text(errors="replace")[:1024] if path.is_file() else None
+
+    def failure(self, code: int, _lines: list[str], _program: Program) -> str:
+        """`FailureReason`, worded as AWS does."""
+        path = self._box.ml / "output/failure"
+        written = path.read_text(errors="replace") if path.is_file() else self.exit_message()
+        if written:
+            return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
+        return f"AlgorithmError: See job logs for more information, exit code: {code}"
+
+    def _upload(self, transfer: Transfer, outputs: Iterable[Mapping[str, Any]]) -> None:
+        for output in outputs:
+            s3 = output["S3Output"]
+            transfer.upload_tree(self._box.host_path(s3.get("LocalPath", _ROOT)), s3["S3Uri"])
+
+    def _check_path(self, path: str) -> None:
+        if not PurePosixPath(posixpath.normpath(path)).is_relative_to(_ROOT):
+            raise Refused(f"ClientError: LocalPath must be under {_ROOT}, got {path!r}")
+
+    def _write(self, name: str, content: object) -> None:
+        (self._box.ml / "config" / f"{name}.json").write_text(json.dumps(content, default=str))
+
+    @property
+    def _command(self) -> list[str]:
+        """The request's entry point, or what the image's stand-in runs without one; empty where there is neither."""
+        application = self._request["AppSpecification"]
+        stand_in = images.stand_in(application["ImageUri"])
+        return list(application.get("ContainerEntrypoint") or (stand_in.program if stand_in else ()))
+
+    @property
+    def _outputs(self) -> list[Mapping[str, Any]]:
+        return list(self._request.get("ProcessingOutputConfig", {}).get("Outputs", ()))

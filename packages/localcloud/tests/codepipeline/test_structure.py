@@ -1,0 +1,64 @@
+"""What CodePipeline refuses, by name."""
+
+from __future__ import annotations
+
+import pytest
+from tests.localcloud.codepipeline.conftest import ApiError, Document, World, action, stage_of, structure
+
+BUILD = stage_of("Build", action("Compile"))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        (structure(stage_of("Ship", action("S3", "S3", "Deploy"))), "Deploy/AWS/S3"),
+        (structure(stage_of("Build", action("Many", configuration={"BatchEnabled": "true"}))), "BatchEnabled"),
+        (structure({**BUILD, "onFailure": {"result": "SKIP"}}), "SKIP"),
+        (structure(), "at least 2 stages"),
+        (structure(BUILD, BUILD), "unique"),
+        (structure(stage_of("Build", action("A", inputArtifacts=[{"name": "Nothing"}]))), "Nothing"),
+        (structure(BUILD, pipelineType="V1"), "V2"),
+        (structure(stage_of("Late", action("Again", "CodeCommit", "Source"))), "first stage"),
+        (
+            structure(stage_of("D", action("X", "CloudFormation", "Deploy", configuration={"ActionMode": "MAYBE"}))),
+            "MAYBE",
+        ),
+    ],
+)
+def test_what_is_not_run_here_is_refused_by_name(world: World, pipeline: Document, says: str) -> None:
+    with pytest.raises(ApiError, match=says):
+        world.call("CreatePipeline", pipeline=pipeline)
+    assert world.records.pipelines() == []
+
+
+def test_an_operation_that_is_not_run_here_is_refused_by_name(world: World) -> None:
+    with pytest.raises(ApiError, match="CreateCustomActionType"):
+        world.call("CreateCustomActionType")
+
+
+def test_a_request_is_checked_against_the_services_model(world: World) -> None:
+    with pytest.raises(ApiError, match="name") as refused:
+        world.call("GetPipeline", name="not a name")
+    assert refused.value.code == "ValidationException"
+    with pytest.raises(ApiError) as missing:
+        world.call("GetPipeline", name="nobody")
+    assert missing.value.code == "PipelineNotFoundException"
+
+
+def test_variables_need_values_that_the_pipeline_knows(world: World) -> None:
+    world.create(BUILD, variables=[{"name": "Depth", "defaultValue": "1"}])
+    with pytest.raises(ApiError, match="Width"):
+        world.call("StartPipelineExecution", name="p", variables=[{"name": "Width", "value": "2"}])
+    world.call("StartPipelineExecution", name="p", variables=[{"name": "Depth", "value": "2"}])
+    world.settled(2)
+    assert [one["variables"] for one in world.records.executions("p")] == [{"Depth": "1"}, {"Depth": "2"}]
+
+
+def test_the_same_request_token_starts_one_execution(world: World) -> None:
+    world.create(BUILD)
+    ids = {
+        world.call("StartPipelineExecution", name="p", clientRequestToken="once")["pipelineExecutionId"]
+        for _ in range(2)
+    }
+    assert len(ids) == 1
+    assert len(world.settled(2)) == 2

@@ -1,0 +1,98 @@
+"""What a push starts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.localcloud.codepipeline.conftest import Document, World, action, stage_of
+
+from localcloud.globs import matches
+from localcloud.source.repositories import Repository
+
+BUILD = stage_of("Build", action("Compile"))
+_ZERO = "0" * 40
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def pushed(world: World, tmp_path: Path) -> tuple[Repository, str, str]:
+    """A repository with two commits: one of everything, one that changed `models/a/train.py`."""
+    work = tmp_path / "work"
+    work.mkdir()
+    _git(work, "init", "-q", "-b", "main")
+    for name in ("README.md", "models/a/train.py"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("1")
+    _git(work, "add", ".")
+    _git(work, "commit", "-qm", "one")
+    (work / "models/a/train.py").write_text("2")
+    _git(work, "commit", "-qam", "two")
+    repository = world.repositories.ensure("team/code")
+    for hook in ("pre-receive", "post-receive"):
+        (repository.path / "hooks" / hook).unlink()  # no gateway here
+    _git(work, "push", "-q", str(repository.path), "main")
+    return repository, _git(work, "rev-parse", "main~1"), _git(work, "rev-parse", "main")
+
+
+def _trigger(**push: Document) -> Document:
+    configuration = {"sourceActionName": "Push", "push": [push]}
+    return {"providerType": "CodeStarSourceConnection", "gitConfiguration": configuration}
+
+
+@pytest.mark.parametrize(
+    ("triggers", "reference", "starts"),
+    [
+        ([], "refs/heads/main", True),
+        ([], "refs/heads/other", False),
+        ([_trigger(branches={"includes": ["release/*"]})], "refs/heads/main", False),
+        ([_trigger(branches={"includes": ["release/*"]})], "refs/heads/release/1", True),
+        ([_trigger(branches={"includes": ["**"], "excludes": ["main"]})], "refs/heads/main", False),
+        ([_trigger(filePaths={"includes": ["models/**"]})], "refs/heads/main", True),
+        ([_trigger(filePaths={"includes": ["docs/**"]})], "refs/heads/main", False),
+        ([_trigger(filePaths={"includes": ["**"], "excludes": ["models/**"]})], "refs/heads/main", False),
+        ([_trigger(tags={"includes": ["v*"]})], "refs/tags/v1", True),
+        ([_trigger(tags={"includes": ["v*"]})], "refs/heads/main", False),
+    ],
+)
+def test_a_push_starts_what_follows_its_branch_and_paths(
+    world: World, pushed: tuple[Repository, str, str], triggers: list[Document], reference: str, starts: bool
+) -> None:
+    world.create(BUILD, triggers=triggers)
+    repository, old, new = pushed
+    world.triggers.pushed(repository, reference, old, new)
+    executions = world.records.executions("p")
+    assert (len(executions) == 2) is starts
+    if starts:
+        assert executions[1]["sourceOverrides"] == {"Push": new}
+        assert executions[1]["trigger"]["triggerType"] == "WebhookV2"
+        world.settled(2)
+
+
+def test_a_repository_that_no_pipeline_names_starts_none(world: World, pushed: tuple[Repository, str, str]) -> None:
+    world.create(BUILD)
+    other = world.repositories.ensure("elsewhere")
+    assert world.triggers.pushed(other, "refs/heads/main", _ZERO, pushed[2]) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("**/*", "a/b.txt", True),
+        ("**/*", "b.txt", True),
+        ("*", "a/b.txt", False),
+        ("a/*.txt", "a/b.txt", True),
+        ("a/*.txt", "a/c/b.txt", False),
+        ("{a,b}/**", "b/c/d", True),
+        ("a.txt", "axtxt", False),
+        ("a/**/z", "a/z", True),
+    ],
+)
+def test_a_star_stays_within_a_folder_and_two_do_not(pattern: str, path: str, expected: bool) -> None:
+    assert matches(pattern, path) is expected

@@ -1,0 +1,143 @@
+"""`python -m localcloud`, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from localcloud.testing import ACCOUNT, REGION, Local, free_port, until
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[Local]:
+    cloud = Local(free_port(), tmp_path / "state")
+    yield cloud
+    cloud.run("down", "--purge")
+
+
+def test_up_twice_says_that_it_is_up(local: Local) -> None:
+    again = local.run("up")
+    assert (again.returncode, again.stdout) == (0, f"Already up: http://127.0.0.1:{local.port} (pid {local.pid})\n")
+
+
+def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: Local) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", idle.port))
+        other.listen()
+        refused = idle.run("up")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert f"Port {idle.port} is taken" in line
+    assert "--port" in line
+    assert not idle.state.exists()
+
+
+def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local: Local, tmp_path: Path) -> None:
+    stranger = Local(local.port, tmp_path / "other")
+    way_out = f"python -m localcloud down --port {local.port} --state {local.state}"
+    for verb, code in (("up", 2), ("down", 0)):
+        said = stranger.run(verb)
+        assert said.returncode == code
+        assert f"(pid {local.pid}; stop it: {way_out})" in said.stderr
+    assert local.run("status").returncode == 0
+
+
+def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: Local) -> None:
+    idle.up()
+    role = idle.role([], service="lambda.amazonaws.com")
+    function = idle.function("def handler(event, context):\n    return 1\n", role)
+    idle.client("lambda").invoke(FunctionName=function)
+    family = [psutil.Process(idle.pid), *psutil.Process(idle.pid).children(recursive=True)]
+    assert len(family) > 1
+    assert idle.run("down").returncode == 0
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert idle.run("status").returncode == 3
+    idle.up()
+    assert idle.client("lambda").get_function(FunctionName=function)
+    gateway = psutil.Process(idle.pid)
+    (idle.state / "gateway.json").unlink()  # as when the folder was deleted under it
+    purged = idle.run("down", "--purge")
+    assert (purged.returncode, purged.stdout.splitlines()[0]) == (0, f"Stopped (pid {gateway.pid})")
+    assert not gateway.is_running() or gateway.status() == psutil.STATUS_ZOMBIE
+    assert not idle.state.exists()
+
+
+def test_purge_leaves_a_folder_that_is_not_ours_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused = Local(free_port(), tmp_path).run("down", "--purge")
+    assert refused.returncode == 2
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_reused_pid_is_not_taken_for_the_gateway(idle: Local) -> None:
+    idle.state.mkdir()
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        record = f'{{"pid": {bystander.pid}, "started": 1000.0, "port": {idle.port}}}'
+        (idle.state / "gateway.json").write_text(record)
+        (idle.state / "gateway.log").touch()
+        assert idle.run("status").returncode == 3
+        assert idle.run("down").returncode == 0
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_control_c_in_the_foreground_ends_cleanly(idle: Local) -> None:
+    command = [sys.executable, "-m", "localcloud", "up", "--foreground", "--port", str(idle.port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    gateway = subprocess.Popen(
+        [*command, "--state", str(idle.state)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: idle.run("status").returncode == 0, 60)
+    gateway.send_signal(signal.SIGINT)
+    _, errors = gateway.communicate(timeout=30)
+    assert gateway.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_env_leads_a_shell_here_whatever_it_carried(local: Local) -> None:
+    exports = local.run("env").stdout
+    script = f"export AWS_PROFILE=real AWS_SESSION_TOKEN=real\n{exports}\nenv"
+    seen = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert f"AWS_ENDPOINT_URL=http://127.0.0.1:{local.port}" in seen
+    assert "AWS_SECRET_ACCESS_KEY=test" in seen
+    assert not [line for line in seen if line.endswith("=real")]
+    assert all(shlex.split(line)[0] in ("export", "unset") for line in exports.splitlines())
+
+
+def test_env_keeps_the_sagemaker_sdk_here(local: Local) -> None:
+    """Asked for its default bucket, the SDK calls STS at AWS's own address, unless the bucket is configured."""
+    path = next(line.partition("=")[2] for line in local.run("env").stdout.splitlines() if "SAGEMAKER_ADMIN" in line)
+    modules = yaml.safe_load(Path(shlex.split(path)[0]).read_text())["SageMaker"]["PythonSDK"]["Modules"]
+    assert modules == {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": f"sagemaker-{REGION}-{ACCOUNT}"}}
+
+
+def test_status_says_what_runs(local: Local) -> None:
+    local.deploy("shown", {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    said = local.run("status").stdout
+    assert f"http://127.0.0.1:{local.port}" in said
+    assert f"pid {local.pid}" in said
+    assert any(line.split() == ["shown", "CREATE_COMPLETE"] for line in said.splitlines())
+    seen = json.loads(local.run("status", "--json").stdout)
+    assert (seen["pid"], seen["port"], seen["endpoints"], seen["jobs"]) == (local.pid, local.port, [], [])
+    assert seen["uptime_seconds"] > 0
+    assert seen["isolation"] in said
+    assert {"name": "shown", "status": "CREATE_COMPLETE"} in seen["stacks"]
+
+
+def test_status_says_that_nothing_runs(idle: Local) -> None:
+    said = idle.run("status", "--json")
+    assert (said.returncode, json.loads(said.stdout)["running"]) == (3, False)

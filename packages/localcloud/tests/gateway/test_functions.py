@@ -1,0 +1,32 @@
+"""What a function can know and say."""
+
+from __future__ import annotations
+
+import json
+
+from localcloud.testing import Local, until
+
+_SPEAKS = """
+from aws_lambda_powertools import Logger
+
+logger = Logger()
+
+
+def handler(event, context):
+    logger.info("decided", step="Nothing")
+    logger.debug("not said")
+"""
+
+
+def test_a_functions_structured_log_line_is_in_its_log_group(local: Local) -> None:
+    arn = local.function(_SPEAKS, local.role([], service="lambda.amazonaws.com"))
+    name = arn.rpartition(":")[2]
+    local.client("lambda").invoke(FunctionName=name)
+    logs = local.client("logs")
+
+    def lines() -> list[dict[str, str]]:
+        said = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+        return [json.loads(event["message"]) for event in said if event["message"].startswith("{")]
+
+    (line,) = until(lines)
+    assert (line["level"], line["message"], line["step"]) == ("INFO", "decided", "Nothing")

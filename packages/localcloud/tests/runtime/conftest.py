@@ -1,0 +1,61 @@
+"""An in-memory cloud (moto's S3) under the real runtime: processes, namespaces and files are real."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from worlds import BUCKET, POWERLESS, Jobs, Powerless, World
+
+from localcloud.cloud import Clock, Cloud
+from localcloud.store import Store
+
+
+# Not for the session: moto forgets nothing while an outer mock is open, and other tests count on an empty account.
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+
+
+@pytest.fixture
+def world(tmp_path: Path, s3: Any) -> Iterator[World]:
+    logged: dict[tuple[str, str], list[str]] = defaultdict(list)
+
+    def client(service: str, *, role_arn: str | None = None) -> Any:
+        assert service == "s3"
+        return Powerless() if role_arn == POWERLESS else s3
+
+    cloud = Cloud(
+        state_dir=tmp_path / "state",
+        endpoint_url="http://127.0.0.1:1",
+        region="us-east-1",
+        account="000000000000",
+        store=Store(tmp_path / "state" / "store.sqlite"),
+        clock=Clock(),
+        client=client,
+        emit=lambda *_: None,
+        put_logs=lambda group, stream, lines: logged[group, stream].extend(line for _, line in lines),
+        role_environment=lambda _: {"AWS_ACCESS_KEY_ID": "ASIA", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+    )
+    made = World(cloud, s3, logged)
+    yield made
+    cloud.store.close()
+    for key in made.keys():  # noqa: SIM118
+        s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+@pytest.fixture
+def jobs(world: World) -> Iterator[Jobs]:
+    running = Jobs(world)
+    yield running
+    running.runner.shutdown()

@@ -1,0 +1,111 @@
+"""Captured data are what Model Monitor reads: keys, records, encodings."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from worlds import POWERLESS, ROLE, World
+
+from localcloud.cloud import Clock
+from localcloud.runtime.capture import DataCapture
+from localcloud.runtime.contract import Invocation, InvocationResult
+from localcloud.runtime.transfer import Clients, Transfer
+
+REQUEST = Invocation(b"69,0,153.7\n", "text/csv", inference_id="42", custom_attributes="trace=1")
+RESULT = InvocationResult(b"0.5\n", "text/csv; charset=utf-8")
+
+
+class Noon(Clock):
+    def now(self) -> datetime:
+        return datetime(2026, 2, 14, 12, 25, 49, 87_000, tzinfo=UTC)
+
+
+def capture(world: World, role: str = ROLE, **changes: Any) -> DataCapture:
+    config = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": "s3://data/flights/capture/",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
+    }
+    cloud = replace(world.cloud, clock=Noon())
+    return DataCapture(cloud, Transfer(Clients(cloud), role, cloud.region), config | changes, "prices", "AllTraffic")
+
+
+def written(world: World) -> list[dict[str, Any]]:
+    keys = world.keys("flights/capture/prices/AllTraffic/")
+    return [json.loads(line) for key in keys for line in world.get(key).splitlines()]
+
+
+def test_records_and_keys_have_sagemakers_form(world: World) -> None:
+    capturing = capture(world)
+    capturing.record(REQUEST, RESULT)
+    capturing.close()
+    (key,) = world.keys()
+    uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    assert re.fullmatch(rf"flights/capture/prices/AllTraffic/2026/02/14/12/25-49-087-{uid}\.jsonl", key)
+    (record,) = written(world)
+    assert re.fullmatch(uid, record["eventMetadata"].pop("eventId"))
+    assert record == {
+        "captureData": {
+            "endpointInput": {
+                "observedContentType": "text/csv", "mode": "INPUT", "data": "69,0,153.7\n", "encoding": "CSV",
+            },
+            "endpointOutput": {
+                "observedContentType": "text/csv; charset=utf-8", "mode": "OUTPUT", "data": "0.5\n", "encoding": "CSV",
+            },
+        },
+        "eventMetadata": {
+            "customAttributes": ["trace=1"], "inferenceId": "42", "inferenceTime": "2026-02-14T12:25:49Z",
+        },
+        "eventVersion": "0",
+    }  # fmt: skip
+
+
+def test_content_types_that_are_not_named_are_base64(world: World) -> None:
+    capturing = capture(world, CaptureContentTypeHeader={"JsonContentTypes": ["application/json"]})
+    capturing.record(REQUEST, InvocationResult(b"{}", "application/json"))
+    capturing.close()
+    (record,) = written(world)
+    assert record["captureData"]["endpointInput"]["data"] == "NjksMCwxNTMuNwo="
+    assert record["captureData"]["endpointInput"]["encoding"] == "BASE64"
+    assert record["captureData"]["endpointOutput"]["encoding"] == "JSON"
+
+
+def test_only_the_directions_asked_for_are_kept(world: World) -> None:
+    capturing = capture(world, CaptureOptions=[{"CaptureMode": "Output"}])
+    capturing.record(REQUEST, RESULT)
+    capturing.close()
+    assert [list(record["captureData"]) for record in written(world)] == [["endpointOutput"]]
+
+
+def test_the_sampling_percentage_is_kept(world: World) -> None:
+    capturing = capture(world, InitialSamplingPercentage=25)
+    for _ in range(2000):
+        capturing.record(REQUEST, RESULT)
+    capturing.close()
+    assert 350 < len(written(world)) < 650
+
+
+def test_many_records_share_a_file_and_are_there_within_seconds(world: World) -> None:
+    capturing = capture(world)
+    for _ in range(100):
+        capturing.record(REQUEST, RESULT)
+    deadline = time.monotonic() + 5
+    while len(written(world)) < 100:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(world.keys()) == 1
+    capturing.close()
+
+
+def test_a_role_that_may_not_write_does_not_stop_the_answers(world: World) -> None:
+    capturing = capture(world, role=POWERLESS)
+    capturing.record(REQUEST, RESULT)
+    capturing.close()
+    assert world.keys() == []

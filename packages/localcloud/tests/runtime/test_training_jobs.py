@@ -1,0 +1,290 @@
+"""Training jobs under the container contract: script mode, the built-in algorithm, failures, limits and stops."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import BUCKET, FIXTURES, Jobs, World, script_mode, training
+
+from localcloud.runtime import toolkit
+
+IRIS = "\n".join(f"{'ab'[i % 2]},{i % 2 + 0.1 * (i % 5)},{i % 7}" for i in range(60))
+SKLEARN, XGBOOST = "sagemaker-scikit-learn:1.4-2", "sagemaker-xgboost:3.2-0"
+
+
+def _code(world: World, *names: str) -> str:
+    return world.put_archive("code/sourcedir.tar.gz", {name: (FIXTURES / name).read_bytes() for name in names})
+
+
+def test_a_script_mode_training_runs_unmodified(world: World, jobs: Jobs) -> None:
+    request = training(
+        "iris",
+        SKLEARN,
+        channels={"train": world.put("iris/data.csv", IRIS)},
+        HyperParameters=script_mode("train_iris.py", _code(world, "train_iris.py"), max_leaf_nodes=30),
+    )
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [
+        {"Name": "train:accuracy", "Regex": r"train_accuracy=([0-9.]+);"},
+        {"Name": "never", "Regex": r"never=([0-9.]+)"},
+    ]
+    update = jobs.run("training", request)
+    assert update.failure_reason is None
+    assert [step.secondary_status for step in jobs.updates["iris"]] == [
+        "Starting", "Downloading", "Training", "Uploading", "Completed",
+    ]  # fmt: skip
+    assert update.model_artifacts == f"s3://{BUCKET}/out/iris/output/model.tar.gz"
+    assert list(world.get_archive(update.model_artifacts)) == ["model.joblib"]
+    assert world.get_archive(f"s3://{BUCKET}/out/iris/output/output.tar.gz") == {"leaves.txt": b"2"}
+    assert [(metric.name, metric.value) for metric in update.final_metrics] == [("train:accuracy", 1.0)]
+
+
+def test_the_toolkits_environment_is_there(world: World, jobs: Jobs) -> None:
+    values = {"max_depth": 5, "learning-rate": 0.1, "note": "a b", "a": {"x": 1, "b": 2}}
+    request = training(
+        "environment",
+        XGBOOST,
+        channels={"train": world.put("t/a.csv", "1"), "test": world.put("v/b.csv", "1")},
+        HyperParameters=script_mode("looks_around.py", _code(world, "looks_around.py"), **values),
+        Environment={"MINE": "yes"},
+    )
+    artifacts = str(jobs.run("training", request).model_artifacts)
+    seen = json.loads(world.get_archive(artifacts)["seen.json"])
+    variables = seen["environment"]
+    assert seen["arguments"] == [
+        "-a", "b=2,x=1", "--learning-rate", "0.1", "--max_depth", "5", "--note", "a b",
+    ]  # fmt: skip
+    assert json.loads(variables["SM_USER_ARGS"]) == seen["arguments"]
+    assert json.loads(variables["SM_HPS"]) == values
+    assert (variables["SM_HP_MAX_DEPTH"], variables["SM_HP_NOTE"]) == ("5", "a b")
+    assert json.loads(variables["SM_CHANNELS"]) == ["test", "train"]
+    assert variables["SM_CHANNEL_TEST"] == "/opt/ml/input/data/test"
+    assert json.loads(variables["SM_HOSTS"]) == [variables["SM_CURRENT_HOST"]] == ["algo-1"]
+    assert variables["SM_NUM_GPUS"] == "0"
+    assert json.loads(variables["SM_TRAINING_ENV"])["channel_input_dirs"]["train"] == "/opt/ml/input/data/train"
+    assert (variables["TRAINING_JOB_NAME"], variables["MINE"]) == ("environment", "yes")
+    assert seen["hyperparameters"]["max_depth"] == "5"
+
+
+def test_code_may_come_as_a_channel_of_an_isolated_job(world: World, jobs: Jobs) -> None:
+    world.put_script("looks_around.py")
+    request = training(
+        "isolated",
+        XGBOOST,
+        channels={"code": f"s3://{BUCKET}/code/"},
+        HyperParameters=script_mode("looks_around.py", "/opt/ml/input/data/code"),
+        EnableNetworkIsolation=True,
+    )
+    update = jobs.run("training", request)
+    assert update.failure_reason is None
+    seen = json.loads(world.get_archive(str(update.model_artifacts))["seen.json"])
+    assert "AWS_ACCESS_KEY_ID" not in seen["environment"]
+
+
+def test_an_isolated_container_cannot_fetch_its_code_from_s3(world: World, jobs: Jobs) -> None:
+    code = _code(world, "fails.py")
+    request = training("x", SKLEARN, HyperParameters=script_mode("fails.py", code), EnableNetworkIsolation=True)
+    assert "network-isolated" in str(jobs.run("training", request).failure_reason)
+
+
+def test_a_script_that_raises_fails_the_job_in_awss_words(world: World, jobs: Jobs) -> None:
+    request = training("fails", SKLEARN, HyperParameters=script_mode("fails.py", _code(world, "fails.py"), epochs=2))
+    update = jobs.run("training", request)
+    assert (update.status, update.secondary_status) == ("Failed", "Failed")
+    assert update.failure_reason == (
+        "AlgorithmError: ExecuteUserScriptError:\nExitCode 1\n"
+        "ErrorMessage \"ValueError: could not convert string to float: 'abc'\"\n"
+        'Command "python3 fails.py --epochs 2", exit code: 1'
+    )
+    assert "about to fail" in world.log_text()
+    assert world.keys("out/") == []
+
+
+def test_an_entry_point_runs_on_any_image_and_its_failure_file_is_the_reason(jobs: Jobs) -> None:
+    script = ["/bin/sh", "-c", 'echo "$0 said no" > /opt/ml/output/failure; exit 3']
+    specification = {"ContainerEntrypoint": script, "ContainerArguments": ["somebody"]}
+    request = training("entry", "my-own-image:1", specification=specification)
+    assert jobs.run("training", request).failure_reason == "AlgorithmError: somebody said no, exit code: 3"
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("nonesuch-package==1.0", "nonesuch-package==1.0 is not installed"),
+        ("numpy<1", "numpy<1 wanted"),
+        ("-e .", "'-e .'"),
+    ],
+)
+def test_unsatisfied_requirements_fail_the_job_by_name(world: World, jobs: Jobs, line: str, named: str) -> None:
+    files = {"t.py": b"", "requirements.txt": f"# comment\nnumpy>=1  # fine\n{line}\n".encode()}
+    request = training("r", SKLEARN, HyperParameters=script_mode("t.py", world.put_archive("c.tar.gz", files)))
+    assert named in str(jobs.run("training", request).failure_reason)
+
+
+def test_the_built_in_xgboost_trains_without_a_script(world: World, jobs: Jobs) -> None:
+    data = "\n".join(f"{i % 2},{i % 2 + 0.01 * (i % 7)},{i % 3}" for i in range(80))
+    hyperparameters = {"num_round": "5", "objective": "binary:logistic", "eval_metric": "auc,logloss", "max_depth": "2"}
+    request = training(
+        "xgb",
+        XGBOOST,
+        channels={"train": world.put("x/train/part", data), "validation": world.put("x/validation/part", data)},
+        HyperParameters=hyperparameters,
+    )
+    update = jobs.run("training", request)
+    assert update.failure_reason is None
+    assert "#011validation-auc:1.00000" in world.log_text()
+    assert ("validation:auc", 1.0) in [(metric.name, metric.value) for metric in update.final_metrics]
+    import xgboost
+
+    model = world.get_archive(str(update.model_artifacts))["xgboost-model"]
+    assert xgboost.Booster(model_file=bytearray(model)).num_features() == 2
+
+
+def test_csv_libsvm_and_parquet_channels_hold_the_same_data(tmp_path: Path) -> None:
+    import pandas as pd
+
+    rows = [(i % 2, i % 2 + 0.5, i % 3) for i in range(12)]
+    for kind in ("csv", "libsvm", "parquet"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "csv/a").write_text("\n".join(",".join(map(str, row)) for row in rows[:6]))
+    (tmp_path / "csv/b").write_text("\n".join(",".join(map(str, row)) for row in rows[6:]))
+    (tmp_path / "csv/_SUCCESS").touch()
+    (tmp_path / "libsvm/a").write_text("\n".join(f"{y} 0:{a} 1:{b}" for y, a, b in rows))
+    pd.DataFrame(rows, columns=["y", "a", "b"]).to_parquet(tmp_path / "parquet/a.parquet")
+    stand_in = importlib.import_module("localcloud.runtime.image.sagemaker_stand_in.xgboost_data")
+    for content_type in ("text/csv; label_size=1", None, "application/x-parquet"):
+        kind = stand_in.channel_format(content_type)
+        matrix = stand_in.read_channel(tmp_path / kind, kind)
+        assert matrix.get_label().tolist() == [row[0] for row in rows]
+        assert matrix.get_data().toarray().tolist() == [list(row[1:]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "named"),
+    [
+        ({"max_depth": "3"}, "Missing required hyperparameter: num_round"),
+        ({"num_round": "3", "depth": "3"}, "Extraneous hyperparameter found: depth"),
+        ({"num_round": "3", "eta": "x"}, "could not parse value 'x'"),
+    ],
+)
+def test_the_built_in_xgboost_names_wrong_hyperparameters(
+    world: World, jobs: Jobs, hyperparameters: dict[str, str], named: str
+) -> None:
+    request = training("h", XGBOOST, channels={"train": world.put("x", "1,2")}, HyperParameters=hyperparameters)
+    reason = str(jobs.run("training", request).failure_reason)
+    assert reason.startswith("AlgorithmError: framework error: ")
+    assert named in reason
+
+
+def test_a_stopped_training_gets_sigterm_and_its_model_is_kept(world: World, jobs: Jobs) -> None:
+    code = _code(world, "handles_sigterm.py")
+    request = training("stopped", SKLEARN, HyperParameters=script_mode("handles_sigterm.py", code))
+    jobs.runner.start("training", "stopped", "arn", request)
+    _wait_for_log(world, jobs, "stopped")
+    jobs.runner.stop("training", "stopped")
+    update = jobs.wait("stopped")
+    assert (update.status, update.secondary_status) == ("Stopped", "Stopped")
+    assert "Stopping" in [step.status for step in jobs.updates["stopped"]]
+    assert world.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}
+    assert not _running("4711"), "a child that detached itself outlived its container"
+
+
+def test_a_training_over_its_limit_that_ignores_sigterm_is_killed(world: World, jobs: Jobs) -> None:
+    code = _code(world, "ignores_sigterm.py")
+    request = training("overtime", SKLEARN, HyperParameters=script_mode("ignores_sigterm.py", code))
+    request["StoppingCondition"]["MaxRuntimeInSeconds"] = 1
+    update = jobs.run("training", request)
+    assert (update.status, update.secondary_status) == ("Stopped", "MaxRuntimeExceeded")
+    assert not _running("ignores_sigterm.py")
+
+
+def test_the_same_model_files_make_the_same_archive(world: World, jobs: Jobs) -> None:
+    specification = {"ContainerEntrypoint": ["sh", "-c", "cd /opt/ml/model; mkdir c; echo 1 > c/b; echo 2 > a"]}
+    archives = []
+    for name in ("first", "second"):
+        jobs.run("training", training(name, "any", specification=specification))
+        archives.append(world.get(f"out/{name}/output/model.tar.gz"))
+    assert archives[0] == archives[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"AlgorithmSpecification": {"TrainingImage": "mine:1", "TrainingInputMode": "File"}}, "image mine:1"),
+        ({"AlgorithmSpecification": {"AlgorithmName": "x", "TrainingInputMode": "File"}}, "AlgorithmName"),
+        ({"ResourceConfig": {"InstanceCount": 3, "InstanceType": "ml.m5.large"}}, "InstanceCount 3"),
+        (
+            {"InputDataConfig": [{"ChannelName": "c", "DataSource": {"FileSystemDataSource": {}}}]},
+            "FileSystemDataSource (channel c)",
+        ),
+        (
+            {"InputDataConfig": [{"ChannelName": "c", "InputMode": "Pipe", "DataSource": {}}]},
+            "input mode Pipe (channel c)",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(jobs: Jobs, change: dict[str, Any], named: str) -> None:
+    update = jobs.run("training", training("refused", XGBOOST) | change)
+    assert update.status == "Failed"
+    assert named in str(update.failure_reason)
+
+
+def test_plain_strings_and_json_are_both_hyperparameters() -> None:
+    given = {"a": '"text"', "b": "text", "c": "0.5", "d": "[1]"}
+    assert toolkit.decode(given) == {"a": "text", "b": "text", "c": 0.5, "d": [1]}
+
+
+def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(world: World, jobs: Jobs) -> None:
+    """As `ModelTrainer.train()` of SageMaker's SDK v3 lays them out: a bash script in the channel `sm_drivers`."""
+    sdk = Path(str(importlib.util.find_spec("sagemaker.train").origin)).parent  # type: ignore[union-attr]
+    drivers = sdk / "container_drivers"
+    for path in drivers.rglob("*.py"):
+        world.put(f"sdk/drivers/{path.relative_to(drivers)}", path.read_bytes())
+    templates: dict[str, str] = {}
+    exec((sdk / "templates.py").read_text(), templates)
+    shell = templates["TRAIN_SCRIPT_TEMPLATE"].format(
+        working_dir="cd /opt/ml/input/data/code",
+        install_requirements=templates["INSTALL_AUTO_REQUIREMENTS"],
+        execute_driver=templates["EXECUTE_BASIC_SCRIPT_DRIVER"],
+    )
+    world.put("sdk/drivers/sm_train.sh", shell)
+    world.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "looks_around.py"}))
+    world.put("sdk/code/looks_around.py", (FIXTURES / "looks_around.py").read_bytes())
+    request = training(
+        "sdk",
+        "any-image:1",
+        channels={"sm_drivers": f"s3://{BUCKET}/sdk/drivers/", "code": f"s3://{BUCKET}/sdk/code/"},
+        HyperParameters={"epochs": "3"},
+        specification={"ContainerEntrypoint": ["/bin/bash", "/opt/ml/input/data/sm_drivers/sm_train.sh"]},
+    )
+    update = jobs.run("training", request)
+    assert update.failure_reason is None, world.log_text()
+    seen = json.loads(world.get_archive(str(update.model_artifacts))["seen.json"])
+    assert seen["arguments"] == ["--epochs", "3"]
+
+
+def _wait_for_log(world: World, jobs: Jobs, name: str) -> None:
+    jobs.wait_for(name, "Training")
+    import time
+
+    deadline = time.monotonic() + 20
+    while "ready" not in world.log_text():
+        assert time.monotonic() < deadline, "the script never said it was ready"
+        time.sleep(0.02)
+
+
+def _running(word: str) -> bool:
+    """Whether any process of this machine has `word` on its command line."""
+    lines = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                lines.append((entry / "cmdline").read_bytes())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return any(word.encode() in line for line in lines)

@@ -1,0 +1,338 @@
+"""Both engines on the same captured traffic of the real model: the application's own templates, in one local cloud."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configuration import Configuration, Model, load
+from configuration.monitoring import Explainability
+from constructs.mlops.monitoring.monitors import baseline_settings
+from drift_analyzer import baselines
+from localcloud.testing import Accelerated, free_port, until
+
+pytestmark = pytest.mark.timeout(600)
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "flight-delays"
+ENDPOINT = "evergreen-flight-delays-prod"
+STACK = "evergreen-monitoring-flight-delays-prod"
+RELEASE = "v1-0badcafe"
+DATA, ARTIFACTS, ASSETS = "evergreen-data", "evergreen-artifacts", "cdk-hnb659fds-assets-000000000000-us-east-1"
+SCRIPTS = ROOT / "models" / "flight_delays"
+WINDOW_END = "2013-03-02T00:00:00+00:00"
+ROWS_A_REQUEST = 25
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a release carries, and a day of another season: request rows and labels."""
+
+    archive: Path
+    baselines: Path
+    rows: list[list[str]]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class World:
+    """The cloud after three days: what each engine's ledger and folder hold."""
+
+    cloud: Accelerated
+    ledgers: dict[str, list[dict[str, Any]]]
+
+    def row(self, engine: str, kind: str) -> dict[str, Any]:
+        """The verdict on the first of March."""
+        (row,) = [one for one in self.ledgers[engine] if one["sk"]["S"] == f"verdict#{WINDOW_END}#{kind}"]
+        return row
+
+    def violations(self, engine: str, kind: str) -> set[tuple[str, str]]:
+        """What was violated, and by which check, as the run's own file says."""
+        address = self.row(engine, kind)["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/")
+        found = json.loads(self.read(address.replace("report.html", "constraint_violations.json")))["violations"]
+        return {
+            (f"{one.get('facet', '')} {one.get('feature_name') or one['metric_name']}", one["constraint_check_type"])
+            for one in found
+        }
+
+    def read(self, key: str) -> str:
+        return str(self.cloud.client("s3").get_object(Bucket=ARTIFACTS, Key=key)["Body"].read().decode())
+
+
+@pytest.fixture(scope="module")
+def configuration() -> Configuration:
+    return load(ROOT)
+
+
+@pytest.fixture(scope="module")
+def model(configuration: Configuration) -> Model:
+    (model,) = configuration.models
+    return model
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Training:
+    """The model's own scripts on a fortnight of January, and a day of July as traffic."""
+    root = tmp_path_factory.mktemp("training")
+
+    def script(code: str, **environment: str) -> None:
+        subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, env={**os.environ, **environment}, check=True)
+
+    for name, start, end in (("january", "2013-01-01", "2013-01-14"), ("july", "2013-07-10", "2013-07-10")):
+        subprocess.run(
+            [sys.executable, "data.py", "--out", str(root / name), "--start", start, "--end", end],
+            cwd=SCRIPTS,
+            check=True,
+            capture_output=True,
+        )
+    for day in sorted((root / "january" / "raw").iterdir()):
+        split = "holdout" if day.name >= "dt=2013-01-11" else "train"
+        (root / "input" / split).mkdir(parents=True, exist_ok=True)
+        day.rename(root / "input" / split / day.name)
+    script(f"import pathlib, preprocess; preprocess.PROCESSING = pathlib.Path({str(root)!r}); preprocess.main()")
+    train = "import sys, train; sys.argv[1:] = ['--num_boost_round', '40']; train.main()"
+    script(train, SM_CHANNEL_TRAIN=str(root / "output" / "train"), SM_MODEL_DIR=str(root / "model"))
+    archive = root / "input" / "model" / "model.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(root / "model", ".")
+    settings = baselines.Settings.read(json.loads(baseline_settings(model)))
+    baselines.write(root / "input", root / "baselines", settings)
+    rows, labels = [], []
+    for path in sorted((root / "july" / "raw").rglob("*.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            if row[model.target]:
+                rows.append([row[column.name] for column in model.data.columns])
+                labels.append(row[model.target])
+    return Training(archive, root / "baselines", rows, labels)
+
+
+@pytest.fixture(scope="module")
+def templates(configuration: Configuration, model: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Where the application was synthesised with Model Monitor at hand, and without; the formulas are its own.
+
+    Every kind judges one day, each day: Model Monitor's data quality knows no other window than its schedule's.
+    """
+    from stacks import build
+
+    assert model.monitoring
+    daily = {"mode": "model-monitor", "window_hours": 24, "explainability": Explainability()}
+    watched = model.model_copy(update={"monitoring": model.monitoring.model_copy(update=daily)})
+    found = {}
+    for engine, access in (("managed", "available"), ("builtin", "closed")):
+        stage = configuration.application.stage.model_copy(update={"model_monitor": access})
+        application = configuration.application.model_copy(update={"stages": (stage,)})
+        found[engine] = tmp_path_factory.mktemp(engine)
+        build(replace(configuration, application=application, models=(watched,)), str(found[engine])).synth()
+    return found
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, training: Training, templates: dict[str, Path], model: Model
+) -> Iterator[World]:
+    cloud = Accelerated(free_port(), tmp_path_factory.mktemp("engines") / "state")
+    cloud.up()
+    try:
+        _platform(cloud, training)
+        _serve(cloud, model)
+        functions = {engine: _function(cloud, engine) for engine in templates}
+        ended = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Processing Job State Change"]}
+        cloud.rule(ended, {"Arn": functions["managed"]})
+        for engine, folder in templates.items():
+            _deploy(cloud, engine, folder, functions[engine])
+        _ask(cloud, training)
+        cloud.clock("advance", "--to", "2013-03-04T00:30:00+00:00")
+        scan = cloud.client("dynamodb").scan
+        yield World(cloud, {engine: scan(TableName=engine)["Items"] for engine in templates})
+    finally:
+        cloud.run("down", "--purge")
+
+
+def _platform(cloud: Accelerated, training: Training) -> None:
+    """What the platform's stack would have made, as far as monitors look at it; and a release."""
+    s3 = cloud.client("s3")
+    for bucket in (DATA, ARTIFACTS, ASSETS):
+        s3.create_bucket(Bucket=bucket)
+    release = f"releases/{MODEL}/{RELEASE}"
+    s3.upload_file(str(training.archive), ARTIFACTS, f"{release}/model.tar.gz")
+    for path in training.baselines.rglob("*.json"):
+        s3.upload_file(str(path), ARTIFACTS, f"{release}/baselines/{path.relative_to(training.baselines)}")
+    for name, value in (
+        (f"/evergreen/{MODEL}/prod/release", f"{RELEASE}|i|a|s"),
+        ("/cdk-bootstrap/hnb659fds/version", "30"),
+    ):
+        cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
+
+
+def _serve(cloud: Accelerated, model: Model) -> None:
+    sagemaker = cloud.client("sagemaker")
+    role = cloud.role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
+    program = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+    container = {
+        "Image": model.framework.image_uri("us-east-1"),
+        "ModelDataUrl": f"s3://{ARTIFACTS}/releases/{MODEL}/{RELEASE}/model.tar.gz",
+        "Environment": program,
+    }
+    sagemaker.create_model(ModelName="flights", PrimaryContainer=container, ExecutionRoleArn=role)
+    variant = {"VariantName": "AllTraffic", "ModelName": "flights", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="flights",
+        ProductionVariants=[{**variant, "InstanceType": "ml.m5.large"}],
+        DataCaptureConfig={
+            "EnableCapture": True,
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{DATA}/{MODEL}/capture",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
+        },
+    )
+    sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="flights")
+    until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 40)
+
+
+def _function(cloud: Accelerated, engine: str) -> str:
+    """The platform's function with a ledger of this engine's own."""
+    cloud.client("dynamodb").create_table(
+        TableName=engine,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for package in ("monitor", "shared"):
+            for path in (ROOT / "lambda" / package).rglob("*.py"):
+                archive.write(path, path.relative_to(ROOT / "lambda"))
+    functions = cloud.client("lambda")
+    arn = functions.create_function(
+        FunctionName=f"monitor-{engine}",
+        Runtime="python3.14",
+        Architectures=["arm64"],
+        Handler="monitor.scheduled.handler",
+        Role=cloud.role([{"Effect": "Allow", "Action": "*", "Resource": "*"}], "lambda.amazonaws.com"),
+        Code={"ZipFile": packed.getvalue()},
+        Timeout=120,
+        Environment={
+            "Variables": {
+                "APP": "evergreen",
+                "STAGE": "prod",
+                "DATA_BUCKET": DATA,
+                "ARTIFACT_BUCKET": ARTIFACTS,
+                "LEDGER_TABLE": engine,
+            }
+        },
+    )["FunctionArn"]
+    functions.add_permission(
+        FunctionName=f"monitor-{engine}",
+        StatementId="events",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+    )
+    return str(arn)
+
+
+def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> None:
+    """The monitoring stack as it was synthesised, but for what has a name that both engines share."""
+    s3 = cloud.client("s3")
+    for asset in json.loads((folder / f"{STACK}.assets.json").read_text())["files"].values():
+        (destination,) = asset["destinations"].values()
+        source = folder / asset["source"]["path"]
+        if asset["source"]["packaging"] == "zip":
+            packed = io.BytesIO()
+            with zipfile.ZipFile(packed, "w") as archive:
+                for path in source.rglob("*"):
+                    archive.write(path, path.relative_to(source))
+            s3.put_object(Bucket=ASSETS, Key=destination["objectKey"], Body=packed.getvalue())
+        else:
+            s3.upload_file(str(source), ASSETS, destination["objectKey"])
+    values = {
+        "Artifacts.*Arn": f"arn:aws:s3:::{ARTIFACTS}",
+        "RefArtifacts": ARTIFACTS,
+        "Data.*Arn": f"arn:aws:s3:::{DATA}",
+        "RefData": DATA,
+        "Encryption": cloud.client("kms").create_key()["KeyMetadata"]["Arn"],
+        "Monitor": function,
+        "Alerts": "arn:aws:sns:us-east-1:000000000000:alerts",
+    }
+
+    def resolved(found: re.Match[str]) -> str:
+        return json.dumps(next(value for name, value in values.items() if re.search(name, found[1])))
+
+    text = (folder / f"{STACK}.template.json").read_text()
+    template = json.loads(re.sub(r'\{\s*"Fn::ImportValue": "[^:"]*:([^"]*)"\s*\}', resolved, text))
+    template["Resources"] = {
+        name: resource
+        for name, resource in template["Resources"].items()
+        if resource["Type"] not in ("AWS::CloudWatch::Alarm", "AWS::SSM::Parameter")
+    }
+    stack = cloud.deploy(f"evergreen-monitoring-{engine}", template)
+    assert stack["StackStatus"] == "CREATE_COMPLETE", stack
+
+
+def _ask(cloud: Accelerated, training: Training) -> None:
+    """The day's flights, many to a request, answered as CSV or JSON; the last request's labels never come."""
+    lines = []
+    for number, start in enumerate(range(0, len(training.rows), ROWS_A_REQUEST)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(training.rows[start : start + ROWS_A_REQUEST])
+        cloud.client("sagemaker-runtime").invoke_endpoint(
+            EndpointName=ENDPOINT,
+            ContentType="text/csv",
+            Accept=("text/csv", "application/json")[number % 2],
+            Body=text.getvalue().encode(),
+            InferenceId=f"q{number}",
+        )
+        truth = {"data": "\n".join(training.labels[start : start + ROWS_A_REQUEST]) + "\n", "encoding": "CSV"}
+        lines.append({"groundTruthData": truth, "eventMetadata": {"eventId": f"q{number}"}, "eventVersion": "0"})
+    body = "".join(json.dumps(line) + "\n" for line in lines[:-1]).encode()
+    cloud.client("s3").put_object(Bucket=DATA, Key=f"{MODEL}/ground-truth/2013/03/03/05/labels.jsonl", Body=body)
+
+
+@pytest.mark.parametrize("kind", ["data_quality", "model_quality", "bias"])
+def test_both_engines_give_the_same_verdict_on_the_same_capture(world: World, kind: str) -> None:
+    managed, builtin = (world.row(engine, kind) for engine in ("managed", "builtin"))
+    for attribute in ("status", "window_start", "window_end", "release_id", "features"):
+        assert managed[attribute] == builtin[attribute], attribute
+    assert managed["status"]["S"] in ("OK", "Drift")
+    assert world.violations("managed", kind) == world.violations("builtin", kind)
+
+
+def test_summer_is_seen_by_both_engines_and_nothing_else_is_made_of_it(world: World, training: Training) -> None:
+    found = world.violations("managed", "data_quality")
+    assert {name for name, check in found if check == "baseline_drift_check"} >= {" temp", " dewp"}
+    assert not [name for name, check in found if check.endswith("_column_check") or check == "data_type_check"], found
+    rows = len(training.rows) - len(training.rows) % ROWS_A_REQUEST
+    assert int(world.row("builtin", "model_quality")["labels"]["N"]) == rows, "each row of a request has its label"
+
+
+def test_the_real_model_is_explained_isolated_on_its_own_image(world: World) -> None:
+    (job,) = world.cloud.client("sagemaker").list_processing_jobs(NameContains="explainability")[
+        "ProcessingJobSummaries"
+    ]
+    assert job["ProcessingJobStatus"] == "Completed"
+    row = world.row("managed", "explainability")
+    assert row["status"]["S"] in ("OK", "Drift")
+    assert 0 < float(row["metric"]["N"]) <= 1
+
+
+def test_every_run_has_a_page_that_the_row_names(world: World) -> None:
+    for engine, rows in world.ledgers.items():
+        for row in rows:
+            page = world.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
+            assert "<svg" in page, (engine, row["sk"])
+            assert "What was done" in page
+            assert "bad records" in page

@@ -1,0 +1,256 @@
+"""Scheduled monitors: what either engine's runs found ends in the same rows."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drift_analyzer.baseline import Column, build
+from monitor import rows, scheduled
+from monitor.scheduled import Clients, Environment, Plan
+from shared.verdict import Verdict, Verdicts
+
+RNG = np.random.default_rng(5)
+ENDPOINT = "evergreen-flight-delays-prod"
+RELEASE = "v3-0badcafe"
+NOW = datetime(2026, 2, 15, 0, 7, tzinfo=UTC)
+SAID: dict[str, Any] = {
+    "model": "flight-delays",
+    "kind": "data_quality",
+    "schedule": f"{ENDPOINT}-data-quality",
+    "endpoint": ENDPOINT,
+    "schedule_hours": 24,
+    "window_hours": 24,
+}
+
+
+class Missing(Exception):
+    """As `NoSuchKey`."""
+
+
+class Cloud:
+    """S3, SageMaker, DynamoDB and SSM as far as the function uses them: in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.jobs: list[dict[str, Any]] = []
+        self.record = f"{RELEASE}|image|arn|sha"
+        self.exceptions = type("Exceptions", (), {"NoSuchKey": Missing, "ResourceInUse": Missing})
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        if f"{Bucket}/{Key}" not in self.objects:
+            raise Missing(Key)
+        return {"Body": io.BytesIO(self.objects[f"{Bucket}/{Key}"])}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "") -> None:
+        self.objects[f"{Bucket}/{Key}"] = Body
+
+    def get_paginator(self, _name: str) -> "Cloud":
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str, StartAfter: str = "") -> list[dict[str, Any]]:
+        keys = [key.partition("/")[2] for key in sorted(self.objects) if key.startswith(f"{Bucket}/{Prefix}")]
+        return [{"Contents": [{"Key": key} for key in keys if key > StartAfter]}]
+
+    def get_parameter(self, *, Name: str) -> dict[str, Any]:
+        assert Name == "/evergreen/flight-delays/prod/release"
+        return {"Parameter": {"Value": self.record}}
+
+    def create_processing_job(self, **request: Any) -> None:
+        if any(job["ProcessingJobName"] == request["ProcessingJobName"] for job in self.jobs):
+            raise Missing(request["ProcessingJobName"])
+        self.jobs.append(request)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    found = Cloud()
+    statistics, constraints = build([Column("x", RNG.normal(size=4000))])
+    base = f"artifacts/releases/flight-delays/{RELEASE}/baselines/data-quality"
+    found.objects[f"{base}/statistics.json"] = json.dumps(statistics).encode()
+    found.objects[f"{base}/constraints.json"] = json.dumps(constraints).encode()
+    return found
+
+
+@pytest.fixture
+def clients(cloud: Cloud, ledger: Any) -> Clients:
+    return Clients(cloud, cloud, ledger, cloud)  # type: ignore[arg-type]
+
+
+ENVIRONMENT = Environment("evergreen", "prod", "data", "artifacts", "ledger")
+
+
+def capture(cloud: Cloud, shift: float, day: int = 14) -> None:
+    lines = []
+    for index, value in enumerate(RNG.normal(shift, 1, 1000)):
+        side = {"observedContentType": "text/csv", "mode": "INPUT", "data": f"{value:.4f}", "encoding": "CSV"}
+        meta = {"eventId": str(index), "inferenceTime": f"2026-02-{day}T17:{index % 60:02}:00Z"}
+        lines.append(json.dumps({"captureData": {"endpointInput": side}, "eventMetadata": meta, "eventVersion": "0"}))
+    key = f"data/flight-delays/capture/{ENDPOINT}/AllTraffic/2026/02/{day}/17/a.jsonl"
+    cloud.objects[key] = "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(("shift", "status"), [(0.0, "OK"), (2.0, "Drift")])
+def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
+    cloud: Cloud, clients: Clients, shift: float, status: str, ledger: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capture(cloud, shift)
+    capture(cloud, 9.0, day=15)
+    assert scheduled.run(Plan.read(SAID, RELEASE, NOW), ENVIRONMENT, clients)["status"] == status
+    ((key, row),) = ledger.rows.items()
+    assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
+    assert (row["status"]["S"], row["release_id"]["S"]) == (status, RELEASE)
+    report = row["report"]["S"].removeprefix("s3://")
+    assert report == f"artifacts/monitoring/flight-delays/{RELEASE}/scheduled/data_quality/2026/02/15/00/report.html"
+    assert report in cloud.objects
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if "_aws" in line]
+    emitted = {name: line[name] for line in lines for name in line if name in ("runs", "data_drift")}
+    assert emitted == {"runs": 1.0, "data_drift": float(status == "Drift")}
+    assert {line["MonitoringSchedule"] for line in lines} == {SAID["schedule"]}
+
+
+def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
+    """The event of a managed job that found one violation; its files are in the bucket."""
+    folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{SAID['schedule']}/2026/02/15/00"
+    violation = {"feature_name": "x", "constraint_check_type": check, "description": "distance: 0.5"}
+    statistics, _ = build([Column("x", RNG.normal(2, 1, size=1000))])
+    theirs = {"name": "x", "inferred_type": "Fractional"}
+    theirs["numerical_statistics"] = statistics["features"][0]["numerical_statistics"]
+    body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}
+    cloud.objects[f"artifacts/{folder}/statistics.json"] = json.dumps(body).encode()
+    cloud.objects[f"artifacts/{folder}/constraint_violations.json"] = json.dumps({"violations": [violation]}).encode()
+    return {
+        "ProcessingJobStatus": "Completed",
+        "ExitMessage": "CompletedWithViolations: Job completed successfully with 1 violations.",
+        "ProcessingOutputConfig": {"Outputs": [{"S3Output": {"S3Uri": f"s3://artifacts/{folder}"}}]},
+        "Environment": {
+            "start_time": "2026-02-14T00:00:00Z",
+            "end_time": "2026-02-15T00:00:00Z",
+            "sagemaker_endpoint_name": ENDPOINT,
+            "sagemaker_monitoring_schedule_name": SAID["schedule"],
+        },
+    }
+
+
+def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients, ledger: Any) -> None:
+    assert scheduled.ended(managed_run(cloud, "baseline_drift_check"), ENVIRONMENT, clients)["status"] == "Drift"
+    ((key, row),) = ledger.rows.items()
+    assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
+    assert (row["status"]["S"], json.loads(row["features"]["S"])) == ("Drift", ["x"])
+    page = cloud.objects[row["report"]["S"].removeprefix("s3://")].decode()
+    assert "<h1>Drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
+    assert "distance: 0.5" in page
+    assert "What was done" in page
+
+
+@pytest.mark.parametrize(("check", "kept"), [("baseline_drift_check", "OK"), ("data_type_check", "Violation")])
+def test_fixed_thresholds_do_not_overrule_the_calibrated_verdict_on_captured_data(
+    cloud: Cloud, clients: Clients, ledger: Any, check: str, kept: str
+) -> None:
+    captured = Verdict(
+        kind="data_quality",
+        status="OK",
+        window_start=NOW.replace(day=14, minute=0),
+        window_end=NOW.replace(minute=0),
+        release_id=RELEASE,
+        evidence="nothing moved",
+    )
+    Verdicts(ledger, "ledger", model="flight-delays", stage="prod").write(captured)
+    scheduled.ended(managed_run(cloud, check), ENVIRONMENT, clients)
+    ((_, row),) = ledger.rows.items()
+    assert row["status"]["S"] == kept
+
+
+def test_other_jobs_are_none_of_its_business(clients: Clients, ledger: Any) -> None:
+    output = {"S3Output": {"S3Uri": "s3://artifacts/runs/flight-delays/abc/Preprocess/train"}}
+    detail = {"ProcessingJobStatus": "Completed", "ProcessingOutputConfig": {"Outputs": [output]}}
+    assert scheduled.ended(detail, ENVIRONMENT, clients)["status"] == "Nothing"
+    assert not ledger.rows
+
+
+def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud, clients: Clients) -> None:
+    for kind, status in (("data_type_check", "Violation"), ("completeness_check", "Drift")):
+        violation = {"feature_name": "x", "constraint_check_type": kind, "description": "d"}
+        window = (NOW - timedelta(days=1), NOW)
+        row = rows.of_run("data_quality", [violation], {}, window=window, release=RELEASE, report="")
+        assert row.status == status
+
+
+def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() -> None:
+    found = [
+        {"feature_name": "dest", "constraint_check_type": "categorical_values_check", "description": "new values"},
+        {"feature_name": "temp", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.9"},
+    ]
+    said = {"status": "Drift", "reason": "critical: temp"}
+    row = rows.of_run("data_quality", found, said, window=(NOW - timedelta(days=1), NOW), release=RELEASE, report="")
+    assert row.evidence == "critical: temp; temp: distance: 0.9"
+
+
+def test_quality_waits_for_labels_and_a_retry_judges_the_same_window() -> None:
+    plan = Plan.read({**SAID, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW)
+    assert (plan.start, plan.end) == (datetime(2026, 2, 12, tzinfo=UTC), datetime(2026, 2, 13, tzinfo=UTC))
+    later = Plan.read({**SAID, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW + timedelta(hours=9))
+    assert later == plan
+
+
+def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_starts_no_second(
+    cloud: Cloud, clients: Clients
+) -> None:
+    capture(cloud, 0.0)
+    job = {
+        "Environment": {"analysis_type": "MODEL_EXPLAINABILITY"},
+        "ProcessingInputs": [
+            {"S3Input": {"S3Uri": "s3://artifacts/releases/flight-delays/{release}/model.tar.gz"}},
+            {"S3Input": {"S3Uri": "{manifest}"}},
+        ],
+        "ProcessingOutputConfig": {"Outputs": [{"S3Output": {}}]},
+    }
+    plan = Plan.read({**SAID, "kind": "explainability", "job": job}, RELEASE, NOW)
+    for _ in range(2):
+        assert scheduled.run(plan, ENVIRONMENT, clients)["status"] == "Started"
+    (request,) = cloud.jobs
+    inputs = [one["S3Input"]["S3Uri"] for one in request["ProcessingInputs"]]
+    assert inputs[0] == f"s3://artifacts/releases/flight-delays/{RELEASE}/model.tar.gz"
+    manifest = json.loads(cloud.objects[inputs[1].removeprefix("s3://")])
+    assert manifest == [
+        {"prefix": "s3://data/flight-delays/capture/"},
+        f"{ENDPOINT}/AllTraffic/2026/02/14/17/a.jsonl",
+    ]
+    assert request["Environment"]["end_time"] == "2026-02-15T00:00:00Z"
+    assert len(request["ProcessingJobName"]) <= 63
+
+
+def test_a_window_is_one_listing_and_hours_outside_it_are_left_out(
+    cloud: Cloud, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, manifest = f"flight-delays/capture/{ENDPOINT}/AllTraffic", "{manifest}"
+    hours = ["08/05", "08/06", "11/00", "14/23", "15/05", "15/06"]
+    for hour in hours:
+        cloud.objects[f"data/{root}/2026/02/{hour}/a.jsonl"] = b""
+    listed: list[str] = []
+    paginate = cloud.paginate
+
+    def counted(*, Bucket: str, Prefix: str, StartAfter: str) -> list[dict[str, Any]]:
+        listed.append(StartAfter)
+        return paginate(Bucket=Bucket, Prefix=Prefix, StartAfter=StartAfter)
+
+    monkeypatch.setattr(cloud, "paginate", counted)
+    job = {
+        "Environment": {},
+        "ProcessingInputs": [{"S3Input": {"S3Uri": manifest}}],
+        "ProcessingOutputConfig": {"Outputs": [{"S3Output": {}}]},
+    }
+    said = {**SAID, "kind": "explainability", "schedule_hours": 6, "window_hours": 168, "job": job}
+    scheduled.run(Plan.read(said, RELEASE, NOW.replace(hour=6)), ENVIRONMENT, clients)
+    uri = cloud.jobs[0]["ProcessingInputs"][0]["S3Input"]["S3Uri"].removeprefix("s3://")
+    assert [key[-16:-8] for key in json.loads(cloud.objects[uri])[1:]] == [f"02/{hour}" for hour in hours[1:-1]]
+    assert listed == [f"{root}/2026/02/08/06/"]
+
+
+def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Clients, ledger: Any) -> None:
+    cloud.record = "none|none|none|none"
+    assert scheduled.due(SAID, ENVIRONMENT, clients)["status"] == "Nothing"
+    assert not ledger.rows
