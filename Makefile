@@ -67,13 +67,13 @@ preflight: .venv/.ready ## Say what the account can do, and which line to change
 deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
 	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
 
-deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/operations.md)
+deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/deploy.md)
 	@$(CLOUD) npx cdk deploy --context delivery=true --require-approval never "*-delivery" $(ARGS)
 
 diff: .venv/.ready .venv/.layer node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
 
-destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; docs/operations.md says what is retained
+destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; docs/operations/removal.md says what is retained
 	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
 
 benchmarks: .venv/.ready .venv/.layer node_modules/.ready ## Measure what the README claims

@@ -213,7 +213,7 @@ def _lease_key(cloud: LocalCloud) -> tuple[str, dict[str, dict[str, str]]]:
 
 @contextmanager
 def _lease(cloud: LocalCloud) -> Iterator[None]:
-    """Hold the lease as any other deployer does (docs/contracts.md, "Ledger"), for two hours of the cloud's clock."""
+    """Hold the lease, as any other deployer does, for two hours (docs/reference/contracts.md, "Ledger")."""
     dynamodb, (table, key), now = cloud.client("dynamodb"), _lease_key(cloud), int(cloud.now().timestamp())
     texts = {"owner": OWNER, "purpose": "deploy", "release_id": "", "previous": ""}
     item = {name: {"S": value} for name, value in texts.items()}

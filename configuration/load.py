@@ -95,7 +95,7 @@ def _read(
 def _missing_scripts(folder: Path) -> Iterator[Problem]:
     for script in SCRIPTS:
         if not (folder / script).is_file():
-            yield Problem(f"models/{folder.name}/{script}", "", "missing: every model has one (docs/contracts.md)")
+            yield Problem(f"models/{folder.name}/{script}", "", "missing: every model has one (docs/your-model.md)")
 
 
 def _disagreements(

@@ -27,7 +27,7 @@ from configuration.monitoring import Bias, Monitoring, Retraining
 from configuration.serving import Serving
 
 SCRIPTS = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
-"""What a model's folder must hold beside `model.yaml` (docs/contracts.md, "Model scripts")."""
+"""What a model's folder must hold beside `model.yaml` (docs/reference/contracts.md, "Model scripts")."""
 
 PIPELINE_PARAMETERS = frozenset(
     [

@@ -115,7 +115,7 @@ class Monitoring(Spec):
 
 
 class Retraining(Spec):
-    """When a model may be trained anew without a person asking (docs/contracts.md, "Retraining policy")."""
+    """When a model may be trained anew without a person asking (docs/reference/contracts.md, "Retraining policy")."""
 
     cooldown_hours: Annotated[int, Field(ge=1, le=_MOST_DAYS * _HOURS_A_DAY)] = 24
     """From one start to the next; doubles for each attempt since the last approved version."""

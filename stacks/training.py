@@ -60,7 +60,7 @@ class TrainingStack(cdk.Stack):
             "Retraining",
             type="String",
             name=f"/{application.name}/{model.name}/retraining",
-            description="When the model may be trained anew (docs/contracts.md)",
+            description="When the model may be trained anew (docs/reference/contracts.md)",
             value=json.dumps({"stage": stage.name, **model.retraining.model_dump()}, sort_keys=True),
         )
         # What it allows to start must be there first.

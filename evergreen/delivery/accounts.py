@@ -137,7 +137,7 @@ def _session(session: boto3.Session, role: str, stage: Stage) -> boto3.Session:
         credentials.get_frozen_credentials()
     except ClientError as error:
         if error.response["Error"]["Code"] in _DENIED:
-            advice = f"is {stage.name}'s account bootstrapped with --trust for this one (docs/operations.md)?"
+            advice = f"is {stage.name}'s account bootstrapped with --trust for this one (docs/deploy.md)?"
             raise Unreachable(f"{role} cannot be taken; {advice}") from error
         raise
     taken.register_component("credential_provider", CredentialResolver([_Assumed(credentials)]))

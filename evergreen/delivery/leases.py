@@ -1,4 +1,4 @@
-"""Leases: while a stage's stacks move, its release controller does not (docs/contracts.md, "Ledger" and "Delivery")."""
+"""Leases: while a stage's stacks move, its release controller does not (docs/reference/contracts.md, "Ledger")."""
 
 from __future__ import annotations
 

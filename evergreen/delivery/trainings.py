@@ -1,4 +1,4 @@
-"""Trainings of what a delivery changed: the same content never trains twice (docs/contracts.md, "Delivery")."""
+"""Trainings of what a delivery changed, once for each content (docs/reference/contracts.md, "Delivery")."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Row = dict[str, str]
 
 
 class Ledger:
-    """Reads one model's rows of the stage's ledger (docs/contracts.md)."""
+    """Reads one model's rows of the stage's ledger (docs/reference/contracts.md)."""
 
     def __init__(self, cloud: LocalCloud, model: Model) -> None:
         self._dynamodb = cloud.client("dynamodb")

@@ -22,7 +22,7 @@ DONE = {"Succeeded", "Failed", "Stopped"}
 
 @dataclass(frozen=True)
 class Model:
-    """The names that a model's parts have in the account (docs/contracts.md)."""
+    """The names that a model's parts have in the account (docs/reference/contracts.md)."""
 
     app: str
     name: str
@@ -116,7 +116,7 @@ def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **par
     """Run the pipeline, its steps shown live; return the ARN of the package that it registered.
 
     Args:
-        evidence: why, in one sentence (docs/contracts.md, "Pipeline").
+        evidence: why, in one sentence (docs/reference/contracts.md, "Pipeline").
         parameters: further ones of the pipeline's, by name.
     """
     sagemaker = cloud.client("sagemaker")

@@ -1,4 +1,4 @@
-"""From what a monitor found to the verdict row that the retrain controller reads (docs/contracts.md, "Verdicts")."""
+"""The verdict row that the retrain controller reads (docs/reference/contracts.md, "Verdicts")."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,8 +1,8 @@
 """Scheduled monitors: the built-in engine's runs, and what either engine's jobs found, as rows of the ledger.
 
-`{"monitor": {…}}` comes from a model's schedule (docs/contracts.md, "Scheduled monitors"): the run happens here, or,
-where it needs the model, as a processing job. "SageMaker Processing Job State Change" tells that a job has ended. Both
-end in `conclude`, so that rows and metrics do not know the engine.
+`{"monitor": {…}}` comes from a model's schedule (docs/reference/contracts.md, "Scheduled monitors"). The run happens
+here, or, where it needs the model, as a processing job. "SageMaker Processing Job State Change" tells that a job has
+ended. Both end in `conclude`, so that rows and metrics do not know the engine.
 """
 
 import os

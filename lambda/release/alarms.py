@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shared.clients import AlarmHistory
     from shared.ledger import Lease
 
-# docs/contracts.md, "Names"; the alarms are made by constructs/mlops/rollback_alarms.py.
+# docs/reference/contracts.md, "Names"; the alarms are made by constructs/mlops/rollback_alarms.py.
 _KINDS = ("5xx", "latency")
 
 

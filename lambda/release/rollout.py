@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import WaiterConfigTypeDef
 
-# The parameter of the release record; CDK's own is called BootstrapVersion (docs/contracts.md, "Release record").
+# The release record's parameter; CDK's own is BootstrapVersion (docs/reference/contracts.md, "Release record").
 _RELEASE_PARAMETER = "Release"
 _EXECUTING = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
 # A change set takes seconds; three minutes is far more than one ever took.

@@ -61,7 +61,7 @@ def read_registration(s3: S3Client, described: DescribeModelPackageOutputTypeDef
 
 
 def inference_specification_sha256(specification: Mapping[str, Any]) -> str:
-    """Return the hash of an inference specification's canonical form (docs/contracts.md, "Registration record").
+    """Return the hash of the canonical specification (docs/reference/contracts.md, "Registration record").
 
     Args:
         specification: `InferenceSpecification` as `DescribeModelPackage` returns it.

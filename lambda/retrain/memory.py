@@ -1,4 +1,4 @@
-"""What the controller remembers of one model, in the ledger (docs/contracts.md, "Retrain ledger rows")."""
+"""What the controller remembers of one model, in the ledger (docs/reference/contracts.md, "Retrain ledger rows")."""
 
 from __future__ import annotations
 

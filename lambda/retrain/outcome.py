@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import PipelineExecutionStepTypeDef
 
-# Pipeline's Fail step (docs/contracts.md, "Pipeline"): its reason is the gate's sentence.
+# Pipeline's Fail step (docs/reference/contracts.md, "Pipeline"): its reason is the gate's sentence.
 _REFUSED = "Refused"
 
 

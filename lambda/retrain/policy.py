@@ -1,4 +1,4 @@
-"""A model's retraining policy, as its Training stack writes it (docs/contracts.md, "Retraining policy")."""
+"""A model's retraining policy, as its Training stack writes it (docs/reference/contracts.md, "Retraining policy")."""
 
 from __future__ import annotations
 

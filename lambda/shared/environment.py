@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class StageEnvironment:
-    """What the stack tells every controller, and the names that follow from it (docs/contracts.md, "Names")."""
+    """Settings of every controller and the names that follow from them (docs/reference/contracts.md, "Names")."""
 
     app: str
     stage: str

@@ -1,4 +1,4 @@
-"""The ledger: leases, quarantine, approvals and decisions, in one DynamoDB table (docs/contracts.md, "Ledger")."""
+"""Leases, quarantine, approvals and decisions in one DynamoDB table (docs/reference/contracts.md, "Ledger")."""
 
 from __future__ import annotations
 

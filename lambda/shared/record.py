@@ -1,4 +1,4 @@
-"""The release record: the one string that says what a stage serves (docs/contracts.md, "Release record")."""
+"""The release record: the one string that says what a stage serves (docs/reference/contracts.md, "Release record")."""
 
 from __future__ import annotations
 

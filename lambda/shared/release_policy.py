@@ -1,4 +1,4 @@
-"""A model's release policy in a stage, as its Serving stack writes it (docs/contracts.md, "Stages")."""
+"""A model's release policy in a stage, as its Serving stack writes it (docs/reference/contracts.md, "Stages")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict row: what a monitor found in one window, as the ledger holds it (docs/contracts.md, "Verdicts").
+"""The verdict row: a monitor's finding in one window (docs/reference/contracts.md, "Verdicts").
 
 The monitors write it and the retrain controller reads it; they meet nowhere else.
 """

@@ -1,4 +1,4 @@
-"""The verification row: what became of a release's verification in a stage (docs/contracts.md, "Stages").
+"""The verification row: what became of a release's verification in a stage (docs/reference/contracts.md, "Stages").
 
 The release controller asks for a verification and reads the answer; the verify function writes it. The next stage reads
 neither: it reads the object `verified.json` beside the release, which is written once, and only where it passed.

@@ -9,7 +9,7 @@ from shared.environment import StageEnvironment
 
 @dataclass(frozen=True)
 class VerifyEnvironment(StageEnvironment):
-    """What the stack tells the verify function besides (docs/contracts.md, "Stages")."""
+    """What the stack tells the verify function besides (docs/reference/contracts.md, "Stages")."""
 
     artifact_bucket: str
     alert_topic_arn: str

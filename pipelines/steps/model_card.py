@@ -35,7 +35,7 @@ def model_card(
     """Build the card of one version.
 
     Args:
-        record: the registration record (docs/contracts.md, "Registration record"), which holds the evaluation.
+        record: the registration record (docs/reference/contracts.md, "Registration record").
         description, owner: of `model.yaml`.
         image: of the training container.
         bias: Clarify's metric → value, `None` where bias is not measured.

@@ -1,8 +1,8 @@
 """Fix what a run is made of: the dataset, the code and the champion.
 
 Runs as a SageMaker processing job in the framework's container, by itself: standard library and boto3 only. It reads
-its arguments from the environment, writes what docs/contracts.md lists under "S3", and leaves `snapshot.json` for the
-steps that follow. Everything it writes is named by its content and written once.
+its arguments from the environment, writes what docs/reference/contracts.md lists under "S3", and leaves `snapshot.json`
+for the steps that follow. Everything it writes is named by its content and written once.
 """
 
 from __future__ import annotations

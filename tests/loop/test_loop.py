@@ -305,7 +305,7 @@ def test_the_next_ticks_do_not_try_a_bad_version_again(
 @pytest.mark.usefixtures("night")
 def test_the_runbooks_lines_run_as_pasted(cloud: LocalCloud) -> None:
     """Each block by itself after the first, which the others build on; none of them may complain."""
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operations" / "runbook.md").read_text(encoding="utf-8")
     runbook = text.split("\n## Runbook", 1)[1].split("\n## ", 1)[0]
     names, *blocks = re.findall(r"```sh\n(.*?)```", runbook, re.S)
     (local,) = re.findall(r"^aws\(\) .*$", runbook, re.M)

@@ -9,7 +9,10 @@ from constructs import Construct
 
 
 class Ledger(Construct):
-    """Leases, quarantined versions and decisions (docs/contracts.md, "Ledger"). Retained: it is the audit trail."""
+    """The table of leases, quarantined versions and decisions (docs/reference/contracts.md, "Ledger").
+
+    It is retained, because it is the audit trail.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)

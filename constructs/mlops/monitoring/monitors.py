@@ -114,7 +114,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
 
 
 def baseline_settings(model: Model) -> str:
-    """What the analyzer must know to write a model's baselines (docs/contracts.md, "Baselines"), as JSON."""
+    """What the analyzer must know to write a model's baselines (docs/reference/contracts.md, "Baselines"), as JSON."""
     monitors = list(monitors_of(model, model.monitoring)) if model.monitoring else []
     asked = model.monitoring.data_quality if model.monitoring else None
     quality = model.monitoring.model_quality if model.monitoring else None

@@ -11,7 +11,7 @@ _NOTHING_RELEASED = "none|none|none|none"
 
 
 class Release(Construct):
-    """The release that a serving stack follows (docs/contracts.md, "Release record").
+    """The release that a serving stack follows (docs/reference/contracts.md, "Release record").
 
     The record is read at deployment through the stack's only parameter, so a release changes a value and never a
     template.

@@ -21,7 +21,7 @@ class VerifiedIn:
 
 
 class PolicyParameter(Construct):
-    """A model's release policy in a stage (docs/contracts.md, "Stages").
+    """A model's release policy in a stage (docs/reference/contracts.md, "Stages").
 
     The release controller reads it at each look, so a deployment of this stack changes what is desired, and nothing is
     released by it.

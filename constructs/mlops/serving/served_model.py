@@ -11,7 +11,7 @@ from constructs import Construct
 from constructs.mlops.serving.release import Release
 from constructs.mlops.training.job_roles import ContainerPermissions
 
-# Where SageMaker unpacks model.tar.gz; training put the code there (docs/contracts.md, "Model scripts").
+# Where SageMaker unpacks model.tar.gz; training put the code there (docs/reference/contracts.md, "Model scripts").
 _ENVIRONMENT = {
     "SAGEMAKER_PROGRAM": "inference.py",
     "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",

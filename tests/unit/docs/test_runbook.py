@@ -14,7 +14,7 @@ from retrain.tells import TOPICS
 
 @pytest.fixture(scope="module")
 def headings(root: Path) -> str:
-    section = (root / "docs" / "operations.md").read_text(encoding="utf-8").split("\n## Runbook", 1)[1]
+    section = (root / "docs" / "operations" / "runbook.md").read_text(encoding="utf-8").split("\n## Runbook", 1)[1]
     return "\n".join(re.findall(r"^#### .*", section.split("\n## ", 1)[0], re.M))
 
 

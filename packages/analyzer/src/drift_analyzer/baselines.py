@@ -27,7 +27,7 @@ _MESSAGE = Path("/opt/ml/output/message")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the model's specification says (docs/contracts.md, "Baselines")."""
+    """What the model's specification says (docs/reference/contracts.md, "Baselines")."""
 
     columns: Mapping[str, str]
     target: str
