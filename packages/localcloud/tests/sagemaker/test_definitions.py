@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from configuration import load
 from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.pipelines import cache, conditions
 from localcloud.sagemaker.pipelines.definition import parse
 from localcloud.sagemaker.pipelines.expressions import ResolutionError
 from localcloud.sagemaker.pipelines.paths import PathError, look_up
 from localcloud.sagemaker.pipelines.paths import parse as parse_path
-from pipelines import compile_pipeline
 
 _FILE = {"PropertyFile": {"Get": "Steps.A.PropertyFiles.R"}, "Path": "a"}
 StepOf = Callable[..., dict[str, Any]]
@@ -40,15 +37,6 @@ def _fails(definition: Any) -> str:
     assert caught.value.code == "ValidationException"
     assert caught.value.message.startswith("Unable to parse pipeline definition. ")
     return caught.value.message
-
-
-def test_the_projects_own_pipeline_written_with_the_sdk_is_accepted(root: Path) -> None:
-    for model in load(root).models:
-        definition = parse(compile_pipeline(model))
-        assert definition.steps["Gate"].type.name == "Condition"
-        assert definition.steps["Register"].branch == ("Gate", True)
-        assert definition.steps["Refused"].branch == ("Gate", False)
-        assert {"Evaluate"} <= definition.steps["Gate"].needs
 
 
 def test_order_comes_from_references_and_depends_on(step_of: StepOf) -> None:
