@@ -1,7 +1,7 @@
 """The last act: a bad version, approved by mistake, meets the canary.
 
 The version is a real one: somebody has the pipeline train with the gate switched off, and approves what comes out. What
-is wrong with it is injected (`python -m localcloud fault`): a fifth of what its fleet is asked ends in HTTP 500, as
+is wrong with it is injected (`localcloud fault`): a fifth of what its fleet is asked ends in HTTP 500, as
 does code that passes every evaluation and then fails on some of the requests. All that follows is the account's own:
 CloudWatch, SageMaker's rollback, CloudFormation's, and the release controller.
 """
@@ -266,8 +266,6 @@ def _await(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:
     deadline = time.monotonic() + seconds
     while (found := read()) is None:
         if time.monotonic() > deadline:
-            raise DemoError(
-                f"{what} did not come within {seconds:.0f} s; `.venv/bin/python -m localcloud logs` says why"
-            )
+            raise DemoError(f"{what} did not come within {seconds:.0f} s; `.venv/bin/localcloud logs` says why")
         time.sleep(0.3)
     return found

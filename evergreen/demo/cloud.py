@@ -23,6 +23,7 @@ from evergreen.demo.terminal import DemoError, say
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT_SECONDS = 5
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach loopback
 _PATIENCE_SECONDS = 600  # real ones, that one thing may hold the clock
 # Not AWS's, and not worth a person's eyes: that Node 20 is old, and that the CLI counts its uses.
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
@@ -80,7 +81,7 @@ class LocalCloud:
         return list(self._clock({**request, "over_approvals": over_approvals})["held_by"])
 
     def fault(self, *arguments: str) -> None:
-        """Let instances of an endpoint fail, as `python -m localcloud fault --help` says.
+        """Let instances of an endpoint fail, as `localcloud fault --help` says.
 
         Raises:
             DemoError: It cannot be.
@@ -90,14 +91,14 @@ class LocalCloud:
             raise DemoError(f"the fault was not injected: {done.stderr.strip()}")
 
     def _clock(self, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What `python -m localcloud clock` asks for: to advance it with a request, to look at it without."""
+        """What `localcloud clock` asks for: to advance it with a request, to look at it without."""
         call = urllib.request.Request(  # noqa: S310 (our own loopback address)
             f"{self.settings['AWS_ENDPOINT_URL']}/_localcloud/clock",
             data=None if request is None else json.dumps(request).encode(),
             headers={"x-localcloud-key": self.settings["AWS_ACCESS_KEY_ID"]},
         )
         try:
-            with urllib.request.urlopen(call) as reply:  # noqa: S310
+            with _WITHOUT_PROXY.open(call) as reply:
                 return dict(json.load(reply))
         except urllib.error.HTTPError as error:
             raise DemoError(f"the local cloud's clock: {error.read().decode(errors='replace')}") from error
@@ -128,7 +129,9 @@ class LocalCloud:
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
-            config = Config(retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"})
+            config = Config(
+                retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"}, proxies={}
+            )
             create: Any = self._session.client  # its overloads want a literal service name
             self._clients[service] = create(service, endpoint_url=self.settings["AWS_ENDPOINT_URL"], config=config)
         return self._clients[service]

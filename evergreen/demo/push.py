@@ -114,7 +114,7 @@ def _looks(cloud: LocalCloud, pipeline: str, commit: str) -> Iterator[None]:
             _tell(codepipeline, pipeline, newest["pipelineExecutionId"], told)
             if newest["status"] in {"Failed", "Stopped"}:
                 ended = newest["status"].lower()
-                raise DemoError(f"the delivery {ended}; `.venv/bin/python -m localcloud status` says where")
+                raise DemoError(f"the delivery {ended}; `.venv/bin/localcloud status` says where")
         yield
         if newest is not None and newest["status"] == "Succeeded":
             return

@@ -64,7 +64,7 @@ def await_release(cloud: LocalCloud, model: Model, package_arn: str, *, patience
         if bakes:
             cloud.advance(cloud.now() + _A_LOOK, timedelta(minutes=1), over_approvals=True)
         time.sleep(0.3)
-    raise DemoError(f"not released after {patience:.0f} s: {said}; `.venv/bin/python -m localcloud logs` says why")
+    raise DemoError(f"not released after {patience:.0f} s: {said}; `.venv/bin/localcloud logs` says why")
 
 
 def is_baking(endpoint: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from localcloud import process
+from localcloud import loopback, process
 from localcloud.ministack_adapter.environment import ROOT_KEY
 
 _EXIT_REFUSED, _EXIT_NOT_RUNNING = 1, 3
@@ -39,7 +39,7 @@ def ask(state: Path, what: str, method: str | None, request: Mapping[str, Any] |
         method=method,
     )
     try:
-        with urllib.request.urlopen(call) as reply:  # noqa: S310 - our own loopback address
+        with loopback.request(call) as reply:
             return dict(json.load(reply))
     except urllib.error.HTTPError as error:
         body = error.read().decode(errors="replace")

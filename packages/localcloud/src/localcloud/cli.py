@@ -1,4 +1,4 @@
-"""`python -m localcloud up | down | status | env | remote | logs | clock | fault`."""
+"""`localcloud up | down | status | env | remote | logs | clock | fault`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from localcloud import clock_cli, fault_cli, process, virtual_time
+from localcloud import clock_cli, fault_cli, loopback, process, virtual_time
 from localcloud.ministack_adapter import environment
 from localcloud.source.repositories import Repositories, SourceError
 
@@ -31,7 +32,7 @@ def run() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     return run(options)
@@ -39,40 +40,50 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m localcloud",
-        description="An AWS on this machine: one process on one loopback port, with its state in one folder. "
-        "No account, no Docker; the AWS CLI, boto3, the SageMaker SDK and the CDK CLI are its clients.",
-        epilog='Then: eval "$(python -m localcloud env)" && npx cdk deploy --all',
+        prog="localcloud",
+        description="Emulate AWS on this machine: one process on one loopback port, with its state in one folder. "
+        "It needs no account and no Docker. Use it with the AWS CLI, boto3, the SageMaker SDK and the CDK CLI.",
+        epilog='Start: localcloud up && eval "$(localcloud env)", then use any AWS client in that shell.',
     )
+    parser.add_argument("--version", action="version", version=f"localcloud {version('localcloud')}")
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--port", type=_port, default=None, help=f"loopback port (default: {DEFAULT_PORT})")
     where.add_argument("--state", type=Path, default=Path(".localcloud"), help="state folder (default: .localcloud)")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    up = commands.add_parser("up", parents=[where], help="start it; does nothing when it runs already")
+    up = commands.add_parser("up", parents=[where], help="start the local cloud; does nothing when it already runs")
     up.add_argument("--foreground", action="store_true", help="stay attached to the terminal; Ctrl-C stops it")
     up.add_argument(
         "--clock",
         choices=("real", "accelerated"),
-        help="accelerated: a virtual clock that `clock advance` moves on (default: the state folder's, real where new)",
+        help="accelerated: a virtual clock that `localcloud clock advance` moves "
+        "(default: the clock that the state folder was made with; real for a new folder)",
     )
-    up.add_argument("--clock-start", type=clock_cli.instant, help="its first instant (default: 2013-03-01T00:00:00Z)")
+    up.add_argument(
+        "--clock-start",
+        type=clock_cli.instant,
+        help="the first instant of an accelerated clock (default: 2013-03-01T00:00:00Z)",
+    )
     up.set_defaults(run=_up)
-    down = commands.add_parser("down", parents=[where], help="stop it and everything that it started")
+    down = commands.add_parser("down", parents=[where], help="stop the local cloud and every process that it started")
     down.add_argument("--purge", action="store_true", help="also delete the state folder")
     down.set_defaults(run=_down)
-    status = commands.add_parser("status", parents=[where], help="say what runs")
-    status.add_argument("--json", action="store_true", help="as JSON, for programs")
+    status = commands.add_parser(
+        "status", parents=[where], help="list stacks, endpoints, running jobs, pipelines and builds"
+    )
+    status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run=_status)
-    env = commands.add_parser("env", parents=[where], help="print the exports that point AWS clients here")
+    env = commands.add_parser(
+        "env", parents=[where], help="print shell exports that point AWS clients to the local cloud"
+    )
     env.set_defaults(run=_env)
     remote = commands.add_parser(
-        "remote", parents=[where], help="print the path of a git repository that pipelines take their code from"
+        "remote", parents=[where], help="print the path of a git repository that pipelines read"
     )
-    remote.add_argument("name", nargs="?", help="the repository (default: the only one that there is)")
+    remote.add_argument("name", nargs="?", help="the repository (default: the only one)")
     remote.set_defaults(run=_remote)
     logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on printing until Ctrl-C")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow the log until Ctrl-C")
     logs.set_defaults(run=_logs)
     clock_cli.add_to(commands, where)
     fault_cli.add_to(commands, where)
@@ -93,8 +104,8 @@ def _up(options: argparse.Namespace) -> int:
     if known is not None:
         if options.port not in (None, known.port):
             _complain(
-                f"The local cloud of {state} runs on port {known.port} already; stop it first: "
-                f"python -m localcloud down --state {options.state}"
+                f"The local cloud of {state} already runs on port {known.port}. Stop it first: "
+                f"localcloud down --state {shlex.quote(str(options.state))}"
             )
             return _EXIT_USAGE
         _wait_until_ready(known, state)
@@ -103,7 +114,7 @@ def _up(options: argparse.Namespace) -> int:
     if not process.port_is_free(port):
         other = process.listening(port)
         taken = other.sentence if other else "another program"
-        _complain(f"Port {port} is taken by {taken}; choose another one: python -m localcloud up --port {port + 1}")
+        _complain(f"Port {port} is taken by {taken}. Choose another one: localcloud up --port {port + 1}")
         return _EXIT_USAGE
     state.mkdir(parents=True, exist_ok=True)
     try:
@@ -139,7 +150,7 @@ def _start_detached(state: Path, port: int) -> int:
         )
     _say(f"Starting the local cloud on port {port} …")
     if not _wait_until_ready(child, state):
-        _complain(f"The local cloud did not start; the end of {log}:\n{_tail(log, 12)}")
+        _complain(f"The local cloud did not start. The last lines of {log}:\n{_tail(log, 12)}")
         if child.poll() is None:
             child.terminate()
         return 1
@@ -160,7 +171,10 @@ def _wait_until_ready(gateway: subprocess.Popen[bytes] | process.Running, state:
 
 
 def _find(options: argparse.Namespace) -> process.Running | None:
-    """The state folder's gateway; one whose record was deleted under it is known by what it says on its port."""
+    """Return the state folder's running gateway.
+
+    A gateway whose record was deleted is found by what it answers on its port.
+    """
     state: Path = options.state.resolve()
     known = process.running(state)
     if known is None:
@@ -181,7 +195,7 @@ def _down(options: argparse.Namespace) -> int:
     else:
         known.signal(SIGTERM)
         if not known.wait_until_gone(_STOP_SECONDS):
-            _complain(f"pid {known.pid} did not stop within {_STOP_SECONDS:.0f} s and is ended")
+            _complain(f"pid {known.pid} did not stop within {_STOP_SECONDS:.0f} s and was killed")
             known.signal(SIGKILL)
             known.wait_until_gone(5)
         _say(f"Stopped (pid {known.pid})")
@@ -189,7 +203,7 @@ def _down(options: argparse.Namespace) -> int:
     process.drop_record(state)
     if options.purge and state.exists():
         if not _is_ours(state):
-            _complain(f"{state} does not look like a state folder of the local cloud; it is left alone")
+            _complain(f"{state} is not a state folder of the local cloud. Nothing was deleted.")
             return _EXIT_USAGE
         shutil.rmtree(state)
         _say(f"Deleted {state}")
@@ -197,7 +211,7 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _is_ours(state: Path) -> bool:
-    """Never delete a folder that a slip of `--state` names."""
+    """Tell a state folder from one that `--state` names by mistake."""
     return (state / "localcloud.db").exists() or (state / _LOG).exists() or not any(state.iterdir())
 
 
@@ -207,7 +221,7 @@ def _status(options: argparse.Namespace) -> int:
     if known is None:
         _say(json.dumps({"running": False, "state": str(state)}) if options.json else f"Not running (state: {state})")
         return _EXIT_NOT_RUNNING
-    from localcloud import status  # boto3 takes half a second that the other commands need not wait for
+    from localcloud import status  # boto3 takes half a second to import
 
     seen = status.look(known, process.health(known.port))
     _say(json.dumps(seen, indent=2) if options.json else status.text(seen))
@@ -224,23 +238,24 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_DEFAULT_REGION": environment.REGION,
         "AWS_REGION": environment.REGION,
         "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": shlex.quote(str(_SDK_DEFAULTS)),
-        # What a shell may carry for the real AWS would win over the lines above.
+        # Clients prefer these to the variables above.
         "AWS_PROFILE": None,
         "AWS_SESSION_TOKEN": None,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **{name: shlex.quote(value) for name, value in loopback.no_proxy(os.environ).items()},
     }.items():
         _say(f"unset {name}" if value is None else f"export {name}={value}")
     return 0
 
 
 def _remote(options: argparse.Namespace) -> int:
-    """Only the path goes to standard output: `git remote add local "$(python -m localcloud remote evergreen)"`."""
+    """Print the path alone, for `git remote add local "$(localcloud remote NAME)"`."""
     repositories = Repositories(options.state.resolve())
     known = repositories.all()
     if options.name is None and len(known) != 1:
-        said = f"there are {', '.join(one.name for one in known)}" if known else "there is none yet"
-        _complain(f"Which repository? {said}; name it: python -m localcloud remote NAME")
+        existing = f"There are {', '.join(one.name for one in known)}." if known else "There is none yet."
+        _complain(f"Name the repository: localcloud remote NAME. {existing}")
         return _EXIT_USAGE
     try:
         repository = repositories.ensure(options.name or known[0].name)

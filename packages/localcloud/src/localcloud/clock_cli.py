@@ -1,4 +1,4 @@
-"""`python -m localcloud clock status | advance`."""
+"""`localcloud clock status | advance`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What moves the accelerated clock: from one due event to the next, never past anything that is under way.
 
-The clock only goes on when it is told to (`python -m localcloud clock advance`), so whoever replays a history decides
+The clock only goes on when it is told to (`localcloud clock advance`), so whoever replays a history decides
 what happens at which instant. On the way everything that falls due is done in order; what falls due while something
 else was under way, or within one resolution, is done once.
 """

@@ -1,4 +1,4 @@
-"""`python -m localcloud fault`."""
+"""`localcloud fault`."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from localcloud import loopback
+
 _RECORD = "gateway.json"
 
 
@@ -61,14 +63,15 @@ class Listening:
     def sentence(self) -> str:
         return (
             f"the local cloud of {self.state} (pid {self.running.pid}; "
-            f"stop it: python -m localcloud down --port {self.running.port} --state {shlex.quote(self.state)})"
+            f"stop it: localcloud down --port {self.running.port} --state {shlex.quote(self.state)})"
         )
 
 
 def health(port: int) -> dict[str, Any]:
     """What the gateway on a port says of itself; empty where nobody, or somebody else, answers."""
+    call = urllib.request.Request(f"http://127.0.0.1:{port}/_localcloud/health")
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_localcloud/health", timeout=2) as reply:
+        with loopback.request(call, timeout=2) as reply:
             said = json.load(reply)
     except (OSError, ValueError, http.client.HTTPException):
         return {}

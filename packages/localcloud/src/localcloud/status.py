@@ -1,4 +1,4 @@
-"""What runs in a local cloud, as `python -m localcloud status` tells it."""
+"""What runs in a local cloud, as `localcloud status` tells it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from localcloud.ministack_adapter import environment
 from localcloud.process import Running
@@ -25,6 +26,7 @@ def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
         "region_name": environment.REGION,
         "aws_access_key_id": environment.ROOT_KEY,
         "aws_secret_access_key": environment.ROOT_KEY,
+        "config": Config(proxies={}),
     }
 
     def everything(service: str, operation: str, **request: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m localcloud`, as a person uses it."""
+"""`localcloud`, as a person uses it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: Local) -> None
 
 def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local: Local, tmp_path: Path) -> None:
     stranger = Local(local.port, tmp_path / "other")
-    way_out = f"python -m localcloud down --port {local.port} --state {local.state}"
+    way_out = f"localcloud down --port {local.port} --state {local.state}"
     for verb, code in (("up", 2), ("down", 0)):
         said = stranger.run(verb)
         assert said.returncode == code

@@ -123,7 +123,7 @@ def test_a_killed_gateway_leaves_no_build_and_a_waiting_approval_outlives_it(own
     os.kill(own.pid, signal.SIGKILL)
     refused = git(work.folder, "push", "local", "main:other")
     assert refused.returncode != 0
-    assert "does not run; start it: python -m localcloud up" in refused.stderr
+    assert "does not run; start it: localcloud up" in refused.stderr
     own.up()
     assert not [one for one in sleeper if one.is_running()]
     assert ended(own, "killed", 1) == ["Failed"]

@@ -15,6 +15,8 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
+from localcloud import loopback
+
 # Settings of package managers and of the way to them; none of AWS's.
 _HANDED_ON = ("PIP_", "UV_", "NPM_CONFIG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "JSII_SILENCE_")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
@@ -60,7 +62,7 @@ def environment(inside_home: str, inside_python: str) -> dict[str, str]:
         **caches,
         **handed_on,
         "npm_config_prefix": f"{inside_home}/.npm-global",
-        "NO_PROXY": ",".join(filter(None, (handed_on.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        **loopback.no_proxy(os.environ),
         "PATH": os.pathsep.join(path),
         "HOME": inside_home,
         "LANG": "C.UTF-8",

@@ -65,7 +65,7 @@ class Triggers:
         )
         return [
             f"Pipeline {name} started: execution {execution['pipelineExecutionId']}",
-            "  look: python -m localcloud status",
+            "  look: localcloud status",
             f"  or:   aws codepipeline get-pipeline-state --name {name}",
         ]
 

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from localcloud import loopback
+
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 ROOT_KEY = "test"
@@ -48,4 +50,6 @@ def settle(state_dir: Path, port: int) -> None:
         LAMBDA_EXECUTOR="local",
         LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),
         TMPDIR=str(scratch),
+        # Builds, functions and the clients of this process inherit it.
+        **loopback.no_proxy(os.environ),
     )

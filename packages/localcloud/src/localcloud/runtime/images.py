@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from localcloud.runtime.contract import ContainerError
@@ -24,6 +25,7 @@ class StandIn:
         serves: it has a model server.
         program: what a processing job runs that names no entry point of its own.
         imports: what most of its programs import; one process does it for all of them.
+        packages: the image's own packages, which this environment must have (the extra `frameworks`).
     """
 
     framework: str
@@ -32,6 +34,7 @@ class StandIn:
     serves: bool = False
     program: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 ENTRY_POINTS = "localcloud.images"
@@ -42,10 +45,20 @@ _MERGER = StandIn("monitor", program=("python3", "-m", "sagemaker_stand_in.groun
 STAND_INS = {
     "sagemaker-model-monitor-groundtruth-merger": _MERGER,
     "sagemaker-xgboost": StandIn(
-        "xgboost", trains=True, algorithm=True, serves=True, imports=("sklearn", "xgboost", "boto3")
+        "xgboost",
+        trains=True,
+        algorithm=True,
+        serves=True,
+        imports=("sklearn", "xgboost", "boto3"),
+        packages=("xgboost", "sklearn", "pandas"),
     ),
     "sagemaker-scikit-learn": StandIn(
-        "sklearn", trains=True, algorithm=False, serves=True, imports=("sklearn", "boto3")
+        "sklearn",
+        trains=True,
+        algorithm=False,
+        serves=True,
+        imports=("sklearn", "boto3"),
+        packages=("sklearn", "pandas"),
     ),
 }
 
@@ -83,6 +96,21 @@ def no_stand_in(image: str) -> ContainerError:
         f"ClientError: image {image} has no stand-in in the local cloud and no ContainerEntrypoint to run instead; "
         f"stand-ins: {', '.join(sorted(stand_ins()))}"
     )
+
+
+def check_packages(image: str) -> None:
+    """Check that this environment has the packages that an image holds.
+
+    Raises:
+        ContainerError: Some are not installed; the text says how to install them.
+    """
+    found = stand_in(image)
+    missing = [name for name in found.packages if find_spec(name) is None] if found is not None else []
+    if missing:
+        raise ContainerError(
+            f"ClientError: image {repository(image)} needs packages that are not installed beside the local cloud "
+            f"({', '.join(missing)}); install them: pip install 'localcloud[frameworks]'"
+        )
 
 
 def search_path() -> str:

@@ -42,6 +42,7 @@ class Processing:
         application = self._request["AppSpecification"]
         if not self._command:
             raise images.no_stand_in(application["ImageUri"])
+        images.check_packages(application["ImageUri"])
         one_instance(self._request["ProcessingResources"]["ClusterConfig"])
         for source in self._request.get("ProcessingInputs", ()):
             name = source["InputName"]

@@ -38,6 +38,7 @@ class Training:
         stand_in = images.stand_in(specification["TrainingImage"])
         if not specification.get("ContainerEntrypoint") and not (stand_in and stand_in.trains):
             raise images.no_stand_in(specification["TrainingImage"])
+        images.check_packages(specification["TrainingImage"])
         for channel in self._request.get("InputDataConfig", ()):
             name = channel["ChannelName"]
             mode = channel.get("InputMode", specification.get("TrainingInputMode", "File"))

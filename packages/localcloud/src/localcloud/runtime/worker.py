@@ -168,6 +168,7 @@ class Worker:
         stand_in = images.stand_in(spec.image)
         if stand_in is None or not stand_in.serves:
             raise images.no_stand_in(spec.image)
+        images.check_packages(spec.image)
         environment = base_environment(self._cloud, spec.role_arn, isolated=spec.network_isolation)
         environment |= {"SAGEMAKER_REGION": self._cloud.region, "SM_MODEL_DIR": self._box.inside("/opt/ml/model")}
         environment |= {"PYTHONPATH": f"{self._box.inside(toolkit.CODE)}:{IMAGE_ROOT}"}

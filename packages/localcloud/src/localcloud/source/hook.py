@@ -21,7 +21,7 @@ def main(hook: str, state: str, repository: str) -> int:
     port = running_port(Path(state))
     if port is None:
         # git shows what a hook writes as "remote: …"
-        sys.stderr.write(f"The local cloud of {state} does not run; start it: python -m localcloud up\n")
+        sys.stderr.write(f"The local cloud of {state} does not run; start it: localcloud up\n")
         return 1
     if hook == "pre-receive":
         return 0
