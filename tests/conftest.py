@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 # Folders whose files take minutes, most of them waiting: begun last, they would be what a run ends with, one by one.
-_FIRST = (ROOT / "tests" / "loop", ROOT / "tests" / "localcloud" / "gateway")
+_FIRST = (ROOT / "tests" / "loop", ROOT / "packages" / "localcloud" / "tests" / "gateway")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

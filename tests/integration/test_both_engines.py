@@ -22,7 +22,7 @@ from configuration import Configuration, Model, load
 from configuration.monitoring import Explainability
 from constructs.mlops.monitoring.monitors import baseline_settings
 from drift_analyzer import baselines
-from localcloud.testing import Accelerated, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -51,7 +51,7 @@ class Training:
 class World:
     """The cloud after three days: what each engine's ledger and folder hold."""
 
-    cloud: Accelerated
+    cloud: LocalCloud
     ledgers: dict[str, list[dict[str, Any]]]
 
     def row(self, engine: str, kind: str) -> dict[str, Any]:
@@ -144,14 +144,14 @@ def templates(configuration: Configuration, model: Model, tmp_path_factory: pyte
 def world(
     tmp_path_factory: pytest.TempPathFactory, training: Training, templates: dict[str, Path], model: Model
 ) -> Iterator[World]:
-    cloud = Accelerated(free_port(), tmp_path_factory.mktemp("engines") / "state")
+    cloud = LocalCloud(tmp_path_factory.mktemp("engines") / "state", accelerated=True)
     cloud.up()
     try:
         _platform(cloud, training)
         _serve(cloud, model)
         functions = {engine: _function(cloud, engine) for engine in templates}
         ended = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Processing Job State Change"]}
-        cloud.rule(ended, {"Arn": functions["managed"]})
+        cloud.create_rule(ended, {"Arn": functions["managed"]})
         for engine, folder in templates.items():
             _deploy(cloud, engine, folder, functions[engine])
         _ask(cloud, training)
@@ -162,7 +162,7 @@ def world(
         cloud.run("down", "--purge")
 
 
-def _platform(cloud: Accelerated, training: Training) -> None:
+def _platform(cloud: LocalCloud, training: Training) -> None:
     """What the platform's stack would have made, as far as monitors look at it; and a release."""
     s3 = cloud.client("s3")
     for bucket in (DATA, ARTIFACTS, ASSETS):
@@ -178,9 +178,9 @@ def _platform(cloud: Accelerated, training: Training) -> None:
         cloud.client("ssm").put_parameter(Name=name, Value=value, Type="String")
 
 
-def _serve(cloud: Accelerated, model: Model) -> None:
+def _serve(cloud: LocalCloud, model: Model) -> None:
     sagemaker = cloud.client("sagemaker")
-    role = cloud.role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
+    role = cloud.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
     program = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
     container = {
         "Image": model.framework.image_uri("us-east-1"),
@@ -201,10 +201,10 @@ def _serve(cloud: Accelerated, model: Model) -> None:
         },
     )
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="flights")
-    until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 40)
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 40)
 
 
-def _function(cloud: Accelerated, engine: str) -> str:
+def _function(cloud: LocalCloud, engine: str) -> str:
     """The platform's function with a ledger of this engine's own."""
     cloud.client("dynamodb").create_table(
         TableName=engine,
@@ -223,7 +223,7 @@ def _function(cloud: Accelerated, engine: str) -> str:
         Runtime="python3.14",
         Architectures=["arm64"],
         Handler="monitor.scheduled.handler",
-        Role=cloud.role([{"Effect": "Allow", "Action": "*", "Resource": "*"}], "lambda.amazonaws.com"),
+        Role=cloud.create_role([{"Effect": "Allow", "Action": "*", "Resource": "*"}], "lambda.amazonaws.com"),
         Code={"ZipFile": packed.getvalue()},
         Timeout=120,
         Environment={
@@ -245,7 +245,7 @@ def _function(cloud: Accelerated, engine: str) -> str:
     return str(arn)
 
 
-def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> None:
+def _deploy(cloud: LocalCloud, engine: str, folder: Path, function: str) -> None:
     """The monitoring stack as it was synthesised, but for what has a name that both engines share."""
     s3 = cloud.client("s3")
     for asset in json.loads((folder / f"{STACK}.assets.json").read_text())["files"].values():
@@ -279,11 +279,11 @@ def _deploy(cloud: Accelerated, engine: str, folder: Path, function: str) -> Non
         for name, resource in template["Resources"].items()
         if resource["Type"] not in ("AWS::CloudWatch::Alarm", "AWS::SSM::Parameter")
     }
-    stack = cloud.deploy(f"evergreen-monitoring-{engine}", template)
+    stack = cloud.deploy_stack(f"evergreen-monitoring-{engine}", template)
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
 
 
-def _ask(cloud: Accelerated, training: Training) -> None:
+def _ask(cloud: LocalCloud, training: Training) -> None:
     """The day's flights, many to a request, answered as CSV or JSON; the last request's labels never come."""
     lines = []
     for number, start in enumerate(range(0, len(training.rows), ROWS_A_REQUEST)):

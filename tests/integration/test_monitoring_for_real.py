@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Accelerated, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 REGISTRY = "156813124566.dkr.ecr.us-east-1.amazonaws.com/"
 ANALYZER = REGISTRY + "sagemaker-model-monitor-analyzer"
@@ -41,19 +41,17 @@ _CAPTURE = {
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accelerated]:
-    made = Accelerated(free_port(), tmp_path_factory.mktemp("watch") / "state")
-    made.up()
-    yield made
-    made.run("down", "--purge")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with LocalCloud(tmp_path_factory.mktemp("watch") / "state", accelerated=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def role(cloud: Accelerated) -> str:
+def role(cloud: LocalCloud) -> str:
     """What the jobs and the model may do; and with it an endpoint `toy` that captures, and baselines."""
     s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
-    arn = cloud.role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
+    arn = cloud.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         member = tarfile.TarInfo("code/inference.py")
@@ -71,7 +69,7 @@ def role(cloud: Accelerated) -> str:
     }
     sagemaker.create_endpoint_config(EndpointConfigName="toy", ProductionVariants=[variant], DataCaptureConfig=_CAPTURE)
     sagemaker.create_endpoint(EndpointName="toy", EndpointConfigName="toy")
-    until(lambda: sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService", 40)
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService", 40)
     _baseline(cloud, arn, "data", _table(1000, 0.0, "a,b"), {"analysis_type": "DATA_QUALITY"})
     quality = {"analysis_type": "MODEL_QUALITY", "problem_type": "BinaryClassification"}
     quality |= {"inference_attribute": "said", "ground_truth_attribute": "truth"}
@@ -86,7 +84,7 @@ def _table(rows: int, shift: float, header: str = "") -> str:
     return "\n".join([header, *lines] if header else lines) + "\n"
 
 
-def _baseline(cloud: Accelerated, role: str, name: str, table: str, environment: dict[str, str]) -> None:
+def _baseline(cloud: LocalCloud, role: str, name: str, table: str, environment: dict[str, str]) -> None:
     """A baseline by the analyzer's image, as the managed service's baselining job makes it."""
     cloud.client("s3").put_object(Bucket=BUCKET, Key=f"reference/{name}/data.csv", Body=table.encode())
     paths = {"dataset_source": "/opt/ml/processing/input", "output_path": "/opt/ml/processing/output"}
@@ -109,29 +107,29 @@ def _baseline(cloud: Accelerated, role: str, name: str, table: str, environment:
     assert job["ProcessingJobStatus"] == "Completed", job
 
 
-def _ask(cloud: Accelerated, rows: int, shift: float, inference_id: str = "") -> None:
+def _ask(cloud: LocalCloud, rows: int, shift: float, inference_id: str = "") -> None:
     named = {"InferenceId": inference_id} if inference_id else {}
     cloud.client("sagemaker-runtime").invoke_endpoint(
         EndpointName="toy", ContentType="text/csv", Body=_table(rows, shift).encode(), **named
     )
 
 
-def _next_hour(cloud: Accelerated) -> None:
+def _next_hour(cloud: LocalCloud) -> None:
     hour = int(datetime.fromisoformat(cloud.clock("status")["now"]).timestamp()) // 3600 * 3600 + 3600
     cloud.clock("advance", "--to", datetime.fromtimestamp(hour).astimezone().isoformat())
 
 
-def _executions(cloud: Accelerated, schedule: str) -> list[dict[str, Any]]:
+def _executions(cloud: LocalCloud, schedule: str) -> list[dict[str, Any]]:
     listed = cloud.client("sagemaker").list_monitoring_executions(
         MonitoringScheduleName=schedule, SortBy="ScheduledTime", SortOrder="Ascending"
     )
     return list(listed["MonitoringExecutionSummaries"])
 
 
-def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(cloud: Accelerated, role: str) -> None:
+def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(cloud: LocalCloud, role: str) -> None:
     sagemaker = cloud.client("sagemaker")
-    url, queue = cloud.queue()
-    cloud.rule(
+    url, queue = cloud.create_queue()
+    cloud.create_rule(
         {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Monitoring Schedule State Change"]}, {"Arn": queue}
     )
     definition = {
@@ -165,7 +163,7 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
             },
         }
     }
-    stack = cloud.deploy("watch", template)
+    stack = cloud.deploy_stack("watch", template)
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
     with pytest.raises(ClientError, match="monitoring schedules: hourly"):
         sagemaker.delete_endpoint(EndpointName="toy")
@@ -200,17 +198,17 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
         detail.get("LastMonitoringExecutionSummary", {}).get("MonitoringExecutionStatus") for detail in told
     }
     cloud.client("cloudformation").delete_stack(StackName="watch")
-    until(lambda: not sagemaker.list_monitoring_schedules()["MonitoringScheduleSummaries"], 20)
+    wait_until(lambda: not sagemaker.list_monitoring_schedules()["MonitoringScheduleSummaries"], 20)
 
 
-def _all(cloud: Accelerated, url: str) -> list[dict[str, Any]]:
+def _all(cloud: LocalCloud, url: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while messages := cloud.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         found += messages
     return found
 
 
-def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: Accelerated, role: str) -> None:
+def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: LocalCloud, role: str) -> None:
     sagemaker, s3 = cloud.client("sagemaker"), cloud.client("s3")
     sagemaker.create_model_quality_job_definition(
         JobDefinitionName="quality",
@@ -270,7 +268,7 @@ def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: Accelerated, 
     sagemaker.delete_model_quality_job_definition(JobDefinitionName="quality")
 
 
-def test_a_transform_job_scores_every_object_and_captures_what_it_read_and_wrote(cloud: Accelerated, role: str) -> None:
+def test_a_transform_job_scores_every_object_and_captures_what_it_read_and_wrote(cloud: LocalCloud, role: str) -> None:
     assert role
     s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
     for name, rows in (("a.csv", "1,0\n-1,0\n2,0\n"), ("deep/b.csv", "-3,1\n")):

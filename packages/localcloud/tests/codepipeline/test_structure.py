@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.localcloud.codepipeline.conftest import ApiError, Document, World, action, stage_of, structure
+from localcloud_support.codepipeline_service import ApiError, CodePipelineHarness, Document, action, stage_of, structure
 
 BUILD = stage_of("Build", action("Compile"))
 
@@ -25,40 +25,40 @@ BUILD = stage_of("Build", action("Compile"))
         ),
     ],
 )
-def test_what_is_not_run_here_is_refused_by_name(world: World, pipeline: Document, says: str) -> None:
+def test_what_is_not_run_here_is_refused_by_name(harness: CodePipelineHarness, pipeline: Document, says: str) -> None:
     with pytest.raises(ApiError, match=says):
-        world.call("CreatePipeline", pipeline=pipeline)
-    assert world.records.pipelines() == []
+        harness.call("CreatePipeline", pipeline=pipeline)
+    assert harness.records.pipelines() == []
 
 
-def test_an_operation_that_is_not_run_here_is_refused_by_name(world: World) -> None:
+def test_an_operation_that_is_not_run_here_is_refused_by_name(harness: CodePipelineHarness) -> None:
     with pytest.raises(ApiError, match="CreateCustomActionType"):
-        world.call("CreateCustomActionType")
+        harness.call("CreateCustomActionType")
 
 
-def test_a_request_is_checked_against_the_services_model(world: World) -> None:
+def test_a_request_is_checked_against_the_services_model(harness: CodePipelineHarness) -> None:
     with pytest.raises(ApiError, match="name") as refused:
-        world.call("GetPipeline", name="not a name")
+        harness.call("GetPipeline", name="not a name")
     assert refused.value.code == "ValidationException"
     with pytest.raises(ApiError) as missing:
-        world.call("GetPipeline", name="nobody")
+        harness.call("GetPipeline", name="nobody")
     assert missing.value.code == "PipelineNotFoundException"
 
 
-def test_variables_need_values_that_the_pipeline_knows(world: World) -> None:
-    world.create(BUILD, variables=[{"name": "Depth", "defaultValue": "1"}])
+def test_variables_need_values_that_the_pipeline_knows(harness: CodePipelineHarness) -> None:
+    harness.create(BUILD, variables=[{"name": "Depth", "defaultValue": "1"}])
     with pytest.raises(ApiError, match="Width"):
-        world.call("StartPipelineExecution", name="p", variables=[{"name": "Width", "value": "2"}])
-    world.call("StartPipelineExecution", name="p", variables=[{"name": "Depth", "value": "2"}])
-    world.settled(2)
-    assert [one["variables"] for one in world.records.executions("p")] == [{"Depth": "1"}, {"Depth": "2"}]
+        harness.call("StartPipelineExecution", name="p", variables=[{"name": "Width", "value": "2"}])
+    harness.call("StartPipelineExecution", name="p", variables=[{"name": "Depth", "value": "2"}])
+    harness.settled(2)
+    assert [one["variables"] for one in harness.records.executions("p")] == [{"Depth": "1"}, {"Depth": "2"}]
 
 
-def test_the_same_request_token_starts_one_execution(world: World) -> None:
-    world.create(BUILD)
+def test_the_same_request_token_starts_one_execution(harness: CodePipelineHarness) -> None:
+    harness.create(BUILD)
     ids = {
-        world.call("StartPipelineExecution", name="p", clientRequestToken="once")["pipelineExecutionId"]
+        harness.call("StartPipelineExecution", name="p", clientRequestToken="once")["pipelineExecutionId"]
         for _ in range(2)
     }
     assert len(ids) == 1
-    assert len(world.settled(2)) == 2
+    assert len(harness.settled(2)) == 2

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.localcloud.codepipeline.conftest import Document, World, action, stage_of
+from localcloud_support.codepipeline_service import CodePipelineHarness, Document, action, stage_of
 
 from localcloud.globs import matches
 from localcloud.source.repositories import Repository
@@ -22,7 +22,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def pushed(world: World, tmp_path: Path) -> tuple[Repository, str, str]:
+def pushed(harness: CodePipelineHarness, tmp_path: Path) -> tuple[Repository, str, str]:
     """A repository with two commits: one of everything, one that changed `models/a/train.py`."""
     work = tmp_path / "work"
     work.mkdir()
@@ -34,7 +34,7 @@ def pushed(world: World, tmp_path: Path) -> tuple[Repository, str, str]:
     _git(work, "commit", "-qm", "one")
     (work / "models/a/train.py").write_text("2")
     _git(work, "commit", "-qam", "two")
-    repository = world.repositories.ensure("team/code")
+    repository = harness.repositories.ensure("team/code")
     for hook in ("pre-receive", "post-receive"):
         (repository.path / "hooks" / hook).unlink()  # no gateway here
     _git(work, "push", "-q", str(repository.path), "main")
@@ -62,23 +62,29 @@ def _trigger(**push: Document) -> Document:
     ],
 )
 def test_a_push_starts_what_follows_its_branch_and_paths(
-    world: World, pushed: tuple[Repository, str, str], triggers: list[Document], reference: str, starts: bool
+    harness: CodePipelineHarness,
+    pushed: tuple[Repository, str, str],
+    triggers: list[Document],
+    reference: str,
+    starts: bool,
 ) -> None:
-    world.create(BUILD, triggers=triggers)
+    harness.create(BUILD, triggers=triggers)
     repository, old, new = pushed
-    world.triggers.pushed(repository, reference, old, new)
-    executions = world.records.executions("p")
+    harness.triggers.pushed(repository, reference, old, new)
+    executions = harness.records.executions("p")
     assert (len(executions) == 2) is starts
     if starts:
         assert executions[1]["sourceOverrides"] == {"Push": new}
         assert executions[1]["trigger"]["triggerType"] == "WebhookV2"
-        world.settled(2)
+        harness.settled(2)
 
 
-def test_a_repository_that_no_pipeline_names_starts_none(world: World, pushed: tuple[Repository, str, str]) -> None:
-    world.create(BUILD)
-    other = world.repositories.ensure("elsewhere")
-    assert world.triggers.pushed(other, "refs/heads/main", _ZERO, pushed[2]) == []
+def test_a_repository_that_no_pipeline_names_starts_none(
+    harness: CodePipelineHarness, pushed: tuple[Repository, str, str]
+) -> None:
+    harness.create(BUILD)
+    other = harness.repositories.ensure("elsewhere")
+    assert harness.triggers.pushed(other, "refs/heads/main", _ZERO, pushed[2]) == []
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from localcloud.testing import Local, free_port
+from localcloud.testing import LocalCloud
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    cloud = Local(free_port(), tmp_path_factory.mktemp("cloud") / "state")
-    cloud.up()
-    yield cloud
-    cloud.run("down", "--purge")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with LocalCloud(tmp_path_factory.mktemp("cloud") / "state") as cloud:
+        yield cloud

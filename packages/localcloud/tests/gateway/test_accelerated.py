@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from localcloud.testing import Accelerated, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 _TELL = """
 import datetime, json, time
@@ -27,28 +27,26 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accelerated]:
-    cloud = Accelerated(free_port(), tmp_path_factory.mktemp("fast") / "state")
-    cloud.up()
-    yield cloud
-    cloud.run("down", "--purge")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with LocalCloud(tmp_path_factory.mktemp("fast") / "state", accelerated=True) as cloud:
+        yield cloud
 
 
-def _teller(fast: Accelerated) -> tuple[str, str]:
+def _teller(fast: LocalCloud) -> tuple[str, str]:
     """A function that tells the time to a queue: its ARN, the queue's URL."""
-    url, arn = fast.queue()
-    role = fast.role([{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}], "lambda.amazonaws.com")
-    return fast.function(_TELL % url, role), url
+    url, arn = fast.create_queue()
+    role = fast.create_role([{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}], "lambda.amazonaws.com")
+    return fast.create_function(_TELL % url, role), url
 
 
-def _messages(fast: Accelerated, url: str) -> list[dict[str, Any]]:
+def _messages(fast: LocalCloud, url: str) -> list[dict[str, Any]]:
     told = []
     while found := fast.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         told += [json.loads(message["Body"]) for message in found]
     return told
 
 
-def test_a_rule_reaches_its_function_at_its_virtual_instants(fast: Accelerated) -> None:
+def test_a_rule_reaches_its_function_at_its_virtual_instants(fast: LocalCloud) -> None:
     function, url = _teller(fast)
     events = fast.client("events")
     events.put_rule(Name="daily", ScheduleExpression="rate(1 day)")
@@ -65,7 +63,7 @@ def test_a_rule_reaches_its_function_at_its_virtual_instants(fast: Accelerated) 
     assert all(0.04 < said["slept"] < 5 for said in told)
 
 
-def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: Accelerated) -> None:
+def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: LocalCloud) -> None:
     def dated() -> datetime:
         answer = fast.client("sts").get_caller_identity()
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -75,9 +73,9 @@ def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: Accelerated) -> No
         assert dated().year == 2013
 
 
-def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: Accelerated) -> None:
+def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: LocalCloud) -> None:
     function, url = _teller(fast)
-    role = fast.role(
+    role = fast.create_role(
         [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": function}], "scheduler.amazonaws.com"
     )
     fast.client("scheduler").create_schedule(
@@ -93,10 +91,10 @@ def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: Accelerate
     assert all("T02:30:" in said["utc"] for said in told)
 
 
-def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dead_letters(fast: Accelerated) -> None:
+def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dead_letters(fast: LocalCloud) -> None:
     function, told = _teller(fast)
     fast.client("lambda").remove_permission(FunctionName=function, StatementId="events")
-    dead_url, dead_arn = fast.queue(policy=False)
+    dead_url, dead_arn = fast.create_queue(open_to_events=False)
     send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": dead_arn}
     may = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": function}
     for name, rights in (("may", [may, send]), ("may-not", [send])):
@@ -106,7 +104,7 @@ def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dea
             FlexibleTimeWindow={"Mode": "OFF"},
             Target={
                 "Arn": function,
-                "RoleArn": fast.role(rights, "scheduler.amazonaws.com"),
+                "RoleArn": fast.create_role(rights, "scheduler.amazonaws.com"),
                 "Input": json.dumps({"time": name}),
                 "DeadLetterConfig": {"Arn": dead_arn},
             },
@@ -115,15 +113,15 @@ def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dea
     for name in ("may", "may-not"):
         fast.client("scheduler").delete_schedule(Name=name)
     assert [said["event"] for said in _messages(fast, told)] == ["may"]
-    dead = fast.message(dead_url)
+    dead = fast.receive_message(dead_url)
     assert json.loads(dead["Body"]) == {"time": "may-not"}
     assert "AccessDenied" in dead["MessageAttributes"]["X-Amz-Scheduler-Error-Code"]["StringValue"]
 
 
-def test_an_alarm_changes_state_when_its_data_leaves_the_window(fast: Accelerated) -> None:
-    url, arn = fast.queue()
+def test_an_alarm_changes_state_when_its_data_leaves_the_window(fast: LocalCloud) -> None:
+    url, arn = fast.create_queue()
     pattern = {"source": ["aws.cloudwatch"], "detail": {"alarmName": ["heartbeat"]}}
-    fast.rule(pattern, {"Arn": arn})
+    fast.create_rule(pattern, {"Arn": arn})
     cloudwatch = fast.client("cloudwatch")
     now = datetime.fromisoformat(fast.clock("status")["now"])
     cloudwatch.put_metric_data(Namespace="test", MetricData=[{"MetricName": "beats", "Value": 1.0, "Timestamp": now}])
@@ -136,13 +134,13 @@ def test_an_alarm_changes_state_when_its_data_leaves_the_window(fast: Accelerate
     fast.clock("advance", "--by", "6h")
     alarm = cloudwatch.describe_alarms(AlarmNames=["heartbeat"])["MetricAlarms"][0]
     assert alarm["StateValue"] == "ALARM"
-    states = until(lambda: [m["detail"]["state"] for m in _messages(fast, url)])
+    states = wait_until(lambda: [m["detail"]["state"] for m in _messages(fast, url)])
     assert states[-1]["value"] == "ALARM"
     assert states[-1]["timestamp"].startswith("2013-")
     assert alarm["StateUpdatedTimestamp"].timestamp() % 3600 < 60  # at the end of a period
 
 
-def test_s3_and_containers_live_by_the_clock(fast: Accelerated) -> None:
+def test_s3_and_containers_live_by_the_clock(fast: LocalCloud) -> None:
     s3 = fast.client("s3")
     s3.create_bucket(Bucket="clock-test")
     year = "time.gmtime().tm_year"
@@ -153,7 +151,7 @@ def test_s3_and_containers_live_by_the_clock(fast: Accelerated) -> None:
     )
     s3.put_object(Bucket="clock-test", Key="a", Body=b"x")
     assert s3.head_object(Bucket="clock-test", Key="a")["LastModified"].year == 2013
-    role = fast.role([], "sagemaker.amazonaws.com")
+    role = fast.create_role([], "sagemaker.amazonaws.com")
     sagemaker = fast.client("sagemaker")
     sagemaker.create_processing_job(
         ProcessingJobName="tell",
@@ -172,7 +170,7 @@ def test_s3_and_containers_live_by_the_clock(fast: Accelerated) -> None:
     assert (job["ProcessingEndTime"] - job["CreationTime"]).total_seconds() < 120
 
 
-def test_the_clock_obeys_the_root_key_only_and_goes_on_after_a_restart(fast: Accelerated) -> None:
+def test_the_clock_obeys_the_root_key_only_and_goes_on_after_a_restart(fast: LocalCloud) -> None:
     before = datetime.fromisoformat(fast.clock("status")["now"])
     asked = subprocess.run(
         ["curl", "-s", f"http://127.0.0.1:{fast.port}/_localcloud/clock"], capture_output=True, text=True

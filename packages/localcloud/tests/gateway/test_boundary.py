@@ -9,7 +9,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Local
+from localcloud.testing import LocalCloud
 
 
 @pytest.mark.parametrize(
@@ -22,18 +22,18 @@ from localcloud.testing import Local
         ("codedeploy", "list_applications"),
     ],
 )
-def test_a_service_that_is_not_run_is_refused_by_name(local: Local, service: str, operation: str) -> None:
+def test_a_service_that_is_not_run_is_refused_by_name(local: LocalCloud, service: str, operation: str) -> None:
     with pytest.raises(ClientError, match=f"does not run the service '{service}'"):
         getattr(local.client(service), operation)()
 
 
-def test_it_listens_on_one_loopback_port_and_nowhere_else(local: Local) -> None:
+def test_it_listens_on_one_loopback_port_and_nowhere_else(local: LocalCloud) -> None:
     listening = [c.laddr for c in psutil.Process(local.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", local.port)]
 
 
 @pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_localstack/health"])
-def test_ministacks_administration_is_closed(local: Local, path: str) -> None:
+def test_ministacks_administration_is_closed(local: LocalCloud, path: str) -> None:
     local.client("ssm").put_parameter(Name="/boundary/kept", Value="1", Type="String", Overwrite=True)
     request = urllib.request.Request(f"http://127.0.0.1:{local.port}{path}", data=b"{}", method="POST")
     with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -41,6 +41,6 @@ def test_ministacks_administration_is_closed(local: Local, path: str) -> None:
     assert local.client("ssm").get_parameter(Name="/boundary/kept")["Parameter"]["Value"] == "1"
 
 
-def test_an_unknown_key_is_refused(local: Local) -> None:
+def test_an_unknown_key_is_refused(local: LocalCloud) -> None:
     with pytest.raises(ClientError, match=r"UnrecognizedClient|InvalidClientTokenId"):
         local.client("ssm", "AKIAIOSFODNN7EXAMPLE", "nothing").describe_parameters()

@@ -9,13 +9,13 @@ import uuid
 
 import pytest
 
-from localcloud.testing import Local
+from localcloud.testing import LocalCloud
 
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=00"
 
 
 def _ask(
-    local: Local, method: str, path: str, headers: dict[str, str], body: str = ""
+    local: LocalCloud, method: str, path: str, headers: dict[str, str], body: str = ""
 ) -> tuple[int, dict[str, str], bytes]:
     """Send exactly these headers, and Host unless it is among them."""
     connection = http.client.HTTPConnection("127.0.0.1", local.port, timeout=30)
@@ -29,7 +29,7 @@ def _ask(
     return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
 
 
-def _users(local: Local) -> set[str]:
+def _users(local: LocalCloud) -> set[str]:
     return {user["UserName"] for user in local.client("iam").list_users()["Users"]}
 
 
@@ -48,7 +48,7 @@ def _users(local: Local) -> set[str]:
     ],
     ids=lambda headers: "-".join(f"{name}:{value}" for name, value in headers.items()),
 )
-def test_a_form_post_of_another_site_changes_nothing(local: Local, page: dict[str, str]) -> None:
+def test_a_form_post_of_another_site_changes_nothing(local: LocalCloud, page: dict[str, str]) -> None:
     name = f"user-{uuid.uuid4().hex[:8]}"
     form = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": _AUTHORIZATION.format("iam")}
@@ -59,7 +59,7 @@ def test_a_form_post_of_another_site_changes_nothing(local: Local, page: dict[st
     assert name not in _users(local)
 
 
-def test_the_same_post_without_a_page_is_answered(local: Local) -> None:
+def test_the_same_post_without_a_page_is_answered(local: LocalCloud) -> None:
     """The one above fails for its page, not for its form."""
     name = f"user-{uuid.uuid4().hex[:8]}"
     form = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
@@ -69,7 +69,7 @@ def test_the_same_post_without_a_page_is_answered(local: Local) -> None:
     assert name in _users(local)
 
 
-def test_a_page_of_another_site_starts_no_job(local: Local) -> None:
+def test_a_page_of_another_site_starts_no_job(local: LocalCloud) -> None:
     request = {"ProcessingJobName": f"job-{uuid.uuid4().hex[:8]}", "RoleArn": "arn:aws:iam::000000000000:role/r"}
     headers = {"X-Amz-Target": "SageMaker.CreateProcessingJob", "Content-Type": "text/plain", "Origin": "http://a.b"}
     status, _, _ = _ask(local, "POST", "/", headers, json.dumps(request))
@@ -79,7 +79,7 @@ def test_a_page_of_another_site_starts_no_job(local: Local) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/bucket/key", "/_localcloud/clock", "/_localcloud/health"])
-def test_a_preflight_is_refused_without_a_cors_header(local: Local, path: str) -> None:
+def test_a_preflight_is_refused_without_a_cors_header(local: LocalCloud, path: str) -> None:
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     status, answered, _ = _ask(local, "OPTIONS", path, asked)
     assert status == 403
@@ -87,24 +87,24 @@ def test_a_preflight_is_refused_without_a_cors_header(local: Local, path: str) -
 
 
 @pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/"), ("GET", "/"), ("GET", "/nothing/here")])
-def test_no_answer_carries_a_cors_header(local: Local, method: str, path: str) -> None:
+def test_no_answer_carries_a_cors_header(local: LocalCloud, method: str, path: str) -> None:
     _, answered, _ = _ask(local, method, path, {"Authorization": _AUTHORIZATION.format("s3")})
     assert not any(header.startswith("access-control-") for header in answered)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "[::1]", "bucket.s3.localhost"])
-def test_loopback_names_are_answered(local: Local, name: str) -> None:
+def test_loopback_names_are_answered(local: LocalCloud, name: str) -> None:
     status, _, _ = _ask(local, "GET", "/_localcloud/health", {"Host": f"{name}:{local.port}"})
     assert status == 200
 
 
-def test_the_page_at_the_gateways_own_address_is_answered(local: Local) -> None:
+def test_the_page_at_the_gateways_own_address_is_answered(local: LocalCloud) -> None:
     own = {"Origin": f"http://127.0.0.1:{local.port}", "Sec-Fetch-Site": "same-origin"}
     assert _ask(local, "GET", "/_localcloud/health", own)[0] == 200
 
 
 @pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: evil.example\r\n"], ids=["none", "two"])
-def test_a_request_with_no_host_or_two_is_refused(local: Local, hosts: str) -> None:
+def test_a_request_with_no_host_or_two_is_refused(local: LocalCloud, hosts: str) -> None:
     with socket.create_connection(("127.0.0.1", local.port), timeout=30) as raw:
         raw.sendall(f"GET /_localcloud/health HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n".encode())
         assert raw.recv(64).split()[1] in (b"400", b"403")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Accelerated, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2"
 BUCKET, STACK, ENDPOINT = "toys", "serving", "toy"
@@ -93,7 +93,7 @@ def _template(version: str, role: str) -> dict[str, Any]:
 class Toy:
     """The stack's life in one local cloud."""
 
-    def __init__(self, cloud: Accelerated) -> None:
+    def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         s3 = cloud.client("s3")
         s3.create_bucket(Bucket=BUCKET)
@@ -104,7 +104,7 @@ class Toy:
             archive.addfile(member, io.BytesIO(INFERENCE.encode()))
         s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=packed.getvalue())
         may = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
-        self.role = cloud.role(may, "sagemaker.amazonaws.com")
+        self.role = cloud.create_role(may, "sagemaker.amazonaws.com")
 
     def described(self) -> dict[str, Any]:
         found: dict[str, Any] = self.cloud.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)
@@ -114,7 +114,7 @@ class Toy:
         """Update the stack; the new configuration's name, as soon as its canary bakes."""
         template = json.dumps(_template(version, self.role))
         self.cloud.client("cloudformation").update_stack(StackName=STACK, TemplateBody=template)
-        return str(until(self._baking, 40))
+        return str(wait_until(self._baking, 40))
 
     def _baking(self) -> str | None:
         pending = self.described().get("PendingDeploymentSummary")
@@ -142,18 +142,16 @@ class Toy:
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     """The stack in service with version `v1`."""
-    cloud = Accelerated(free_port(), tmp_path_factory.mktemp("canary") / "state")
-    cloud.up()
-    made = Toy(cloud)
-    assert cloud.deploy(STACK, _template("v1", made.role))["StackStatus"] == "CREATE_COMPLETE"
-    yield made
-    cloud.run("down", "--purge")
+    with LocalCloud(tmp_path_factory.mktemp("canary") / "state", accelerated=True) as cloud:
+        made = Toy(cloud)
+        assert cloud.deploy_stack(STACK, _template("v1", made.role))["StackStatus"] == "CREATE_COMPLETE"
+        yield made
 
 
 def test_a_canary_that_fails_gets_no_more_than_its_share_and_goes_back_within_its_bake(toy: Toy) -> None:
-    url, queue = toy.cloud.queue()
+    url, queue = toy.cloud.create_queue()
     pattern = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Endpoint Deployment State Change"]}
-    toy.cloud.rule({**pattern, "detail": {"EndpointStatus": ["ROLLING_BACK"]}}, {"Arn": queue})
+    toy.cloud.create_rule({**pattern, "detail": {"EndpointStatus": ["ROLLING_BACK"]}}, {"Arn": queue})
     before, began, started = toy.described()["EndpointConfigName"], toy.now(), time.monotonic()
     config = toy.release("v2")
     injected = toy.fault("--endpoint", ENDPOINT, "--config", config, "--error-rate", "0.2")
@@ -165,13 +163,13 @@ def test_a_canary_that_fails_gets_no_more_than_its_share_and_goes_back_within_it
         toy.cloud.clock("advance", "--by", "1m")
     assert set(told) == {"v1", "v2", "ModelError"}
     assert told["v2"] + told["ModelError"] <= told["v1"]
-    stack = toy.cloud.settled(STACK)
+    stack = toy.cloud.wait_for_stack(STACK)
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     after = toy.described()
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", before)
     assert "alarm toy-v2-5xx is in ALARM" in after["FailureReason"]
     assert toy.answers(10) == {"v1": 10}
-    pending = json.loads(toy.cloud.message(url)["Body"])["detail"]["PendingDeploymentSummary"]
+    pending = json.loads(toy.cloud.receive_message(url)["Body"])["detail"]["PendingDeploymentSummary"]
     assert pending["EndpointConfigName"] == config
     assert json.loads(toy.fault().stdout) == {"faults": [], "stack_outcomes": {}}
     assert time.monotonic() - started < 60
@@ -183,7 +181,7 @@ def test_a_canary_that_is_well_takes_all_when_its_bakes_are_over(toy: Toy) -> No
     began = toy.now()
     # One coarse step: the bakes and the alarms are seen at their instants all the same.
     toy.cloud.clock("advance", "--by", "6h", "--resolution", "6h")
-    assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_COMPLETE"
+    assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_COMPLETE"
     after = toy.described()
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", config)
     assert 2 * BAKE - 60 < after["LastModifiedTime"].timestamp() - began < 2 * BAKE + 60
@@ -213,7 +211,7 @@ def test_a_gateway_killed_amid_a_canary_comes_back_with_the_old_fleet(toy: Toy) 
     time.sleep(1)  # what a service acknowledged is saved within the second
     os.kill(toy.cloud.pid, signal.SIGKILL)
     assert toy.cloud.run("up").returncode == 0
-    assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     after = toy.described()
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", before)
     assert "stopped during the deployment" in after["FailureReason"]
@@ -228,7 +226,7 @@ def test_a_gateway_is_stopped_amid_a_canary_without_delay(toy: Toy) -> None:
     assert (down.returncode, "did not stop" in down.stderr) == (0, False)
     assert time.monotonic() - began < 15
     assert toy.cloud.run("up").returncode == 0
-    assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert toy.described()["EndpointConfigName"] == before
 
 
@@ -247,9 +245,9 @@ def test_the_stack_of_a_rolled_back_endpoint_ends_as_was_chosen(toy: Toy, outcom
         cloudwatch.set_alarm_state(AlarmName=f"toy-{version}-5xx", StateValue="ALARM", StateReason="a test's")
         return False
 
-    until(is_rolled_back, 30)
-    assert toy.cloud.settled(STACK)["StackStatus"] == outcome
+    wait_until(is_rolled_back, 30)
+    assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == outcome
     assert toy.described()["EndpointConfigName"] == before
     if outcome == "UPDATE_ROLLBACK_FAILED":
         cloudformation.continue_update_rollback(StackName=STACK)
-        assert toy.cloud.settled(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+        assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"

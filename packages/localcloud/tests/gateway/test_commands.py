@@ -16,22 +16,22 @@ import psutil
 import pytest
 import yaml
 
-from localcloud.testing import ACCOUNT, REGION, Local, free_port, until
+from localcloud.testing import ACCOUNT, REGION, LocalCloud, wait_until
 
 
 @pytest.fixture
-def idle(tmp_path: Path) -> Iterator[Local]:
-    cloud = Local(free_port(), tmp_path / "state")
+def idle(tmp_path: Path) -> Iterator[LocalCloud]:
+    cloud = LocalCloud(tmp_path / "state")
     yield cloud
     cloud.run("down", "--purge")
 
 
-def test_up_twice_says_that_it_is_up(local: Local) -> None:
+def test_up_twice_says_that_it_is_up(local: LocalCloud) -> None:
     again = local.run("up")
     assert (again.returncode, again.stdout) == (0, f"Already up: http://127.0.0.1:{local.port} (pid {local.pid})\n")
 
 
-def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: Local) -> None:
+def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: LocalCloud) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", idle.port))
         other.listen()
@@ -43,8 +43,8 @@ def test_a_taken_port_is_named_in_one_line_with_the_way_out(idle: Local) -> None
     assert not idle.state.exists()
 
 
-def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local: Local, tmp_path: Path) -> None:
-    stranger = Local(local.port, tmp_path / "other")
+def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local: LocalCloud, tmp_path: Path) -> None:
+    stranger = LocalCloud(tmp_path / "other", local.port)
     way_out = f"localcloud down --port {local.port} --state {local.state}"
     for verb, code in (("up", 2), ("down", 0)):
         said = stranger.run(verb)
@@ -53,10 +53,10 @@ def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local:
     assert local.run("status").returncode == 0
 
 
-def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: Local) -> None:
+def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: LocalCloud) -> None:
     idle.up()
-    role = idle.role([], service="lambda.amazonaws.com")
-    function = idle.function("def handler(event, context):\n    return 1\n", role)
+    role = idle.create_role([], service="lambda.amazonaws.com")
+    function = idle.create_function("def handler(event, context):\n    return 1\n", role)
     idle.client("lambda").invoke(FunctionName=function)
     family = [psutil.Process(idle.pid), *psutil.Process(idle.pid).children(recursive=True)]
     assert len(family) > 1
@@ -75,12 +75,12 @@ def test_down_leaves_no_process_and_keeps_the_state_until_purged(idle: Local) ->
 
 def test_purge_leaves_a_folder_that_is_not_ours_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    refused = Local(free_port(), tmp_path).run("down", "--purge")
+    refused = LocalCloud(tmp_path).run("down", "--purge")
     assert refused.returncode == 2
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_reused_pid_is_not_taken_for_the_gateway(idle: Local) -> None:
+def test_a_reused_pid_is_not_taken_for_the_gateway(idle: LocalCloud) -> None:
     idle.state.mkdir()
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -95,20 +95,20 @@ def test_a_reused_pid_is_not_taken_for_the_gateway(idle: Local) -> None:
         bystander.wait()
 
 
-def test_control_c_in_the_foreground_ends_cleanly(idle: Local) -> None:
+def test_control_c_in_the_foreground_ends_cleanly(idle: LocalCloud) -> None:
     command = [sys.executable, "-m", "localcloud", "up", "--foreground", "--port", str(idle.port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     gateway = subprocess.Popen(
         [*command, "--state", str(idle.state)], env=environment, stderr=subprocess.PIPE, text=True
     )
-    until(lambda: idle.run("status").returncode == 0, 60)
+    wait_until(lambda: idle.run("status").returncode == 0, 60)
     gateway.send_signal(signal.SIGINT)
     _, errors = gateway.communicate(timeout=30)
     assert gateway.returncode == 0
     assert "Traceback" not in errors
 
 
-def test_env_leads_a_shell_here_whatever_it_carried(local: Local) -> None:
+def test_env_leads_a_shell_here_whatever_it_carried(local: LocalCloud) -> None:
     exports = local.run("env").stdout
     script = f"export AWS_PROFILE=real AWS_SESSION_TOKEN=real\n{exports}\nenv"
     seen = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -118,15 +118,15 @@ def test_env_leads_a_shell_here_whatever_it_carried(local: Local) -> None:
     assert all(shlex.split(line)[0] in ("export", "unset") for line in exports.splitlines())
 
 
-def test_env_keeps_the_sagemaker_sdk_here(local: Local) -> None:
+def test_env_keeps_the_sagemaker_sdk_here(local: LocalCloud) -> None:
     """Asked for its default bucket, the SDK calls STS at AWS's own address, unless the bucket is configured."""
     path = next(line.partition("=")[2] for line in local.run("env").stdout.splitlines() if "SAGEMAKER_ADMIN" in line)
     modules = yaml.safe_load(Path(shlex.split(path)[0]).read_text())["SageMaker"]["PythonSDK"]["Modules"]
     assert modules == {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": f"sagemaker-{REGION}-{ACCOUNT}"}}
 
 
-def test_status_says_what_runs(local: Local) -> None:
-    local.deploy("shown", {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+def test_status_says_what_runs(local: LocalCloud) -> None:
+    local.deploy_stack("shown", {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
     said = local.run("status").stdout
     assert f"http://127.0.0.1:{local.port}" in said
     assert f"pid {local.pid}" in said
@@ -138,6 +138,6 @@ def test_status_says_what_runs(local: Local) -> None:
     assert {"name": "shown", "status": "CREATE_COMPLETE"} in seen["stacks"]
 
 
-def test_status_says_that_nothing_runs(idle: Local) -> None:
+def test_status_says_that_nothing_runs(idle: LocalCloud) -> None:
     said = idle.run("status", "--json")
     assert (said.returncode, json.loads(said.stdout)["running"]) == (3, False)

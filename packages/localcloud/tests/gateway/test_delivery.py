@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from botocore.exceptions import ClientError
-from delivering import (
+from localcloud_support.pipelines import (
     LONG,
     Work,
     allow,
@@ -22,25 +22,25 @@ from delivering import (
     git,
 )
 
-from localcloud.testing import ACCOUNT, Local, free_port, until
+from localcloud.testing import ACCOUNT, LocalCloud, wait_until
 
 
 @pytest.fixture(scope="module")
-def delivered(local: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Local, Work, str]]:
+def delivered(local: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalCloud, Work, str]]:
     """A pipeline through which one push went."""
     deploy_pipeline(local, "shop")
     work = Work(local, tmp_path_factory.mktemp("work") / "shop", "shop")
     yield local, work, work.push("true", "one").stderr
 
 
-def test_a_push_says_what_it_started_and_ends_in_a_stack(delivered: tuple[Local, Work, str]) -> None:
+def test_a_push_says_what_it_started_and_ends_in_a_stack(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, _, said = delivered
     assert "Pipeline shop started: execution" in said
     assert ended(local, "shop", 1) == ["Succeeded"]
     assert deployed(local, "shop") == "one"
 
 
-def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tuple[Local, Work, str]) -> None:
+def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, work, _ = delivered
     ended(local, "shop", 1)
     builds = local.client("codebuild")
@@ -58,7 +58,7 @@ def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tu
     assert {case["name"]: case["status"] for case in cases} == {"good": "SUCCEEDED", "bad": "FAILED"}
 
 
-def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[Local, Work, str]) -> None:
+def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, work, _ = delivered
     ended(local, "shop", 1)
     work.push("exit 7", "two")
@@ -69,7 +69,7 @@ def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[Local, Wo
     assert "sh ./build.sh. Reason: exit status 7" in detail["output"]["executionResult"]["errorDetails"]["message"]
 
 
-def test_two_pushes_are_delivered_in_their_order(delivered: tuple[Local, Work, str]) -> None:
+def test_two_pushes_are_delivered_in_their_order(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, work, _ = delivered
     before = len(executions(local, "shop"))
     work.push("sleep 1", "three")
@@ -78,48 +78,46 @@ def test_two_pushes_are_delivered_in_their_order(delivered: tuple[Local, Work, s
     assert deployed(local, "shop") == "four"
 
 
-def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[Local, Work, str]) -> None:
+def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, _, _ = delivered
     codepipeline = local.client("codepipeline")
     structure = codepipeline.get_pipeline(name="shop")["pipeline"]
     name = f"poor-{os.getpid()}"
-    poor = local.role(allow(("s3:*", "*")), service="codepipeline.amazonaws.com")
+    poor = local.create_role(allow(("s3:*", "*")), service="codepipeline.amazonaws.com")
     codepipeline.create_pipeline(pipeline={**structure, "name": name, "roleArn": poor})
 
     def failed() -> dict[str, Any] | None:
         details = codepipeline.list_action_executions(pipelineName=name)["actionExecutionDetails"]
         return next((one for one in details if one["status"] == "Failed"), None)
 
-    error = until(failed)["output"]["executionResult"]["errorDetails"]
+    error = wait_until(failed)["output"]["executionResult"]["errorDetails"]
     assert error["code"] == "PermissionError"
     assert "codestar-connections:UseConnection" in error["message"]
     codepipeline.delete_pipeline(name=name)
 
 
-def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[Local, Work, str]) -> None:
+def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, _, _ = delivered
     with pytest.raises(ClientError, match="only a pipeline starts it"):
         local.client("codebuild").start_build(projectName="shop")
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Local]:
+def own(tmp_path: Path) -> Iterator[LocalCloud]:
     """A gateway that the test may kill."""
-    cloud = Local(free_port(), tmp_path / "state")
-    cloud.up()
-    yield cloud
-    cloud.run("down", "--purge")
+    with LocalCloud(tmp_path / "state") as cloud:
+        yield cloud
 
 
-def test_a_killed_gateway_leaves_no_build_and_a_waiting_approval_outlives_it(own: Local, tmp_path: Path) -> None:
+def test_a_killed_gateway_leaves_no_build_and_a_waiting_approval_outlives_it(own: LocalCloud, tmp_path: Path) -> None:
     deploy_pipeline(own, "killed", approve=True)
     work = Work(own, tmp_path / "work", "killed")
     mark = f"88{os.getpid()}"
     work.push(f"sleep {mark}", "one")
-    sleeper = until(
+    sleeper = wait_until(
         lambda: [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", mark]], LONG
     )
-    until(lambda: executions(own, "killed"))
+    wait_until(lambda: executions(own, "killed"))
     os.kill(own.pid, signal.SIGKILL)
     refused = git(work.folder, "push", "local", "main:other")
     assert refused.returncode != 0
@@ -129,7 +127,7 @@ def test_a_killed_gateway_leaves_no_build_and_a_waiting_approval_outlives_it(own
     assert ended(own, "killed", 1) == ["Failed"]
     codepipeline = own.client("codepipeline")
     work.push("true", "two")
-    token = until(
+    token = wait_until(
         lambda: (
             codepipeline.get_pipeline_state(name="killed")["stageStates"][2]["actionStates"][0]
             .get("latestExecution", {})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.testing import ACCOUNT, REGION, Local, until
+from localcloud.testing import ACCOUNT, REGION, LocalCloud, wait_until
 
 _NAME = "actions"
 _BUCKET = f"artifacts-{_NAME}"
@@ -42,18 +42,18 @@ def _action(name: str, kind: str, order: int = 1, **members: Any) -> dict[str, A
 
 
 @pytest.fixture(scope="module")
-def pipeline(local: Local, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def pipeline(local: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A CodeCommit source, a function, a stack made and deleted; started by a push and an EventBridge rule."""
     local.client("codecommit").create_repository(repositoryName=_NAME)
     local.client("s3").create_bucket(Bucket=_BUCKET)
     allow = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-    role = local.role(allow, service="codepipeline.amazonaws.com")
-    function_arn = local.function(_FUNCTION, local.role(allow, service="lambda.amazonaws.com"))
+    role = local.create_role(allow, service="codepipeline.amazonaws.com")
+    function_arn = local.create_function(_FUNCTION, local.create_role(allow, service="lambda.amazonaws.com"))
     stack = {
         "StackName": f"{_NAME}-app",
         "TemplatePath": "Code::stack.json",
         "TemplateConfiguration": "Code::settings.json",
-        "RoleArn": local.role(allow, service="cloudformation.amazonaws.com"),
+        "RoleArn": local.create_role(allow, service="cloudformation.amazonaws.com"),
     }
     code, function = [{"name": "Code"}], function_arn.rpartition(":")[2]
     structure = {
@@ -129,7 +129,7 @@ def pipeline(local: Local, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     arn = f"arn:aws:codepipeline:{REGION}:{ACCOUNT}:{_NAME}"
     starts = [{"Effect": "Allow", "Action": "codepipeline:StartPipelineExecution", "Resource": arn}]
     pattern = {"source": ["aws.codecommit"], "detail": {"repositoryName": [_NAME], "referenceName": ["main"]}}
-    local.rule(pattern, {"Arn": arn, "RoleArn": local.role(starts, service="events.amazonaws.com")})
+    local.create_rule(pattern, {"Arn": arn, "RoleArn": local.create_role(starts, service="events.amazonaws.com")})
 
     folder = tmp_path_factory.mktemp("actions")
     (folder / "stack.json").write_text(json.dumps(_TEMPLATE))
@@ -148,7 +148,7 @@ def pipeline(local: Local, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             newest if newest["trigger"]["triggerType"] == "CloudWatchEvent" and newest["status"] == "Failed" else None
         )
 
-    execution: dict[str, Any] = until(ended, 60)
+    execution: dict[str, Any] = wait_until(ended, 60)
     details = codepipeline.list_action_executions(
         pipelineName=_NAME, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
     )["actionExecutionDetails"]
@@ -170,15 +170,17 @@ def test_a_large_template_makes_a_stack_with_parameters_and_outputs(pipeline: di
     assert pipeline["Again"]["input"]["resolvedConfiguration"]["UserParameters"] == "hello"
 
 
-def test_delete_only_leaves_no_stack_and_nothing_of_the_template(local: Local, pipeline: dict[str, Any]) -> None:
+def test_delete_only_leaves_no_stack_and_nothing_of_the_template(local: LocalCloud, pipeline: dict[str, Any]) -> None:
     assert pipeline["Unmake"]["status"] == "Succeeded"
     names = {one["StackName"] for one in local.client("cloudformation").describe_stacks()["Stacks"]}
     assert f"{_NAME}-app" not in names
     assert local.client("s3").list_objects_v2(Bucket=_BUCKET, Prefix=f"{_NAME}/templates/")["KeyCount"] == 0
 
 
-def test_a_stopped_build_ends_at_once(local: Local, tmp_path: Path) -> None:
-    role = local.role([{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}], service="codebuild.amazonaws.com")
+def test_a_stopped_build_ends_at_once(local: LocalCloud, tmp_path: Path) -> None:
+    role = local.create_role(
+        [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}], service="codebuild.amazonaws.com"
+    )
     spec = {"version": 0.2, "phases": {"build": {"commands": ["sleep 600"]}, "post_build": {"commands": ["true"]}}}
     builds = local.client("codebuild")
     builds.create_project(
@@ -194,9 +196,9 @@ def test_a_stopped_build_ends_at_once(local: Local, tmp_path: Path) -> None:
         found: dict[str, Any] = builds.batch_get_builds(ids=[build_id])["builds"][0]
         return found
 
-    until(lambda: build()["currentPhase"] == "BUILD", 60)
+    wait_until(lambda: build()["currentPhase"] == "BUILD", 60)
     began = time.monotonic()
     builds.stop_build(id=build_id)
-    until(lambda: build()["buildComplete"])
+    wait_until(lambda: build()["buildComplete"])
     assert build()["buildStatus"] == "STOPPED"
     assert time.monotonic() - began < 10

@@ -7,24 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivering import Work, deploy_pipeline, deployed, ended, executions
+from localcloud_support.pipelines import Work, deploy_pipeline, deployed, ended, executions
 
-from localcloud.testing import Accelerated, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 
 @pytest.fixture
-def accelerated(tmp_path: Path) -> Iterator[Accelerated]:
-    cloud = Accelerated(free_port(), tmp_path / "state")
-    cloud.up()
-    yield cloud
-    cloud.run("down", "--purge")
+def accelerated(tmp_path: Path) -> Iterator[LocalCloud]:
+    with LocalCloud(tmp_path / "state", accelerated=True) as cloud:
+        yield cloud
 
 
-def test_the_clock_waits_for_builds_and_stops_at_an_approval(accelerated: Accelerated, tmp_path: Path) -> None:
+def test_the_clock_waits_for_builds_and_stops_at_an_approval(accelerated: LocalCloud, tmp_path: Path) -> None:
     deploy_pipeline(accelerated, "slow", approve=True)
     Work(accelerated, tmp_path / "work", "slow").push("sleep 2", "one")
-    until(lambda: executions(accelerated, "slow"))
-    held = accelerated.clock_command("advance", "--by", "1h")
+    wait_until(lambda: executions(accelerated, "slow"))
+    held = accelerated.run("clock", "advance", "--by", "1h")
     assert held.returncode == 4
     assert "approval of pipeline slow/Deploy/Approve" in held.stdout + held.stderr
     seen = json.loads(accelerated.run("status", "--json").stdout)

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from localcloud.testing import ACCOUNT, REGION, Local, free_port, until
+from localcloud.testing import ACCOUNT, REGION, LocalCloud, wait_until
 
 pytestmark = pytest.mark.xdist_group("durability")
 
@@ -36,25 +36,23 @@ class Before:
 
 
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A local cloud to be killed."""
-    cloud = Local(free_port(), tmp_path_factory.mktemp("mortal") / "state")
-    cloud.up()
-    yield cloud
-    cloud.run("down", "--purge")
+    with LocalCloud(tmp_path_factory.mktemp("mortal") / "state") as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="module")
-def before(mortal: Local) -> Before:
+def before(mortal: LocalCloud) -> Before:
     """Fill the cloud, kill it amid much that is under way, and start it again: once, for all tests."""
     kept = _keep(mortal)
     template = _template(_slow(mortal), "updated", stuck=False)
-    mortal.deploy("updated", template)
+    mortal.deploy_stack("updated", template)
     _begin(mortal, "update_stack", "updated", _template(_slow(mortal), "updated", stuck=True))
     _begin(mortal, "create_stack", "killed", _template(_slow(mortal), "killed", stuck=True))
     cloudformation, sagemaker = mortal.client("cloudformation"), mortal.client("sagemaker")
     cloudformation.create_stack(StackName="endpoint", TemplateBody=json.dumps(_endpoint_template(mortal)))
-    until(lambda: [e for e in sagemaker.list_endpoints()["Endpoints"] if e["EndpointStatus"] == "Creating"])
+    wait_until(lambda: [e for e in sagemaker.list_endpoints()["Endpoints"] if e["EndpointStatus"] == "Creating"])
     workers = _workers(mortal)
     assert workers
     topic = mortal.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
@@ -62,12 +60,12 @@ def before(mortal: Local) -> Before:
     time.sleep(2)  # the promised second, and what a busy machine takes on top of it
     pid = mortal.pid
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     mortal.up()
     return Before(**kept, template=template, workers=workers)
 
 
-def _keep(cloud: Local) -> dict[str, Any]:
+def _keep(cloud: LocalCloud) -> dict[str, Any]:
     s3, table, kms = cloud.client("s3"), cloud.client("dynamodb"), cloud.client("kms")
     s3.create_bucket(Bucket="kept")
     s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
@@ -79,9 +77,9 @@ def _keep(cloud: Local) -> dict[str, Any]:
     )
     table.put_item(TableName="kept", Item={"pk": {"S": "x"}, "n": {"N": "1"}})
     cloud.client("ssm").put_parameter(Name="/kept", Value="v", Type="String")
-    queue, _ = cloud.queue()
+    queue, _ = cloud.create_queue()
     cloud.client("sqs").send_message(QueueUrl=queue, MessageBody="kept")
-    role = cloud.role([], service="lambda.amazonaws.com")
+    role = cloud.create_role([], service="lambda.amazonaws.com")
     cloud.client("cloudwatch").put_metric_data(Namespace="Kept", MetricData=[{"MetricName": "m", "Value": 3}])
     cloud.client("logs").create_log_group(logGroupName="/kept")
     cloud.client("events").put_rule(Name="kept", EventPattern='{"source": ["x"]}')
@@ -91,18 +89,18 @@ def _keep(cloud: Local) -> dict[str, Any]:
         "queue": queue,
         "topic": cloud.client("sns").create_topic(Name="kept")["TopicArn"],
         "role": role,
-        "function": cloud.function("def handler(event, context):\n    return 7\n", role),
+        "function": cloud.create_function("def handler(event, context):\n    return 7\n", role),
         "secret": kms.encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"],
     }
 
 
-def test_what_was_acknowledged_a_second_ago_survives_a_kill(mortal: Local, before: Before) -> None:
+def test_what_was_acknowledged_a_second_ago_survives_a_kill(mortal: LocalCloud, before: Before) -> None:
     s3, table = mortal.client("s3"), mortal.client("dynamodb")
     read = [s3.get_object(Bucket="kept", Key="a/b", VersionId=version)["Body"].read() for version in before.versions]
     assert read == [b"one", b"two"]
     assert table.get_item(TableName="kept", Key={"pk": {"S": "x"}})["Item"]["n"] == {"N": "1"}
     assert mortal.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "v"
-    assert mortal.message(before.queue)["Body"] == "kept"
+    assert mortal.receive_message(before.queue)["Body"] == "kept"
     assert before.topic in [found["TopicArn"] for found in mortal.client("sns").list_topics()["Topics"]]
     assert mortal.client("iam").get_role(RoleName=before.role.rpartition("/")[2])["Role"]["Arn"] == before.role
     assert json.loads(mortal.client("lambda").invoke(FunctionName=before.function)["Payload"].read()) == 7
@@ -112,11 +110,11 @@ def test_what_was_acknowledged_a_second_ago_survives_a_kill(mortal: Local, befor
     assert mortal.client("kms").decrypt(CiphertextBlob=before.secret)["Plaintext"] == b"kept"
 
 
-def _slow(cloud: Local) -> str:
+def _slow(cloud: LocalCloud) -> str:
     """The ARN of a custom resource's provider that never answers."""
-    return cloud.function(
+    return cloud.create_function(
         "import time\ndef handler(event, context):\n    if event['RequestType'] != 'Delete':\n        time.sleep(60)\n",
-        cloud.role([], service="lambda.amazonaws.com"),
+        cloud.create_role([], service="lambda.amazonaws.com"),
     )
 
 
@@ -134,17 +132,17 @@ def _template(provider: str, topic: str, *, stuck: bool) -> dict[str, Any]:
     return {"Resources": resources}
 
 
-def _begin(cloud: Local, action: str, name: str, template: dict[str, Any]) -> None:
+def _begin(cloud: LocalCloud, action: str, name: str, template: dict[str, Any]) -> None:
     getattr(cloud.client("cloudformation"), action)(StackName=name, TemplateBody=json.dumps(template))
 
     def stuck() -> bool:
         events = cloud.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
         return any(event["LogicalResourceId"] == "Stuck" for event in events)
 
-    until(stuck)
+    wait_until(stuck)
 
 
-def _workers(cloud: Local) -> list[psutil.Process]:
+def _workers(cloud: LocalCloud) -> list[psutil.Process]:
     """The functions' processes."""
     home = str(cloud.state / "tmp")
     found = []
@@ -155,33 +153,33 @@ def _workers(cloud: Local) -> list[psutil.Process]:
     return found
 
 
-def _delete(cloud: Local, name: str) -> None:
+def _delete(cloud: LocalCloud, name: str) -> None:
     cloudformation = cloud.client("cloudformation")
     cloudformation.delete_stack(StackName=name)
-    until(lambda: name not in [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]])
+    wait_until(lambda: name not in [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]])
 
 
-def test_a_create_that_was_killed_is_rolled_back_and_can_be_made_again(mortal: Local, before: Before) -> None:
-    assert mortal.settled("killed")["StackStatus"] == "ROLLBACK_COMPLETE"
+def test_a_create_that_was_killed_is_rolled_back_and_can_be_made_again(mortal: LocalCloud, before: Before) -> None:
+    assert mortal.wait_for_stack("killed")["StackStatus"] == "ROLLBACK_COMPLETE"
     assert "killed-bucket" not in [bucket["Name"] for bucket in mortal.client("s3").list_buckets()["Buckets"]]
     assert ":killed" not in str(mortal.client("sns").list_topics()["Topics"])
     _delete(mortal, "killed")
-    assert mortal.deploy("killed", _template("", "killed", stuck=False))["StackStatus"] == "CREATE_COMPLETE"
+    assert mortal.deploy_stack("killed", _template("", "killed", stuck=False))["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_an_update_that_was_killed_goes_back_to_the_previous_template(mortal: Local, before: Before) -> None:
-    assert mortal.settled("updated")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+def test_an_update_that_was_killed_goes_back_to_the_previous_template(mortal: LocalCloud, before: Before) -> None:
+    assert mortal.wait_for_stack("updated")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     topic = mortal.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
     assert topic["Attributes"]["DisplayName"] == "stuck False"
     kept = mortal.client("cloudformation").get_template(StackName="updated")["TemplateBody"]
     assert (json.loads(kept) if isinstance(kept, str) else kept) == before.template
 
 
-def test_a_killed_gateway_leaves_no_function_running_after_the_next_start(mortal: Local, before: Before) -> None:
+def test_a_killed_gateway_leaves_no_function_running_after_the_next_start(mortal: LocalCloud, before: Before) -> None:
     assert not [one for one in before.workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
-def _endpoint_template(cloud: Local) -> dict[str, Any]:
+def _endpoint_template(cloud: LocalCloud) -> dict[str, Any]:
     """A model, its configuration and an endpoint whose container takes its time to start."""
     packed = io.BytesIO()
     script = b"import time\ndef model_fn(folder):\n    time.sleep(5)\n"
@@ -205,7 +203,10 @@ def _endpoint_template(cloud: Local) -> dict[str, Any]:
         "InitialVariantWeight": 1,
     }
     properties = {
-        "Model": {"ExecutionRoleArn": cloud.role([read], "sagemaker.amazonaws.com"), "PrimaryContainer": container},
+        "Model": {
+            "ExecutionRoleArn": cloud.create_role([read], "sagemaker.amazonaws.com"),
+            "PrimaryContainer": container,
+        },
         "EndpointConfig": {"ProductionVariants": [variant]},
         "Endpoint": {"EndpointConfigName": {"Fn::GetAtt": ["EndpointConfig", "EndpointConfigName"]}},
     }
@@ -213,9 +214,9 @@ def _endpoint_template(cloud: Local) -> dict[str, Any]:
 
 
 def test_an_endpoint_that_was_being_made_when_killed_is_taken_back_with_its_stack(
-    mortal: Local, before: Before
+    mortal: LocalCloud, before: Before
 ) -> None:
-    assert mortal.settled("endpoint")["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert mortal.wait_for_stack("endpoint")["StackStatus"] == "ROLLBACK_COMPLETE"
     sagemaker = mortal.client("sagemaker")
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []

@@ -7,20 +7,20 @@ import time
 import uuid
 from typing import Any
 
-from localcloud.testing import Local, until
+from localcloud.testing import LocalCloud, wait_until
 
 
-def _put(local: Local, source: str, **detail: object) -> None:
+def _put(local: LocalCloud, source: str, **detail: object) -> None:
     entry = {"Source": source, "DetailType": "test", "Detail": json.dumps(detail)}
     assert local.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
 
 
-def test_a_target_that_does_not_exist_ends_in_the_rules_dead_letter_queue(local: Local) -> None:
-    url, arn = local.queue()
+def test_a_target_that_does_not_exist_ends_in_the_rules_dead_letter_queue(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
     missing = "arn:aws:lambda:us-east-1:000000000000:function:no-such-function"
-    rule = local.rule({"source": ["missing.target"]}, {"Arn": missing, "DeadLetterConfig": {"Arn": arn}})
+    rule = local.create_rule({"source": ["missing.target"]}, {"Arn": missing, "DeadLetterConfig": {"Arn": arn}})
     _put(local, "missing.target", n=1)
-    message = local.message(url)
+    message = local.receive_message(url)
     assert json.loads(message["Body"])["detail"] == {"n": 1}
     attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
     assert attributes["RULE_ARN"] == rule
@@ -28,43 +28,43 @@ def test_a_target_that_does_not_exist_ends_in_the_rules_dead_letter_queue(local:
     assert attributes["ERROR_CODE"] == "RESOURCE_NOT_FOUND"
 
 
-def test_a_target_whose_policy_does_not_admit_the_bus_ends_in_the_dead_letter_queue(local: Local) -> None:
-    url, arn = local.queue()
-    _, closed = local.queue(policy=False)
-    local.rule({"source": ["closed.target"]}, {"Arn": closed, "DeadLetterConfig": {"Arn": arn}})
+def test_a_target_whose_policy_does_not_admit_the_bus_ends_in_the_dead_letter_queue(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
+    _, closed = local.create_queue(open_to_events=False)
+    local.create_rule({"source": ["closed.target"]}, {"Arn": closed, "DeadLetterConfig": {"Arn": arn}})
     _put(local, "closed.target")
-    assert local.message(url)["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
+    assert local.receive_message(url)["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_PERMISSIONS"
 
 
-def test_a_function_that_fails_hands_the_event_to_its_failure_destination(local: Local) -> None:
-    url, arn = local.queue()
-    role = local.role([], service="lambda.amazonaws.com")
-    function = local.function("def handler(event, context):\n    raise ValueError('told to')\n", role)
+def test_a_function_that_fails_hands_the_event_to_its_failure_destination(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
+    role = local.create_role([], service="lambda.amazonaws.com")
+    function = local.create_function("def handler(event, context):\n    raise ValueError('told to')\n", role)
     local.client("lambda").put_function_event_invoke_config(
         FunctionName=function, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
     )
-    local.rule({"source": ["failing.function"]}, {"Arn": function})
+    local.create_rule({"source": ["failing.function"]}, {"Arn": function})
     _put(local, "failing.function", n=2)
-    letter = json.loads(local.message(url)["Body"])
+    letter = json.loads(local.receive_message(url)["Body"])
     assert letter["requestPayload"]["detail"] == {"n": 2}
     assert letter["requestContext"]["condition"] == "RetriesExhausted"
 
 
-def test_an_input_transformer_and_an_input_path_shape_what_arrives(local: Local) -> None:
-    url, arn = local.queue()
-    local.rule({"source": ["shaped"]}, {"Arn": arn, "InputPath": "$.detail"})
+def test_an_input_transformer_and_an_input_path_shape_what_arrives(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
+    local.create_rule({"source": ["shaped"]}, {"Arn": arn, "InputPath": "$.detail"})
     transformer = {"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": '{"number": <n>}'}
-    other_url, other = local.queue()
-    local.rule({"source": ["shaped"]}, {"Arn": other, "InputTransformer": transformer})
+    other_url, other = local.create_queue()
+    local.create_rule({"source": ["shaped"]}, {"Arn": other, "InputTransformer": transformer})
     _put(local, "shaped", n=3)
-    assert json.loads(local.message(url)["Body"]) == {"n": 3}
-    assert json.loads(local.message(other_url)["Body"]) == {"number": 3}
+    assert json.loads(local.receive_message(url)["Body"]) == {"n": 3}
+    assert json.loads(local.receive_message(other_url)["Body"]) == {"number": 3}
 
 
-def test_an_alarms_transition_is_an_event(local: Local) -> None:
-    url, arn = local.queue()
+def test_an_alarms_transition_is_an_event(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
     name = f"alarm-{uuid.uuid4().hex[:6]}"
-    local.rule({"source": ["aws.cloudwatch"], "detail": {"alarmName": [name]}}, {"Arn": arn})
+    local.create_rule({"source": ["aws.cloudwatch"], "detail": {"alarmName": [name]}}, {"Arn": arn})
     cloudwatch = local.client("cloudwatch")
     dimension = {"Name": "EndpointName", "Value": "e"}
     cloudwatch.put_metric_alarm(
@@ -80,11 +80,11 @@ def test_an_alarms_transition_is_an_event(local: Local) -> None:
     seen = []
 
     def alarmed() -> bool:
-        event = json.loads(local.message(url)["Body"])
+        event = json.loads(local.receive_message(url)["Body"])
         seen.append(event)
         return bool(event["detail"]["state"]["value"] == "ALARM")
 
-    until(alarmed)
+    wait_until(alarmed)
     event = seen[-1]
     assert event["detail-type"] == "CloudWatch Alarm State Change"
     assert event["resources"] == [f"arn:aws:cloudwatch:us-east-1:000000000000:alarm:{name}"]
@@ -92,14 +92,14 @@ def test_an_alarms_transition_is_an_event(local: Local) -> None:
     assert metric == {"namespace": "N", "name": "Errors", "dimensions": {"EndpointName": "e"}}
 
 
-def test_a_stacks_life_is_told_on_the_bus(local: Local) -> None:
-    url, arn = local.queue()
+def test_a_stacks_life_is_told_on_the_bus(local: LocalCloud) -> None:
+    url, arn = local.create_queue()
     stack = f"told-{uuid.uuid4().hex[:6]}"
     detail_type = ["CloudFormation Stack Status Change"]
     detail = {"stack-id": [{"wildcard": f"*stack/{stack}/*"}]}
-    local.rule({"source": ["aws.cloudformation"], "detail-type": detail_type, "detail": detail}, {"Arn": arn})
-    made = local.deploy(stack, {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
-    events = [json.loads(local.message(url)["Body"]) for _ in range(2)]
+    local.create_rule({"source": ["aws.cloudformation"], "detail-type": detail_type, "detail": detail}, {"Arn": arn})
+    made = local.deploy_stack(stack, {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    events = [json.loads(local.receive_message(url)["Body"]) for _ in range(2)]
     assert {event["detail"]["status-details"]["status"] for event in events} == {
         "CREATE_IN_PROGRESS",
         "CREATE_COMPLETE",
@@ -107,13 +107,13 @@ def test_a_stacks_life_is_told_on_the_bus(local: Local) -> None:
     assert events[0]["resources"] == [made["StackId"]]
 
 
-def test_programs_may_not_pretend_to_be_an_aws_service(local: Local) -> None:
+def test_programs_may_not_pretend_to_be_an_aws_service(local: LocalCloud) -> None:
     entry = {"Source": "aws.sagemaker", "DetailType": "x", "Detail": "{}"}
     reply = local.client("events").put_events(Entries=[entry])
     assert reply["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
 
 
-def test_a_functions_line_in_the_embedded_format_is_a_metric(local: Local) -> None:
+def test_a_functions_line_in_the_embedded_format_is_a_metric(local: LocalCloud) -> None:
     namespace = f"Embedded{uuid.uuid4().hex[:6]}"
     line: dict[str, Any] = {
         "_aws": {
@@ -128,10 +128,10 @@ def test_a_functions_line_in_the_embedded_format_is_a_metric(local: Local) -> No
     }
     broken = {**line, "_aws": {**line["_aws"], "Timestamp": None}}
     code = f"def handler(event, context):\n    print({json.dumps(broken)!r})\n    print({json.dumps(line)!r})\n"
-    function = local.function(code, local.role([], service="lambda.amazonaws.com"))
+    function = local.create_function(code, local.create_role([], service="lambda.amazonaws.com"))
     assert "FunctionError" not in local.client("lambda").invoke(FunctionName=function)
     cloudwatch = local.client("cloudwatch")
-    found = until(lambda: cloudwatch.list_metrics(Namespace=namespace)["Metrics"])
+    found = wait_until(lambda: cloudwatch.list_metrics(Namespace=namespace)["Metrics"])
     assert {metric["MetricName"] for metric in found} == {"drift", "ends"}
     points = cloudwatch.get_metric_statistics(
         Namespace=namespace, MetricName="ends", Dimensions=[{"Name": "Endpoint", "Value": "e"}], Period=60,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from localcloud.testing import Local, until
+from localcloud.testing import LocalCloud, wait_until
 
 _SPEAKS = """
 from aws_lambda_powertools import Logger
@@ -18,8 +18,8 @@ def handler(event, context):
 """
 
 
-def test_a_functions_structured_log_line_is_in_its_log_group(local: Local) -> None:
-    arn = local.function(_SPEAKS, local.role([], service="lambda.amazonaws.com"))
+def test_a_functions_structured_log_line_is_in_its_log_group(local: LocalCloud) -> None:
+    arn = local.create_function(_SPEAKS, local.create_role([], service="lambda.amazonaws.com"))
     name = arn.rpartition(":")[2]
     local.client("lambda").invoke(FunctionName=name)
     logs = local.client("logs")
@@ -28,5 +28,5 @@ def test_a_functions_structured_log_line_is_in_its_log_group(local: Local) -> No
         said = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
         return [json.loads(event["message"]) for event in said if event["message"].startswith("{")]
 
-    (line,) = until(lines)
+    (line,) = wait_until(lines)
     assert (line["level"], line["message"], line["step"]) == ("INFO", "decided", "Nothing")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import ACCOUNT, Local
+from localcloud.testing import ACCOUNT, LocalCloud
 
 
 def _refused(call: Any, **request: Any) -> str:
@@ -17,17 +17,19 @@ def _refused(call: Any, **request: Any) -> str:
     return str(raised.value.response["Error"]["Code"])
 
 
-def test_a_role_may_do_what_its_policy_says_and_nothing_else(local: Local) -> None:
+def test_a_role_may_do_what_its_policy_says_and_nothing_else(local: LocalCloud) -> None:
     local.client("s3").create_bucket(Bucket="permissions-a")
-    role = local.role([{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::permissions-a/open/*"}])
+    role = local.create_role(
+        [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::permissions-a/open/*"}]
+    )
     local.client("s3").put_object(Bucket="permissions-a", Key="open/x", Body=b"1")
-    s3 = local.assumed("s3", role)
+    s3 = local.client_as("s3", role)
     assert s3.get_object(Bucket="permissions-a", Key="open/x")["Body"].read() == b"1"
     assert _refused(s3.get_object, Bucket="permissions-a", Key="closed/x") == "AccessDenied"
     assert _refused(s3.put_object, Bucket="permissions-a", Key="open/y", Body=b"") == "AccessDenied"
 
 
-def test_a_bucket_policy_that_demands_tls_is_satisfied_on_loopback(local: Local) -> None:
+def test_a_bucket_policy_that_demands_tls_is_satisfied_on_loopback(local: LocalCloud) -> None:
     s3 = local.client("s3")
     s3.create_bucket(Bucket="permissions-tls")
     resources = ["arn:aws:s3:::permissions-tls", "arn:aws:s3:::permissions-tls/*"]
@@ -39,37 +41,37 @@ def test_a_bucket_policy_that_demands_tls_is_satisfied_on_loopback(local: Local)
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
     s3.put_bucket_policy(Bucket="permissions-tls", Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
-    role = local.role([{"Effect": "Allow", "Action": "s3:*", "Resource": resources}])
-    local.assumed("s3", role).put_object(Bucket="permissions-tls", Key="k", Body=b"")
+    role = local.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": resources}])
+    local.client_as("s3", role).put_object(Bucket="permissions-tls", Key="k", Body=b"")
 
 
-def test_sagemaker_actions_are_checked_with_their_resource(local: Local) -> None:
+def test_sagemaker_actions_are_checked_with_their_resource(local: LocalCloud) -> None:
     prefix = "arn:aws:sagemaker:us-east-1:000000000000"
-    role = local.role(
+    role = local.create_role(
         [{"Effect": "Allow", "Action": "sagemaker:DescribeEndpoint", "Resource": f"{prefix}:endpoint/a-*"}]
     )
-    sagemaker = local.assumed("sagemaker", role)
+    sagemaker = local.client_as("sagemaker", role)
     assert _refused(sagemaker.describe_endpoint, EndpointName="b-one") == "AccessDeniedException"
     assert _refused(sagemaker.describe_endpoint, EndpointName="a-one") != "AccessDeniedException"
     assert _refused(sagemaker.delete_endpoint, EndpointName="a-one") == "AccessDeniedException"
 
 
-def test_the_managed_policy_for_sagemaker_allows_what_it_does_on_aws(local: Local) -> None:
-    role = local.role([])
+def test_the_managed_policy_for_sagemaker_allows_what_it_does_on_aws(local: LocalCloud) -> None:
+    role = local.create_role([])
     policy = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
     local.client("iam").attach_role_policy(RoleName=role.rpartition("/")[2], PolicyArn=policy)
     for bucket in ("permissions-sagemaker", "permissions-other"):
         local.client("s3").create_bucket(Bucket=bucket)
-    s3 = local.assumed("s3", role)
+    s3 = local.client_as("s3", role)
     s3.put_object(Bucket="permissions-sagemaker", Key="k", Body=b"")
     assert _refused(s3.put_object, Bucket="permissions-other", Key="k", Body=b"") == "AccessDenied"
-    assert local.assumed("sagemaker", role).list_endpoints()["Endpoints"] is not None
-    assert _refused(local.assumed("iam", role).delete_role, RoleName="nobody") == "AccessDenied"
+    assert local.client_as("sagemaker", role).list_endpoints()["Endpoints"] is not None
+    assert _refused(local.client_as("iam", role).delete_role, RoleName="nobody") == "AccessDenied"
 
 
-def test_approving_can_be_forbidden_by_condition_key(local: Local) -> None:
+def test_approving_can_be_forbidden_by_condition_key(local: LocalCloud) -> None:
     group = "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/*"
-    role = local.role(
+    role = local.create_role(
         [
             {"Effect": "Allow", "Action": "sagemaker:UpdateModelPackage", "Resource": group},
             {
@@ -80,7 +82,7 @@ def test_approving_can_be_forbidden_by_condition_key(local: Local) -> None:
             },
         ]
     )
-    sagemaker = local.assumed("sagemaker", role)
+    sagemaker = local.client_as("sagemaker", role)
     package = "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/1"
 
     def update(status: str) -> str:
@@ -90,27 +92,27 @@ def test_approving_can_be_forbidden_by_condition_key(local: Local) -> None:
     assert update("Rejected") != "AccessDeniedException"
 
 
-def test_invoking_an_endpoint_needs_permission_for_that_endpoint(local: Local) -> None:
+def test_invoking_an_endpoint_needs_permission_for_that_endpoint(local: LocalCloud) -> None:
     prefix = "arn:aws:sagemaker:us-east-1:000000000000"
-    role = local.role(
+    role = local.create_role(
         [{"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": f"{prefix}:endpoint/mine"}]
     )
-    runtime = local.assumed("sagemaker-runtime", role)
+    runtime = local.client_as("sagemaker-runtime", role)
     assert _refused(runtime.invoke_endpoint, EndpointName="theirs", Body=b"1") == "AccessDeniedException"
     assert _refused(runtime.invoke_endpoint, EndpointName="mine", Body=b"1") != "AccessDeniedException"
 
 
-def test_a_payload_is_not_read_as_a_request(local: Local) -> None:
+def test_a_payload_is_not_read_as_a_request(local: LocalCloud) -> None:
     big = {"StringEquals": {"sagemaker:InstanceTypes": "ml.p5.48xlarge"}}
     invoke = {"Action": "sagemaker:InvokeEndpoint", "Resource": "*"}
-    role = local.role([{"Effect": "Allow", **invoke}, {"Effect": "Deny", **invoke, "Condition": big}])
+    role = local.create_role([{"Effect": "Allow", **invoke}, {"Effect": "Deny", **invoke, "Condition": big}])
     payload = json.dumps({"InstanceType": "ml.p5.48xlarge"}).encode()
-    runtime = local.assumed("sagemaker-runtime", role)
+    runtime = local.client_as("sagemaker-runtime", role)
     assert _refused(runtime.invoke_endpoint, EndpointName="none", Body=payload) == "ValidationError"
 
 
-def test_passing_a_role_needs_permission_for_that_role_and_service(local: Local) -> None:
-    passed = local.role([], service="sagemaker.amazonaws.com")
+def test_passing_a_role_needs_permission_for_that_role_and_service(local: LocalCloud) -> None:
+    passed = local.create_role([], service="sagemaker.amazonaws.com")
     create = {"Effect": "Allow", "Action": "sagemaker:CreateModel", "Resource": "*"}
     allow = {
         "Effect": "Allow",
@@ -119,19 +121,19 @@ def test_passing_a_role_needs_permission_for_that_role_and_service(local: Local)
         "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
     }
     request = {"ModelName": "m", "ExecutionRoleArn": passed, "PrimaryContainer": {"Image": "x"}}
-    without = local.assumed("sagemaker", local.role([create]))
+    without = local.client_as("sagemaker", local.create_role([create]))
     assert _refused(without.create_model, **request) == "AccessDeniedException"
     with pytest.raises(ClientError) as raised:
         without.create_model(**request)
     assert "iam:PassRole" in str(raised.value)
-    role = local.role([create, allow])
+    role = local.create_role([create, allow])
     try:
-        local.assumed("sagemaker", role).create_model(**request)
+        local.client_as("sagemaker", role).create_model(**request)
     except ClientError as error:
         assert error.response["Error"]["Code"] != "AccessDeniedException"
 
 
-def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: Local) -> None:
+def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: LocalCloud) -> None:
     code = (
         "import boto3\n"
         "def handler(event, context):\n"
@@ -141,19 +143,19 @@ def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: Local) -> No
         "    except Exception as error:\n"
         "        return [who, type(error).__name__, str(error)]\n"
     )
-    role = local.role([], service="lambda.amazonaws.com")
-    arn = local.function(code, role)
+    role = local.create_role([], service="lambda.amazonaws.com")
+    arn = local.create_function(code, role)
     who, kind, text = json.loads(local.client("lambda").invoke(FunctionName=arn)["Payload"].read())
     assert f"assumed-role/{role.rpartition('/')[2]}/" in who
     assert kind == "AccessDenied"
     assert "s3:ListAllMyBuckets" in text
 
 
-def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: Local) -> None:
+def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: LocalCloud) -> None:
     """As CDK's self-mutation (by the bootstrap roles' tag) and a trust in `aws:PrincipalArn` have it."""
     tagged = {"StringEquals": {"iam:ResourceTag/of": "delivery"}}
     one, other = (
-        local.role([{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*", "Condition": tagged}])
+        local.create_role([{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*", "Condition": tagged}])
         for _ in range(2)
     )
     iam = local.client("iam")
@@ -162,7 +164,7 @@ def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: Local) -> N
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal, "Condition": condition}
     target = iam.create_role(RoleName="trusts-one", AssumeRolePolicyDocument=json.dumps({"Statement": [statement]}))
     request = {"RoleArn": target["Role"]["Arn"], "RoleSessionName": "test"}
-    assert _refused(local.assumed("sts", one).assume_role, **request) == "AccessDenied"
+    assert _refused(local.client_as("sts", one).assume_role, **request) == "AccessDenied"
     iam.tag_role(RoleName="trusts-one", Tags=[{"Key": "of", "Value": "delivery"}])
-    assert local.assumed("sts", one).assume_role(**request)["Credentials"]
-    assert _refused(local.assumed("sts", other).assume_role, **request) == "AccessDenied"
+    assert local.client_as("sts", one).assume_role(**request)["Credentials"]
+    assert _refused(local.client_as("sts", other).assume_role, **request) == "AccessDenied"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.testing import Local, until
+from localcloud.testing import LocalCloud, wait_until
 
 _POWERTOOLS = "/aws/service/powertools/python/arm64/python3.14/3.37.0"
 
@@ -26,14 +26,14 @@ def _release_template(record: str) -> dict[str, Any]:
     }
 
 
-def _change(local: Local, stack: str) -> dict[str, Any]:
+def _change(local: LocalCloud, stack: str) -> dict[str, Any]:
     cloudformation = local.client("cloudformation")
     name = f"c-{uuid.uuid4().hex[:6]}"
     cloudformation.create_change_set(
         StackName=stack, ChangeSetName=name, UsePreviousTemplate=True,
         Parameters=[{"ParameterKey": "Release", "UsePreviousValue": True}],
     )  # fmt: skip
-    described: dict[str, Any] = until(
+    described: dict[str, Any] = wait_until(
         lambda: (
             (found := cloudformation.describe_change_set(StackName=stack, ChangeSetName=name))
             and (found if not found["Status"].endswith(("PENDING", "PROGRESS")) else None)
@@ -42,10 +42,10 @@ def _change(local: Local, stack: str) -> dict[str, Any]:
     return described
 
 
-def test_a_changed_record_makes_what_its_condition_withheld(local: Local) -> None:
+def test_a_changed_record_makes_what_its_condition_withheld(local: LocalCloud) -> None:
     ssm, cloudformation = local.client("ssm"), local.client("cloudformation")
     ssm.put_parameter(Name="/release/a", Value="none", Type="String")
-    assert local.deploy("release-a", _release_template("/release/a"))["StackStatus"] == "CREATE_COMPLETE"
+    assert local.deploy_stack("release-a", _release_template("/release/a"))["StackStatus"] == "CREATE_COMPLETE"
     unchanged = _change(local, "release-a")
     assert (unchanged["Status"], unchanged["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
     assert "didn't contain changes" in unchanged["StatusReason"]
@@ -57,15 +57,15 @@ def test_a_changed_record_makes_what_its_condition_withheld(local: Local) -> Non
     ]
     assert change["Parameters"] == [{"ParameterKey": "Release", "ParameterValue": "/release/a", "ResolvedValue": "v1"}]
     cloudformation.execute_change_set(StackName="release-a", ChangeSetName=change["ChangeSetName"])
-    stack = local.settled("release-a")
+    stack = local.wait_for_stack("release-a")
     assert stack["StackStatus"] == "UPDATE_COMPLETE"
     assert stack["Parameters"][0]["ResolvedValue"] == "v1"
     assert [output["OutputKey"] for output in stack["Outputs"]] == ["Url"]
 
 
-def test_a_stack_policy_stops_deletion_and_the_stack_rolls_back(local: Local) -> None:
+def test_a_stack_policy_stops_deletion_and_the_stack_rolls_back(local: LocalCloud) -> None:
     keep, gone = {"Type": "AWS::SNS::Topic"}, {"Type": "AWS::SQS::Queue"}
-    local.deploy("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})
+    local.deploy_stack("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})
     cloudformation = local.client("cloudformation")
     policy = {
         "Statement": [
@@ -80,7 +80,7 @@ def test_a_stack_policy_stops_deletion_and_the_stack_rolls_back(local: Local) ->
         ]
     }
     cloudformation.set_stack_policy(StackName="policy-a", StackPolicyBody=json.dumps(policy))
-    stack = local.deploy("policy-a", {"Resources": {"Keep": keep}})
+    stack = local.deploy_stack("policy-a", {"Resources": {"Keep": keep}})
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     resources = cloudformation.describe_stack_resources(StackName="policy-a")["StackResources"]
     assert {r["LogicalResourceId"] for r in resources} == {"Keep", "Guarded"}
@@ -96,12 +96,15 @@ def test_a_stack_policy_stops_deletion_and_the_stack_rolls_back(local: Local) ->
         TemplateBody=json.dumps({"Resources": {"Keep": keep}}),
         StackPolicyDuringUpdateBody=override,
     )
-    assert local.settled("policy-a")["StackStatus"] == "UPDATE_COMPLETE"
-    assert local.deploy("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})["StackStatus"] == "UPDATE_COMPLETE"
-    assert local.deploy("policy-a", {"Resources": {"Keep": keep}})["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert local.wait_for_stack("policy-a")["StackStatus"] == "UPDATE_COMPLETE"
+    assert (
+        local.deploy_stack("policy-a", {"Resources": {"Keep": keep, "Guarded": gone}})["StackStatus"]
+        == "UPDATE_COMPLETE"
+    )
+    assert local.deploy_stack("policy-a", {"Resources": {"Keep": keep}})["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
 
 
-def test_scaling_targets_and_policies_are_made_updated_and_deleted(local: Local) -> None:
+def test_scaling_targets_and_policies_are_made_updated_and_deleted(local: LocalCloud) -> None:
     def template(most: int) -> dict[str, Any]:
         target = {
             "ServiceNamespace": "sagemaker",
@@ -128,20 +131,20 @@ def test_scaling_targets_and_policies_are_made_updated_and_deleted(local: Local)
         }
 
     scaling = local.client("application-autoscaling")
-    assert local.deploy("scaling", template(2))["StackStatus"] == "CREATE_COMPLETE"
+    assert local.deploy_stack("scaling", template(2))["StackStatus"] == "CREATE_COMPLETE"
     arn = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"][0]["ScalableTargetARN"]
-    assert local.deploy("scaling", template(3))["StackStatus"] == "UPDATE_COMPLETE"
+    assert local.deploy_stack("scaling", template(3))["StackStatus"] == "UPDATE_COMPLETE"
     (target,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     assert (target["MaxCapacity"], target["ScalableTargetARN"]) == (3, arn)
     (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 70.0
     local.client("cloudformation").delete_stack(StackName="scaling")
-    until(lambda: not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
+    wait_until(lambda: not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
     with pytest.raises(ClientError, match="does not support ListTagsForResource"):
         scaling.list_tags_for_resource(ResourceARN=arn)
 
 
-def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> None:
+def test_a_buckets_key_is_reported_as_the_template_gives_it(local: LocalCloud) -> None:
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": {"Fn::GetAtt": ["Key", "Arn"]}}
     encryption = {
         "ServerSideEncryptionConfiguration": [{"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": default}]
@@ -155,7 +158,7 @@ def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> Non
         },
         "Outputs": {"Bucket": {"Value": {"Ref": "Bucket"}}, "Key": {"Value": {"Fn::GetAtt": ["Key", "Arn"]}}},
     }  # fmt: skip
-    outputs = {o["OutputKey"]: o["OutputValue"] for o in local.deploy("encrypted", template)["Outputs"]}
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in local.deploy_stack("encrypted", template)["Outputs"]}
     s3 = local.client("s3")
     (rule,) = s3.get_bucket_encryption(Bucket=outputs["Bucket"])["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == outputs["Key"]
@@ -165,7 +168,7 @@ def test_a_buckets_key_is_reported_as_the_template_gives_it(local: Local) -> Non
     assert stored["SSEKMSKeyId"] == outputs["Key"]
 
 
-def test_an_alarm_on_metric_math_is_judged_and_what_is_not_supported_is_refused(local: Local) -> None:
+def test_an_alarm_on_metric_math_is_judged_and_what_is_not_supported_is_refused(local: LocalCloud) -> None:
     runs = {"MetricStat": {"Metric": {"Namespace": "App", "MetricName": "runs"}, "Period": 60, "Stat": "Sum"}}
     alarm: dict[str, Any] = {
         "Type": "AWS::CloudWatch::Alarm",
@@ -180,13 +183,13 @@ def test_an_alarm_on_metric_math_is_judged_and_what_is_not_supported_is_refused(
             "EvaluationPeriods": 2,
         },
     }
-    assert local.deploy("math-a", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "CREATE_COMPLETE"
+    assert local.deploy_stack("math-a", {"Resources": {"Heartbeat": alarm}})["StackStatus"] == "CREATE_COMPLETE"
 
     def heartbeat() -> dict[str, Any]:
         found = local.client("cloudwatch").describe_alarms(AlarmNames=["heartbeat-a"])["MetricAlarms"]
         return dict(found[0])
 
-    assert until(lambda: heartbeat()["StateValue"] == "ALARM", 40), "nothing ran in two minutes"
+    assert wait_until(lambda: heartbeat()["StateValue"] == "ALARM", 40), "nothing ran in two minutes"
     found = heartbeat()
     assert [query["Id"] for query in found["Metrics"]] == ["runs", "alive"]
     assert "MetricName" not in found
@@ -194,12 +197,12 @@ def test_an_alarm_on_metric_math_is_judged_and_what_is_not_supported_is_refused(
     foreign = {"Id": "alive", "Expression": "RATE(runs)", "ReturnData": True}
     for name, changed in (("both", {"MetricName": "a", "Namespace": "A"}), ("rate", {"Metrics": [foreign]})):
         resources = {"Heartbeat": {**alarm, "Properties": {**properties, "AlarmName": name, **changed}}}
-        assert local.deploy(f"math-{name}", {"Resources": resources})["StackStatus"] == "ROLLBACK_COMPLETE"
+        assert local.deploy_stack(f"math-{name}", {"Resources": resources})["StackStatus"] == "ROLLBACK_COMPLETE"
 
 
-def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> None:
+def test_powertools_layer_resolves_by_awss_public_parameter(local: LocalCloud) -> None:
     code = "from aws_lambda_powertools import Logger\ndef handler(event, context):\n    return Logger().service\n"
-    role = local.role([], service="lambda.amazonaws.com")
+    role = local.create_role([], service="lambda.amazonaws.com")
     function = {
         "Runtime": "python3.14",
         "Architectures": ["arm64"],
@@ -214,12 +217,12 @@ def test_powertools_layer_resolves_by_awss_public_parameter(local: Local) -> Non
         "Resources": {"Function": {"Type": "AWS::Lambda::Function", "Properties": function}},
         "Outputs": {"Name": {"Value": {"Ref": "Function"}}},
     }
-    (output,) = local.deploy("layered", template)["Outputs"]
+    (output,) = local.deploy_stack("layered", template)["Outputs"]
     reply = local.client("lambda").invoke(FunctionName=output["OutputValue"])
     assert json.loads(reply["Payload"].read()) == "here"
 
 
-def test_conditions_may_use_every_function_that_cloudformation_allows(local: Local) -> None:
+def test_conditions_may_use_every_function_that_cloudformation_allows(local: LocalCloud) -> None:
     template = {
         "Parameters": {"Policies": {"Type": "CommaDelimitedList", "Default": ""}, "Record": {"Type": "String"}},
         "Mappings": {"Stages": {"us-east-1": {"stage": "home"}}},
@@ -234,12 +237,12 @@ def test_conditions_may_use_every_function_that_cloudformation_allows(local: Loc
             "Always": {"Type": "AWS::SNS::Topic", "Condition": "Both"},
         },
     }
-    local.deploy("conditions", template, Record="a|b")
+    local.deploy_stack("conditions", template, Record="a|b")
     found = local.client("cloudformation").describe_stack_resources(StackName="conditions")["StackResources"]
     assert [resource["LogicalResourceId"] for resource in found] == ["Always"]
 
 
-def test_a_retained_resource_comes_back_with_import_existing_resources(local: Local) -> None:
+def test_a_retained_resource_comes_back_with_import_existing_resources(local: LocalCloud) -> None:
     """As after `cdk destroy` and `cdk deploy --import-existing-resources`, on a group that outlived its stack."""
     group: dict[str, Any] = {
         "Type": "AWS::SageMaker::ModelPackageGroup",
@@ -248,7 +251,7 @@ def test_a_retained_resource_comes_back_with_import_existing_resources(local: Lo
     }
     template = {"Resources": {"Group": group}, "Outputs": {"Group": {"Value": {"Ref": "Group"}}}}
     cloudformation, sagemaker = local.client("cloudformation"), local.client("sagemaker")
-    arn = local.deploy("keeper", template)["Outputs"][0]["OutputValue"]
+    arn = local.deploy_stack("keeper", template)["Outputs"][0]["OutputValue"]
     request = {"TemplateBody": json.dumps(template), "ChangeSetType": "CREATE", "ImportExistingResources": True}
     taken = cloudformation.create_change_set(StackName="thief", ChangeSetName="c", **request)["Id"]
     assert "already exists in stack" in cloudformation.describe_change_set(ChangeSetName=taken)["StatusReason"]
@@ -258,10 +261,10 @@ def test_a_retained_resource_comes_back_with_import_existing_resources(local: Lo
     (change,) = cloudformation.describe_change_set(ChangeSetName=change_set)["Changes"]
     assert change["ResourceChange"]["Action"] == "Import"
     cloudformation.execute_change_set(ChangeSetName=change_set)
-    stack = local.settled("keeper")
+    stack = local.wait_for_stack("keeper")
     assert (stack["StackStatus"], stack["Outputs"][0]["OutputValue"]) == ("CREATE_COMPLETE", arn)
     template["Resources"]["Group"]["DeletionPolicy"] = "Delete"
-    local.deploy("keeper", template)
+    local.deploy_stack("keeper", template)
     cloudformation.delete_stack(StackName="keeper")
     cloudformation.get_waiter("stack_delete_complete").wait(StackName="keeper", WaiterConfig={"Delay": 1})
     assert "stacks-kept" not in str(sagemaker.list_model_package_groups())

@@ -9,8 +9,8 @@ from typing import Any
 
 import boto3
 import pytest
+from localcloud_support.containers import BUCKET, POWERLESS, DenyingClient, FakeAws, Jobs
 from moto import mock_aws
-from worlds import BUCKET, POWERLESS, Jobs, Powerless, World
 
 from localcloud.cloud import Clock, Cloud
 from localcloud.store import Store
@@ -28,12 +28,12 @@ def s3() -> Iterator[Any]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, s3: Any) -> Iterator[World]:
+def aws(tmp_path: Path, s3: Any) -> Iterator[FakeAws]:
     logged: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def client(service: str, *, role_arn: str | None = None) -> Any:
         assert service == "s3"
-        return Powerless() if role_arn == POWERLESS else s3
+        return DenyingClient() if role_arn == POWERLESS else s3
 
     cloud = Cloud(
         state_dir=tmp_path / "state",
@@ -47,7 +47,7 @@ def world(tmp_path: Path, s3: Any) -> Iterator[World]:
         put_logs=lambda group, stream, lines: logged[group, stream].extend(line for _, line in lines),
         role_environment=lambda _: {"AWS_ACCESS_KEY_ID": "ASIA", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
     )
-    made = World(cloud, s3, logged)
+    made = FakeAws(cloud, s3, logged)
     yield made
     cloud.store.close()
     for key in made.keys():  # noqa: SIM118
@@ -55,7 +55,7 @@ def world(tmp_path: Path, s3: Any) -> Iterator[World]:
 
 
 @pytest.fixture
-def jobs(world: World) -> Iterator[Jobs]:
-    running = Jobs(world)
+def jobs(aws: FakeAws) -> Iterator[Jobs]:
+    running = Jobs(aws)
     yield running
     running.runner.shutdown()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from worlds import POWERLESS, ROLE, World
+from localcloud_support.containers import POWERLESS, ROLE, FakeAws
 
 from localcloud.cloud import Clock
 from localcloud.runtime.capture import DataCapture
@@ -25,7 +25,7 @@ class Noon(Clock):
         return datetime(2026, 2, 14, 12, 25, 49, 87_000, tzinfo=UTC)
 
 
-def capture(world: World, role: str = ROLE, **changes: Any) -> DataCapture:
+def capture(aws: FakeAws, role: str = ROLE, **changes: Any) -> DataCapture:
     config = {
         "EnableCapture": True,
         "InitialSamplingPercentage": 100,
@@ -33,23 +33,23 @@ def capture(world: World, role: str = ROLE, **changes: Any) -> DataCapture:
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
     }
-    cloud = replace(world.cloud, clock=Noon())
+    cloud = replace(aws.cloud, clock=Noon())
     return DataCapture(cloud, Transfer(Clients(cloud), role, cloud.region), config | changes, "prices", "AllTraffic")
 
 
-def written(world: World) -> list[dict[str, Any]]:
-    keys = world.keys("flights/capture/prices/AllTraffic/")
-    return [json.loads(line) for key in keys for line in world.get(key).splitlines()]
+def written(aws: FakeAws) -> list[dict[str, Any]]:
+    keys = aws.keys("flights/capture/prices/AllTraffic/")
+    return [json.loads(line) for key in keys for line in aws.get(key).splitlines()]
 
 
-def test_records_and_keys_have_sagemakers_form(world: World) -> None:
-    capturing = capture(world)
+def test_records_and_keys_have_sagemakers_form(aws: FakeAws) -> None:
+    capturing = capture(aws)
     capturing.record(REQUEST, RESULT)
     capturing.close()
-    (key,) = world.keys()
+    (key,) = aws.keys()
     uid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     assert re.fullmatch(rf"flights/capture/prices/AllTraffic/2026/02/14/12/25-49-087-{uid}\.jsonl", key)
-    (record,) = written(world)
+    (record,) = written(aws)
     assert re.fullmatch(uid, record["eventMetadata"].pop("eventId"))
     assert record == {
         "captureData": {
@@ -67,45 +67,45 @@ def test_records_and_keys_have_sagemakers_form(world: World) -> None:
     }  # fmt: skip
 
 
-def test_content_types_that_are_not_named_are_base64(world: World) -> None:
-    capturing = capture(world, CaptureContentTypeHeader={"JsonContentTypes": ["application/json"]})
+def test_content_types_that_are_not_named_are_base64(aws: FakeAws) -> None:
+    capturing = capture(aws, CaptureContentTypeHeader={"JsonContentTypes": ["application/json"]})
     capturing.record(REQUEST, InvocationResult(b"{}", "application/json"))
     capturing.close()
-    (record,) = written(world)
+    (record,) = written(aws)
     assert record["captureData"]["endpointInput"]["data"] == "NjksMCwxNTMuNwo="
     assert record["captureData"]["endpointInput"]["encoding"] == "BASE64"
     assert record["captureData"]["endpointOutput"]["encoding"] == "JSON"
 
 
-def test_only_the_directions_asked_for_are_kept(world: World) -> None:
-    capturing = capture(world, CaptureOptions=[{"CaptureMode": "Output"}])
+def test_only_the_directions_asked_for_are_kept(aws: FakeAws) -> None:
+    capturing = capture(aws, CaptureOptions=[{"CaptureMode": "Output"}])
     capturing.record(REQUEST, RESULT)
     capturing.close()
-    assert [list(record["captureData"]) for record in written(world)] == [["endpointOutput"]]
+    assert [list(record["captureData"]) for record in written(aws)] == [["endpointOutput"]]
 
 
-def test_the_sampling_percentage_is_kept(world: World) -> None:
-    capturing = capture(world, InitialSamplingPercentage=25)
+def test_the_sampling_percentage_is_kept(aws: FakeAws) -> None:
+    capturing = capture(aws, InitialSamplingPercentage=25)
     for _ in range(2000):
         capturing.record(REQUEST, RESULT)
     capturing.close()
-    assert 350 < len(written(world)) < 650
+    assert 350 < len(written(aws)) < 650
 
 
-def test_many_records_share_a_file_and_are_there_within_seconds(world: World) -> None:
-    capturing = capture(world)
+def test_many_records_share_a_file_and_are_there_within_seconds(aws: FakeAws) -> None:
+    capturing = capture(aws)
     for _ in range(100):
         capturing.record(REQUEST, RESULT)
     deadline = time.monotonic() + 5
-    while len(written(world)) < 100:
+    while len(written(aws)) < 100:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert len(world.keys()) == 1
+    assert len(aws.keys()) == 1
     capturing.close()
 
 
-def test_a_role_that_may_not_write_does_not_stop_the_answers(world: World) -> None:
-    capturing = capture(world, role=POWERLESS)
+def test_a_role_that_may_not_write_does_not_stop_the_answers(aws: FakeAws) -> None:
+    capturing = capture(aws, role=POWERLESS)
     capturing.record(REQUEST, RESULT)
     capturing.close()
-    assert world.keys() == []
+    assert aws.keys() == []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from worlds import BUCKET, FIXTURES, Jobs, World, processing, script_mode, training
+from localcloud_support.containers import BUCKET, FIXTURES, FakeAws, Jobs, processing, script_mode, training
 
 from localcloud.runtime import jobs as jobs_module
 from localcloud.runtime import sandbox
@@ -61,25 +61,25 @@ def _command_lines() -> str:
     return "".join(found)
 
 
-def test_jobs_of_a_killed_gateway_are_ended_and_reported_failed(world: World) -> None:
-    root = world.cloud.state_dir / "runtime/jobs/x"
+def test_jobs_of_a_killed_gateway_are_ended_and_reported_failed(aws: FakeAws) -> None:
+    root = aws.cloud.state_dir / "runtime/jobs/x"
     box = Sandbox(root)
     box.ml.mkdir()
     container = box.start(["sleep", "4715"], {"PATH": os.defpath}, cwd="/")
     record = {"root": str(root), "pid": container.pid, "start": process_start(container.pid)}
-    world.cloud.store.put("RuntimeJob", "training/lost", record)
+    aws.cloud.store.put("RuntimeJob", "training/lost", record)
     told: list[tuple[str, str, JobUpdate]] = []
-    jobs_module.JobRunner(world.cloud, lambda *update: told.append(update)).recover()
+    jobs_module.JobRunner(aws.cloud, lambda *update: told.append(update)).recover()
     container.wait()
     container.output.close()
     assert [(kind, name, update.status) for kind, name, update in told] == [("training", "lost", "Failed")]
     assert "ended while the job ran" in str(told[0][2].failure_reason)
     assert not root.exists()
-    assert world.cloud.store.list("RuntimeJob") == []
+    assert aws.cloud.store.list("RuntimeJob") == []
 
 
-def test_shutdown_ends_running_jobs_and_says_so(world: World) -> None:
-    running = Jobs(world)
+def test_shutdown_ends_running_jobs_and_says_so(aws: FakeAws) -> None:
+    running = Jobs(aws)
     running.runner.start("processing", "long", "arn", processing("long", ["sleep", "4716"]))
     running.wait_for("long", "Training")
     began = time.monotonic()
@@ -127,36 +127,36 @@ def test_a_container_costs_no_more_than_a_few_starts_of_python(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("no_namespaces")
-def test_without_namespaces_hard_coded_paths_still_work(world: World, jobs: Jobs) -> None:
+def test_without_namespaces_hard_coded_paths_still_work(aws: FakeAws, jobs: Jobs) -> None:
     script = (
         "import pathlib, os, shutil\n"
         "source = pathlib.Path('/opt/ml/processing/input/x')\n"
         "assert os.path.exists('/opt/ml/processing/out') and not os.path.exists('/opt/ml/nonesuch')\n"
         "shutil.copy(next(source.glob('*.txt')), '/opt/ml/processing/out/copied')\n"
     )
-    world.put("x/a.txt", "content")
+    aws.put("x/a.txt", "content")
     request = processing(
         "mapped",
         ["python3", "/opt/ml/processing/input/code/s.py"],
-        inputs={"x": f"s3://{BUCKET}/x", "code": world.put("s.py", script)},
+        inputs={"x": f"s3://{BUCKET}/x", "code": aws.put("s.py", script)},
         outputs={"out": f"s3://{BUCKET}/o"},
     )
     assert jobs.run("processing", request).failure_reason is None
-    assert world.get("o/copied") == b"content"
+    assert aws.get("o/copied") == b"content"
 
 
 @pytest.mark.usefixtures("no_namespaces")
-def test_without_namespaces_stopping_still_reaches_the_script(world: World, jobs: Jobs) -> None:
+def test_without_namespaces_stopping_still_reaches_the_script(aws: FakeAws, jobs: Jobs) -> None:
     files = {"handles_sigterm.py": (FIXTURES / "handles_sigterm.py").read_bytes().replace(b"4711", b"0.1")}
-    hyperparameters = script_mode("handles_sigterm.py", world.put_archive("c.tar.gz", files))
+    hyperparameters = script_mode("handles_sigterm.py", aws.put_archive("c.tar.gz", files))
     request = training("stopped", "sagemaker-scikit-learn:1.4-2", HyperParameters=hyperparameters)
     jobs.runner.start("training", "stopped", "arn", request)
     jobs.wait_for("stopped", "Training")
     deadline = time.monotonic() + 20
-    while "ready" not in world.log_text():
+    while "ready" not in aws.log_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     jobs.runner.stop("training", "stopped")
     update = jobs.wait("stopped")
     assert update.secondary_status == "Stopped"
-    assert world.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}
+    assert aws.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}

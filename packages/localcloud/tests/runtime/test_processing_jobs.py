@@ -8,38 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import BUCKET, POWERLESS, Jobs, World, processing
+from localcloud_support.containers import BUCKET, POWERLESS, FakeAws, Jobs, processing
 
 ABALONE = "\n".join(f"{'MFI'[i % 3]},{0.1 * i:.2f},{0.2 * i:.2f},{'' if i == 3 else 0.3},{i % 9}" for i in range(40))
 SCRIPT = "/opt/ml/processing/input/code/"
 
 
-def test_a_script_with_hard_coded_paths_runs_unmodified(world: World, jobs: Jobs) -> None:
-    raw = world.put("raw/abalone.csv", ABALONE)
+def test_a_script_with_hard_coded_paths_runs_unmodified(aws: FakeAws, jobs: Jobs) -> None:
+    raw = aws.put("raw/abalone.csv", ABALONE)
     entrypoint = ["python3", SCRIPT + "preprocess_abalone.py"]
     request = processing(
         "abalone",
         entrypoint,
-        inputs={"raw": raw, "code": world.put_script("preprocess_abalone.py")},
+        inputs={"raw": raw, "code": aws.put_script("preprocess_abalone.py")},
         outputs={"train": f"s3://{BUCKET}/p/train", "validation": f"s3://{BUCKET}/p/validation/"},
     )
     request["AppSpecification"]["ContainerArguments"] = ["--train-share", "0.5"]
     update = jobs.run("processing", request)
     assert update.failure_reason is None
     assert (update.status, update.exit_message) == ("Completed", "Completed: 40 rows")
-    assert len(world.get("p/train/train.csv").splitlines()) == 20
-    assert len(world.get("p/validation/validation.csv").splitlines()) == 20
-    assert "Reading /opt/ml/processing/input/raw/abalone.csv" in world.log_text()
-    (group, stream) = next(iter(world.logged))
+    assert len(aws.get("p/train/train.csv").splitlines()) == 20
+    assert len(aws.get("p/validation/validation.csv").splitlines()) == 20
+    assert "Reading /opt/ml/processing/input/raw/abalone.csv" in aws.log_text()
+    (group, stream) = next(iter(aws.logged))
     assert group == "/aws/sagemaker/ProcessingJobs"
     assert stream.startswith("abalone/algo-1-")
 
 
 def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
-    world: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    aws: FakeAws, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_SECRET", "1")
-    seen = _look_around(world, jobs, "around")
+    seen = _look_around(aws, jobs, "around")
     assert seen["opt_ml"] == ["code", "config", "output", "processing"]
     # A repository below /tmp is bound back in, or there would be no interpreter; a warm Python is found in .python.
     interpreter = Path(sys.prefix)
@@ -53,24 +53,24 @@ def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
     assert seen["config"]["processingjobconfig.json"]["ProcessingJobName"] == "around"
 
 
-def test_network_isolation_leaves_loopback_only_and_no_credentials(world: World, jobs: Jobs) -> None:
-    seen = _look_around(world, jobs, "isolated", NetworkConfig={"EnableNetworkIsolation": True})
+def test_network_isolation_leaves_loopback_only_and_no_credentials(aws: FakeAws, jobs: Jobs) -> None:
+    seen = _look_around(aws, jobs, "isolated", NetworkConfig={"EnableNetworkIsolation": True})
     assert seen["interfaces"] == ["lo"]
     assert not {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} & set(seen["environment"])
 
 
-def _look_around(world: World, jobs: Jobs, name: str, **changes: Any) -> Any:
+def _look_around(aws: FakeAws, jobs: Jobs, name: str, **changes: Any) -> Any:
     request = processing(
         name,
         ["/miniconda3/bin/python3", SCRIPT + "looks_around.py"],
-        inputs={"code": world.put_script("looks_around.py")},
+        inputs={"code": aws.put_script("looks_around.py")},
         outputs={"seen": f"s3://{BUCKET}/seen"},
         Environment={"MINE": "yes"},
         **changes,
     )
     update = jobs.run("processing", request)
     assert update.failure_reason is None
-    return json.loads(world.get("seen/seen.json"))
+    return json.loads(aws.get("seen/seen.json"))
 
 
 @pytest.mark.parametrize(
@@ -82,28 +82,28 @@ def _look_around(world: World, jobs: Jobs, name: str, **changes: Any) -> Any:
         ("tr", ["tree/a.csv", "tree/deep/b.csv"]),
     ],
 )
-def test_an_s3_prefix_lands_as_sagemaker_lays_it_out(world: World, jobs: Jobs, prefix: str, files: list[str]) -> None:
-    world.put("tree/a.csv", "1")
-    world.put("tree/deep/b.csv", "2")
-    world.put("tree/", "")
+def test_an_s3_prefix_lands_as_sagemaker_lays_it_out(aws: FakeAws, jobs: Jobs, prefix: str, files: list[str]) -> None:
+    aws.put("tree/a.csv", "1")
+    aws.put("tree/deep/b.csv", "2")
+    aws.put("tree/", "")
     find = ["sh", "-c", "cd /opt/ml/processing/input/x && find . -type f | sort > /opt/ml/processing/out/list"]
     request = processing("prefix", find, inputs={"x": f"s3://{BUCKET}/{prefix}"}, outputs={"out": f"s3://{BUCKET}/o"})
     assert jobs.run("processing", request).status == "Completed"
-    assert world.get("o/list").decode().split() == [f"./{name}" for name in files]
+    assert aws.get("o/list").decode().split() == [f"./{name}" for name in files]
 
 
-def test_a_manifest_names_what_is_fetched(world: World, jobs: Jobs) -> None:
+def test_a_manifest_names_what_is_fetched(aws: FakeAws, jobs: Jobs) -> None:
     for name in ("one", "two", "three"):
-        world.put(f"m/{name}", name)
-    manifest = world.put("manifest.json", json.dumps([{"prefix": f"s3://{BUCKET}/m/"}, "one", "three"]))
+        aws.put(f"m/{name}", name)
+    manifest = aws.put("manifest.json", json.dumps([{"prefix": f"s3://{BUCKET}/m/"}, "one", "three"]))
     copy = ["sh", "-c", "ls /opt/ml/processing/input/x > /opt/ml/processing/out/list"]
     request = processing("manifest", copy, inputs={"x": manifest}, outputs={"out": f"s3://{BUCKET}/o"})
     request["ProcessingInputs"][0]["S3Input"]["S3DataType"] = "ManifestFile"
     assert jobs.run("processing", request).failure_reason is None
-    assert world.get("o/list").decode().split() == ["one", "three"]
+    assert aws.get("o/list").decode().split() == ["one", "three"]
 
 
-def test_an_empty_prefix_fails_the_job_as_sagemaker_words_it(world: World, jobs: Jobs) -> None:
+def test_an_empty_prefix_fails_the_job_as_sagemaker_words_it(aws: FakeAws, jobs: Jobs) -> None:
     request = processing("empty", ["true"], inputs={"x": f"s3://{BUCKET}/nothing"})
     update = jobs.run("processing", request)
     assert update.status == "Failed"
@@ -112,8 +112,8 @@ def test_an_empty_prefix_fails_the_job_as_sagemaker_words_it(world: World, jobs:
     )
 
 
-def test_a_role_that_may_not_read_fails_the_job_with_access_denied(world: World, jobs: Jobs) -> None:
-    request = processing("denied", ["true"], inputs={"x": world.put("a", "1")}, RoleArn=POWERLESS)
+def test_a_role_that_may_not_read_fails_the_job_with_access_denied(aws: FakeAws, jobs: Jobs) -> None:
+    request = processing("denied", ["true"], inputs={"x": aws.put("a", "1")}, RoleArn=POWERLESS)
     reason = str(jobs.run("processing", request).failure_reason)
     assert "AccessDenied" in reason
     assert POWERLESS in reason
@@ -133,7 +133,7 @@ def test_the_message_a_failing_container_leaves_is_the_failure_reason(jobs: Jobs
     assert update.exit_message == "Error: Encoding mismatch\n"
 
 
-def test_a_job_over_its_time_limit_is_stopped_with_all_its_processes(world: World, jobs: Jobs) -> None:
+def test_a_job_over_its_time_limit_is_stopped_with_all_its_processes(aws: FakeAws, jobs: Jobs) -> None:
     request = processing("slow", ["sh", "-c", "setsid sleep 4713 & sleep 4713"])
     request["StoppingCondition"]["MaxRuntimeInSeconds"] = 1
     update = jobs.run("processing", request)
@@ -172,7 +172,7 @@ def test_what_cannot_be_run_is_refused_by_name(jobs: Jobs, change: dict[str, Any
     assert named in str(update.failure_reason)
 
 
-def test_a_jobs_files_are_removed(world: World, jobs: Jobs) -> None:
+def test_a_jobs_files_are_removed(aws: FakeAws, jobs: Jobs) -> None:
     jobs.run("processing", processing("tidy", ["sh", "-c", "mkdir -m 0 /opt/ml/processing/x"]))
-    assert list((world.cloud.state_dir / "runtime" / "jobs").iterdir()) == []
-    assert world.cloud.store.list("RuntimeJob") == []
+    assert list((aws.cloud.state_dir / "runtime" / "jobs").iterdir()) == []
+    assert aws.cloud.store.list("RuntimeJob") == []

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import FIXTURES, IMAGES, POWERLESS, ROLE, World
+from localcloud_support.containers import FIXTURES, IMAGES, POWERLESS, ROLE, FakeAws
 
 from localcloud.runtime.contract import ContainerError, Invocation, ModelError, ModelNotReady, VariantSpec
 from localcloud.runtime.fleet import RECORDS, EndpointFleet
@@ -41,8 +41,8 @@ def output_fn(prediction, accept):
 
 
 @pytest.fixture
-def fleet(world: World) -> Iterator[EndpointFleet]:
-    running = EndpointFleet(world.cloud)
+def fleet(aws: FakeAws) -> Iterator[EndpointFleet]:
+    running = EndpointFleet(aws.cloud)
     yield running
     running.shutdown()
 
@@ -63,8 +63,8 @@ def script(program: str = "inference.py") -> dict[str, str]:
 
 
 @pytest.fixture
-def echo(world: World, fleet: EndpointFleet) -> str:
-    url = world.put_archive("echo/model.tar.gz", {"code/inference.py": ECHO})
+def echo(aws: FakeAws, fleet: EndpointFleet) -> str:
+    url = aws.put_archive("echo/model.tar.gz", {"code/inference.py": ECHO})
     return fleet.start(spec(url, environment=script()))
 
 
@@ -72,14 +72,14 @@ def csv(body: str | bytes, **changes: Any) -> Invocation:
     return Invocation(body.encode() if isinstance(body, str) else body, "text/csv", **changes)
 
 
-def test_a_scikit_learn_script_with_a_joblib_model_is_served_unmodified(world: World, fleet: EndpointFleet) -> None:
+def test_a_scikit_learn_script_with_a_joblib_model_is_served_unmodified(aws: FakeAws, fleet: EndpointFleet) -> None:
     import joblib  # type: ignore[import-untyped]
     from sklearn.tree import DecisionTreeClassifier
 
     buffer = io.BytesIO()
     joblib.dump(DecisionTreeClassifier().fit([[0.0, 1], [1, 0]], ["a", "b"]), buffer)
     files = {"model.joblib": buffer.getvalue(), "code/inference_iris.py": (FIXTURES / "inference_iris.py").read_bytes()}
-    worker = fleet.start(spec(world.put_archive("m.tar.gz", files), environment=script("inference_iris.py")))
+    worker = fleet.start(spec(aws.put_archive("m.tar.gz", files), environment=script("inference_iris.py")))
     answer = fleet.invoke(worker, csv("0,1\n1,0\n", accept="text/csv"))
     assert (answer.body, answer.content_type) == (b"a\nb\n", "text/csv")
     answer = fleet.invoke(worker, csv("0,1\n", accept="application/json"))
@@ -89,15 +89,15 @@ def test_a_scikit_learn_script_with_a_joblib_model_is_served_unmodified(world: W
     assert raised.value.status == 500
     assert raised.value.message.startswith("application/json not supported by script!")
     assert "Received server error (500) from primary" in str(raised.value)
-    assert any(group == "/aws/sagemaker/Endpoints/prices" for group, _ in world.logged) or world.log_text() == ""
+    assert any(group == "/aws/sagemaker/Endpoints/prices" for group, _ in aws.logged) or aws.log_text() == ""
 
 
-def test_the_built_in_xgboost_serves_its_own_model(world: World, fleet: EndpointFleet) -> None:
+def test_the_built_in_xgboost_serves_its_own_model(aws: FakeAws, fleet: EndpointFleet) -> None:
     import xgboost
 
     rows = np.array([[i % 2, i % 3] for i in range(60)], dtype=np.float32)
     booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(rows, label=rows[:, 0]), 5)
-    url = world.put_archive("x.tar.gz", {"xgboost-model": bytes(booster.save_raw("ubj"))})
+    url = aws.put_archive("x.tar.gz", {"xgboost-model": bytes(booster.save_raw("ubj"))})
     worker = fleet.start(spec(url, XGBOOST, network_isolation=True))
     expected = booster.predict(xgboost.DMatrix(rows[:2])).tolist()
     lines = fleet.invoke(worker, csv("0,0\n1,1")).body.decode().splitlines()
@@ -118,8 +118,8 @@ def test_the_built_in_xgboost_serves_its_own_model(world: World, fleet: Endpoint
         assert said in raised.value.message
 
 
-def test_an_isolated_endpoint_has_no_network(world: World, fleet: EndpointFleet) -> None:
-    url = world.put_archive("echo.tar.gz", {"code/inference.py": ECHO})
+def test_an_isolated_endpoint_has_no_network(aws: FakeAws, fleet: EndpointFleet) -> None:
+    url = aws.put_archive("echo.tar.gz", {"code/inference.py": ECHO})
     worker = fleet.start(spec(url, environment=script(), network_isolation=True))
     assert fleet.invoke(worker, csv("interfaces")).body == b"lo"
 
@@ -169,57 +169,57 @@ def test_a_crashed_worker_is_restarted(fleet: EndpointFleet, echo: str) -> None:
     ],
 )
 def test_a_model_that_cannot_be_served_says_why(
-    world: World, fleet: EndpointFleet, files: dict[str, bytes], changes: dict[str, Any], named: str
+    aws: FakeAws, fleet: EndpointFleet, files: dict[str, bytes], changes: dict[str, Any], named: str
 ) -> None:
-    url = world.put_archive("bad.tar.gz", files)
+    url = aws.put_archive("bad.tar.gz", files)
     with pytest.raises(ContainerError) as raised:
         fleet.start(spec(url, **({"environment": script()} | changes)))
     assert named in str(raised.value)
-    assert world.cloud.store.list(RECORDS) == []
+    assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_a_damaged_artefact_is_named(world: World, fleet: EndpointFleet) -> None:
-    url = world.put("broken.tar.gz", b"\x1f\x8b not a tar")
+def test_a_damaged_artefact_is_named(aws: FakeAws, fleet: EndpointFleet) -> None:
+    url = aws.put("broken.tar.gz", b"\x1f\x8b not a tar")
     with pytest.raises(ContainerError, match=r"valid tar\.gz archive"):
         fleet.start(spec(url, XGBOOST))
 
 
-def test_a_server_that_does_not_answer_in_time_fails_its_ping(world: World, fleet: EndpointFleet) -> None:
+def test_a_server_that_does_not_answer_in_time_fails_its_ping(aws: FakeAws, fleet: EndpointFleet) -> None:
     files = {
         "code/inference.py": b"import time\ndef model_fn(d):\n    print('loading', flush=True)\n    time.sleep(60)"
     }
-    slow = spec(world.put_archive("slow.tar.gz", files), environment=script(), startup_timeout=1.0)
+    slow = spec(aws.put_archive("slow.tar.gz", files), environment=script(), startup_timeout=1.0)
     with pytest.raises(ContainerError, match="did not pass the ping health check"):
         fleet.start(slow)
 
 
-def test_stopping_ends_the_process_and_removes_its_files(world: World, fleet: EndpointFleet, echo: str) -> None:
-    ((_, record),) = world.cloud.store.list(RECORDS)
+def test_stopping_ends_the_process_and_removes_its_files(aws: FakeAws, fleet: EndpointFleet, echo: str) -> None:
+    ((_, record),) = aws.cloud.store.list(RECORDS)
     assert process_start(record["pid"]) == record["start"]
     fleet.stop(echo)
     assert process_start(record["pid"]) is None
     assert not Path(record["root"]).exists()
-    assert world.cloud.store.list(RECORDS) == []
+    assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_workers_of_a_killed_gateway_are_ended_at_boot(world: World) -> None:
-    box = Sandbox(world.cloud.state_dir / "runtime/workers/x")
+def test_workers_of_a_killed_gateway_are_ended_at_boot(aws: FakeAws) -> None:
+    box = Sandbox(aws.cloud.state_dir / "runtime/workers/x")
     box.ml.mkdir()
     container = box.start(["sleep", "4717"], {"PATH": os.defpath}, cwd="/")
     record = {"root": str(box.root), "pid": container.pid, "start": process_start(container.pid)}
-    world.cloud.store.put(RECORDS, "x", record)
-    EndpointFleet(world.cloud).recover()
+    aws.cloud.store.put(RECORDS, "x", record)
+    EndpointFleet(aws.cloud).recover()
     container.wait()
     container.output.close()
     assert not box.root.exists()
-    assert world.cloud.store.list(RECORDS) == []
+    assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_a_process_that_only_has_the_same_pid_is_left_alone(world: World) -> None:
+def test_a_process_that_only_has_the_same_pid_is_left_alone(aws: FakeAws) -> None:
     me = os.getpid()
-    document = {"root": str(world.cloud.state_dir / "gone"), "pid": me, "start": "another time"}
-    world.cloud.store.put(RECORDS, "w", document)
+    document = {"root": str(aws.cloud.state_dir / "gone"), "pid": me, "start": "another time"}
+    aws.cloud.store.put(RECORDS, "w", document)
     previous = signal.getsignal(signal.SIGTERM)
-    EndpointFleet(world.cloud).recover()
+    EndpointFleet(aws.cloud).recover()
     assert signal.getsignal(signal.SIGTERM) == previous
-    assert world.cloud.store.list(RECORDS) == []
+    assert aws.cloud.store.list(RECORDS) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import BUCKET, FIXTURES, Jobs, World, script_mode, training
+from localcloud_support.containers import BUCKET, FIXTURES, FakeAws, Jobs, script_mode, training
 
 from localcloud.runtime import toolkit
 
@@ -18,16 +18,16 @@ IRIS = "\n".join(f"{'ab'[i % 2]},{i % 2 + 0.1 * (i % 5)},{i % 7}" for i in range
 SKLEARN, XGBOOST = "sagemaker-scikit-learn:1.4-2", "sagemaker-xgboost:3.2-0"
 
 
-def _code(world: World, *names: str) -> str:
-    return world.put_archive("code/sourcedir.tar.gz", {name: (FIXTURES / name).read_bytes() for name in names})
+def _code(aws: FakeAws, *names: str) -> str:
+    return aws.put_archive("code/sourcedir.tar.gz", {name: (FIXTURES / name).read_bytes() for name in names})
 
 
-def test_a_script_mode_training_runs_unmodified(world: World, jobs: Jobs) -> None:
+def test_a_script_mode_training_runs_unmodified(aws: FakeAws, jobs: Jobs) -> None:
     request = training(
         "iris",
         SKLEARN,
-        channels={"train": world.put("iris/data.csv", IRIS)},
-        HyperParameters=script_mode("train_iris.py", _code(world, "train_iris.py"), max_leaf_nodes=30),
+        channels={"train": aws.put("iris/data.csv", IRIS)},
+        HyperParameters=script_mode("train_iris.py", _code(aws, "train_iris.py"), max_leaf_nodes=30),
     )
     request["AlgorithmSpecification"]["MetricDefinitions"] = [
         {"Name": "train:accuracy", "Regex": r"train_accuracy=([0-9.]+);"},
@@ -39,22 +39,22 @@ def test_a_script_mode_training_runs_unmodified(world: World, jobs: Jobs) -> Non
         "Starting", "Downloading", "Training", "Uploading", "Completed",
     ]  # fmt: skip
     assert update.model_artifacts == f"s3://{BUCKET}/out/iris/output/model.tar.gz"
-    assert list(world.get_archive(update.model_artifacts)) == ["model.joblib"]
-    assert world.get_archive(f"s3://{BUCKET}/out/iris/output/output.tar.gz") == {"leaves.txt": b"2"}
+    assert list(aws.get_archive(update.model_artifacts)) == ["model.joblib"]
+    assert aws.get_archive(f"s3://{BUCKET}/out/iris/output/output.tar.gz") == {"leaves.txt": b"2"}
     assert [(metric.name, metric.value) for metric in update.final_metrics] == [("train:accuracy", 1.0)]
 
 
-def test_the_toolkits_environment_is_there(world: World, jobs: Jobs) -> None:
+def test_the_toolkits_environment_is_there(aws: FakeAws, jobs: Jobs) -> None:
     values = {"max_depth": 5, "learning-rate": 0.1, "note": "a b", "a": {"x": 1, "b": 2}}
     request = training(
         "environment",
         XGBOOST,
-        channels={"train": world.put("t/a.csv", "1"), "test": world.put("v/b.csv", "1")},
-        HyperParameters=script_mode("looks_around.py", _code(world, "looks_around.py"), **values),
+        channels={"train": aws.put("t/a.csv", "1"), "test": aws.put("v/b.csv", "1")},
+        HyperParameters=script_mode("looks_around.py", _code(aws, "looks_around.py"), **values),
         Environment={"MINE": "yes"},
     )
     artifacts = str(jobs.run("training", request).model_artifacts)
-    seen = json.loads(world.get_archive(artifacts)["seen.json"])
+    seen = json.loads(aws.get_archive(artifacts)["seen.json"])
     variables = seen["environment"]
     assert seen["arguments"] == [
         "-a", "b=2,x=1", "--learning-rate", "0.1", "--max_depth", "5", "--note", "a b",
@@ -71,8 +71,8 @@ def test_the_toolkits_environment_is_there(world: World, jobs: Jobs) -> None:
     assert seen["hyperparameters"]["max_depth"] == "5"
 
 
-def test_code_may_come_as_a_channel_of_an_isolated_job(world: World, jobs: Jobs) -> None:
-    world.put_script("looks_around.py")
+def test_code_may_come_as_a_channel_of_an_isolated_job(aws: FakeAws, jobs: Jobs) -> None:
+    aws.put_script("looks_around.py")
     request = training(
         "isolated",
         XGBOOST,
@@ -82,18 +82,18 @@ def test_code_may_come_as_a_channel_of_an_isolated_job(world: World, jobs: Jobs)
     )
     update = jobs.run("training", request)
     assert update.failure_reason is None
-    seen = json.loads(world.get_archive(str(update.model_artifacts))["seen.json"])
+    seen = json.loads(aws.get_archive(str(update.model_artifacts))["seen.json"])
     assert "AWS_ACCESS_KEY_ID" not in seen["environment"]
 
 
-def test_an_isolated_container_cannot_fetch_its_code_from_s3(world: World, jobs: Jobs) -> None:
-    code = _code(world, "fails.py")
+def test_an_isolated_container_cannot_fetch_its_code_from_s3(aws: FakeAws, jobs: Jobs) -> None:
+    code = _code(aws, "fails.py")
     request = training("x", SKLEARN, HyperParameters=script_mode("fails.py", code), EnableNetworkIsolation=True)
     assert "network-isolated" in str(jobs.run("training", request).failure_reason)
 
 
-def test_a_script_that_raises_fails_the_job_in_awss_words(world: World, jobs: Jobs) -> None:
-    request = training("fails", SKLEARN, HyperParameters=script_mode("fails.py", _code(world, "fails.py"), epochs=2))
+def test_a_script_that_raises_fails_the_job_in_awss_words(aws: FakeAws, jobs: Jobs) -> None:
+    request = training("fails", SKLEARN, HyperParameters=script_mode("fails.py", _code(aws, "fails.py"), epochs=2))
     update = jobs.run("training", request)
     assert (update.status, update.secondary_status) == ("Failed", "Failed")
     assert update.failure_reason == (
@@ -101,8 +101,8 @@ def test_a_script_that_raises_fails_the_job_in_awss_words(world: World, jobs: Jo
         "ErrorMessage \"ValueError: could not convert string to float: 'abc'\"\n"
         'Command "python3 fails.py --epochs 2", exit code: 1'
     )
-    assert "about to fail" in world.log_text()
-    assert world.keys("out/") == []
+    assert "about to fail" in aws.log_text()
+    assert aws.keys("out/") == []
 
 
 def test_an_entry_point_runs_on_any_image_and_its_failure_file_is_the_reason(jobs: Jobs) -> None:
@@ -120,28 +120,28 @@ def test_an_entry_point_runs_on_any_image_and_its_failure_file_is_the_reason(job
         ("-e .", "'-e .'"),
     ],
 )
-def test_unsatisfied_requirements_fail_the_job_by_name(world: World, jobs: Jobs, line: str, named: str) -> None:
+def test_unsatisfied_requirements_fail_the_job_by_name(aws: FakeAws, jobs: Jobs, line: str, named: str) -> None:
     files = {"t.py": b"", "requirements.txt": f"# comment\nnumpy>=1  # fine\n{line}\n".encode()}
-    request = training("r", SKLEARN, HyperParameters=script_mode("t.py", world.put_archive("c.tar.gz", files)))
+    request = training("r", SKLEARN, HyperParameters=script_mode("t.py", aws.put_archive("c.tar.gz", files)))
     assert named in str(jobs.run("training", request).failure_reason)
 
 
-def test_the_built_in_xgboost_trains_without_a_script(world: World, jobs: Jobs) -> None:
+def test_the_built_in_xgboost_trains_without_a_script(aws: FakeAws, jobs: Jobs) -> None:
     data = "\n".join(f"{i % 2},{i % 2 + 0.01 * (i % 7)},{i % 3}" for i in range(80))
     hyperparameters = {"num_round": "5", "objective": "binary:logistic", "eval_metric": "auc,logloss", "max_depth": "2"}
     request = training(
         "xgb",
         XGBOOST,
-        channels={"train": world.put("x/train/part", data), "validation": world.put("x/validation/part", data)},
+        channels={"train": aws.put("x/train/part", data), "validation": aws.put("x/validation/part", data)},
         HyperParameters=hyperparameters,
     )
     update = jobs.run("training", request)
     assert update.failure_reason is None
-    assert "#011validation-auc:1.00000" in world.log_text()
+    assert "#011validation-auc:1.00000" in aws.log_text()
     assert ("validation:auc", 1.0) in [(metric.name, metric.value) for metric in update.final_metrics]
     import xgboost
 
-    model = world.get_archive(str(update.model_artifacts))["xgboost-model"]
+    model = aws.get_archive(str(update.model_artifacts))["xgboost-model"]
     assert xgboost.Booster(model_file=bytearray(model)).num_features() == 2
 
 
@@ -173,29 +173,29 @@ def test_csv_libsvm_and_parquet_channels_hold_the_same_data(tmp_path: Path) -> N
     ],
 )
 def test_the_built_in_xgboost_names_wrong_hyperparameters(
-    world: World, jobs: Jobs, hyperparameters: dict[str, str], named: str
+    aws: FakeAws, jobs: Jobs, hyperparameters: dict[str, str], named: str
 ) -> None:
-    request = training("h", XGBOOST, channels={"train": world.put("x", "1,2")}, HyperParameters=hyperparameters)
+    request = training("h", XGBOOST, channels={"train": aws.put("x", "1,2")}, HyperParameters=hyperparameters)
     reason = str(jobs.run("training", request).failure_reason)
     assert reason.startswith("AlgorithmError: framework error: ")
     assert named in reason
 
 
-def test_a_stopped_training_gets_sigterm_and_its_model_is_kept(world: World, jobs: Jobs) -> None:
-    code = _code(world, "handles_sigterm.py")
+def test_a_stopped_training_gets_sigterm_and_its_model_is_kept(aws: FakeAws, jobs: Jobs) -> None:
+    code = _code(aws, "handles_sigterm.py")
     request = training("stopped", SKLEARN, HyperParameters=script_mode("handles_sigterm.py", code))
     jobs.runner.start("training", "stopped", "arn", request)
-    _wait_for_log(world, jobs, "stopped")
+    _wait_for_log(aws, jobs, "stopped")
     jobs.runner.stop("training", "stopped")
     update = jobs.wait("stopped")
     assert (update.status, update.secondary_status) == ("Stopped", "Stopped")
     assert "Stopping" in [step.status for step in jobs.updates["stopped"]]
-    assert world.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}
+    assert aws.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}
     assert not _running("4711"), "a child that detached itself outlived its container"
 
 
-def test_a_training_over_its_limit_that_ignores_sigterm_is_killed(world: World, jobs: Jobs) -> None:
-    code = _code(world, "ignores_sigterm.py")
+def test_a_training_over_its_limit_that_ignores_sigterm_is_killed(aws: FakeAws, jobs: Jobs) -> None:
+    code = _code(aws, "ignores_sigterm.py")
     request = training("overtime", SKLEARN, HyperParameters=script_mode("ignores_sigterm.py", code))
     request["StoppingCondition"]["MaxRuntimeInSeconds"] = 1
     update = jobs.run("training", request)
@@ -203,12 +203,12 @@ def test_a_training_over_its_limit_that_ignores_sigterm_is_killed(world: World, 
     assert not _running("ignores_sigterm.py")
 
 
-def test_the_same_model_files_make_the_same_archive(world: World, jobs: Jobs) -> None:
+def test_the_same_model_files_make_the_same_archive(aws: FakeAws, jobs: Jobs) -> None:
     specification = {"ContainerEntrypoint": ["sh", "-c", "cd /opt/ml/model; mkdir c; echo 1 > c/b; echo 2 > a"]}
     archives = []
     for name in ("first", "second"):
         jobs.run("training", training(name, "any", specification=specification))
-        archives.append(world.get(f"out/{name}/output/model.tar.gz"))
+        archives.append(aws.get(f"out/{name}/output/model.tar.gz"))
     assert archives[0] == archives[1]
 
 
@@ -239,12 +239,12 @@ def test_plain_strings_and_json_are_both_hyperparameters() -> None:
     assert toolkit.decode(given) == {"a": "text", "b": "text", "c": 0.5, "d": [1]}
 
 
-def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(world: World, jobs: Jobs) -> None:
+def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(aws: FakeAws, jobs: Jobs) -> None:
     """As `ModelTrainer.train()` of SageMaker's SDK v3 lays them out: a bash script in the channel `sm_drivers`."""
     sdk = Path(str(importlib.util.find_spec("sagemaker.train").origin)).parent  # type: ignore[union-attr]
     drivers = sdk / "container_drivers"
     for path in drivers.rglob("*.py"):
-        world.put(f"sdk/drivers/{path.relative_to(drivers)}", path.read_bytes())
+        aws.put(f"sdk/drivers/{path.relative_to(drivers)}", path.read_bytes())
     templates: dict[str, str] = {}
     exec((sdk / "templates.py").read_text(), templates)
     shell = templates["TRAIN_SCRIPT_TEMPLATE"].format(
@@ -252,9 +252,9 @@ def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(world: World
         install_requirements=templates["INSTALL_AUTO_REQUIREMENTS"],
         execute_driver=templates["EXECUTE_BASIC_SCRIPT_DRIVER"],
     )
-    world.put("sdk/drivers/sm_train.sh", shell)
-    world.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "looks_around.py"}))
-    world.put("sdk/code/looks_around.py", (FIXTURES / "looks_around.py").read_bytes())
+    aws.put("sdk/drivers/sm_train.sh", shell)
+    aws.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "looks_around.py"}))
+    aws.put("sdk/code/looks_around.py", (FIXTURES / "looks_around.py").read_bytes())
     request = training(
         "sdk",
         "any-image:1",
@@ -263,17 +263,17 @@ def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(world: World
         specification={"ContainerEntrypoint": ["/bin/bash", "/opt/ml/input/data/sm_drivers/sm_train.sh"]},
     )
     update = jobs.run("training", request)
-    assert update.failure_reason is None, world.log_text()
-    seen = json.loads(world.get_archive(str(update.model_artifacts))["seen.json"])
+    assert update.failure_reason is None, aws.log_text()
+    seen = json.loads(aws.get_archive(str(update.model_artifacts))["seen.json"])
     assert seen["arguments"] == ["--epochs", "3"]
 
 
-def _wait_for_log(world: World, jobs: Jobs, name: str) -> None:
+def _wait_for_log(aws: FakeAws, jobs: Jobs, name: str) -> None:
     jobs.wait_for(name, "Training")
     import time
 
     deadline = time.monotonic() + 20
-    while "ready" not in world.log_text():
+    while "ready" not in aws.log_text():
         assert time.monotonic() < deadline, "the script never said it was ready"
         time.sleep(0.02)
 

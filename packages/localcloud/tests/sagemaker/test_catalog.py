@@ -17,8 +17,8 @@ def _body(step: dict[str, Any]) -> str:
     return json.dumps({"Version": "2020-12-01", "Steps": [step]})
 
 
-def test_a_changed_definition_is_a_new_version(world: Any, step_of: StepOf) -> None:
-    client = world.sagemaker
+def test_a_changed_definition_is_a_new_version(harness: Any, step_of: StepOf) -> None:
+    client = harness.sagemaker
     arn = client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)["PipelineArn"]
     assert arn == "arn:aws:sagemaker:us-east-1:000000000000:pipeline/p"
     assert client.update_pipeline(PipelineName="p", PipelineDescription="d")["PipelineVersionId"] == 1
@@ -33,14 +33,14 @@ def test_a_changed_definition_is_a_new_version(world: Any, step_of: StepOf) -> N
     described = [(one["PipelineVersionId"], one.get("PipelineVersionDescription")) for one in versions]
     assert described == [(2, None), (1, "old")]
     execution = client.start_pipeline_execution(PipelineName="p", PipelineVersionId=1)["PipelineExecutionArn"]
-    world.ended(execution)
-    assert list(world.steps(execution)) == ["A"]
+    harness.ended(execution)
+    assert list(harness.steps(execution)) == ["A"]
     used = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=execution)
     assert used["PipelineDefinition"] == _body(step_of("A"))
 
 
-def test_the_errors_that_the_sdks_upsert_relies_on(world: Any, step_of: StepOf) -> None:
-    client = world.sagemaker
+def test_the_errors_that_the_sdks_upsert_relies_on(harness: Any, step_of: StepOf) -> None:
+    client = harness.sagemaker
     client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)
     with pytest.raises(ClientError, match=r"ValidationException.*Pipeline names must be unique within an AWS account"):
         client.create_pipeline(PipelineName="p", PipelineDefinition=_body(step_of("A")), RoleArn=ROLE)
@@ -48,25 +48,25 @@ def test_the_errors_that_the_sdks_upsert_relies_on(world: Any, step_of: StepOf) 
         client.describe_pipeline(PipelineName="q")
 
 
-def test_an_invalid_definition_is_refused_and_leaves_nothing(world: Any, step_of: StepOf) -> None:
+def test_an_invalid_definition_is_refused_and_leaves_nothing(harness: Any, step_of: StepOf) -> None:
     with pytest.raises(ClientError, match=r"ValidationException.*Unable to parse pipeline definition"):
-        world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinition='{"Version": "1"}', RoleArn=ROLE)
-    assert not world.sagemaker.list_pipelines()["PipelineSummaries"]
+        harness.sagemaker.create_pipeline(PipelineName="p", PipelineDefinition='{"Version": "1"}', RoleArn=ROLE)
+    assert not harness.sagemaker.list_pipelines()["PipelineSummaries"]
 
 
-def test_a_definition_may_lie_in_s3(world: Any, step_of: StepOf) -> None:
+def test_a_definition_may_lie_in_s3(harness: Any, step_of: StepOf) -> None:
     location = {"Bucket": "bucket", "ObjectKey": "p.json"}
     with pytest.raises(ClientError, match=r"Unable to read the pipeline definition at s3://bucket/p\.json"):
-        world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
-    world.s3.objects["s3://bucket/p.json"] = _body(step_of("A")).encode()
-    world.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
-    assert world.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"] == _body(step_of("A"))
+        harness.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
+    harness.s3.objects["s3://bucket/p.json"] = _body(step_of("A")).encode()
+    harness.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
+    assert harness.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"] == _body(step_of("A"))
 
 
-def test_a_deleted_pipeline_takes_its_executions_along(world: Any, step_of: StepOf) -> None:
-    client = world.sagemaker
-    arn = world.run({"Steps": [step_of("A")]})
-    world.ended(arn)
+def test_a_deleted_pipeline_takes_its_executions_along(harness: Any, step_of: StepOf) -> None:
+    client = harness.sagemaker
+    arn = harness.run({"Steps": [step_of("A")]})
+    harness.ended(arn)
     client.delete_pipeline(PipelineName="p")
     calls: tuple[Callable[[], Any], ...] = (
         lambda: client.describe_pipeline_execution(PipelineExecutionArn=arn),

@@ -19,11 +19,11 @@ STACK_TAGS = [{"Key": "aws:cloudformation:stack-name", "Value": "s"}]
 class Stack:
     """Calls one type's handlers as the engine does."""
 
-    def __init__(self, world: Any) -> None:
-        self._world = world
+    def __init__(self, harness: Any) -> None:
+        self._harness = harness
 
     def _context(self, logical_id: str) -> CfnContext:
-        return CfnContext("s", logical_id, f"s-{logical_id}-ABC", lambda service: self._world.client(service))
+        return CfnContext("s", logical_id, f"s-{logical_id}-ABC", lambda service: self._harness.client(service))
 
     def create(self, kind: str, logical_id: str, **properties: Any) -> CfnResource:
         properties["Tags"] = [*STACK_TAGS, *properties.get("Tags", ())]
@@ -50,78 +50,80 @@ class Stack:
 
 
 @pytest.fixture
-def stack(world: Any) -> Stack:
-    return Stack(world)
+def stack(harness: Any) -> Stack:
+    return Stack(harness)
 
 
-def test_a_serving_stack_is_made_updated_and_taken_down(world: Any, stack: Stack) -> None:
+def test_a_serving_stack_is_made_updated_and_taken_down(harness: Any, stack: Stack) -> None:
     one, two = stack.serving("image:1", "One"), stack.serving("image:2", "Two")
     made = stack.create("Endpoint", "Endpoint", EndpointName="e", EndpointConfigName=one)
     assert made == CfnResource(f"{PREFIX}endpoint/e", {"EndpointName": "e"})
-    assert world.sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
+    assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
     old = {"EndpointName": "e", "EndpointConfigName": one, "Tags": [{"Key": "a", "Value": "1"}]}
     new = {**old, "EndpointConfigName": f"{PREFIX}endpoint-config/{two}", "Tags": [{"Key": "b", "Value": "2"}]}
     assert stack.update("Endpoint", made.physical_id, old, new).physical_id == made.physical_id
-    assert world.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == two
-    assert {"Key": "b", "Value": "2"} in world.sagemaker.list_tags(ResourceArn=made.physical_id)["Tags"]
+    assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == two
+    assert {"Key": "b", "Value": "2"} in harness.sagemaker.list_tags(ResourceArn=made.physical_id)["Tags"]
     stack.delete("Endpoint", made.physical_id)
     stack.delete("Endpoint", made.physical_id)  # gone already: nothing to do
     for name in (one, two):
         stack.delete("EndpointConfig", f"{PREFIX}endpoint-config/{name}")
-    assert not world.sagemaker.list_endpoints()["Endpoints"]
-    assert not world.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    assert not harness.sagemaker.list_endpoints()["Endpoints"]
+    assert not harness.sagemaker.list_endpoint_configs()["EndpointConfigs"]
 
 
-def test_an_update_that_sagemaker_rolls_back_fails_the_resource(world: Any, stack: Stack) -> None:
+def test_an_update_that_sagemaker_rolls_back_fails_the_resource(harness: Any, stack: Stack) -> None:
     good, bad = stack.serving("image:1", "One"), stack.serving("broken:1", "Two")
     made = stack.create("Endpoint", "Endpoint", EndpointName="e", EndpointConfigName=good)
     old, new = {"EndpointConfigName": good}, {"EndpointConfigName": bad}
     with pytest.raises(Exception, match=f"was not updated to {bad}: .*did not pass the ping"):
         stack.update("Endpoint", made.physical_id, old, new)
-    assert world.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == good
+    assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == good
     stack.update("Endpoint", made.physical_id, new, old)  # the stack's own rollback finds nothing to do
 
 
-def test_an_endpoint_that_never_comes_into_service_leaves_nothing(world: Any, stack: Stack) -> None:
+def test_an_endpoint_that_never_comes_into_service_leaves_nothing(harness: Any, stack: Stack) -> None:
     bad = stack.serving("broken:1", "Bad")
     with pytest.raises(Exception, match=r"did not come into service: .*did not pass the ping"):
         stack.create("Endpoint", "Endpoint", EndpointConfigName=bad)
-    assert not world.sagemaker.list_endpoints()["Endpoints"]
+    assert not harness.sagemaker.list_endpoints()["Endpoints"]
 
 
-def test_names_are_made_where_none_is_given(world: Any, stack: Stack) -> None:
+def test_names_are_made_where_none_is_given(harness: Any, stack: Stack) -> None:
     model = stack.create("Model", "M", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
     assert model == CfnResource(f"{PREFIX}model/s-M-ABC", {"ModelName": "s-M-ABC"})
 
 
-def test_a_group_has_its_documented_attributes_and_its_policy(world: Any, stack: Stack) -> None:
+def test_a_group_has_its_documented_attributes_and_its_policy(harness: Any, stack: Stack) -> None:
     policy = {"Version": "2012-10-17", "Statement": []}
     group = stack.create("ModelPackageGroup", "G", ModelPackageGroupName="g", ModelPackageGroupPolicy=policy)
     assert group.physical_id == f"{PREFIX}model-package-group/g"
     assert set(group.attributes) == {"ModelPackageGroupArn", "ModelPackageGroupStatus", "CreationTime"}
-    kept = world.sagemaker.get_model_package_group_policy(ModelPackageGroupName="g")["ResourcePolicy"]
+    kept = harness.sagemaker.get_model_package_group_policy(ModelPackageGroupName="g")["ResourcePolicy"]
     assert json.loads(kept) == policy
     stack.update("ModelPackageGroup", group.physical_id, {"ModelPackageGroupPolicy": policy}, {})
     with pytest.raises(ClientError, match="Cannot find resource policy"):
-        world.sagemaker.get_model_package_group_policy(ModelPackageGroupName="g")
+        harness.sagemaker.get_model_package_group_policy(ModelPackageGroupName="g")
     stack.delete("ModelPackageGroup", group.physical_id)
     stack.delete("ModelPackageGroup", group.physical_id)
 
 
 @pytest.mark.parametrize("form", ["body", "object"])
-def test_a_pipelines_definition_comes_as_a_body_or_an_object(world: Any, stack: Stack, step_of: Any, form: str) -> None:
+def test_a_pipelines_definition_comes_as_a_body_or_an_object(
+    harness: Any, stack: Stack, step_of: Any, form: str
+) -> None:
     body = {"Version": "2020-12-01", "Steps": [step_of("A")]}
     definition = {"PipelineDefinitionBody": json.dumps(body)} if form == "body" else body
     properties = {"PipelineName": "p", "RoleArn": ROLE, "PipelineDefinition": definition}
     assert stack.create("Pipeline", "P", **properties).physical_id == "p"
-    assert json.loads(world.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"]) == body
+    assert json.loads(harness.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"]) == body
     changed = {**properties, "PipelineDescription": "d"}
     stack.update("Pipeline", "p", properties, changed)
-    assert world.sagemaker.describe_pipeline(PipelineName="p")["PipelineDescription"] == "d"
+    assert harness.sagemaker.describe_pipeline(PipelineName="p")["PipelineDescription"] == "d"
     stack.delete("Pipeline", "p")
-    assert not world.sagemaker.list_pipelines()["PipelineSummaries"]
+    assert not harness.sagemaker.list_pipelines()["PipelineSummaries"]
 
 
-def test_a_property_that_is_not_known_is_refused_by_name(world: Any, stack: Stack) -> None:
+def test_a_property_that_is_not_known_is_refused_by_name(harness: Any, stack: Stack) -> None:
     with pytest.raises(ParamValidationError, match="Colour"):
         stack.create("Model", "M", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE, Colour="red")

@@ -15,19 +15,19 @@ BROKEN = "broken:1"
 
 
 @pytest.fixture
-def live(world: Any) -> Any:
+def live(harness: Any) -> Any:
     """An endpoint `e` in service on the configuration `one`."""
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=world.config("one", "image:1"))
-    assert world.endpoint_settles("e")["EndpointStatus"] == "InService"
-    return world
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("one", "image:1"))
+    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
+    return harness
 
 
-def _runtime(world: Any) -> Any:
-    return world.client("sagemaker-runtime")
+def _runtime(harness: Any) -> Any:
+    return harness.client("sagemaker-runtime")
 
 
-def _ask(world: Any, body: str = "x", **members: Any) -> str:
-    answer = _runtime(world).invoke_endpoint(EndpointName="e", Body=body.encode(), **members)
+def _ask(harness: Any, body: str = "x", **members: Any) -> str:
+    answer = _runtime(harness).invoke_endpoint(EndpointName="e", Body=body.encode(), **members)
     return str(answer["Body"].read().decode())
 
 
@@ -96,17 +96,17 @@ def test_an_alarm_rolls_a_deployment_back(live: Any) -> None:
     assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
 
 
-def test_a_first_deployment_that_fails_is_failed_and_may_be_deleted(world: Any) -> None:
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=world.config("bad", BROKEN))
-    failed = world.endpoint_settles("e")
+def test_a_first_deployment_that_fails_is_failed_and_may_be_deleted(harness: Any) -> None:
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("bad", BROKEN))
+    failed = harness.endpoint_settles("e")
     assert failed["EndpointStatus"] == "Failed"
     assert "did not pass the ping" in failed["FailureReason"]
     with pytest.raises(ClientError, match=r"ValidationError.*Endpoint e of account 000000000000 not found"):
-        _ask(world)
-    world.sagemaker.delete_endpoint(EndpointName="e")
-    world.eventually(lambda: not world.sagemaker.list_endpoints()["Endpoints"])
+        _ask(harness)
+    harness.sagemaker.delete_endpoint(EndpointName="e")
+    harness.eventually(lambda: not harness.sagemaker.list_endpoints()["Endpoints"])
     with pytest.raises(ClientError, match=r'ValidationException.*Could not find endpoint "arn:aws:sagemaker'):
-        world.sagemaker.describe_endpoint(EndpointName="e")
+        harness.sagemaker.describe_endpoint(EndpointName="e")
 
 
 def test_retained_variant_properties_survive_an_update(live: Any) -> None:
@@ -165,8 +165,8 @@ def test_a_models_error_and_an_oversized_body_are_told_as_aws_tells_them(live: A
         _ask(live, TargetModel="m")
 
 
-def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(world: Any) -> None:
-    world.sagemaker.create_model(
+def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(harness: Any) -> None:
+    harness.sagemaker.create_model(
         ModelName="m", PrimaryContainer={"Image": "i"}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
     )
     variant = {"VariantName": "V", "ModelName": "m", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 2}}
@@ -177,19 +177,19 @@ def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(world: 
         "CaptureOptions": [{"CaptureMode": "Input"}],
     }
     with pytest.raises(ClientError, match="not supported for serverless"):
-        world.sagemaker.create_endpoint_config(
+        harness.sagemaker.create_endpoint_config(
             EndpointConfigName="c", ProductionVariants=[variant], DataCaptureConfig=capture
         )
-    world.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    assert world.endpoint_settles("e")["EndpointStatus"] == "InService"
+    harness.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
     with pytest.raises(ClientError, match="less than or equal to 4194304"):
-        _ask(world, "x" * (4 * 1024 * 1024 + 1))
+        _ask(harness, "x" * (4 * 1024 * 1024 + 1))
 
 
-def test_traffic_goes_by_weight_and_to_the_variant_asked_for(world: Any) -> None:
+def test_traffic_goes_by_weight_and_to_the_variant_asked_for(harness: Any) -> None:
     for name, image in (("a", "image:a"), ("b", "image:b")):
-        world.sagemaker.create_model(
+        harness.sagemaker.create_model(
             ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
         )
     variants = [
@@ -197,15 +197,15 @@ def test_traffic_goes_by_weight_and_to_the_variant_asked_for(world: Any) -> None
          "InitialVariantWeight": weight}
         for name, weight in (("a", 1.0), ("b", 0.0))
     ]  # fmt: skip
-    world.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=variants)
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    world.endpoint_settles("e")
-    assert {_ask(world).split("|")[0] for _ in range(10)} == {"image:a"}
-    assert _ask(world, TargetVariant="b").startswith("image:b")
+    harness.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=variants)
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    harness.endpoint_settles("e")
+    assert {_ask(harness).split("|")[0] for _ in range(10)} == {"image:a"}
+    assert _ask(harness, TargetVariant="b").startswith("image:b")
 
 
-def test_a_package_must_be_approved_before_a_model_is_made_of_it(world: Any, specification: dict[str, Any]) -> None:
-    client = world.sagemaker
+def test_a_package_must_be_approved_before_a_model_is_made_of_it(harness: Any, specification: dict[str, Any]) -> None:
+    client = harness.sagemaker
     client.create_model_package_group(ModelPackageGroupName="g")
     specification["Containers"][0]["Environment"] = {"A": "1", "B": "2"}
     arn = client.create_model_package(ModelPackageGroupName="g", InferenceSpecification=specification)[
@@ -220,8 +220,8 @@ def test_a_package_must_be_approved_before_a_model_is_made_of_it(world: Any, spe
     variant = {"VariantName": "V", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
     client.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    world.endpoint_settles("e")
-    (spec,) = world.fleet.specs.values()
+    harness.endpoint_settles("e")
+    (spec,) = harness.fleet.specs.values()
     assert spec.model_data_url == "s3://ml-artifacts/churn/7/model.tar.gz"
     assert dict(spec.environment) == {"A": "1", "B": "3"}
 

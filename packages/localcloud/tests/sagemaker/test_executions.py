@@ -122,57 +122,57 @@ def _loop(step_of: StepOf) -> dict[str, Any]:
     }
 
 
-def _evaluated(world: Any, auc: float) -> None:
-    world.s3.objects["s3://b/eval/evaluation.json"] = json.dumps({"metrics": {"auc": {"value": auc}}}).encode()
+def _evaluated(harness: Any, auc: float) -> None:
+    harness.s3.objects["s3://b/eval/evaluation.json"] = json.dumps({"metrics": {"auc": {"value": auc}}}).encode()
 
 
-def test_a_model_that_is_good_enough_is_registered(world: Any, step_of: StepOf) -> None:
-    _evaluated(world, 0.71)
-    arn = world.run(_loop(step_of), PipelineParameters=[{"Name": "Depth", "Value": "7"}])
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    steps = world.steps(arn)
+def test_a_model_that_is_good_enough_is_registered(harness: Any, step_of: StepOf) -> None:
+    _evaluated(harness, 0.71)
+    arn = harness.run(_loop(step_of), PipelineParameters=[{"Name": "Depth", "Value": "7"}])
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    steps = harness.steps(arn)
     assert list(steps) == ["Register", "Gate", "Evaluate", "Train", "Prep"]
     assert {step["StepStatus"] for step in steps.values()} == {"Succeeded"}
     assert steps["Gate"]["Metadata"] == {"Condition": {"Outcome": "True"}}
     execution = arn.rpartition("/")[2]
-    jobs = {kind + name.split("-")[2]: request for kind, name, request in world.runner.started}
+    jobs = {kind + name.split("-")[2]: request for kind, name, request in harness.runner.started}
     train = jobs["trainingTrain"]
     assert train["TrainingJobName"].startswith(f"pipelines-{execution}-Train-")
     assert steps["Train"]["Metadata"]["TrainingJob"]["Arn"].endswith(train["TrainingJobName"])
     assert train["HyperParameters"] == {"max_depth": "7"}
     assert train["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] == f"s3://b/{execution}/train"
     assert jobs["processingEvaluate"]["Environment"]["MODEL"].endswith("/output/model.tar.gz")
-    package = world.sagemaker.describe_model_package(
+    package = harness.sagemaker.describe_model_package(
         ModelPackageName=steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
     )
     assert package["MetadataProperties"]["GeneratedBy"] == arn
     assert package["CustomerMetadataProperties"] == {"depth": "7"}
     assert "assumed-role/pipeline" in package["CreatedBy"]["IamIdentity"]["Arn"]
-    described = world.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    described = harness.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     assert described["PipelineExperimentConfig"] == {"ExperimentName": "p", "TrialName": execution}
-    listed = world.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)["PipelineParameters"]
+    listed = harness.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)["PipelineParameters"]
     assert {one["Name"]: one["Value"] for one in listed} == {"Depth": "7", "Min": "0.7", "Mode": "fast"}
 
 
-def test_a_model_below_the_minimum_fails_with_the_definitions_words(world: Any, step_of: StepOf) -> None:
-    _evaluated(world, 0.6)
-    arn = world.run(_loop(step_of))
-    ended = world.ended(arn)
+def test_a_model_below_the_minimum_fails_with_the_definitions_words(harness: Any, step_of: StepOf) -> None:
+    _evaluated(harness, 0.6)
+    arn = harness.run(_loop(step_of))
+    ended = harness.ended(arn)
     assert (ended["PipelineExecutionStatus"], ended["FailureReason"]) == (
         "Failed",
         "Step failure: One or multiple steps failed.",
     )
-    steps = world.steps(arn)
+    steps = harness.steps(arn)
     assert "Register" not in steps
     assert steps["Refused"]["Metadata"] == {"Fail": {"ErrorMessage": "auc below 0.7"}}
     assert steps["Refused"]["FailureReason"] == "auc below 0.7"
 
 
-def test_a_missing_metric_fails_the_gate_and_says_so(world: Any, step_of: StepOf) -> None:
-    world.s3.objects["s3://b/eval/evaluation.json"] = b'{"metrics": {}}'
-    arn = world.run(_loop(step_of))
-    world.ended(arn)
-    assert "metrics.auc.value" in world.steps(arn)["Gate"]["FailureReason"]
+def test_a_missing_metric_fails_the_gate_and_says_so(harness: Any, step_of: StepOf) -> None:
+    harness.s3.objects["s3://b/eval/evaluation.json"] = b'{"metrics": {}}'
+    arn = harness.run(_loop(step_of))
+    harness.ended(arn)
+    assert "metrics.auc.value" in harness.steps(arn)["Gate"]["FailureReason"]
 
 
 @pytest.mark.parametrize(
@@ -183,129 +183,131 @@ def test_a_missing_metric_fails_the_gate_and_says_so(world: Any, step_of: StepOf
         ([{"Name": "Mode", "Value": "odd"}], r"must be one of \[fast, slow\], got \[odd\]"),
     ],
 )
-def test_wrong_parameters_are_refused_at_the_start(world: Any, step_of: StepOf, given: Any, message: str) -> None:
+def test_wrong_parameters_are_refused_at_the_start(harness: Any, step_of: StepOf, given: Any, message: str) -> None:
     with pytest.raises(ClientError, match=f"ValidationException.*{message}"):
-        world.run(_loop(step_of), PipelineParameters=given)
+        harness.run(_loop(step_of), PipelineParameters=given)
 
 
-def test_a_failed_step_lets_the_others_finish_and_starts_no_more(world: Any, step_of: StepOf) -> None:
-    world.runner.held |= {"Slow", "Bad"}
+def test_a_failed_step_lets_the_others_finish_and_starts_no_more(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held |= {"Slow", "Bad"}
     steps = [step_of("Bad"), step_of("Slow"), step_of("After", DependsOn=["Slow"])]
-    arn = world.run({"Steps": steps})
-    jobs = world.eventually(
-        lambda: len(world.runner.started) == 2 and {name.split("-")[2]: name for _, name, _ in world.runner.started}
+    arn = harness.run({"Steps": steps})
+    jobs = harness.eventually(
+        lambda: len(harness.runner.started) == 2 and {name.split("-")[2]: name for _, name, _ in harness.runner.started}
     )
-    world.eventually(lambda: {one["StepStatus"] for one in world.steps(arn).values()} == {"Executing"})
-    world.plane.on_job_update("processing", jobs["Bad"], world.runner.failed("AlgorithmError: exit code: 1"))
-    world.eventually(lambda: world.steps(arn)["Bad"]["StepStatus"] == "Failed")
-    assert world.steps(arn)["Slow"]["StepStatus"] == "Executing"
-    world.plane.on_job_update("processing", jobs["Slow"], world.runner.completed())
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Failed"
-    ended = world.steps(arn)
+    harness.eventually(lambda: {one["StepStatus"] for one in harness.steps(arn).values()} == {"Executing"})
+    harness.plane.on_job_update("processing", jobs["Bad"], harness.runner.failed("AlgorithmError: exit code: 1"))
+    harness.eventually(lambda: harness.steps(arn)["Bad"]["StepStatus"] == "Failed")
+    assert harness.steps(arn)["Slow"]["StepStatus"] == "Executing"
+    harness.plane.on_job_update("processing", jobs["Slow"], harness.runner.completed())
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    ended = harness.steps(arn)
     assert ended["Bad"]["FailureReason"] == "ClientError: AlgorithmError: exit code: 1"
     assert ended["Slow"]["StepStatus"] == "Succeeded"
     assert "After" not in ended
 
 
-def test_a_role_that_may_not_start_the_job_fails_the_step(world: Any, step_of: StepOf) -> None:
-    world.denied.add(("pipeline", "CreateProcessingJob"))
-    arn = world.run({"Steps": [step_of("A")]})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Failed"
-    reason = world.steps(arn)["A"]["FailureReason"]
+def test_a_role_that_may_not_start_the_job_fails_the_step(harness: Any, step_of: StepOf) -> None:
+    harness.denied.add(("pipeline", "CreateProcessingJob"))
+    arn = harness.run({"Steps": [step_of("A")]})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    reason = harness.steps(arn)["A"]["FailureReason"]
     assert "ClientError: Failed to invoke sagemaker:CreateProcessingJob" in reason
     assert "is not authorized to perform: sagemaker:CreateProcessingJob" in reason
-    assert not world.runner.started
+    assert not harness.runner.started
 
 
-def test_retry_policies_cover_the_exceptions_they_name_and_no_others(world: Any, step_of: StepOf) -> None:
+def test_retry_policies_cover_the_exceptions_they_name_and_no_others(harness: Any, step_of: StepOf) -> None:
     policies = [
         {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 2},
         {"ExceptionType": ["Step.THROTTLING"], "IntervalSeconds": 0, "BackoffRate": 1.0, "ExpireAfterMin": 1},
     ]
-    world.errors["CreateProcessingJob"] = [("ThrottlingException", 400)] * 3
-    world.runner.outcomes = [world.runner.failed("InternalServerError: again")] * 2
-    arn = world.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    assert world.steps(arn)["A"]["AttemptCount"] == 6
-    assert len({name for _, name, _ in world.runner.started}) == 3
-    world.runner.outcomes = [world.runner.failed("InternalServerError: again")] * 3
-    arn = world.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Failed"
-    world.runner.outcomes = [world.runner.failed("AlgorithmError: mine")]
-    arn = world.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Failed"
-    assert world.steps(arn)["A"]["AttemptCount"] == 1
+    harness.errors["CreateProcessingJob"] = [("ThrottlingException", 400)] * 3
+    harness.runner.outcomes = [harness.runner.failed("InternalServerError: again")] * 2
+    arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.steps(arn)["A"]["AttemptCount"] == 6
+    assert len({name for _, name, _ in harness.runner.started}) == 3
+    harness.runner.outcomes = [harness.runner.failed("InternalServerError: again")] * 3
+    arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    harness.runner.outcomes = [harness.runner.failed("AlgorithmError: mine")]
+    arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    assert harness.steps(arn)["A"]["AttemptCount"] == 1
 
 
-def test_a_cached_step_is_not_run_again_and_its_values_flow_on(world: Any, step_of: StepOf) -> None:
+def test_a_cached_step_is_not_run_again_and_its_values_flow_on(harness: Any, step_of: StepOf) -> None:
     cached = {"CacheConfig": {"Enabled": True, "ExpireAfter": "P1D"}}
 
     def definition(value: str, **members: Any) -> dict[str, Any]:
         use = step_of("Use", Arguments={"Environment": {"ARN": _get("Steps.A.ProcessingJobArn")}})
         return {"Steps": [step_of("A", Arguments={"Environment": {"V": value}}, **members), use]}
 
-    first = world.run(definition("1", **cached))
-    world.ended(first)
-    second = world.run(definition("1", **cached))
-    assert world.ended(second)["PipelineExecutionStatus"] == "Succeeded"
-    hit = world.steps(second)["A"]
+    first = harness.run(definition("1", **cached))
+    harness.ended(first)
+    second = harness.run(definition("1", **cached))
+    assert harness.ended(second)["PipelineExecutionStatus"] == "Succeeded"
+    hit = harness.steps(second)["A"]
     assert hit["CacheHitResult"] == {"SourcePipelineExecutionArn": first}
-    assert hit["Metadata"] == world.steps(first)["A"]["Metadata"]
-    third, fourth = world.run(definition("2", **cached)), None
-    world.ended(third)
-    assert "CacheHitResult" not in world.steps(third)["A"]
-    fourth = world.run(definition("1"))
-    world.ended(fourth)
-    assert "CacheHitResult" not in world.steps(fourth)["A"]
-    used = [request["Environment"]["ARN"] for _, name, request in world.runner.started if "-Use-" in name]
+    assert hit["Metadata"] == harness.steps(first)["A"]["Metadata"]
+    third, fourth = harness.run(definition("2", **cached)), None
+    harness.ended(third)
+    assert "CacheHitResult" not in harness.steps(third)["A"]
+    fourth = harness.run(definition("1"))
+    harness.ended(fourth)
+    assert "CacheHitResult" not in harness.steps(fourth)["A"]
+    used = [request["Environment"]["ARN"] for _, name, request in harness.runner.started if "-Use-" in name]
     assert used[0] == used[1]
     assert len(set(used)) == 3
 
 
-def test_a_failed_run_is_never_a_cache_hit(world: Any, step_of: StepOf) -> None:
+def test_a_failed_run_is_never_a_cache_hit(harness: Any, step_of: StepOf) -> None:
     definition = {"Steps": [step_of("A", CacheConfig={"Enabled": True})]}
-    world.runner.outcomes = [world.runner.failed("AlgorithmError: x")]
-    world.ended(world.run(definition))
-    again = world.run(definition)
-    assert world.ended(again)["PipelineExecutionStatus"] == "Succeeded"
-    assert "CacheHitResult" not in world.steps(again)["A"]
+    harness.runner.outcomes = [harness.runner.failed("AlgorithmError: x")]
+    harness.ended(harness.run(definition))
+    again = harness.run(definition)
+    assert harness.ended(again)["PipelineExecutionStatus"] == "Succeeded"
+    assert "CacheHitResult" not in harness.steps(again)["A"]
 
 
-def test_stop_ends_the_jobs_and_retry_carries_on(world: Any, step_of: StepOf) -> None:
-    world.runner.held.add("-B-")
-    arn = world.run({"Steps": [step_of("A"), step_of("B", DependsOn=["A"]), step_of("C", DependsOn=["B"])]})
-    world.eventually(lambda: world.steps(arn).get("B", {}).get("StepStatus") == "Executing")
+def test_stop_ends_the_jobs_and_retry_carries_on(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held.add("-B-")
+    arn = harness.run({"Steps": [step_of("A"), step_of("B", DependsOn=["A"]), step_of("C", DependsOn=["B"])]})
+    harness.eventually(lambda: harness.steps(arn).get("B", {}).get("StepStatus") == "Executing")
     with pytest.raises(ClientError, match="ConflictException"):
-        world.sagemaker.delete_pipeline(PipelineName="p")
-    world.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Stopped"
-    assert world.steps(arn)["B"]["StepStatus"] == "Stopped"
-    assert len(world.runner.stopped) == 1
-    world.runner.held.clear()
-    world.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    started = [name.split("-")[2] for _, name, _ in world.runner.started]
+        harness.sagemaker.delete_pipeline(PipelineName="p")
+    harness.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Stopped"
+    assert harness.steps(arn)["B"]["StepStatus"] == "Stopped"
+    assert len(harness.runner.stopped) == 1
+    harness.runner.held.clear()
+    harness.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    started = [name.split("-")[2] for _, name, _ in harness.runner.started]
     assert started == ["A", "B", "B", "C"]
     with pytest.raises(ClientError, match="cannot be retried"):
-        world.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+        harness.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
 
 
-def test_independent_steps_run_side_by_side_up_to_the_limit(world: Any, step_of: StepOf) -> None:
-    world.runner.held.add("pipelines-")
-    arn = world.run(
+def test_independent_steps_run_side_by_side_up_to_the_limit(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held.add("pipelines-")
+    arn = harness.run(
         {"Steps": [step_of(name) for name in "ABCD"]}, ParallelismConfiguration={"MaxParallelExecutionSteps": 2}
     )
-    world.eventually(lambda: len(world.runner.started) == 2)
+    harness.eventually(lambda: len(harness.runner.started) == 2)
     time.sleep(0.05)
-    assert len(world.runner.started) == 2
+    assert len(harness.runner.started) == 2
     for count in (3, 4):
-        world.plane.on_job_update("processing", world.runner.started[count - 3][1], world.runner.completed())
-        world.eventually(lambda count=count: len(world.runner.started) == count)
-    world.sagemaker.update_pipeline_execution(PipelineExecutionArn=arn, PipelineExecutionDescription="d")
-    assert world.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionDescription"] == "d"
+        harness.plane.on_job_update("processing", harness.runner.started[count - 3][1], harness.runner.completed())
+        harness.eventually(lambda count=count: len(harness.runner.started) == count)
+    harness.sagemaker.update_pipeline_execution(PipelineExecutionArn=arn, PipelineExecutionDescription="d")
+    assert (
+        harness.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionDescription"] == "d"
+    )
 
 
-def test_lambda_and_model_steps_hand_their_values_on(world: Any, step_of: StepOf) -> None:
+def test_lambda_and_model_steps_hand_their_values_on(harness: Any, step_of: StepOf) -> None:
     call = {
         "Name": "Call",
         "Type": "Lambda",
@@ -328,22 +330,22 @@ def test_lambda_and_model_steps_hand_their_values_on(world: Any, step_of: StepOf
         "Use",
         Arguments={"Environment": {"M": _get("Steps.Make.ModelName"), "N": _get("Steps.Call.OutputParameters['n']")}},
     )
-    arn = world.run({"Steps": [call, model, use]})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    steps = world.steps(arn)
+    arn = harness.run({"Steps": [call, model, use]})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    steps = harness.steps(arn)
     listed = {one["Name"]: one["Value"] for one in steps["Call"]["Metadata"]["Lambda"]["OutputParameters"]}
     assert listed == {"echo": "p", "n": "3"}
-    environment = world.runner.started[0][2]["Environment"]
+    environment = harness.runner.started[0][2]["Environment"]
     assert environment["N"] == "3"
-    made = world.sagemaker.describe_model(ModelName=environment["M"])
+    made = harness.sagemaker.describe_model(ModelName=environment["M"])
     assert made["PrimaryContainer"]["Environment"] == {"E": "p"}
     call["Arguments"] = {"fail": True}
-    failed = world.run({"Steps": [call]})
-    world.ended(failed)
-    assert "errorMessage" in world.steps(failed)["Call"]["FailureReason"]
+    failed = harness.run({"Steps": [call]})
+    harness.ended(failed)
+    assert "errorMessage" in harness.steps(failed)["Call"]["FailureReason"]
 
 
-def test_nested_conditions_run_the_branch_that_holds_only(world: Any, step_of: StepOf) -> None:
+def test_nested_conditions_run_the_branch_that_holds_only(harness: Any, step_of: StepOf) -> None:
     def condition(name: str, right: int, then: list[Any], otherwise: list[Any]) -> dict[str, Any]:
         tests = [{"Type": "Equals", "LeftValue": 1, "RightValue": right}]
         return {
@@ -354,75 +356,75 @@ def test_nested_conditions_run_the_branch_that_holds_only(world: Any, step_of: S
 
     inner = condition("Inner", 2, [step_of("No")], [step_of("Yes")])
     steps = [condition("Outer", 1, [inner], [step_of("Never")]), step_of("Waits", DependsOn=["Never"])]
-    arn = world.run({"Steps": steps})
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    assert set(world.steps(arn)) == {"Outer", "Inner", "Yes"}
+    arn = harness.run({"Steps": steps})
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert set(harness.steps(arn)) == {"Outer", "Inner", "Yes"}
 
 
-def test_a_token_starts_one_execution(world: Any, step_of: StepOf) -> None:
+def test_a_token_starts_one_execution(harness: Any, step_of: StepOf) -> None:
     token = "t" * 32
-    first = world.run({"Steps": [step_of("A")]}, ClientRequestToken=token)
-    again = world.sagemaker.start_pipeline_execution(PipelineName="p", ClientRequestToken=token)
+    first = harness.run({"Steps": [step_of("A")]}, ClientRequestToken=token)
+    again = harness.sagemaker.start_pipeline_execution(PipelineName="p", ClientRequestToken=token)
     assert again["PipelineExecutionArn"] == first
     with pytest.raises(ClientError, match="ConflictException"):
-        world.sagemaker.start_pipeline_execution(
+        harness.sagemaker.start_pipeline_execution(
             PipelineName="p", ClientRequestToken=token, PipelineExecutionDescription="x"
         )
-    world.ended(first)
-    assert len(world.sagemaker.list_pipeline_executions(PipelineName="p")["PipelineExecutionSummaries"]) == 1
+    harness.ended(first)
+    assert len(harness.sagemaker.list_pipeline_executions(PipelineName="p")["PipelineExecutionSummaries"]) == 1
 
 
-def test_an_execution_survives_a_crash_at_any_of_its_steps(world: Any, step_of: StepOf) -> None:
-    world.runner.held.add("-A-")
+def test_an_execution_survives_a_crash_at_any_of_its_steps(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held.add("-A-")
     policy = {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 1}
-    arn = world.run({"Steps": [step_of("A", RetryPolicies=[policy]), step_of("B", DependsOn=["A"])]})
-    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
-    world.runner.held.clear()
-    world.crash()
-    world.plane.recover()
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
-    assert world.steps(arn)["A"]["AttemptCount"] == 2
+    arn = harness.run({"Steps": [step_of("A", RetryPolicies=[policy]), step_of("B", DependsOn=["A"])]})
+    harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
+    harness.runner.held.clear()
+    harness.crash()
+    harness.plane.recover()
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.steps(arn)["A"]["AttemptCount"] == 2
 
 
-def test_a_job_that_is_being_made_anew_during_recovery_is_made_once(world: Any, step_of: StepOf) -> None:
-    world.runner.held.add("-A-")
+def test_a_job_that_is_being_made_anew_during_recovery_is_made_once(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held.add("-A-")
     policy = {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 5}
-    arn = world.run({"Steps": [step_of("A", RetryPolicies=[policy])]})
-    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
-    world.crash()
-    world.plane._jobs.recover()
-    world.eventually(lambda: world.steps(arn)["A"]["AttemptCount"] == 2)
-    world.plane._engine.recover()
-    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
+    arn = harness.run({"Steps": [step_of("A", RetryPolicies=[policy])]})
+    harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
+    harness.crash()
+    harness.plane._jobs.recover()
+    harness.eventually(lambda: harness.steps(arn)["A"]["AttemptCount"] == 2)
+    harness.plane._engine.recover()
+    harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
     time.sleep(0.1)
-    assert world.steps(arn)["A"]["AttemptCount"] == 2
-    assert len(world.runner.started) == 2
+    assert harness.steps(arn)["A"]["AttemptCount"] == 2
+    assert len(harness.runner.started) == 2
 
 
-def test_a_job_lost_in_a_crash_fails_its_step_where_no_policy_retries(world: Any, step_of: StepOf) -> None:
-    world.runner.held.add("-A-")
-    arn = world.run({"Steps": [step_of("A")]})
-    world.eventually(lambda: world.steps(arn)["A"]["StepStatus"] == "Executing")
-    world.crash()
-    world.plane.recover()
-    assert world.ended(arn)["PipelineExecutionStatus"] == "Failed"
-    assert world.steps(arn)["A"]["FailureReason"].startswith("InternalServerError")
+def test_a_job_lost_in_a_crash_fails_its_step_where_no_policy_retries(harness: Any, step_of: StepOf) -> None:
+    harness.runner.held.add("-A-")
+    arn = harness.run({"Steps": [step_of("A")]})
+    harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
+    harness.crash()
+    harness.plane.recover()
+    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    assert harness.steps(arn)["A"]["FailureReason"].startswith("InternalServerError")
 
 
 @pytest.mark.parametrize("fixture", ["pipeline_execution_succeeded", "pipeline_step_failed"])
-def test_events_have_awss_fields(world: Any, step_of: StepOf, fixture: str) -> None:
+def test_events_have_awss_fields(harness: Any, step_of: StepOf, fixture: str) -> None:
     want = json.loads((FIXTURES / f"{fixture}.json").read_text())
     if "failed" in fixture:
-        world.runner.outcomes = [world.runner.failed("AlgorithmError: x")]
-    arn = world.run(
+        harness.runner.outcomes = [harness.runner.failed("AlgorithmError: x")]
+    arn = harness.run(
         {"Steps": [step_of("prep")]},
         PipelineExecutionDisplayName="drift-2026-11-22",
         PipelineExecutionDescription="SomeDescription",
     )
-    world.ended(arn)
-    kind, resources, detail = world.eventually(lambda: [one for one in world.events if one[0] == want["detail-type"]])[
-        -1
-    ]
+    harness.ended(arn)
+    kind, resources, detail = harness.eventually(
+        lambda: [one for one in harness.events if one[0] == want["detail-type"]]
+    )[-1]
     assert kind == want["detail-type"]
     assert resources == [arn.partition("/execution")[0], arn]
     assert set(detail) == set(want["detail"])
@@ -433,10 +435,10 @@ def test_events_have_awss_fields(world: Any, step_of: StepOf, fixture: str) -> N
         assert set(detail["metadata"]["processingJob"]) == {"arn"}
 
 
-def test_the_time_between_two_steps_is_short(world: Any, step_of: StepOf) -> None:
+def test_the_time_between_two_steps_is_short(harness: Any, step_of: StepOf) -> None:
     names = [f"S{number}" for number in range(10)]
     steps = [step_of(name, **({"DependsOn": [names[i - 1]]} if i else {})) for i, name in enumerate(names)]
-    world.ended(world.run({"Steps": steps[:1]}))  # warms the client
+    harness.ended(harness.run({"Steps": steps[:1]}))  # warms the client
     begun = time.monotonic()
-    world.ended(world.run({"Steps": steps}))
+    harness.ended(harness.run({"Steps": steps}))
     assert (time.monotonic() - begun) / len(names) < 0.3  # some 0.02 s on a quiet machine; a polled step takes a second

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.testing import Local, free_port, until
+from localcloud.testing import LocalCloud, wait_until
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 SCRIPT = """
@@ -22,11 +22,9 @@ with open("/opt/ml/processing/output/report/report.json", "w") as report:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    local = Local(free_port(), tmp_path_factory.mktemp("real") / "state")
-    local.up()
-    yield local
-    local.run("down", "--purge")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with LocalCloud(tmp_path_factory.mktemp("real") / "state") as local:
+        yield local
 
 
 def _definition(job_role: str) -> str:
@@ -100,7 +98,7 @@ def _ended(sagemaker: Any, arn: str) -> str:
         status: str = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
         return None if status == "Executing" else status
 
-    return str(until(look, 60))
+    return str(wait_until(look, 60))
 
 
 def _steps(sagemaker: Any, arn: str) -> dict[str, Any]:
@@ -108,16 +106,16 @@ def _steps(sagemaker: Any, arn: str) -> dict[str, Any]:
     return {step["StepName"]: step for step in listed}
 
 
-def test_a_pipeline_runs_with_its_roles_rights_and_survives_a_kill(cloud: Local) -> None:
+def test_a_pipeline_runs_with_its_roles_rights_and_survives_a_kill(cloud: LocalCloud) -> None:
     sagemaker, s3 = cloud.client("sagemaker"), cloud.client("s3")
     s3.create_bucket(Bucket="pipeline-data")
     s3.put_object(Bucket="pipeline-data", Key="code/evaluate.py", Body=SCRIPT.encode())
     service = "sagemaker.amazonaws.com"
-    job_role = cloud.role([{"Effect": "Allow", "Action": ["s3:*", "logs:*"], "Resource": "*"}], service=service)
+    job_role = cloud.create_role([{"Effect": "Allow", "Action": ["s3:*", "logs:*"], "Resource": "*"}], service=service)
     rights = [{"Effect": "Allow", "Action": ["sagemaker:*", "s3:GetObject"], "Resource": "*"}]
-    weak = cloud.role(rights, service=service)
+    weak = cloud.create_role(rights, service=service)
     passing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": job_role}
-    strong = cloud.role([*rights, passing], service=service)
+    strong = cloud.create_role([*rights, passing], service=service)
     for name, role in (("weak", weak), ("strong", strong)):
         sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=_definition(job_role), RoleArn=role)
 
@@ -127,7 +125,7 @@ def test_a_pipeline_runs_with_its_roles_rights_and_survives_a_kill(cloud: Local)
 
     slow = [{"Name": "Seconds", "Value": "4"}]
     arn = sagemaker.start_pipeline_execution(PipelineName="strong", PipelineParameters=slow)["PipelineExecutionArn"]
-    until(lambda: _steps(sagemaker, arn).get("Evaluate", {}).get("StepStatus") == "Executing")
+    wait_until(lambda: _steps(sagemaker, arn).get("Evaluate", {}).get("StepStatus") == "Executing")
     os.kill(cloud.pid, signal.SIGKILL)
     cloud.up()
     assert _ended(sagemaker, arn) == "Succeeded"

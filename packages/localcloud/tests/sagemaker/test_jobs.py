@@ -41,7 +41,7 @@ def _processing(name: str, **members: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["processing_job", "training_job", "model"])
-def test_a_role_that_sagemaker_cannot_assume_is_refused_at_once(world: Any, kind: str) -> None:
+def test_a_role_that_sagemaker_cannot_assume_is_refused_at_once(harness: Any, kind: str) -> None:
     missing = ROLE.replace("role/job", "role/missing")
     request: dict[str, Any] = {
         "processing_job": _processing("j", RoleArn=missing),
@@ -49,18 +49,18 @@ def test_a_role_that_sagemaker_cannot_assume_is_refused_at_once(world: Any, kind
         "model": {"ModelName": "j", "ExecutionRoleArn": missing, "PrimaryContainer": {"Image": "i"}},
     }[kind]
     with pytest.raises(ClientError, match=f"Could not assume role {missing}") as refused:
-        getattr(world.sagemaker, f"create_{kind}")(**request)
+        getattr(harness.sagemaker, f"create_{kind}")(**request)
     assert refused.value.response["Error"]["Code"] == "ValidationException"
-    assert not world.runner.started
+    assert not harness.runner.started
 
 
-def test_a_training_job_tells_its_story(world: Any) -> None:
-    world.runner.held.add("t")
-    world.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))
-    begun = world.sagemaker.describe_training_job(TrainingJobName="t")
+def test_a_training_job_tells_its_story(harness: Any) -> None:
+    harness.runner.held.add("t")
+    harness.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))
+    begun = harness.sagemaker.describe_training_job(TrainingJobName="t")
     assert (begun["TrainingJobStatus"], begun["SecondaryStatus"]) == ("InProgress", "Starting")
-    assert world.runner.started[0][2]["HyperParameters"] == {"eta": "0.1"}
-    report = world.plane.on_job_update
+    assert harness.runner.started[0][2]["HyperParameters"] == {"eta": "0.1"}
+    report = harness.plane.on_job_update
     report("training", "t", JobUpdate("InProgress", "Training", "Training image", training_started_at=NOW))
     done = JobUpdate(
         "Completed",
@@ -71,7 +71,7 @@ def test_a_training_job_tells_its_story(world: Any) -> None:
         ended_at=NOW.replace(second=7),
     )
     report("training", "t", done)
-    ended = world.sagemaker.describe_training_job(TrainingJobName="t")
+    ended = harness.sagemaker.describe_training_job(TrainingJobName="t")
     assert ended["TrainingJobStatus"] == "Completed"
     assert ended["ModelArtifacts"]["S3ModelArtifacts"].endswith("model.tar.gz")
     assert ended["TrainingTimeInSeconds"] == 7
@@ -80,12 +80,12 @@ def test_a_training_job_tells_its_story(world: Any) -> None:
     assert [stage["Status"] for stage in stages] == ["Starting", "Training", "Completed"]
     assert all("EndTime" in stage for stage in stages)
     report("training", "t", JobUpdate("Failed", "Failed", failure_reason="too late"))
-    assert world.sagemaker.describe_training_job(TrainingJobName="t")["TrainingJobStatus"] == "Completed"
-    statuses = [detail["SecondaryStatus"] for kind, _, detail in world.events if "Training Job" in kind]
+    assert harness.sagemaker.describe_training_job(TrainingJobName="t")["TrainingJobStatus"] == "Completed"
+    statuses = [detail["SecondaryStatus"] for kind, _, detail in harness.events if "Training Job" in kind]
     assert statuses == ["Starting", "Training", "Completed"]
 
 
-def test_a_failed_processing_jobs_event_has_awss_fields(world: Any) -> None:
+def test_a_failed_processing_jobs_event_has_awss_fields(harness: Any) -> None:
     want = json.loads((FIXTURES / "processing_job_failed.json").read_text())
     sample = want["detail"]
     request = {
@@ -111,9 +111,11 @@ def test_a_failed_processing_jobs_event_has_awss_fields(world: Any) -> None:
     failed = JobUpdate(
         "Failed", "Failed", failure_reason=sample["FailureReason"], training_started_at=NOW, ended_at=NOW
     )
-    world.runner.outcomes.append(failed)
-    world.sagemaker.create_processing_job(**request)
-    events = world.eventually(lambda: [one for one in world.events if one[2].get("ProcessingJobStatus") == "Failed"])
+    harness.runner.outcomes.append(failed)
+    harness.sagemaker.create_processing_job(**request)
+    events = harness.eventually(
+        lambda: [one for one in harness.events if one[2].get("ProcessingJobStatus") == "Failed"]
+    )
     kind, resources, detail = events[0]
     assert kind == want["detail-type"]
     assert resources == [detail["ProcessingJobArn"]]
@@ -133,49 +135,49 @@ def test_a_failed_processing_jobs_event_has_awss_fields(world: Any) -> None:
     ],
 )
 def test_what_would_change_the_job_and_is_not_supported_is_refused_by_name(
-    world: Any, members: dict[str, Any], named: str
+    harness: Any, members: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ClientError, match=named):
-        world.sagemaker.create_training_job(**_training("t", **members))
-    assert not world.runner.started
+        harness.sagemaker.create_training_job(**_training("t", **members))
+    assert not harness.runner.started
 
 
-def test_a_jobs_name_is_used_once(world: Any) -> None:
-    world.sagemaker.create_processing_job(**_processing("p"))
+def test_a_jobs_name_is_used_once(harness: Any) -> None:
+    harness.sagemaker.create_processing_job(**_processing("p"))
     with pytest.raises(ClientError, match="ResourceInUse"):
-        world.sagemaker.create_processing_job(**_processing("p"))
+        harness.sagemaker.create_processing_job(**_processing("p"))
 
 
-def test_a_running_job_stops_and_an_ended_one_does_not(world: Any) -> None:
-    world.runner.held.add("p")
-    world.sagemaker.create_processing_job(**_processing("p"))
-    world.sagemaker.stop_processing_job(ProcessingJobName="p")
-    assert world.sagemaker.describe_processing_job(ProcessingJobName="p")["ProcessingJobStatus"] == "Stopped"
+def test_a_running_job_stops_and_an_ended_one_does_not(harness: Any) -> None:
+    harness.runner.held.add("p")
+    harness.sagemaker.create_processing_job(**_processing("p"))
+    harness.sagemaker.stop_processing_job(ProcessingJobName="p")
+    assert harness.sagemaker.describe_processing_job(ProcessingJobName="p")["ProcessingJobStatus"] == "Stopped"
     with pytest.raises(ClientError, match="Stopped"):
-        world.sagemaker.stop_processing_job(ProcessingJobName="p")
+        harness.sagemaker.stop_processing_job(ProcessingJobName="p")
     with pytest.raises(ClientError, match=r"ResourceNotFound.*Could not find requested job with name: q"):
-        world.sagemaker.stop_processing_job(ProcessingJobName="q")
+        harness.sagemaker.stop_processing_job(ProcessingJobName="q")
 
 
-def test_jobs_are_listed_by_status_and_name(world: Any) -> None:
-    world.runner.held.add("b")
+def test_jobs_are_listed_by_status_and_name(harness: Any) -> None:
+    harness.runner.held.add("b")
     for name in ("a-1", "b-1", "a-2"):
-        world.sagemaker.create_processing_job(**_processing(name))
-    client = world.sagemaker
+        harness.sagemaker.create_processing_job(**_processing(name))
+    client = harness.sagemaker
 
     def completed() -> list[str]:
         answer = client.list_processing_jobs(StatusEquals="Completed", SortBy="Name", SortOrder="Ascending")
         return [one["ProcessingJobName"] for one in answer["ProcessingJobSummaries"]]
 
-    world.eventually(lambda: completed() == ["a-1", "a-2"])
+    harness.eventually(lambda: completed() == ["a-1", "a-2"])
     assert len(client.list_processing_jobs(NameContains="B-")["ProcessingJobSummaries"]) == 1
 
 
-def test_a_job_lost_in_a_crash_is_failed_at_the_next_start(world: Any) -> None:
-    world.runner.held.add("p")
-    world.sagemaker.create_processing_job(**_processing("p"))
-    world.crash()
-    world.plane.recover()
-    job = world.sagemaker.describe_processing_job(ProcessingJobName="p")
+def test_a_job_lost_in_a_crash_is_failed_at_the_next_start(harness: Any) -> None:
+    harness.runner.held.add("p")
+    harness.sagemaker.create_processing_job(**_processing("p"))
+    harness.crash()
+    harness.plane.recover()
+    job = harness.sagemaker.describe_processing_job(ProcessingJobName="p")
     assert job["ProcessingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("InternalServerError")

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.localcloud.sagemaker.conftest import ROLE, World
+from localcloud_support.sagemaker_service import ROLE, SageMakerHarness
 
 from localcloud.sagemaker.batch import TooLargeError, assembled, payloads
 from localcloud.sagemaker.errors import AwsError
@@ -82,16 +82,16 @@ def test_requests_keep_within_their_size() -> None:
         list(payloads(_transform("None", "MultiRecord", megabytes=1), line * 5))
 
 
-def _watched(world: World) -> None:
+def _watched(harness: SageMakerHarness) -> None:
     """An endpoint in service that captures, and an hourly monitor of it."""
     capture = {"EnableCapture": True, "InitialSamplingPercentage": 100, "DestinationS3Uri": "s3://b/capture"}
     capture_options = [{"CaptureMode": "Input"}]
-    world.config("e", DataCaptureConfig={**capture, "CaptureOptions": capture_options})
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="e")
-    world.endpoint_settles("e")
+    harness.config("e", DataCaptureConfig={**capture, "CaptureOptions": capture_options})
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="e")
+    harness.endpoint_settles("e")
     output = {"S3Output": {"S3Uri": "s3://b/reports", "LocalPath": "/opt/ml/processing/output"}}
     cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5}
-    world.sagemaker.create_data_quality_job_definition(
+    harness.sagemaker.create_data_quality_job_definition(
         JobDefinitionName="d",
         DataQualityAppSpecification={"ImageUri": "1.dkr/sagemaker-model-monitor-analyzer"},
         DataQualityJobInput={"EndpointInput": {"EndpointName": "e", "LocalPath": "/opt/ml/processing/input"}},
@@ -101,58 +101,60 @@ def _watched(world: World) -> None:
     )
     named = {"MonitoringJobDefinitionName": "d", "MonitoringType": "DataQuality"}
     timing = {"ScheduleConfig": {"ScheduleExpression": "cron(0 * ? * * *)"}}
-    world.sagemaker.create_monitoring_schedule(MonitoringScheduleName="s", MonitoringScheduleConfig={**named, **timing})
+    harness.sagemaker.create_monitoring_schedule(
+        MonitoringScheduleName="s", MonitoringScheduleConfig={**named, **timing}
+    )
 
 
-def _hours_ago(world: World, hours: int) -> None:
+def _hours_ago(harness: SageMakerHarness, hours: int) -> None:
     """As if the schedule had been made, and had run, `hours` full hours ago."""
     since = (time.time() // 3600 - hours) * 3600
-    world.store.update("MonitoringSchedule", "s", Since=since, LastScheduled=since)
+    harness.store.update("MonitoringSchedule", "s", Since=since, LastScheduled=since)
     for back in range(hours + 1):
         hour = datetime.fromtimestamp(since + back * 3600, UTC)
-        world.s3.objects[f"s3://b/capture/e/AllTraffic/{hour:%Y/%m/%d/%H}/00-00-000-x.jsonl"] = b"{}"
+        harness.s3.objects[f"s3://b/capture/e/AllTraffic/{hour:%Y/%m/%d/%H}/00-00-000-x.jsonl"] = b"{}"
 
 
-def test_missed_hours_are_looked_at_in_one_execution(world: World) -> None:
-    _watched(world)
-    _hours_ago(world, 5)
-    world.plane.monitoring.run_due()
-    world.plane.monitoring.run_due()
-    (run,) = world.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
-    ((_, _, job),) = [started for started in world.runner.started if started[0] == "processing"]
+def test_missed_hours_are_looked_at_in_one_execution(harness: SageMakerHarness) -> None:
+    _watched(harness)
+    _hours_ago(harness, 5)
+    harness.plane.monitoring.run_due()
+    harness.plane.monitoring.run_due()
+    (run,) = harness.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
+    ((_, _, job),) = [started for started in harness.runner.started if started[0] == "processing"]
     window = [datetime.fromisoformat(job["Environment"][name]) for name in ("start_time", "end_time")]
     assert (window[1] - window[0]).total_seconds() == 5 * 3600
     assert window[1] == run["ScheduledTime"]
     assert len(job["ProcessingInputs"][0]["Prefixes"]) == 5
 
 
-def test_neither_a_schedule_that_runs_nor_an_endpoint_that_is_watched_is_deleted(world: World) -> None:
-    _watched(world)
-    _hours_ago(world, 1)
-    world.runner.held.add("model-monitoring")
-    world.plane.monitoring.run_due()
+def test_neither_a_schedule_that_runs_nor_an_endpoint_that_is_watched_is_deleted(harness: SageMakerHarness) -> None:
+    _watched(harness)
+    _hours_ago(harness, 1)
+    harness.runner.held.add("model-monitoring")
+    harness.plane.monitoring.run_due()
     with pytest.raises(ClientError, match="execution in progress"):
-        world.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
+        harness.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
     with pytest.raises(ClientError, match="monitoring schedules: s"):
-        world.sagemaker.delete_endpoint(EndpointName="e")
-    ((_, name, _),) = [started for started in world.runner.started if started[0] == "processing"]
-    done = replace(world.runner.completed(), exit_message="CompletedWithViolations: 2 violations.")
-    world.plane.on_job_update("processing", name, done)
-    (run,) = world.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
+        harness.sagemaker.delete_endpoint(EndpointName="e")
+    ((_, name, _),) = [started for started in harness.runner.started if started[0] == "processing"]
+    done = replace(harness.runner.completed(), exit_message="CompletedWithViolations: 2 violations.")
+    harness.plane.on_job_update("processing", name, done)
+    (run,) = harness.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
     assert run["MonitoringExecutionStatus"] == "CompletedWithViolations"
-    world.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
-    world.sagemaker.delete_endpoint(EndpointName="e")
+    harness.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
+    harness.sagemaker.delete_endpoint(EndpointName="e")
 
 
-def test_a_failed_job_is_a_failed_execution_with_its_reason(world: World) -> None:
-    _watched(world)
-    _hours_ago(world, 1)
-    world.runner.outcomes.append(world.runner.failed("AlgorithmError: no such column, exit code: 1"))
-    world.plane.monitoring.run_due()
+def test_a_failed_job_is_a_failed_execution_with_its_reason(harness: SageMakerHarness) -> None:
+    _watched(harness)
+    _hours_ago(harness, 1)
+    harness.runner.outcomes.append(harness.runner.failed("AlgorithmError: no such column, exit code: 1"))
+    harness.plane.monitoring.run_due()
 
     def look() -> dict[str, Any] | None:
-        described = world.sagemaker.describe_monitoring_schedule(MonitoringScheduleName="s")
+        described = harness.sagemaker.describe_monitoring_schedule(MonitoringScheduleName="s")
         summary: dict[str, Any] = described["LastMonitoringExecutionSummary"]
         return summary if summary["MonitoringExecutionStatus"] == "Failed" else None
 
-    assert world.eventually(look)["FailureReason"] == "AlgorithmError: no such column, exit code: 1"
+    assert harness.eventually(look)["FailureReason"] == "AlgorithmError: no such column, exit code: 1"

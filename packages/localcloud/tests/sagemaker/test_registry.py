@@ -12,17 +12,17 @@ from botocore.exceptions import ClientError
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def _register(world: Any, specification: dict[str, Any], **members: Any) -> str:
-    arn: str = world.sagemaker.create_model_package(
+def _register(harness: Any, specification: dict[str, Any], **members: Any) -> str:
+    arn: str = harness.sagemaker.create_model_package(
         ModelPackageGroupName="churn-prod", InferenceSpecification=specification, **members
     )["ModelPackageArn"]
     return arn
 
 
 @pytest.fixture
-def group(world: Any) -> Any:
-    world.sagemaker.create_model_package_group(ModelPackageGroupName="churn-prod", Tags=[{"Key": "a", "Value": "b"}])
-    return world
+def group(harness: Any) -> Any:
+    harness.sagemaker.create_model_package_group(ModelPackageGroupName="churn-prod", Tags=[{"Key": "a", "Value": "b"}])
+    return harness
 
 
 def test_versions_count_up_and_are_never_used_again(group: Any, specification: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.shapes import operation_model, validated
 
 
-def test_every_broken_constraint_is_named_in_awss_words(world: Any) -> None:
+def test_every_broken_constraint_is_named_in_awss_words(harness: Any) -> None:
     with pytest.raises(ClientError) as caught:
-        world.sagemaker.create_model_package_group(ModelPackageGroupName="-no-")
+        harness.sagemaker.create_model_package_group(ModelPackageGroupName="-no-")
     assert caught.value.response["Error"]["Code"] == "ValidationException"
     assert "1 validation error detected: Value '-no-' at 'modelPackageGroupName'" in str(caught.value)
     assert "Member must satisfy regular expression pattern" in str(caught.value)
@@ -51,21 +51,21 @@ def test_a_request_of_the_wrong_form_is_refused(request_: Any, message: str) -> 
     assert message in caught.value.message
 
 
-def test_an_operation_without_support_is_refused_by_name(world: Any) -> None:
+def test_an_operation_without_support_is_refused_by_name(harness: Any) -> None:
     with pytest.raises(ClientError, match=r"UnknownOperationException.*CreateDomain") as caught:
-        world.sagemaker.create_domain(DomainName="d", AuthMode="IAM", DefaultUserSettings={})
+        harness.sagemaker.create_domain(DomainName="d", AuthMode="IAM", DefaultUserSettings={})
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_body_that_is_no_json_is_refused(world: Any) -> None:
-    status, _, body = _post(world, "ListModels", b"{")
+def test_a_body_that_is_no_json_is_refused(harness: Any) -> None:
+    status, _, body = _post(harness, "ListModels", b"{")
     assert status == 400
     assert json.loads(body)["__type"] == "SerializationException"
 
 
-def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(world: Any) -> None:
-    world.sagemaker.create_model_package_group(ModelPackageGroupName="g")
-    status, headers, body = _post(world, "DescribeModelPackageGroup", b'{"ModelPackageGroupName": "g"}')
+def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(harness: Any) -> None:
+    harness.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    status, headers, body = _post(harness, "DescribeModelPackageGroup", b'{"ModelPackageGroupName": "g"}')
     answer = json.loads(body)
     assert status == 200
     assert headers["content-type"] == "application/x-amz-json-1.1"
@@ -73,7 +73,7 @@ def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(world: Any
     assert "LastVersion" not in answer
 
 
-def test_the_patterns_of_all_supported_operations_compile(world: Any) -> None:
+def test_the_patterns_of_all_supported_operations_compile(harness: Any) -> None:
     def patterns(shape: Shape | None, seen: set[str]) -> Iterator[str]:
         if shape is None or shape.name in seen:
             return
@@ -86,7 +86,7 @@ def test_the_patterns_of_all_supported_operations_compile(world: Any) -> None:
             yield from patterns(one, seen)
 
     seen: set[str] = set()
-    found = [one for name in world.plane._operations for one in patterns(operation_model(name).input_shape, seen)]
+    found = [one for name in harness.plane._operations for one in patterns(operation_model(name).input_shape, seen)]
     assert len(found) > 100
     for pattern in found:
         compiled(pattern)
@@ -98,8 +98,8 @@ def test_javas_character_classes_match_as_java_does() -> None:
     assert compiled(r"([\p{L}\-@]*)${1,128}").fullmatch("a-b")
 
 
-def _post(world: Any, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    request = Request(world.url, body, {"X-Amz-Target": f"SageMaker.{operation}"})
+def _post(harness: Any, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    request = Request(harness.url, body, {"X-Amz-Target": f"SageMaker.{operation}"})
     try:
         with urlopen(request) as answer:
             return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()

@@ -33,44 +33,46 @@ def deployment(routing: dict[str, Any], **policy: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def live(world: Any) -> Iterator[Any]:
+def live(harness: Any) -> Iterator[Any]:
     """An endpoint `e` in service on the configuration `one`, and a configuration `two`."""
-    world.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=world.config("one", "image:1"))
-    assert world.endpoint_settles("e")["EndpointStatus"] == "InService"
-    world.config("two", "image:2")
-    yield world
-    world.plane._deployments.shutdown()
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("one", "image:1"))
+    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
+    harness.config("two", "image:2")
+    yield harness
+    harness.plane._deployments.shutdown()
 
 
-def update(world: Any, routing: dict[str, Any], **policy: Any) -> None:
-    world.sagemaker.update_endpoint(
+def update(harness: Any, routing: dict[str, Any], **policy: Any) -> None:
+    harness.sagemaker.update_endpoint(
         EndpointName="e", EndpointConfigName="two", DeploymentConfig=deployment(routing, **policy)
     )
-    baking(world, 1)
+    baking(harness, 1)
 
 
-def described(world: Any) -> dict[str, Any]:
-    found: dict[str, Any] = world.sagemaker.describe_endpoint(EndpointName="e")
+def described(harness: Any) -> dict[str, Any]:
+    found: dict[str, Any] = harness.sagemaker.describe_endpoint(EndpointName="e")
     return found
 
 
-def baking(world: Any, instances: int) -> dict[str, Any]:
+def baking(harness: Any, instances: int) -> dict[str, Any]:
     """The new fleet's variant as soon as it bakes with so many instances."""
 
     def look() -> dict[str, Any] | None:
-        (variant,) = described(world).get("PendingDeploymentSummary", {}).get("ProductionVariants", [{}])
+        (variant,) = described(harness).get("PendingDeploymentSummary", {}).get("ProductionVariants", [{}])
         baked = variant.get("VariantStatus", [{}])[0].get("Status") == "Baking"
         return (
-            variant if baked and variant["CurrentInstanceCount"] == instances and world.plane.bakes.resting() else None
+            variant
+            if baked and variant["CurrentInstanceCount"] == instances and harness.plane.bakes.resting()
+            else None
         )
 
-    found: dict[str, Any] = world.eventually(look)
+    found: dict[str, Any] = harness.eventually(look)
     return found
 
 
-def answers(world: Any, count: int) -> Counter[str]:
+def answers(harness: Any, count: int) -> Counter[str]:
     """Who answered so many requests: the fleet's image, or the error's code."""
-    runtime, found = world.client("sagemaker-runtime"), Counter[str]()
+    runtime, found = harness.client("sagemaker-runtime"), Counter[str]()
     for _ in range(count):
         try:
             found[runtime.invoke_endpoint(EndpointName="e", Body=b"x")["Body"].read().decode().split("|")[0]] += 1

@@ -22,10 +22,10 @@ ROLE = "arn:aws:iam::000000000000:role/job"
 POWERLESS = "arn:aws:iam::000000000000:role/powerless"
 IMAGES = "683313688378.dkr.ecr.us-east-1.amazonaws.com/"
 BUCKET = "data"
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "runtime" / "fixtures"
 
 
-class Powerless:
+class DenyingClient:
     """A role whose policies allow nothing."""
 
     def get_object(self, **_: Any) -> None:
@@ -40,7 +40,7 @@ class Powerless:
 
 
 @dataclass
-class World:
+class FakeAws:
     """The cloud, what was logged in it, and shorthands for S3."""
 
     cloud: Cloud
@@ -83,10 +83,10 @@ class World:
 class Jobs:
     """The runner under test, and what it told."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, aws: FakeAws) -> None:
         self.updates: dict[str, list[JobUpdate]] = defaultdict(list)
         self._changed = threading.Condition()
-        self.runner = JobRunner(world.cloud, self._take, stop_grace=1.5)
+        self.runner = JobRunner(aws.cloud, self._take, stop_grace=1.5)
 
     def _take(self, _kind: str, name: str, update: JobUpdate) -> None:
         with self._changed:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from localcloud.testing import ACCOUNT, REGION, Local, until
+from localcloud.testing import ACCOUNT, REGION, LocalCloud, wait_until
 
 LONG = 60
 _STACK = {"Resources": {"Where": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "VALUE"}}}}
@@ -45,7 +45,7 @@ def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 class Work:
     """A developer's work tree with the local cloud as its remote."""
 
-    def __init__(self, local: Local, folder: Path, name: str) -> None:
+    def __init__(self, local: LocalCloud, folder: Path, name: str) -> None:
         self.folder = folder
         folder.mkdir()
         git(folder, "init", "-q", "-b", "main")
@@ -67,13 +67,15 @@ def allow(*statements: tuple[str, str]) -> list[dict[str, Any]]:
     return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements]
 
 
-def deploy_pipeline(local: Local, name: str, *, approve: bool = False) -> None:
+def deploy_pipeline(local: LocalCloud, name: str, *, approve: bool = False) -> None:
     """A bucket, roles, a project and a pipeline that deploys the stack `<name>-app`."""
     bucket = f"artifacts-{name}"
     everything = ("s3:*", f"arn:aws:s3:::{bucket}*")
-    build_role = local.role(allow(everything, ("logs:*", "*"), ("codebuild:*", "*")), service="codebuild.amazonaws.com")
-    stack_role = local.role(allow(("ssm:*", "*")), service="cloudformation.amazonaws.com")
-    pipeline_role = local.role(
+    build_role = local.create_role(
+        allow(everything, ("logs:*", "*"), ("codebuild:*", "*")), service="codebuild.amazonaws.com"
+    )
+    stack_role = local.create_role(allow(("ssm:*", "*")), service="cloudformation.amazonaws.com")
+    pipeline_role = local.create_role(
         allow(
             everything,
             ("codestar-connections:UseConnection", "*"),
@@ -163,25 +165,25 @@ def deploy_pipeline(local: Local, name: str, *, approve: bool = False) -> None:
             },
         }
     }
-    assert local.deploy(f"{name}-delivery", template)["StackStatus"].endswith("_COMPLETE")
+    assert local.deploy_stack(f"{name}-delivery", template)["StackStatus"].endswith("_COMPLETE")
 
 
-def executions(local: Local, name: str) -> list[dict[str, Any]]:
+def executions(local: LocalCloud, name: str) -> list[dict[str, Any]]:
     """Those that pushes started, oldest first."""
     found = local.client("codepipeline").list_pipeline_executions(pipelineName=name)["pipelineExecutionSummaries"]
     return [one for one in reversed(found) if one["trigger"]["triggerType"] == "WebhookV2"]
 
 
-def ended(local: Local, name: str, count: int) -> list[str]:
+def ended(local: LocalCloud, name: str, count: int) -> list[str]:
     def look() -> list[str] | None:
         seen = [one["status"] for one in executions(local, name)]
         return seen if len(seen) == count and not {"InProgress", "Stopping"} & set(seen) else None
 
-    statuses: list[str] = until(look, LONG)
+    statuses: list[str] = wait_until(look, LONG)
     return statuses
 
 
-def deployed(local: Local, name: str) -> str:
+def deployed(local: LocalCloud, name: str) -> str:
     resources = local.client("cloudformation").describe_stack_resources(StackName=f"{name}-app")["StackResources"]
     parameter = resources[0]["PhysicalResourceId"]
     return str(local.client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])

@@ -1,0 +1,1 @@
+"""What several of the local cloud's test folders share."""
