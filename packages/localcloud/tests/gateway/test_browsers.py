@@ -98,13 +98,84 @@ def test_loopback_names_are_answered(local: LocalCloud, name: str) -> None:
     assert status == 200
 
 
-def test_the_page_at_the_gateways_own_address_is_answered(local: LocalCloud) -> None:
-    own = {"Origin": f"http://127.0.0.1:{local.port}", "Sec-Fetch-Site": "same-origin"}
-    assert _ask(local, "GET", "/_localcloud/health", own)[0] == 200
+_TYPED = {"Sec-Fetch-Site": "none", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
 
 
-@pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: evil.example\r\n"], ids=["none", "two"])
-def test_a_request_with_no_host_or_two_is_refused(local: LocalCloud, hosts: str) -> None:
+def test_a_person_may_open_an_address_that_only_reads(local: LocalCloud) -> None:
+    assert _ask(local, "GET", "/_localcloud/health", _TYPED)[0] == 200
+    s3 = local.client("s3")
+    s3.create_bucket(Bucket="opened")
+    s3.put_object(Bucket="opened", Key="report.html", Body=b"<script>alert(1)</script>", ContentType="text/html")
+    url = s3.generate_presigned_url("get_object", {"Bucket": "opened", "Key": "report.html"})
+    status, answered, content = _ask(local, "GET", url.removeprefix(local.url), _TYPED)
+    assert (status, content) == (200, b"<script>alert(1)</script>")
+    assert answered["content-security-policy"] == "sandbox", "a stored page has no origin and runs no script"
+    assert answered["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("spelling", ["Action", "action", "%41ction"])
+@pytest.mark.parametrize("browser", [_TYPED, {"User-Agent": "Mozilla/5.0 (old)"}], ids=["link", "old browser"])
+def test_a_link_changes_nothing(local: LocalCloud, browser: dict[str, str], spelling: str) -> None:
+    name = f"user-{uuid.uuid4().hex[:8]}"
+    signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=test%2F20260101%2Fus-east-1%2Fiam%2Faws4_request"
+    path = f"/?{spelling}=CreateUser&Version=2010-05-08&UserName={name}&{signed}&X-Amz-Signature=00"
+    status, _, content = _ask(local, "GET", path, browser)
+    assert status == 403, content
+    assert name not in _users(local)
+
+
+def test_a_request_of_a_page_at_the_gateways_own_address_is_refused(local: LocalCloud) -> None:
+    for page in ({"Origin": local.url}, {"Sec-Fetch-Site": "same-origin"}):
+        assert _ask(local, "GET", "/_localcloud/health", page)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "request_line_and_headers",
+    [
+        "GET /_localcloud/health HTTP/1.1",
+        "GET /_localcloud/health HTTP/1.0",
+        "GET /_localcloud/health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+        "GET http://127.0.0.1/_localcloud/health HTTP/1.1\r\nHost: evil.example",
+        "GET /_localcloud/health HTTP/1.1\r\nHost: localhost\r\nORIGIN: http://evil.example",
+        "GET /_localcloud/health HTTP/1.1\r\nHost: 0.0.0.0",
+        "GET /_localcloud/health HTTP/1.1\r\nHost: localhost@evil.example",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ],
+    ids=["no host", "HTTP 1.0", "two hosts", "absolute form", "case", "any address", "user", "websocket"],
+)
+def test_a_request_that_hides_its_site_is_refused(local: LocalCloud, request_line_and_headers: str) -> None:
+    end = "\r\n\r\n" if "Upgrade" in request_line_and_headers else "\r\nConnection: close\r\n\r\n"
+    assert _raw(local, request_line_and_headers + end).split()[1] in (b"400", b"403")
+
+
+def test_two_origins_are_refused(local: LocalCloud) -> None:
+    lines = f"GET /_localcloud/health HTTP/1.1\r\nHost: localhost\r\nOrigin: {local.url}\r\nOrigin: http://evil.example"
+    assert _raw(local, f"{lines}\r\nConnection: close\r\n\r\n").split()[1] == b"403"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_ministack/reset",
+        "//_ministack/reset",
+        "/%5fministack/reset",
+        "/_ministack%2freset",
+        "/_ministack/lambda-code/../reset",
+        "http://localhost/_ministack/reset",
+        "/_ministack/config",
+        "/_aws/lambda-url/f/",
+    ],
+)
+def test_closed_administration_stays_closed_however_its_path_is_written(local: LocalCloud, path: str) -> None:
+    bucket = f"kept-{uuid.uuid4().hex[:8]}"
+    local.client("s3").create_bucket(Bucket=bucket)
+    answered = _raw(local, f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    assert answered.split()[1] in (b"400", b"403", b"404", b"405"), answered
+    assert bucket in [one["Name"] for one in local.client("s3").list_buckets()["Buckets"]]
+
+
+def _raw(local: LocalCloud, text: str) -> bytes:
     with socket.create_connection(("127.0.0.1", local.port), timeout=30) as raw:
-        raw.sendall(f"GET /_localcloud/health HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n".encode())
-        assert raw.recv(64).split()[1] in (b"400", b"403")
+        raw.sendall(text.encode())
+        return raw.recv(200)

@@ -81,8 +81,8 @@ def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Applic
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http":
-            send = browsers.without_cors(send)
-            foreign = browsers.refusal(scope["headers"])
+            send = browsers.protected(send)
+            foreign = browsers.refusal(scope)
             if foreign is not None:
                 await _answer(
                     send, (403, {"Content-Type": "text/plain", "Connection": "close"}, f"{foreign}\n".encode())
