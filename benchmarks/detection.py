@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks import peers
 from drift_analyzer import quality
-from drift_analyzer.baseline import Column, build, infer
+from drift_analyzer.baseline_builder import Column, build_baseline, infer_column
+from drift_analyzer.baseline_files import Baseline, read_baseline
 from drift_analyzer.drift import Rules, Status, alarm, judge
-from drift_analyzer.schema import Baseline, read_baseline
-from drift_analyzer.state import Floats, NumericState, WindowState
+from drift_analyzer.window_state import Floats, NumericState, WindowState
 
 ROWS = 1000
 RULES = Rules()
@@ -38,7 +38,7 @@ class Result:
     delay: int | None
 
 
-def state_of(baseline: Baseline, columns: Sequence[Column], rows: slice) -> WindowState:
+def state_from_statistics(baseline: Baseline, columns: Sequence[Column], rows: slice) -> WindowState:
     """A window's state straight from columns, as the reader of capture fills it."""
     state = WindowState.empty(baseline.features)
     for feature, column in zip(baseline.features, columns, strict=True):
@@ -57,14 +57,14 @@ def state_of(baseline: Baseline, columns: Sequence[Column], rows: slice) -> Wind
 
 
 def baseline_of(columns: Sequence[Column]) -> Baseline:
-    return read_baseline(*build(columns))
+    return read_baseline(*build_baseline(columns))
 
 
 def statuses(baseline: Baseline, columns: Sequence[Column], total: int, size: int) -> Iterator[Status]:
     """The status of each window of `size` rows; a drifted feature clears later, as in production."""
     before: tuple[str, ...] = ()
     for start in range(0, total - size + 1, size):
-        verdict = judge(baseline, state_of(baseline, columns, slice(start, start + size)), RULES, before)
+        verdict = judge(baseline, state_from_statistics(baseline, columns, slice(start, start + size)), RULES, before)
         before = verdict.drifted
         yield verdict.status
 
@@ -104,7 +104,7 @@ def independent() -> tuple[float, float]:
         baseline = baseline_of(draw(reference))
         for size in (200, 500, 1000, 5000):
             for _ in range(60):
-                verdict = judge(baseline, state_of(baseline, draw(size), slice(None)), RULES)
+                verdict = judge(baseline, state_from_statistics(baseline, draw(size), slice(None)), RULES)
                 windows += 1
                 drifted += verdict.status == "Drift"
                 features += len(verdict.drifted)
@@ -122,11 +122,11 @@ def car_loan(size: int) -> Result:
         return {name: [row[name] for row in rows] for name in names}, names
 
     reference, names = read("synthetic_car_loan_reference.csv")
-    columns = [infer(name, reference[name]) for name in names]
+    columns = [infer_column(name, reference[name]) for name in names]
     baseline = baseline_of(columns)
     analysis, _ = read("synthetic_car_loan_analysis.csv")
     coming = [
-        infer(name, analysis[name])
+        infer_column(name, analysis[name])
         if column.numbers is not None
         else Column(name, strings=[cell or None for cell in analysis[name]])
         for name, column in zip(names, columns, strict=True)

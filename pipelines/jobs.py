@@ -33,7 +33,7 @@ RECORD_ENTRYPOINT = ["/bin/sh", "-c", f"PYTHONPATH=$(echo {INPUT}/script/*.zip) 
 ANALYZER_ENTRYPOINT = [
     "/bin/sh",
     "-c",
-    f"PYTHONPATH=$(echo {INPUT}/analyzer/*.zip) exec python3 -m drift_analyzer.baselines",
+    f"PYTHONPATH=$(echo {INPUT}/analyzer/*.zip) exec python3 -m drift_analyzer.baseline_step",
 ]
 
 Variable = Any

@@ -10,15 +10,15 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from drift_analyzer import metrics
-from drift_analyzer.analysis import Reading, Window, file_bodies
-from drift_analyzer.capture import Capture
+from drift_analyzer import cloudwatch_metrics
+from drift_analyzer.baseline_files import Baseline, read_baseline
+from drift_analyzer.capture_reader import Capture
+from drift_analyzer.data_quality import CapturedData, JudgedWindow, file_bodies
 from drift_analyzer.drift import Mode, Rules, Status, alarm, judge
+from drift_analyzer.inference_time import TimeWindows
 from drift_analyzer.jsonio import dumps, loads
-from drift_analyzer.schema import Baseline, read_baseline
-from drift_analyzer.times import Windows
-from monitor import history, rows
-from monitor.store import Store
+from monitor import history, verdict_rows
+from monitor.window_store import Store
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Landed:
+class CapturedObject:
     """A captured object. Its key is `{model}/capture/{endpoint}/{variant}/yyyy/mm/dd/hh/{file}.jsonl`."""
 
     bucket: str
@@ -126,15 +126,15 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     return {"batchItemFailures": failures}
 
 
-def objects(body: Mapping[str, Any]) -> Iterable[Landed]:
+def objects(body: Mapping[str, Any]) -> Iterable[CapturedObject]:
     """The captured objects of an event: EventBridge's form, or S3's own notification (whose keys are URL-encoded)."""
     if "detail" in body:
         detail = body["detail"]
-        found = [Landed(detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("etag", ""))]
+        found = [CapturedObject(detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("etag", ""))]
     else:
         records = [record["s3"] for record in body.get("Records", []) if "s3" in record]
         found = [
-            Landed(item["bucket"]["name"], unquote_plus(item["object"]["key"]), item["object"].get("eTag", ""))
+            CapturedObject(item["bucket"]["name"], unquote_plus(item["object"]["key"]), item["object"].get("eTag", ""))
             for item in records
         ]
     return [landed for landed in found if landed.captured]
@@ -182,12 +182,14 @@ def _place(model: str, environment: Environment, clients: Clients) -> tuple[Watc
     return now, Store(clients.s3, environment.bucket, f"monitoring/{model}/{now.release}"), baseline
 
 
-def fold(landed: Landed, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]) -> None:
+def fold(
+    landed: CapturedObject, environment: Environment, clients: Clients, touched: dict[tuple[str, str], set[int]]
+) -> None:
     """One captured object to partials, and note the windows that it touches."""
     now, store, baseline = _place(landed.model, environment, clients)
     body = clients.s3.get_object(Bucket=landed.bucket, Key=landed.key)
     etag = body["ETag"].strip('"')
-    capture = Capture(baseline.schema(), Windows(now.seconds))
+    capture = Capture(baseline.schema(), TimeWindows(now.seconds))
     capture.read(io.BytesIO(body["Body"].read()), landed.key)
     for window, state in capture.windows.items():
         store.put_partial(window, landed.key, etag, state)
@@ -215,22 +217,22 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
     for _ in range(_SETTLING):
         state = store.merged(keys)
         verdict = judge(baseline, state, rules, before)
-        windows = [Window(window, state, verdict)]
-        reading = Reading({window: state}, [], state.bad, dict(state.reasons))
+        windows = [JudgedWindow(window, state, verdict)]
+        reading = CapturedData({window: state}, [], state.bad, dict(state.reasons))
         statuses: list[Status] = [body["status"] for body in earlier] + [verdict.status]
         bodies = file_bodies(baseline, windows, reading)
         bodies["verdict.json"]["alarm"] = alarm(statuses)
         for name, content in bodies.items():
             store.put(window, name, dumps(content), "application/json")
-        row = rows.of_window(verdict, window, now.seconds, now.release, store.address(window, _REPORT))
+        row = verdict_rows.of_window(verdict, window, now.seconds, now.release, store.address(window, _REPORT))
         store.put(window, _REPORT, _page(baseline, windows, reading, past, row), "text/html; charset=utf-8")
         if (again := store.partials(window)) == keys:
             break
         keys = again
     Verdicts(clients.dynamodb, environment.ledger, model=model, stage=environment.stage).write(row)
-    namespace = metrics.target(metrics.DATA, endpoint, None)
-    found = metrics.of_verdict(baseline, state, verdict, float(window))
-    for line in metrics.embedded(found, namespace):
+    namespace = cloudwatch_metrics.target(cloudwatch_metrics.DATA, endpoint, None)
+    found = cloudwatch_metrics.verdict_metrics(baseline, state, verdict, float(window))
+    for line in cloudwatch_metrics.embedded(found, namespace):
         sys.stdout.write(line + "\n")
     return {
         "model": model,
@@ -243,10 +245,12 @@ def conclude(model: str, endpoint: str, window: int, environment: Environment, c
     }
 
 
-def _page(baseline: Baseline, windows: list[Window], reading: Reading, past: history.History, row: Verdict) -> bytes:
-    from drift_analyzer.report.drift import render
+def _page(
+    baseline: Baseline, windows: list[JudgedWindow], reading: CapturedData, past: history.History, row: Verdict
+) -> bytes:
+    from drift_analyzer.report.data_quality import render
     from drift_analyzer.report.page import period, with_history
-    from monitor.history_page import sections
+    from monitor.history_sections import sections
 
     when = period(row.window_start.timestamp(), row.window_end.timestamp())
     return with_history(render(baseline, windows, reading, when), sections(past, row)).encode("utf-8")

@@ -20,7 +20,7 @@ _QUIET = ("Nothing", "Wait", "Overtaken")
 
 
 @dataclass(frozen=True)
-class Deed:
+class Decision:
     """A controller's decision: when (ISO), which step, and why."""
 
     at: str
@@ -33,7 +33,7 @@ class History:
     """Verdicts on earlier windows, oldest first; what the controllers did, newest first."""
 
     verdicts: tuple[Verdict, ...]
-    deeds: tuple[Deed, ...]
+    deeds: tuple[Decision, ...]
 
 
 def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until: datetime) -> History:
@@ -45,12 +45,12 @@ def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until:
     return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(deeds))
 
 
-def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, acted: bool) -> list[Deed]:
+def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, acted: bool) -> list[Decision]:
     """The controllers' last decisions, newest first; `acted` leaves those out that did nothing."""
     quiet: dict[str, AttributeValueTypeDef] = {f":{step.lower()}": {"S": step} for step in _QUIET} if acted else {}
     only: Any = {"FilterExpression": f"NOT step IN ({', '.join(quiet)})"} if acted else {}
     found = [
-        Deed(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
+        Decision(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
         for prefix in ("retrain-decision#", "decision#")
         for item in dynamodb.query(
             TableName=table,

@@ -15,11 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drift_analyzer import container, metrics
+from drift_analyzer import cloudwatch_metrics, container
+from drift_analyzer.capture_records import timestamp
+from drift_analyzer.cloudwatch_metrics import Metric
+from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.jsonio import dumps, loads
-from drift_analyzer.metrics import Metric
-from drift_analyzer.records import timestamp
-from monitor import history, rows
+from monitor import history, verdict_rows
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 _FILES = ("statistics.json", "constraints.json", "analysis.json")
 _VIOLATIONS, _REPORT = "constraint_violations.json", "report.html"
 _NAMESPACES = {
-    "data_quality": metrics.DATA,
-    "model_quality": metrics.MODEL,
-    "bias": metrics.BIAS,
-    "explainability": metrics.EXPLAIN,
+    "data_quality": cloudwatch_metrics.DATA,
+    "model_quality": cloudwatch_metrics.MODEL,
+    "bias": cloudwatch_metrics.BIAS,
+    "explainability": cloudwatch_metrics.EXPLAIN,
 }
 DRIFT_METRICS = {kind: f"{kind.removeprefix('model_')}_drift" for kind in _NAMESPACES} | {"data_quality": "data_drift"}
 """The metric of each kind that is 1 where it drifted; the alarms look at it."""
@@ -172,7 +173,7 @@ def run(plan: Plan, environment: Environment, clients: Clients) -> dict[str, str
         if plan.analysis is not None:
             (opt / "analysis_config.json").write_bytes(dumps(plan.analysis))
             values["analysis_config"] = str(opt / "analysis_config.json")
-        message = container.run(container.Environment.read(values), opt)
+        message = container.run(ContainerEnvironment.read(values), opt)
         for path in sorted(output.iterdir()):
             clients.s3.put_object(
                 Bucket=environment.artifacts, Key=f"{plan.folder}/{path.name}", Body=path.read_bytes()
@@ -309,7 +310,9 @@ def conclude(plan: Plan, folder: str, message: str, environment: Environment, cl
     if message.startswith("CompletedWithViolations") and not violations:
         raise FileNotFoundError(f"{folder}/{_VIOLATIONS}, which the job says it wrote")
     report = f"s3://{environment.artifacts}/{folder}/{_REPORT}"
-    row = rows.of_run(plan.kind, violations, said, window=(plan.start, plan.end), release=plan.release, report=report)
+    row = verdict_rows.of_run(
+        plan.kind, violations, said, window=(plan.start, plan.end), release=plan.release, report=report
+    )
     managed = _finish_report(plan, folder, row, violations, environment, clients)
     # Fixed thresholds call a season's every day a drift: they have the word only where captured data were not judged.
     yields = managed and plan.kind == "data_quality" and row.status != "Violation"
@@ -335,9 +338,9 @@ def _finish_report(
 
     That one writes no page, so that it is made of its files.
     """
-    from drift_analyzer.report.managed import managed_page
+    from drift_analyzer.report.managed_run import managed_page
     from drift_analyzer.report.page import with_history
-    from monitor.history_page import sections
+    from monitor.history_sections import sections
 
     body = _get(clients, environment, f"{folder}/{_REPORT}")
     if body is None:
@@ -364,7 +367,7 @@ def _files(clients: Clients, environment: Environment, folder: str) -> dict[str,
 
 
 def _print(found: list[Metric], kind: str, endpoint: str, schedule: str) -> None:
-    for line in metrics.embedded(found, metrics.target(_NAMESPACES[kind], endpoint, schedule)):
+    for line in cloudwatch_metrics.embedded(found, cloudwatch_metrics.target(_NAMESPACES[kind], endpoint, schedule)):
         sys.stdout.write(line + "\n")
 
 

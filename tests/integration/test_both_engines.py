@@ -21,7 +21,7 @@ import pytest
 from configuration import Configuration, Model, load
 from configuration.monitoring import Explainability
 from constructs.mlops.monitoring.monitors import baseline_settings
-from drift_analyzer import baselines
+from drift_analyzer import baseline_step
 from localcloud.testing import LocalCloud, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -109,8 +109,8 @@ def training(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Training
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(root / "model", ".")
-    settings = baselines.Settings.read(json.loads(baseline_settings(model)))
-    baselines.write(root / "input", root / "baselines", settings)
+    settings = baseline_step.BaselineSettings.read(json.loads(baseline_settings(model)))
+    baseline_step.write_baselines(root / "input", root / "baselines", settings)
     rows, labels = [], []
     for path in sorted((root / "july" / "raw").rglob("*.csv")):
         for row in csv.DictReader(path.read_text().splitlines()):

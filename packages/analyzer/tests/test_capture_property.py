@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drift_analyzer.capture import Capture
-from drift_analyzer.schema import Feature, Schema
-from drift_analyzer.times import Windows
+from drift_analyzer.baseline_files import Feature, Schema
+from drift_analyzer.capture_reader import Capture
+from drift_analyzer.inference_time import TimeWindows
 
 FEATURES = (
     Feature("a", "Fractional", edges=np.array([-1.0, 0.0, 0.5, 10.0]), counts=np.ones(5), scale=2.0),
@@ -127,7 +127,7 @@ def line(draw: st.DrawFn) -> bytes:
 
 
 def read(lines: bytes, *, fast: bool, features: tuple[Feature, ...], hourly: bool) -> tuple[object, object, object]:
-    capture = Capture(Schema(features), Windows(3600) if hourly else Windows(), fast=fast)
+    capture = Capture(Schema(features), TimeWindows(3600) if hourly else TimeWindows(), fast=fast)
     capture.read(io.BytesIO(lines), "f")
     bad = sorted((bad.reason, bad.line) for bad in capture.bad)
     return {window: state.to_json() for window, state in capture.windows.items()}, bad, capture.unplaced.to_json()
@@ -158,13 +158,13 @@ PLAIN = (
 
 def test_plain_records_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
-    original = Capture._careful
+    original = Capture._read_json
 
     def counted(self: Capture, line: bytes, source: str) -> None:
         calls.append(line)
         original(self, line, source)
 
-    monkeypatch.setattr(Capture, "_careful", counted)
+    monkeypatch.setattr(Capture, "_read_json", counted)
     capture = Capture(Schema(WITH_OUTPUT))
     rows = b"".join(PLAIN % (b"%d,%s,JFK,nan" % (i, b"" if i % 3 else b"4")) for i in range(300))
     capture.read(io.BytesIO(rows + PLAIN % b"1,2,3" + PLAIN % b"1,2,\\u00e9,4"), "f")

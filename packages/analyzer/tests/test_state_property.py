@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drift_analyzer.schema import Feature
-from drift_analyzer.state import CategoryState, NumericState, WindowState
+from drift_analyzer.baseline_files import Feature
+from drift_analyzer.window_state import CategoryState, NumericState, WindowState
 
 NUMBER = Feature("x", "Fractional", edges=np.array([-1.0, 0.0, 2.0]), counts=np.ones(4), centre=0.3, scale=1.7)
 TEXT = Feature("c", "String", categories={"a": 1, "b": 1})
@@ -25,7 +25,7 @@ def state(numbers: list[float], strings: list[str]) -> WindowState:
     number.add(np.array(numbers, dtype=float), NUMBER)
     text.add({value: strings.count(value) for value in strings}, 1, TEXT)
     found.rows = len(numbers)
-    found.refuse("reason")
+    found.add_bad("reason")
     return found
 
 

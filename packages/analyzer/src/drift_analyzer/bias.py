@@ -1,7 +1,7 @@
-"""Bias metrics with Clarify's names, over facets, before and after training, and their drift.
+"""Bias metrics with Clarify's names, before and after training, and their drift.
 
-Source: AWS "Pre-training Bias Metrics", "Post-training Data and Model Bias Metrics", "Monitor bias drift". Facet d is
-the one named, facet a everybody else. The flip test (FT) needs the model and neighbours: it is not computed.
+Facet d is the facet of the configuration, facet a is everybody else. The flip test (FT) needs the model, so it is not
+computed. Source: AWS, "Pre-training Bias Metrics", "Post-training Data and Model Bias Metrics", "Monitor bias drift".
 """
 
 import math
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from drift_analyzer.cells import number
-from drift_analyzer.state import Floats
+from drift_analyzer.window_state import Floats
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _RESAMPLES = 200
 IDEAL = {"DI": 1.0}
+"""The fair value of a metric; 0 for all others."""
 
 DESCRIPTIONS = {
     "CI": "Class Imbalance (CI)",
@@ -44,7 +45,14 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """Outcomes of a window: positive labels, predictions, who is in facet d, the group (for CDD); all (rows,)."""
+    """The rows of a window; all arrays have the shape (rows,).
+
+    Attributes:
+        labels: Whether the label is positive.
+        predictions: Whether the prediction is positive.
+        facet: Whether the row is in facet d.
+        group: Group of the row, for conditional demographic disparity.
+    """
 
     labels: Flags
     predictions: Flags
@@ -52,7 +60,11 @@ class Sample:
     group: np.ndarray[Any, Any] | None = None
 
     def counts(self) -> "Counts":
-        """How often each outcome occurs. Raises ValueError where a facet is empty."""
+        """Count each combination of values.
+
+        Raises:
+            ValueError: A facet is empty.
+        """
         if not self.facet.any() or self.facet.all():
             raise ValueError("a facet is empty: bias compares two groups")
         group = np.zeros(len(self.facet), int) if self.group is None else np.unique(self.group, return_inverse=True)[1]
@@ -70,10 +82,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Counts:
-    """Distinct outcomes, all of shape (outcomes,), and how often each occurs, in several samples of as many rows.
+    """Distinct outcomes with their counts in one or several samples of as many rows.
 
     Attributes:
-        times: shape (samples, outcomes).
+        labels: Shape (outcomes,), as are `predictions`, `facet` and `group`.
+        times: Number of rows by sample and outcome, shape (samples, outcomes).
     """
 
     labels: Flags
@@ -83,12 +96,12 @@ class Counts:
     times: Floats
 
     def of(self, members: Flags) -> Floats:
-        """How many rows are of the outcomes given; shape (samples,)."""
+        """Return the number of rows with the given outcomes, shape (samples,)."""
         found: Floats = self.times[:, members].sum(axis=1)
         return found
 
     def resampled(self, generator: np.random.Generator, samples: int) -> "Counts":
-        """Bootstrap samples of the first: rows drawn with replacement. Those in which a facet is empty are left out."""
+        """Return bootstrap samples of the first sample, without those in which a facet is empty."""
         rows = self.times[0].sum()
         times = generator.multinomial(int(rows), self.times[0] / rows, size=samples).astype(np.float64)
         drawn = replace(self, times=times)
@@ -100,18 +113,22 @@ Compute = Callable[[Counts], dict[str, Floats]]
 
 
 def metrics_of(sample: Sample, compute: Compute) -> dict[str, float]:
-    """A sample's metrics. Raises ValueError where a facet is empty."""
+    """Compute a sample's metrics.
+
+    Raises:
+        ValueError: A facet is empty.
+    """
     return {name: float(values[0]) for name, values in compute(sample.counts()).items()}
 
 
 def _ratio(top: Floats, bottom: Floats) -> Floats:
-    """Infinite where only the bottom is 0, and 0 where both are."""
+    """Divide; infinite where only the bottom is 0, and 0 where both are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(bottom != 0, top / bottom, np.where(top != 0, math.inf, 0.0))
 
 
 def pre_training(counts: Counts) -> dict[str, Floats]:
-    """CI, DPL, KL, JS, LP, TVD, KS, and CDDL where a group is given."""
+    """Compute CI, DPL, KL, JS, LP, TVD and KS; with a group also CDDL."""
     a, d = ~counts.facet, counts.facet
     size_a, size_d = counts.of(a), counts.of(d)
     q_a, q_d = counts.of(a & counts.labels) / size_a, counts.of(d & counts.labels) / size_d
@@ -132,23 +149,23 @@ def pre_training(counts: Counts) -> dict[str, Floats]:
 
 
 def post_training(counts: Counts) -> dict[str, Floats]:
-    """DPPL, DI, DCAcc, DCR, SD, RD, DAR, DRR, AD, TE, GE, and CDDPL where a group is given."""
-    one, other = _rates(counts, ~counts.facet), _rates(counts, counts.facet)
+    """Compute DPPL, DI, DCAcc, DCR, SD, RD, DAR, DRR, AD, TE and GE; with a group also CDDPL."""
+    a, d = _rates(counts, ~counts.facet), _rates(counts, counts.facet)
     rows = counts.times.sum(axis=1)
     benefit = counts.predictions.astype(float) - counts.labels + 1
     mean, squares = counts.times @ benefit / rows, counts.times @ benefit**2 / rows
-    with np.errstate(invalid="ignore"):  # the difference of two that are infinite is not a number
+    with np.errstate(invalid="ignore"):  # the difference of two infinite values is not a number
         found = {
-            "DPPL": one["accepted"] - other["accepted"],
-            "DI": _ratio(other["accepted"], one["accepted"]),
-            "DCAcc": one["acceptance"] - other["acceptance"],
-            "DCR": other["rejection"] - one["rejection"],
-            "SD": other["tnr"] - one["tnr"],
-            "RD": one["tpr"] - other["tpr"],
-            "DAR": one["precision"] - other["precision"],
-            "DRR": other["npv"] - one["npv"],
-            "AD": one["accuracy"] - other["accuracy"],
-            "TE": other["treatment"] - one["treatment"],
+            "DPPL": a["accepted"] - d["accepted"],
+            "DI": _ratio(d["accepted"], a["accepted"]),
+            "DCAcc": a["acceptance"] - d["acceptance"],
+            "DCR": d["rejection"] - a["rejection"],
+            "SD": d["tnr"] - a["tnr"],
+            "RD": a["tpr"] - d["tpr"],
+            "DAR": a["precision"] - d["precision"],
+            "DRR": d["npv"] - a["npv"],
+            "AD": a["accuracy"] - d["accuracy"],
+            "TE": d["treatment"] - a["treatment"],
             "GE": np.where(mean != 0, (_ratio(squares, mean**2) - 1) / 2, 0.0),
         }
     if counts.group is not None:
@@ -163,9 +180,9 @@ def _kl(p: Floats, q: Floats) -> Floats:
 
 
 def _rates(counts: Counts, members: Flags) -> dict[str, Floats]:
-    labels, said = counts.labels, counts.predictions
-    tp, fp = counts.of(members & labels & said), counts.of(members & ~labels & said)
-    fn, tn = counts.of(members & labels & ~said), counts.of(members & ~labels & ~said)
+    labels, predictions = counts.labels, counts.predictions
+    tp, fp = counts.of(members & labels & predictions), counts.of(members & ~labels & predictions)
+    fn, tn = counts.of(members & labels & ~predictions), counts.of(members & ~labels & ~predictions)
     rows = tp + fp + fn + tn
     return {
         "accepted": (tp + fp) / rows,
@@ -192,10 +209,12 @@ def _cdd(counts: Counts, positive: Flags, group: np.ndarray[Any, Any]) -> Floats
     return total
 
 
-def facet_of(values: Sequence[Any], named: Sequence[Any]) -> Flags:
-    """Who is in facet d: those of the values named, or, for one number over a numeric column, those above it.
+def facet_members(values: Sequence[Any], named: Sequence[Any]) -> Flags:
+    """Return which rows are in facet d.
 
-    A missing value is in none of them.
+    Args:
+        values: The facet's column. A missing value is not in the facet.
+        named: The facet's values; or one number, above which rows of a numeric column are in the facet.
     """
     if len(named) == 1 and isinstance(named[0], int | float) and not isinstance(named[0], bool):
         numbers = np.array([number(value) for value in values], dtype=np.float64)
@@ -206,7 +225,13 @@ def facet_of(values: Sequence[Any], named: Sequence[Any]) -> Flags:
 
 
 def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, Any]:
-    """One of `pre_training_bias_metrics`, `post_training_bias_metrics` of Clarify's `analysis.json`."""
+    """Return one section of Clarify's `analysis.json`.
+
+    Args:
+        name: `pre_training_bias_metrics` or `post_training_bias_metrics`.
+        label: Name of the label.
+        facets: Metrics by facet and value.
+    """
     body: dict[str, Any] = {"label": label, "label_value_or_threshold": "1", "facets": {}}
     for (facet, value), metrics in facets.items():
         entry = {
@@ -223,15 +248,15 @@ def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str,
 def violations(
     sample: Sample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
 ) -> list[dict[str, str]]:
-    """Metrics whose 95 % bootstrap interval lies wholly outside the range from the baseline to the ideal value."""
+    """Return the metrics whose 95 % bootstrap interval is outside the range from the baseline to the ideal value."""
     counts = sample.counts()
     current = {name: float(values[0]) for name, values in compute(counts).items()}
-    spread = compute(counts.resampled(np.random.default_rng(0), _RESAMPLES))
+    resampled = compute(counts.resampled(np.random.default_rng(0), _RESAMPLES))
     found = []
     for name, amount in current.items():
         if name not in baseline or not math.isfinite(amount):
             continue
-        finite = spread[name][np.isfinite(spread[name])]
+        finite = resampled[name][np.isfinite(resampled[name])]
         margin = 1.96 * float(finite.std()) if finite.size else 0.0
         low, high = sorted((baseline[name], IDEAL.get(name, 0.0)))
         if amount + margin < low or amount - margin > high:
@@ -249,7 +274,7 @@ def violations(
 
 
 def baseline_metrics(analysis: Mapping[str, Any], name: str, facet: str, value: str) -> dict[str, float]:
-    """The metrics of one facet out of an `analysis.json`; empty where it is not there."""
+    """Return the metrics of one facet from a section of an `analysis.json`; empty if there are none."""
     for entry in (analysis.get(name) or {}).get("facets", {}).get(facet, []):
         if str(entry["value_or_threshold"]) == value:
             return {item["name"]: float(item["value"]) for item in entry["metrics"] if item["value"] is not None}

@@ -1,4 +1,4 @@
-"""What one cell of a captured row means: the only definition, shared by the fast and the careful reader."""
+"""Interpret one cell of a captured row. The bulk reader and the JSON reader share this definition."""
 
 import re
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 MISSING = float("nan")
 MISTYPED = float("inf")
 LIMIT = 1e150
-"""Magnitudes above are not data: their squares overflow. They count as mistyped."""
+"""Greater magnitudes count as mistyped, because their squares overflow."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WORDS = {"": MISSING, "nan": MISSING, "null": MISSING, "none": MISSING, "true": 1.0, "false": 0.0}
 
 
 def number(cell: Any) -> float:
-    """The cell as a number; NaN when missing, infinity when it is something else."""
+    """Return the cell as a number: NaN if it is missing, infinity if it is something else."""
     if isinstance(cell, str):
         text = cell.strip()
         if _NUMBER.fullmatch(text):
@@ -32,7 +32,7 @@ def number(cell: Any) -> float:
 
 
 def category(cell: Any) -> str | None:
-    """The cell as a category; None when missing."""
+    """Return the cell as a category, or None if it is missing."""
     if cell is None:
         return None
     if isinstance(cell, bool):

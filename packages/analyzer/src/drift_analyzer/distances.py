@@ -1,29 +1,29 @@
-"""Distances between distributions and what they are worth as evidence. numpy only; sources in docs/monitoring.md."""
+"""Distances between distributions, and their p-values."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from drift_analyzer.state import Floats
+from drift_analyzer.window_state import Floats
 
 
 def ks(base: Floats, current: Floats) -> float:
-    """max |F_base - F_current| over bins of equal edges (two-sample Kolmogorov-Smirnov D); 0 where one is empty."""
+    """Return the Kolmogorov-Smirnov distance D, max |F_base - F_current| over equal bins; 0 if one is empty."""
     if not base.sum() or not current.sum():
         return 0.0
     return float(np.abs(np.cumsum(base) / base.sum() - np.cumsum(current) / current.sum()).max())
 
 
 def robust(distance: float, base: float, current: float) -> float:
-    """Deequ's and Model Monitor's Robust distance: D less what chance explains, `1.8 sqrt((n + m) / (n m))`."""
+    """Return the Robust distance of Model Monitor and Deequ: D less `1.8 sqrt((n + m) / (n m))`, due to chance."""
     if not base or not current:
         return 0.0
     return max(0.0, distance - 1.8 * math.sqrt((base + current) / (base * current)))
 
 
 def linf(base: Mapping[str, float], current: Mapping[str, float]) -> float:
-    """max |p_base - p_current| over all values; 0 where one is empty."""
+    """Return max |p_base - p_current| over all values; 0 if one is empty."""
     total_base, total_current = sum(base.values()), sum(current.values())
     if not total_base or not total_current:
         return 0.0
@@ -32,7 +32,7 @@ def linf(base: Mapping[str, float], current: Mapping[str, float]) -> float:
 
 
 def ks_p(distance: float, base: float, current: float) -> float:
-    """Asymptotic p of the two-sample D (Stephens' correction)."""
+    """Return the asymptotic p-value of the two-sample D (Stephens' correction)."""
     if not base or not current:
         return 1.0
     size = math.sqrt(base * current / (base + current))
@@ -44,7 +44,10 @@ def ks_p(distance: float, base: float, current: float) -> float:
 
 
 def chi2_p(base: Mapping[str, float], current: Mapping[str, float]) -> float:
-    """p of the two-sample chi-square test; values expected fewer than 5 times are pooled (Wilson-Hilferty tail)."""
+    """Return the p-value of the two-sample chi-square test (Wilson-Hilferty approximation).
+
+    Values that are expected fewer than five times are pooled.
+    """
     total_base, total_current = sum(base.values()), sum(current.values())
     if not total_base or not total_current:
         return 1.0
@@ -73,7 +76,7 @@ def chi2_p(base: Mapping[str, float], current: Mapping[str, float]) -> float:
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Benjamini-Hochberg-adjusted p-values, in the order given."""
+    """Return the Benjamini-Hochberg-adjusted p-values in the order given."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__, reverse=True)
     result, smallest = [1.0] * len(p_values), 1.0
     for place, index in enumerate(order):
@@ -83,13 +86,13 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
 
 
 def psi(base: Floats, current: Floats) -> float:
-    """Population stability index over bins; half a row is added to each so that empty bins stay finite."""
+    """Return the population stability index over bins; half a row is added to each, so that empty bins stay finite."""
     p, q = (base + 0.5) / (base.sum() + len(base) / 2), (current + 0.5) / (current.sum() + len(current) / 2)
     return float(((q - p) * np.log(q / p)).sum())
 
 
 def jensen_shannon(base: Floats, current: Floats) -> float:
-    """Jensen-Shannon distance (square root of the divergence, base 2), between 0 and 1."""
+    """Return the Jensen-Shannon distance (square root of the divergence, base 2), between 0 and 1."""
     if not base.sum() or not current.sum():
         return 0.0
     p, q = base / base.sum(), current / current.sum()
@@ -103,7 +106,7 @@ def jensen_shannon(base: Floats, current: Floats) -> float:
 
 
 def wasserstein(base: Floats, current: Floats, edges: Floats) -> float:
-    """Wasserstein-1 between the inner edges, in the feature's unit (tails beyond the outer edges are not seen)."""
+    """Return the Wasserstein-1 distance between the inner edges, in the feature's unit, without the outer tails."""
     if not base.sum() or not current.sum() or len(edges) < 2:
         return 0.0
     gap = np.abs(np.cumsum(base) / base.sum() - np.cumsum(current) / current.sum())
@@ -111,6 +114,6 @@ def wasserstein(base: Floats, current: Floats, edges: Floats) -> float:
 
 
 def coarse(counts: Floats, bins: int = 20) -> Floats:
-    """Neighbouring bins summed to at most `bins`: PSI and Jensen-Shannon of finer ones measure sampling noise."""
+    """Sum neighbouring bins to at most `bins`: PSI and Jensen-Shannon over finer bins measure sampling noise."""
     starts = np.linspace(0, len(counts), min(bins, len(counts)), endpoint=False).astype(int)
     return np.add.reduceat(counts, starts).astype(np.float64)

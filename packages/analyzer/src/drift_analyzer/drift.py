@@ -1,4 +1,4 @@
-"""The verdict on a window: Model Monitor's own rules, or the calibrated ones (docs/monitoring.md says why)."""
+"""Judge a window of captured traffic, by Model Monitor's rules or by the calibrated ones (README.md, "Modes")."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from drift_analyzer import distances
-from drift_analyzer.schema import BadBaseline, Baseline, Config, Feature
-from drift_analyzer.state import CategoryState, NumericState, WindowState
+from drift_analyzer.baseline_files import Baseline, BaselineError, Config, Feature
+from drift_analyzer.window_state import CategoryState, NumericState, WindowState
 
 Mode = Literal["calibrated", "model-monitor"]
 Status = Literal["Ok", "Drift", "InsufficientData"]
@@ -20,14 +20,15 @@ SCHEMA_CHECKS = ("data_type_check", "completeness_check", "missing_column_check"
 
 @dataclass(frozen=True)
 class Rules:
-    """How a verdict is reached.
+    """The parameters of a verdict; all but `mode` apply to the calibrated mode.
 
     Attributes:
-        min_rows: rows below which there is no verdict on drift (calibrated).
-        significance: of the Benjamini-Hochberg-adjusted p (calibrated).
-        share: of the features' importance that must have drifted for the data set to have drifted.
-        clear: a feature that had drifted is clear below this part of its threshold.
-        low_power: a calibrated threshold above it can only see huge shifts, which is said.
+        mode: `calibrated` or `model-monitor`.
+        min_rows: Fewer rows give no verdict.
+        significance: Greatest Benjamini-Hochberg-adjusted p-value of a drifted feature.
+        share: Share of the features' importance that must drift for the data set to drift.
+        clear: A drifted feature clears below this fraction of its threshold.
+        low_power: A feature with a higher threshold has low power: only large shifts are detected.
     """
 
     mode: Mode = "calibrated"
@@ -43,8 +44,16 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How far a feature is from its baseline. PSI, Jensen-Shannon and Wasserstein are reported and decide nothing."""
+class FeatureDrift:
+    """The distance of a feature from its baseline.
+
+    Attributes:
+        p: p-value of the distance; in the calibrated mode Benjamini-Hochberg-adjusted.
+        judged: Whether there were enough values for a verdict.
+        psi: Reported only, as are `jensen_shannon` and `wasserstein`; they do not influence the verdict.
+        completeness: Values ÷ rows.
+        new_values: Counts of values that the baseline does not list.
+    """
 
     name: str
     distance: float
@@ -63,8 +72,15 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a window says: `status`, why in one sentence, and the violations in Model Monitor's form."""
+class DriftVerdict:
+    """The verdict on the data of a window.
+
+    Attributes:
+        reason: One sentence for a person.
+        bad: Number of records that could not be read.
+        share: Share of the judged features' importance that drifted.
+        violations: Violations in the form of `constraint_violations.json`.
+    """
 
     status: Status
     reason: str
@@ -72,50 +88,67 @@ class Verdict:
     rows: int
     bad: int
     share: float
-    features: tuple[Moved, ...]
+    features: tuple[FeatureDrift, ...]
     violations: tuple[Mapping[str, str], ...]
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        return tuple(moved.name for moved in self.features if moved.drifted)
+        """Names of the drifted features."""
+        return tuple(feature.name for feature in self.features if feature.drifted)
 
     @property
     def low_power(self) -> tuple[str, ...]:
-        return tuple(moved.name for moved in self.features if moved.low_power)
+        """Names of the features with low power."""
+        return tuple(feature.name for feature in self.features if feature.low_power)
 
     @property
     def schema_violations(self) -> tuple[Mapping[str, str], ...]:
-        """Those that are the fault of whoever sends the data: page a person, never retrain."""
+        """Violations of schema or completeness: the sender of the data must fix them; retraining does not help."""
         return tuple(found for found in self.violations if found["constraint_check_type"] in SCHEMA_CHECKS)
 
 
-def judge(baseline: Baseline, state: WindowState, rules: Rules, before: Collection[str] = ()) -> Verdict:
-    """The verdict on a window. `before`: features that had drifted in the previous one (they clear later)."""
+def judge(
+    baseline: Baseline, state: WindowState, rules: Rules, previously_drifted: Collection[str] = ()
+) -> DriftVerdict:
+    """Judge a window.
+
+    Args:
+        baseline: The baseline.
+        state: The window's state, counted by the same baseline.
+        rules: The parameters.
+        previously_drifted: Features that drifted in the previous window; they clear at a lower threshold.
+
+    Raises:
+        BaselineError: The baseline requires a method that the mode does not support.
+    """
     checks = _schema_violations(baseline, state, rules)
     if not state.rows:
         reason = f"no rows could be read ({state.bad} bad records)" if state.bad else "no rows"
-        return Verdict("InsufficientData", reason, rules.mode, 0, state.bad, 0.0, (), tuple(checks))
-    measured = [_measure(feature, state, baseline.config.of(feature), rules, before) for feature in baseline.features]
+        return DriftVerdict("InsufficientData", reason, rules.mode, 0, state.bad, 0.0, (), tuple(checks))
+    measured = [
+        _measure(feature, state, baseline.config.of(feature), rules, previously_drifted)
+        for feature in baseline.features
+    ]
     if rules.mode == "calibrated":
         measured = _significant(measured, rules)
-    checks += [_drift_violation(moved) for moved in measured if moved.drifted]
+    checks += [_drift_violation(feature) for feature in measured if feature.drifted]
     return _conclude(state, rules, measured, checks)
 
 
 def alarm(statuses: Sequence[Status], needed: int = 2, of: int = 3) -> bool:
-    """Whether the last verdicts, oldest first, are an alarm: 2 of the last 3; windows without verdict are ignored."""
-    said = [status for status in statuses if status != "InsufficientData"]
-    return said[-of:].count("Drift") >= needed
+    """Return whether verdicts, oldest first, raise an alarm: drift in 2 of the last 3 that are conclusive."""
+    conclusive = [status for status in statuses if status != "InsufficientData"]
+    return conclusive[-of:].count("Drift") >= needed
 
 
 def _conclude(
-    state: WindowState, rules: Rules, measured: Sequence[Moved], checks: Sequence[Mapping[str, str]]
-) -> Verdict:
-    judged = [moved for moved in measured if moved.judged]
-    drifted = [moved for moved in judged if moved.drifted]
-    total = sum(moved.importance for moved in judged)
-    share = sum(moved.importance for moved in drifted) / total if total else 0.0
-    critical = [moved.name for moved in drifted if moved.critical]
+    state: WindowState, rules: Rules, measured: Sequence[FeatureDrift], checks: Sequence[Mapping[str, str]]
+) -> DriftVerdict:
+    judged = [feature for feature in measured if feature.judged]
+    drifted = [feature for feature in judged if feature.drifted]
+    total = sum(feature.importance for feature in judged)
+    share = sum(feature.importance for feature in drifted) / total if total else 0.0
+    critical = [feature.name for feature in drifted if feature.critical]
     status: Status
     if not judged:
         status = "InsufficientData"
@@ -128,20 +161,22 @@ def _conclude(
     else:
         status = "Drift" if drifted and share >= rules.share else "Ok"
         reason = f"{len(drifted)} of {len(judged)} features drifted, {share:.0%} by importance"
-    return Verdict(status, reason, rules.mode, state.rows, state.bad, share, tuple(measured), tuple(checks))
+    return DriftVerdict(status, reason, rules.mode, state.rows, state.bad, share, tuple(measured), tuple(checks))
 
 
-def _measure(feature: Feature, state: WindowState, config: Config, rules: Rules, before: Collection[str]) -> Moved:
+def _measure(
+    feature: Feature, state: WindowState, config: Config, rules: Rules, previously_drifted: Collection[str]
+) -> FeatureDrift:
     current = state.features[feature.name]
     judged = current.present > 0 and feature.present > 0
     if rules.mode == "calibrated":
         judged = judged and current.present >= rules.min_rows
-        numbers = _calibrated(feature, current, config, rules, feature.name in before)
+        numbers = _calibrated(feature, current, config, rules, feature.name in previously_drifted)
     else:
-        numbers = _managed(feature, current, config)
+        numbers = _model_monitor(feature, current, config)
     distance, threshold, p, low_power = numbers
-    shape, now = _shapes(feature, current)
-    return Moved(
+    base, now = _coarse_counts(feature, current)
+    return FeatureDrift(
         name=feature.name,
         distance=distance,
         threshold=threshold,
@@ -151,8 +186,8 @@ def _measure(feature: Feature, state: WindowState, config: Config, rules: Rules,
         judged=judged and config.compare,
         importance=feature.importance,
         critical=feature.critical,
-        psi=distances.psi(shape, now),
-        jensen_shannon=distances.jensen_shannon(shape, now),
+        psi=distances.psi(base, now),
+        jensen_shannon=distances.jensen_shannon(base, now),
         wasserstein=distances.wasserstein(feature.counts, current.bins.astype(float), feature.edges)
         if isinstance(current, NumericState)
         else None,
@@ -161,7 +196,7 @@ def _measure(feature: Feature, state: WindowState, config: Config, rules: Rules,
     )
 
 
-def _shapes(feature: Feature, current: NumericState | CategoryState) -> tuple[Any, Any]:
+def _coarse_counts(feature: Feature, current: NumericState | CategoryState) -> tuple[Any, Any]:
     if isinstance(current, NumericState):
         return distances.coarse(feature.counts), distances.coarse(current.bins.astype(float))
     base, now = categories(feature, current)
@@ -170,11 +205,11 @@ def _shapes(feature: Feature, current: NumericState | CategoryState) -> tuple[An
 
 
 def categories(feature: Feature, current: CategoryState) -> tuple[dict[str, float], dict[str, float]]:
-    """Counts by value, baseline and current; values that neither side lists are under the empty string."""
+    """Return counts by value, baseline and current; values that neither side lists are under the empty string."""
     base: dict[str, float] = {value: float(count) for value, count in feature.categories.items()}
     now: dict[str, float] = {value: float(count) for value, count in (current.known | current.new).items()}
     unlisted = float(current.unknown - sum(current.new.values()))
-    if feature.other:  # the baseline's tail: values beyond the list are not known to be new
+    if feature.other:  # the baseline does not list all its values, so an unlisted value may not be new
         unlisted += sum(now.pop(value) for value in current.new)
         base[""] = float(feature.other)
     if unlisted:
@@ -182,10 +217,10 @@ def categories(feature: Feature, current: CategoryState) -> tuple[dict[str, floa
     return base, now
 
 
-def _managed(
+def _model_monitor(
     feature: Feature, current: NumericState | CategoryState, config: Config
 ) -> tuple[float, float, float, bool]:
-    """Exactly the managed formulas."""
+    """Return distance, threshold, p-value and low power by Model Monitor's formulas."""
     if isinstance(current, NumericState):
         distance = distances.ks(feature.counts, current.bins.astype(float))
         p = distances.ks_p(distance, feature.present, current.present)
@@ -193,7 +228,7 @@ def _managed(
             distance = distances.robust(distance, feature.present, current.present)
         return distance, config.threshold, p, False
     if config.categorical_method != "LInfinity":
-        raise BadBaseline(
+        raise BaselineError(
             f"{feature.name}: categorical_drift_method {config.categorical_method} is not supported in mode "
             "model-monitor, AWS does not publish its formula; use LInfinity or mode calibrated"
         )
@@ -207,6 +242,7 @@ def _managed(
 def _calibrated(
     feature: Feature, current: NumericState | CategoryState, config: Config, rules: Rules, was_drifted: bool
 ) -> tuple[float, float, float, bool]:
+    """Return distance, threshold, p-value and low power by the calibrated rules."""
     if isinstance(current, NumericState):
         distance = distances.ks(feature.counts, current.bins.astype(float))
         p, floor = distances.ks_p(distance, feature.present, current.present), config.threshold
@@ -214,23 +250,28 @@ def _calibrated(
         base, now = categories(feature, current)
         distance = max(distances.linf(base, now), _new_and_vanished(base, now))
         p, floor = distances.chi2_p(base, now), config.categorical_threshold
-    expected = stray(feature.calibration, current.present)
+    expected = calibrated_distance(feature.calibration, current.present)
     threshold = max(floor, expected)
     return distance, threshold * (rules.clear if was_drifted else 1.0), p, threshold > rules.low_power
 
 
 def _new_and_vanished(base: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """Mass of values that came and of those that went; a value is gone when ten or more of it were due."""
+    """Return the share of new values plus that of vanished ones; a vanished value was expected at least ten times."""
     total_base, total_now = sum(base.values()), sum(now.values())
     if not total_base or not total_now:
         return 0.0
-    came = sum(count for value, count in now.items() if value not in base) / total_now
-    due = {value: count / total_base for value, count in base.items() if count / total_base * total_now >= 10}
-    return came + sum(share for value, share in due.items() if not now.get(value))
+    new = sum(count for value, count in now.items() if value not in base) / total_now
+    expected = {value: count / total_base for value, count in base.items() if count / total_base * total_now >= 10}
+    return new + sum(share for value, share in expected.items() if not now.get(value))
 
 
-def stray(calibration: Sequence[tuple[float, float, float]], rows: int) -> float:
-    """Mean and three deviations of the distance of reference windows of `rows` rows; between sizes by log of size."""
+def calibrated_distance(calibration: Sequence[tuple[float, float, float]], rows: int) -> float:
+    """Return mean + 3 standard deviations of the distance of reference windows of `rows` rows.
+
+    Args:
+        calibration: Rows of (window size, mean, standard deviation), interpolated by the logarithm of the size.
+        rows: Size of the window.
+    """
     if not calibration or rows <= 0:
         return 0.0
     points = [(math.log(size), mean + 3 * sd) for size, mean, sd in calibration]
@@ -243,21 +284,21 @@ def stray(calibration: Sequence[tuple[float, float, float]], rows: int) -> float
     return points[-1][1]
 
 
-def _significant(measured: Sequence[Moved], rules: Rules) -> list[Moved]:
-    """Drifted only where chance over all features is ruled out."""
-    corrected = iter(distances.adjusted([moved.p for moved in measured if moved.judged]))
+def _significant(measured: Sequence[FeatureDrift], rules: Rules) -> list[FeatureDrift]:
+    """Adjust the p-values, and clear the features whose drift is not significant."""
+    adjusted = iter(distances.adjusted([feature.p for feature in measured if feature.judged]))
     result = []
-    for moved in measured:
-        p = next(corrected) if moved.judged else moved.p
-        result.append(replace(moved, p=p, drifted=moved.drifted and p < rules.significance))
+    for feature in measured:
+        p = next(adjusted) if feature.judged else feature.p
+        result.append(replace(feature, p=p, drifted=feature.drifted and p < rules.significance))
     return result
 
 
-def _drift_violation(moved: Moved) -> dict[str, str]:
+def _drift_violation(feature: FeatureDrift) -> dict[str, str]:
     return {
-        "feature_name": moved.name,
+        "feature_name": feature.name,
         "constraint_check_type": "baseline_drift_check",
-        "description": f"Baseline drift distance: {moved.distance:.6g} exceeds threshold: {moved.threshold:.6g}",
+        "description": f"Baseline drift distance: {feature.distance:.6g} exceeds threshold: {feature.threshold:.6g}",
     }
 
 
@@ -314,7 +355,7 @@ def _completeness_violation(
         return []
     present = 1 - current.missing / rows
     allowed = expected
-    if rules.mode == "calibrated":  # three binomial deviations, or half of all windows of incomplete data would fail
+    if rules.mode == "calibrated":  # without a tolerance, half of all windows of incomplete data would fail
         allowed -= 3 * math.sqrt(expected * (1 - expected) / rows)
     if present >= allowed:
         return []
@@ -333,9 +374,9 @@ def _domain_violation(
     inside = sum(current.known.get(value, 0) + current.new.get(value, 0) for value in feature.domains)
     outside = 1 - inside / current.present
     allowed = 1 - config.domain_threshold
-    if rules.mode == "calibrated" and feature.present:  # Good and Turing: values unseen so far are due at this rate
-        due = sum(count == 1 for count in feature.categories.values()) / feature.present
-        allowed += due + 3 * math.sqrt(due * (1 - due) / current.present)
+    if rules.mode == "calibrated" and feature.present:  # Good-Turing estimate of the rate of unseen values
+        unseen = sum(count == 1 for count in feature.categories.values()) / feature.present
+        allowed += unseen + 3 * math.sqrt(unseen * (1 - unseen) / current.present)
     if outside <= allowed + 1e-12:
         return []
     text = (

@@ -1,4 +1,4 @@
-"""JSON in and out: orjson where it is installed, else the standard library (SageMaker's images lack orjson)."""
+"""Read and write JSON with orjson, or with the standard library, because SageMaker's images lack orjson."""
 
 import json
 import math
@@ -15,7 +15,11 @@ def _refuse_constant(name: str) -> Any:
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse strict JSON: NaN and Infinity raise ValueError with either parser, and so does invalid UTF-8."""
+    """Parse strict JSON.
+
+    Raises:
+        ValueError: The data are not JSON in UTF-8; NaN and Infinity are not.
+    """
     if orjson is not None:
         return orjson.loads(data)
     text = data.decode("utf-8") if isinstance(data, bytes) else data
@@ -27,7 +31,7 @@ def loads(data: bytes | str) -> Any:
 
 
 def dumps(value: object, *, indent: bool = False) -> bytes:
-    """JSON with sorted keys; what is not finite is written as null, for JSON knows no NaN."""
+    """Return JSON with sorted keys; numbers that are not finite become null."""
     if orjson is not None:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 if indent else 0))
     text = json.dumps(_finite(value), sort_keys=True, indent=2 if indent else None, ensure_ascii=False)

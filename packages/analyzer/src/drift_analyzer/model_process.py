@@ -1,6 +1,6 @@
-"""A model's own code, in a process of its own under the image's Python: what it answers, and why.
+"""Run a model's own code in a separate process: predictions and SHAP values.
 
-A framework takes seconds to import, so the process starts before the rows are read and is asked once, when they are.
+A framework takes seconds to import, so the process starts before the rows are read, and gets them in one request.
 """
 
 import csv
@@ -21,41 +21,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_EXPLAINED = 2000
-"""Rows that are explained, evenly spread: the mean over more moves no ranking, and takes minutes."""
+MAX_EXPLAINED_ROWS = 2000
+"""Rows that are explained, evenly spaced. More rows take minutes and do not change the ranking."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a model said.
+class ModelOutput:
+    """A model's predictions and explanations.
 
     Attributes:
-        answers: the first column of its answer, row by row.
-        contributions: shape (rows explained, [classes,] features + 1), the last of each the expected value.
+        predictions: First column of the response, row by row.
+        contributions: SHAP values, shape (rows explained, [classes,] features + 1); the last is the expected value.
     """
 
-    answers: list[str]
+    predictions: list[str]
     contributions: NDArray[np.float64]
 
 
 class ModelProcess:
-    """The code in a `model.tar.gz`, loading from the moment that the context is entered.
+    """The code of a `model.tar.gz`; entering the context starts to load it.
 
-    It takes `model_fn`, `input_fn`, `predict_fn` and `output_fn` of its inference.py, as SageMaker's serving does, and
-    its `explain_fn(data, model)`, which takes what `input_fn` and `model_fn` return and gives contributions.
+    Its inference.py defines `model_fn`, `input_fn`, `predict_fn` and `output_fn`, as for SageMaker's serving.
+    To explain rows it also defines `explain_fn(data, model)`, which returns contributions.
     """
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
 
     def __enter__(self) -> "ModelProcess":
-        with ExitStack() as held:
-            self._home = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        with ExitStack() as stack:
+            self._home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             model = self._home / "model"
             with tarfile.open(self._archive, "r:gz") as tar:
                 tar.extractall(model, filter="data")
             paths = [str(model / "code"), *filter(None, [os.environ.get("PYTHONPATH")])]
-            self._process = held.enter_context(
+            self._process = stack.enter_context(
                 subprocess.Popen(  # noqa: S603 (fixed arguments, no shell)
                     [sys.executable, "-c", _PROGRAM, model, self._home],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
@@ -65,40 +65,44 @@ class ModelProcess:
                     text=True,
                 )
             )
-            held.callback(self._process.kill)
-            self._held = held.pop_all()
+            stack.callback(self._process.kill)
+            self._resources = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held.close()
+        self._resources.close()
 
-    def ask(self, answer: Iterable[Sequence[Any]] = (), explain: Sequence[Sequence[Any]] = ()) -> Said:
-        """Have rows answered, and others explained, of which a spread of `MOST_EXPLAINED` is taken. Once.
+    def run(self, predict: Iterable[Sequence[Any]] = (), explain: Sequence[Sequence[Any]] = ()) -> ModelOutput:
+        """Predict rows and explain others. Can be called once.
+
+        Args:
+            predict: Rows to predict.
+            explain: Rows to explain; of more than `MAX_EXPLAINED_ROWS`, evenly spaced ones are taken.
 
         Raises:
-            ValueError: The code has no such function, or it failed; with the last line that it said.
+            ValueError: The code lacks a function, or it failed; the message ends with its last line of output.
         """
-        request = {"answer": _csv(answer), "explain": _csv(spread(explain))}
-        _, complaint = self._process.communicate(json.dumps(request))
+        request = {"predict": _csv(predict), "explain": _csv(_evenly_spaced(explain))}
+        _, errors = self._process.communicate(json.dumps(request))
         if self._process.returncode:
-            reason = (complaint.strip().splitlines() or ["no reason given"])[-1]
+            reason = (errors.strip().splitlines() or ["no reason given"])[-1]
             raise ValueError(f"the model's own code failed: {reason}")
-        text = (self._home / "answers.csv").read_text(encoding="utf-8")
+        text = (self._home / "predictions.csv").read_text(encoding="utf-8")
         contributions = np.load(self._home / "contributions.npy", allow_pickle=False)
-        return Said([line.split(",")[0] for line in text.splitlines() if line], contributions)
+        return ModelOutput([line.split(",")[0] for line in text.splitlines() if line], contributions)
 
 
-def spread(rows: Sequence[Any]) -> Sequence[Any]:
-    """At most `MOST_EXPLAINED` of the rows, evenly spread."""
-    if len(rows) <= MOST_EXPLAINED:
+def _evenly_spaced(rows: Sequence[Any]) -> Sequence[Any]:
+    """Return at most `MAX_EXPLAINED_ROWS` of the rows, evenly spaced."""
+    if len(rows) <= MAX_EXPLAINED_ROWS:
         return rows
-    return [rows[index * len(rows) // MOST_EXPLAINED] for index in range(MOST_EXPLAINED)]
+    return [rows[index * len(rows) // MAX_EXPLAINED_ROWS] for index in range(MAX_EXPLAINED_ROWS)]
 
 
 def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[Sequence[Any]]:
-    """Columns as rows."""
+    """Convert columns to rows."""
     return list(zip(*columns.values(), strict=True))
 
 
@@ -113,18 +117,18 @@ import json, sys
 folder, output = sys.argv[1:]
 import inference, numpy
 model = inference.model_fn(folder)
-asked = json.load(sys.stdin)
+request = json.load(sys.stdin)
 text, contributions = "", numpy.zeros((0, 1))
-if asked["answer"]:
-    data = inference.input_fn(asked["answer"], "text/csv")
-    answer = inference.output_fn(inference.predict_fn(data, model), "text/csv")
-    text = answer[0] if isinstance(answer, tuple) else answer
-if asked["explain"]:
+if request["predict"]:
+    data = inference.input_fn(request["predict"], "text/csv")
+    response = inference.output_fn(inference.predict_fn(data, model), "text/csv")
+    text = response[0] if isinstance(response, tuple) else response
+if request["explain"]:
     if not hasattr(inference, "explain_fn"):
         sys.exit("its inference.py has no explain_fn")
-    data = inference.input_fn(asked["explain"], "text/csv")
+    data = inference.input_fn(request["explain"], "text/csv")
     contributions = numpy.asarray(inference.explain_fn(data, model), dtype=float)
-with open(output + "/answers.csv", "w", encoding="utf-8") as file:
+with open(output + "/predictions.csv", "w", encoding="utf-8") as file:
     file.write(text.decode("utf-8") if isinstance(text, bytes) else text)
 numpy.save(output + "/contributions.npy", contributions, allow_pickle=False)
 """

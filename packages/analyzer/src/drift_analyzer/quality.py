@@ -1,6 +1,6 @@
-"""Model quality in Model Monitor's names: metrics of a window, baselines, and violations.
+"""Model quality with Model Monitor's metric names: metrics of a window, baselines, and violations.
 
-Sources: AWS "Model quality metrics and Amazon CloudWatch monitoring", "Schema for constraints" of model quality.
+Source: AWS, "Model quality metrics and Amazon CloudWatch monitoring".
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from drift_analyzer.drift import Mode, stray
-from drift_analyzer.schema import OWN
-from drift_analyzer.state import Floats
+from drift_analyzer.baseline_files import OWN
+from drift_analyzer.drift import Mode, calibrated_distance
+from drift_analyzer.window_state import Floats
 
 Problem = Literal["BinaryClassification", "MulticlassClassification", "Regression"]
 PROBLEMS: tuple[Problem, ...] = ("BinaryClassification", "MulticlassClassification", "Regression")
@@ -22,19 +22,22 @@ SECTION: dict[Problem, str] = {
     "Regression": "regression",
 }
 MIN_LABELS = 200
+"""Fewer labels give no verdict."""
 _FOLDS = 5
 _LESS, _GREATER = "LessThanThreshold", "GreaterThanThreshold"
-_WORSE_HIGH = {"mae", "mse", "rmse", "false_positive_rate", "false_negative_rate"}
-_LEAST_DROP = 0.02
-"""A calibrated classification metric must be worse by this much; an error of regression by this part of itself."""
+_LOWER_IS_BETTER = {"mae", "mse", "rmse", "false_positive_rate", "false_negative_rate"}
+_MIN_DROP = 0.02
+"""Least drop of a calibrated classification metric; of a regression error, the least relative increase."""
 
 
 @dataclass(frozen=True)
 class Scored:
     """Labels and predictions of a window in order of inference time, all of one length.
 
-    Binary: labels and predictions 0 or 1, `scores` the probability of 1 where there is one. Multiclass: strings.
-    Regression: numbers.
+    Attributes:
+        labels: 0 or 1 for binary classification, strings for multiclass, numbers for regression.
+        predictions: As `labels`.
+        scores: For binary classification the probability of 1; None if it is not known.
     """
 
     labels: np.ndarray[Any, Any]
@@ -45,6 +48,7 @@ class Scored:
         return len(self.labels)
 
     def part(self, chosen: Any) -> "Scored":
+        """Return the chosen rows, given as a slice or as flags."""
         scores = None if self.scores is None else self.scores[chosen]
         return Scored(self.labels[chosen], self.predictions[chosen], scores)
 
@@ -58,7 +62,7 @@ def _f(precision: float, recall: float, beta: float) -> float:
 
 
 def auc(labels: np.ndarray[Any, Any], scores: Floats) -> float:
-    """Area under the ROC curve by ranks, ties counted half; 0.5 where one class is absent."""
+    """Return the area under the ROC curve by ranks, ties counted half; 0.5 if one class is absent."""
     positives = int((labels == 1).sum())
     negatives = len(labels) - positives
     if not positives or not negatives:
@@ -69,6 +73,7 @@ def auc(labels: np.ndarray[Any, Any], scores: Floats) -> float:
 
 
 def binary(scored: Scored) -> dict[str, float]:
+    """Return the metrics of binary classification."""
     labels, predictions = scored.labels == 1, scored.predictions == 1
     tp, fp = float((labels & predictions).sum()), float((~labels & predictions).sum())
     fn, tn = float((labels & ~predictions).sum()), float((~labels & ~predictions).sum())
@@ -91,13 +96,13 @@ def binary(scored: Scored) -> dict[str, float]:
 
 
 def multiclass(scored: Scored) -> dict[str, float]:
-    """Accuracy, and precision, recall and F weighted by the classes' labels."""
+    """Return accuracy, and precision, recall and F weighted by the classes' number of labels."""
     labels, predictions = scored.labels, scored.predictions
     found = dict.fromkeys(("precision", "recall", "f0_5", "f1", "f2"), 0.0)
     for value in np.unique(labels):
-        actual, said = labels == value, predictions == value
-        hit, weight = float((actual & said).sum()), float(actual.mean())
-        precision, recall = _ratio(hit, said.sum()), _ratio(hit, actual.sum())
+        actual, predicted = labels == value, predictions == value
+        hits, weight = float((actual & predicted).sum()), float(actual.mean())
+        precision, recall = _ratio(hits, predicted.sum()), _ratio(hits, actual.sum())
         parts = {"precision": precision, "recall": recall}
         parts |= {name: _f(precision, recall, beta) for name, beta in (("f0_5", 0.5), ("f1", 1), ("f2", 2))}
         for name, part in parts.items():
@@ -106,6 +111,7 @@ def multiclass(scored: Scored) -> dict[str, float]:
 
 
 def regression(scored: Scored) -> dict[str, float]:
+    """Return the metrics of regression."""
     errors = scored.predictions - scored.labels
     mse, spread = float((errors**2).mean()), float(((scored.labels - scored.labels.mean()) ** 2).mean())
     return {
@@ -123,8 +129,8 @@ COMPUTE: dict[Problem, Callable[[Scored], dict[str, float]]] = {
 }
 
 
-def measure(problem: Problem, scored: Scored) -> dict[str, dict[str, float]]:
-    """Each metric with its standard deviation, from the spread over five interleaved folds."""
+def _measure(problem: Problem, scored: Scored) -> dict[str, dict[str, float]]:
+    """Return each metric with its standard deviation over five interleaved folds."""
     values = COMPUTE[problem](scored)
     if len(scored) < 10 * _FOLDS:
         return {name: {"value": value, "standard_deviation": 0.0} for name, value in values.items()}
@@ -139,9 +145,9 @@ def measure(problem: Problem, scored: Scored) -> dict[str, dict[str, float]]:
 
 
 def statistics(problem: Problem, scored: Scored, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """`statistics.json` of model quality. `about` goes under `dataset` (times, label coverage)."""
+    """Return the body of `statistics.json`; `about` is added to its `dataset` (such as the label coverage)."""
     body: dict[str, Any] = {"version": 0.0, "dataset": {"item_count": len(scored)} | dict(about or {})}
-    section: dict[str, Any] = dict(measure(problem, scored)) if len(scored) else {}
+    section: dict[str, Any] = dict(_measure(problem, scored)) if len(scored) else {}
     if problem != "Regression" and len(scored):
         section["confusion_matrix"] = _confusion(scored)
     body[f"{SECTION[problem]}_metrics"] = section
@@ -152,21 +158,28 @@ def _confusion(scored: Scored) -> dict[str, dict[str, int]]:
     classes = np.unique(np.concatenate([scored.labels, scored.predictions])).tolist()
     return {
         str(actual): {
-            str(said): int(((scored.labels == actual) & (scored.predictions == said)).sum()) for said in classes
+            str(predicted): int(((scored.labels == actual) & (scored.predictions == predicted)).sum())
+            for predicted in classes
         }
         for actual in classes
     }
 
 
 def constraints(problem: Problem, scored: Scored) -> dict[str, Any]:
-    """`constraints.json`: each metric no worse than the reference; with it how windows of the reference stray."""
+    """Return the body of `constraints.json`: no metric may be worse than in the reference.
+
+    The calibration of each metric is the standard deviation over windows of the reference.
+
+    Raises:
+        ValueError: There are fewer than `MIN_LABELS` labels.
+    """
     if len(scored) < MIN_LABELS:
         raise ValueError(f"a quality baseline needs {MIN_LABELS} labels, got {len(scored)}")
     calibration = _calibrate(problem, scored)
     rules = {
         name: {
             "threshold": value,
-            "comparison_operator": _GREATER if name in _WORSE_HIGH else _LESS,
+            "comparison_operator": _GREATER if name in _LOWER_IS_BETTER else _LESS,
             OWN: {"calibration": calibration[name]},
         }
         for name, value in COMPUTE[problem](scored).items()
@@ -189,10 +202,14 @@ def _calibrate(problem: Problem, scored: Scored) -> dict[str, list[list[float]]]
 def violations(
     problem: Problem, current: Mapping[str, Any], constraints_body: Mapping[str, Any], mode: Mode
 ) -> list[dict[str, str]]:
-    """Metrics beyond their constraints.
+    """Return the metrics that violate their constraints.
 
-    Calibrated, a metric is beyond only when it is worse by more than three deviations of reference windows of the
-    same size (or of its own folds, the larger) and by 0.02: every second window is worse than its reference.
+    In the calibrated mode a metric must be worse by a margin, because every second window is worse than its reference.
+    The margin is the greatest of 0.02, three standard deviations of reference windows of the same size, and three
+    standard deviations over the window's folds.
+
+    Raises:
+        ValueError: The constraints are not those of the problem type.
     """
     key = f"{SECTION[problem]}_constraints"
     if key not in constraints_body:
@@ -211,8 +228,8 @@ def violations(
         margin = 0.0
         if mode == "calibrated":
             table = tuple((row[0], row[1], row[2]) for row in (rule.get(OWN) or {}).get("calibration", []))
-            least = _LEAST_DROP * (abs(threshold) if name in ("mae", "mse", "rmse") else 1.0)
-            margin = max(least, stray(table, rows), 3 * deviation)
+            least = _MIN_DROP * (abs(threshold) if name in ("mae", "mse", "rmse") else 1.0)
+            margin = max(least, calibrated_distance(table, rows), 3 * deviation)
         if worse > margin:
             found.append(
                 {
@@ -225,24 +242,31 @@ def violations(
     return found
 
 
-def scored_of(problem: Problem, pairs: Sequence[tuple[Any, Any, float | None]], threshold: float = 0.5) -> Scored:
-    """Pairs of (label, prediction or None, score or None) as arrays. Raises ValueError on what is no label.
+def to_scored(problem: Problem, pairs: Sequence[tuple[Any, Any, float | None]], threshold: float = 0.5) -> Scored:
+    """Convert labelled predictions to arrays.
 
-    A binary prediction that was not captured follows from the score and `threshold`.
+    Args:
+        problem: The problem type.
+        pairs: Label, prediction or None, and score or None.
+        threshold: A binary prediction that was not captured is 1 if the score is greater.
+
+    Raises:
+        ValueError: A label or prediction is not a number, although the problem type requires one.
     """
     if problem == "MulticlassClassification":
         return Scored(
             np.array([str(label).strip() for label, _, _ in pairs]),
-            np.array([str(said).strip() for _, said, _ in pairs]),
+            np.array([str(prediction).strip() for _, prediction, _ in pairs]),
         )
     if problem == "Regression":
         return Scored(
-            np.array([float(label) for label, _, _ in pairs]), np.array([float(said) for _, said, _ in pairs])
+            np.array([float(label) for label, _, _ in pairs]),
+            np.array([float(prediction) for _, prediction, _ in pairs]),
         )
     scores = [score for _, _, score in pairs]
     usable = None if any(score is None for score in scores) else np.array(scores, dtype=np.float64)
-    said = [
+    predictions = [
         float(score > threshold) if prediction is None and score is not None else float(prediction)
         for _, prediction, score in pairs
     ]
-    return Scored(np.array([float(label) for label, _, _ in pairs]), np.array(said), usable)
+    return Scored(np.array([float(label) for label, _, _ in pairs]), np.array(predictions), usable)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift_analyzer.baseline import Column, build
+from drift_analyzer.baseline_builder import Column, build_baseline
 from monitor import handler as lambda_handler
-from monitor.handler import Clients, Environment, Landed, objects
+from monitor.handler import CapturedObject, Clients, Environment, objects
 
 RNG = np.random.default_rng(8)
 KEY = "flight-delays/capture/evergreen-flight-delays-prod/AllTraffic/2026/02/14/17/{}.jsonl"
@@ -67,7 +67,7 @@ def message(key: str, number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any, parameters: Parameters) -> Bucket:
-    statistics, constraints = build([Column("x", RNG.normal(size=4000))])
+    statistics, constraints = build_baseline([Column("x", RNG.normal(size=4000))])
     objects = {
         f"{RELEASE}/statistics.json": json.dumps(statistics).encode(),
         f"{RELEASE}/constraints.json": json.dumps(constraints).encode(),
@@ -165,4 +165,4 @@ def test_only_captured_objects_are_taken_and_keys_of_notifications_are_decoded()
     assert list(objects({"detail": other})) == []
     key = "m/capture/ep/AllTraffic/2026/01/01/00/a%2Bb.jsonl"
     notification = {"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": key, "eTag": "e"}}}]}
-    assert list(objects(notification)) == [Landed("b", "m/capture/ep/AllTraffic/2026/01/01/00/a+b.jsonl", "e")]
+    assert list(objects(notification)) == [CapturedObject("b", "m/capture/ep/AllTraffic/2026/01/01/00/a+b.jsonl", "e")]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift_analyzer.baseline import Column, build
-from monitor import rows, scheduled
+from drift_analyzer.baseline_builder import Column, build_baseline
+from monitor import scheduled, verdict_rows
 from monitor.scheduled import Clients, Environment, Plan
 from shared.verdict import Verdict, Verdicts
 
@@ -68,7 +68,7 @@ class Cloud:
 @pytest.fixture
 def cloud() -> Cloud:
     found = Cloud()
-    statistics, constraints = build([Column("x", RNG.normal(size=4000))])
+    statistics, constraints = build_baseline([Column("x", RNG.normal(size=4000))])
     base = f"artifacts/releases/flight-delays/{RELEASE}/baselines/data-quality"
     found.objects[f"{base}/statistics.json"] = json.dumps(statistics).encode()
     found.objects[f"{base}/constraints.json"] = json.dumps(constraints).encode()
@@ -116,7 +116,7 @@ def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
     """The event of a managed job that found one violation; its files are in the bucket."""
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{SAID['schedule']}/2026/02/15/00"
     violation = {"feature_name": "x", "constraint_check_type": check, "description": "distance: 0.5"}
-    statistics, _ = build([Column("x", RNG.normal(2, 1, size=1000))])
+    statistics, _ = build_baseline([Column("x", RNG.normal(2, 1, size=1000))])
     theirs = {"name": "x", "inferred_type": "Fractional"}
     theirs["numerical_statistics"] = statistics["features"][0]["numerical_statistics"]
     body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}
@@ -141,7 +141,7 @@ def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Cli
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], json.loads(row["features"]["S"])) == ("Drift", ["x"])
     page = cloud.objects[row["report"]["S"].removeprefix("s3://")].decode()
-    assert "<h1>Drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
+    assert "<h1>Data drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
     assert "distance: 0.5" in page
     assert "What was done" in page
 
@@ -175,7 +175,7 @@ def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud
     for kind, status in (("data_type_check", "Violation"), ("completeness_check", "Drift")):
         violation = {"feature_name": "x", "constraint_check_type": kind, "description": "d"}
         window = (NOW - timedelta(days=1), NOW)
-        row = rows.of_run("data_quality", [violation], {}, window=window, release=RELEASE, report="")
+        row = verdict_rows.of_run("data_quality", [violation], {}, window=window, release=RELEASE, report="")
         assert row.status == status
 
 
@@ -185,7 +185,8 @@ def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() 
         {"feature_name": "temp", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.9"},
     ]
     said = {"status": "Drift", "reason": "critical: temp"}
-    row = rows.of_run("data_quality", found, said, window=(NOW - timedelta(days=1), NOW), release=RELEASE, report="")
+    window = (NOW - timedelta(days=1), NOW)
+    row = verdict_rows.of_run("data_quality", found, said, window=window, release=RELEASE, report="")
     assert row.evidence == "critical: temp; temp: distance: 0.9"
 
 

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from drift_analyzer.jsonio import dumps
-from monitor.store import Store
+from monitor.window_store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

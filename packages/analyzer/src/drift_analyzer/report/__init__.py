@@ -1,1 +1,1 @@
-"""Self-contained HTML pages of what monitors found: the verdict first, then what moved and how far. No script."""
+"""HTML reports of monitoring runs: one self-contained page without scripts, the verdict first."""

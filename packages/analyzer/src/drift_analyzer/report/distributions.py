@@ -1,16 +1,16 @@
-"""A feature's baseline and current distribution, drawn side by side."""
+"""Charts of a feature's baseline and current distribution, side by side."""
 
 from html import escape
 
 import numpy as np
 
+from drift_analyzer.baseline_files import Feature
 from drift_analyzer.drift import categories
-from drift_analyzer.schema import Feature
-from drift_analyzer.state import CategoryState, Floats, NumericState
+from drift_analyzer.window_state import CategoryState, Floats, NumericState
 
 
 def chart(feature: Feature, current: NumericState | CategoryState) -> str:
-    """Bars of shares: categories by name, numbers in equal steps."""
+    """Draw bars of shares: categories by name, numbers in equal steps."""
     if isinstance(current, NumericState):
         base, now, labels = _densities(feature, current)
     else:
@@ -20,7 +20,7 @@ def chart(feature: Feature, current: NumericState | CategoryState) -> str:
         now = np.array([new.get(name, 0.0) for name in names]) / (sum(new.values()) or 1)
         labels = [name or "other" for name in names]
     if not len(base):
-        return "<div class=dim>nothing to draw</div>"
+        return "<div class=dim>no values</div>"
     top, step = max(base.max(), now.max()) or 1.0, 250 / len(base)
     bars = "".join(
         f'<rect x="{x * step + step * shift:.1f}" width="{step * 0.42:.1f}" y="{90 - 86 * value / top:.1f}" '
@@ -36,7 +36,7 @@ def chart(feature: Feature, current: NumericState | CategoryState) -> str:
 
 
 def _densities(feature: Feature, current: NumericState) -> tuple[Floats, Floats, list[str]]:
-    """Shares in 16 equal steps of the range that baseline and window cover, the outermost half per cent aside."""
+    """Return shares in 16 equal steps of the range of baseline and window, without the outermost half per cent."""
     bounds = np.concatenate([[feature.span[0]], feature.edges, [feature.span[1]]])
     low, high = bounds[1] if len(bounds) > 2 else bounds[0], bounds[-2] if len(bounds) > 2 else bounds[-1]
     low = min(low, max(current.low, low - (high - low))) if current.present else low

@@ -1,10 +1,10 @@
-"""What all pages share: the frame, the verdict at the top, violations, unread records, and room for the history."""
+"""Parts that all reports share: the frame, the verdict, violations, bad records, and a place for further sections."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 
-STYLE = """
+_STYLE = """
 :root{color-scheme:light;--ink:#1c2430;--dim:#667085;--line:#e4e7ec;--base:#98a2b3;--now:#2563eb;
 --bad:#c2410c;--ok:#15803d}*{box-sizing:border-box}
 body{font:15px/1.45 system-ui,'DejaVu Sans',sans-serif;color:var(--ink);background:#f6f7f9;margin:0}
@@ -23,56 +23,70 @@ svg text{font:12px system-ui,'DejaVu Sans'}table{border-collapse:collapse;width:
 td,th{vertical-align:top;text-align:left;padding:5px 16px 5px 0;border-bottom:1px solid var(--line)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 5px 0 12px}
 """
-HISTORY = "<!-- history -->"
-"""Where `with_history` puts what a job without a network could not know."""
+_HISTORY = "<!-- history -->"
 
 
 def page(kind: str, title: str, sections: Iterable[str]) -> str:
-    """A whole page out of its sections; the first is the head."""
+    """Assemble a page.
+
+    Args:
+        kind: The kind of monitor, such as `Data quality`.
+        title: The verdict in a few words.
+        sections: HTML sections; the first is the head.
+    """
     head, *rest = sections
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(kind)}: {escape(title)}</title>'
-        f"<style>{STYLE}</style><main>{head}{HISTORY}{''.join(rest)}</main></html>\n"
+        f"<style>{_STYLE}</style><main>{head}{_HISTORY}{''.join(rest)}</main></html>\n"
     )
 
 
 def with_history(text: str, sections: str) -> str:
-    """The page with its history, right below the verdict."""
-    return text.replace(HISTORY, sections, 1)
+    """Insert sections below the verdict, such as earlier verdicts, which a job without a network does not know."""
+    return text.replace(_HISTORY, sections, 1)
 
 
-def head(about: str, status: str, title: str, reason: str, facts: Mapping[str, str]) -> str:
-    """The verdict: what it is about, in a word, why in a sentence, and its figures."""
+def head(subject: str, status: str, title: str, reason: str, facts: Mapping[str, str]) -> str:
+    """Render the verdict.
+
+    Args:
+        subject: The monitor and the window.
+        status: The status, for the colour.
+        title: The verdict in a few words.
+        reason: The reason in one sentence.
+        facts: Figures by name.
+    """
     shown = "".join(
         f"<span><b>{escape(value)}</b><span class=dim>{escape(name)}</span></span>" for name, value in facts.items()
     )
     return (
-        f'<section class="card head {status}"><span class=dim>{escape(about)}</span><h1>{escape(title)}</h1>'
+        f'<section class="card head {status}"><span class=dim>{escape(subject)}</span><h1>{escape(title)}</h1>'
         f"<div>{escape(reason)}</div><div class=facts>{shown}</div></section>"
     )
 
 
-def titled(kind: str, when: str) -> str:
-    """What a page is about."""
+def subject(kind: str, when: str) -> str:
+    """Return the monitor with its window, if one is given."""
     return f"{kind} · {when}" if when else kind
 
 
 def period(start: float | None, end: float | None) -> str:
-    """A window of inference time (epoch seconds) in words."""
+    """Return a window of inference time (epoch seconds) in words."""
     first, last = (
         None if one is None else f"{datetime.fromtimestamp(one, UTC):%Y-%m-%d %H:%M}" for one in (start, end)
     )
     if first and last:
         return f"{first} to {last} UTC"
-    return f"from {first} UTC" if first else f"up to {last} UTC" if last else "all that was captured"
+    return f"from {first} UTC" if first else f"up to {last} UTC" if last else "all captured data"
 
 
 def short(name: str) -> str:
+    """Shorten a name to 28 characters."""
     return name if len(name) <= 28 else name[:27] + "…"
 
 
 def violations(found: Iterable[Mapping[str, str]]) -> str:
-    """The constraints that were violated, of any kind."""
+    """Render the violated constraints."""
     rows = "".join(
         f"<tr><td><b>{escape(_subject(item))}</b><td>{escape(item['constraint_check_type'])}"
         f"<td>{escape(item['description'])}"
@@ -87,13 +101,13 @@ def _subject(item: Mapping[str, str]) -> str:
     return item.get("feature_name") or item["metric_name"]
 
 
-def unread(count: int, reasons: Mapping[str, int]) -> str:
-    """What could not be read, by reason."""
+def bad_records(count: int, reasons: Mapping[str, int]) -> str:
+    """Render the number of bad records by reason."""
     if not count:
         return ""
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     rows = "".join(f"<tr><td>{number:,}<td>{escape(reason)}" for reason, number in ordered)
     return (
         f"<h2>Records that could not be read</h2><div class=card><table>{rows}</table>"
-        "<p class=dim>They are kept aside in bad_records.jsonl.</p></div>"
+        "<p class=dim>bad_records.jsonl holds the records.</p></div>"
     )

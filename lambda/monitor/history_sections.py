@@ -1,0 +1,58 @@
+"""The part of a page that tells what came before: what was done, quality over time, and earlier windows."""
+
+from collections.abc import Sequence
+from html import escape
+
+from drift_analyzer.report.model_quality import Quality, QualityPoint, quality_chart
+from monitor.history import Decision, History
+from shared.verdict import Verdict
+
+_SHOWN = 60
+_COLORS = {"OK": "var(--ok)", "Drift": "var(--bad)", "Violation": "var(--bad)"}
+
+
+def sections(history: History, now: Verdict) -> str:
+    """Below a page's verdict: `now` is that verdict's row."""
+    verdicts = [*history.verdicts, now]
+    same = [verdict for verdict in verdicts if verdict.kind == now.kind][-_SHOWN:]
+    quality = [verdict for verdict in verdicts if verdict.kind == "model_quality"][-_SHOWN:]
+    return _done(history.deeds) + _quality(quality) + _windows(same)
+
+
+def _done(deeds: Sequence[Decision]) -> str:
+    rows = "".join(
+        f"<tr><td class=when>{escape(deed.at[:16].replace('T', ' '))}<td><b>{escape(deed.step)}</b>"
+        f"<td>{escape(deed.reason)}"
+        for deed in deeds
+    )
+    shown = f"<table>{rows}</table>" if rows else "<div class=dim>Nothing so far: no controller has decided yet.</div>"
+    return f"<h2>What was done</h2><div class=card>{shown}</div>"
+
+
+def _quality(verdicts: Sequence[Verdict]) -> str:
+    points = [QualityPoint(f"{v.window_start:%Y-%m-%d %H:%M}", v.metric, v.labels_coverage) for v in verdicts]
+    if len(points) < 2:
+        return ""
+    return quality_chart(Quality("the metric of model quality", None, tuple(points)))
+
+
+def _windows(verdicts: Sequence[Verdict]) -> str:
+    """One block a window, by its verdict."""
+    if len(verdicts) < 2:
+        return ""
+    step = 1000 / len(verdicts)
+    blocks = "".join(
+        f'<rect x="{20 + place * step:.1f}" y="6" width="{min(max(step - 3, 2), 60):.1f}" height="26" rx="2" '
+        f'fill="{_COLORS.get(verdict.status, "var(--base)")}"><title>{verdict.window_start:%Y-%m-%d %H:%M}: '
+        f"{escape(verdict.status)}, {escape(verdict.evidence)}</title></rect>"
+        for place, verdict in enumerate(verdicts)
+    )
+    ends = (
+        f'<text x="20" y="52" fill="var(--dim)">{verdicts[0].window_start:%Y-%m-%d %H:%M}</text>'
+        f'<text x="1030" y="52" text-anchor="end" fill="var(--dim)">{verdicts[-1].window_start:%Y-%m-%d %H:%M}</text>'
+    )
+    return (
+        f'<h2>Windows so far</h2><div class=card><svg viewBox="0 0 1040 58">{blocks}{ends}</svg>'
+        '<p class="dim key"><i style="background:var(--ok)"></i>fine<i style="background:var(--bad)"></i>drift or '
+        'violation<i style="background:var(--base)"></i>too little to say</p></div>'
+    )
