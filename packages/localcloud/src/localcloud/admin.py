@@ -12,7 +12,7 @@ from typing import Any
 
 from localcloud.clockwork import Clockwork, StillBusyError, iso
 from localcloud.ministack_adapter.environment import ROOT_KEY
-from localcloud.sagemaker.faults import Faults, WrongFault
+from localcloud.sagemaker.faults import Faults, InvalidFault
 from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
 KEY_HEADER = "x-localcloud-key"
@@ -94,7 +94,7 @@ class FaultAdmin:
         if set(request) == {"endpoint", "stack_outcome"}:
             self._outcomes.choose(request["endpoint"], request["stack_outcome"])
         elif "stack_outcome" in request or not {"endpoint", "config"} <= set(request):
-            raise WrongFault("give endpoint and config with the fault's values, or endpoint and stack_outcome alone")
+            raise InvalidFault("give endpoint and config with the fault's values, or endpoint and stack_outcome alone")
         else:
             self._faults.inject(**request)
         return self._listed()

@@ -226,7 +226,7 @@ class Gateway:
         change_sets.install()
         self._outcomes = StackOutcomes(self._store)
         types = {**SAGEMAKER_TYPES, **SCALING_TYPES, **CODEBUILD_TYPES, **CODEPIPELINE_TYPES, **SOURCE_TYPES}
-        types[ENDPOINT_TYPE] = self._outcomes.playing(types[ENDPOINT_TYPE])
+        types[ENDPOINT_TYPE] = self._outcomes.wrap(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
         own_services = {
@@ -250,7 +250,7 @@ class Gateway:
             schedules.Schedules(),
             schedules.HiddenMessages(),
             alarms.Alarms(),
-            self._sagemaker.bakes,  # after the alarms that it asks
+            self._sagemaker.baking,  # after the alarms that it asks
             self._sagemaker.monitoring,
         ]
         return Clockwork(
@@ -259,7 +259,7 @@ class Gateway:
             under_way=self._under_way,
             approvals=lambda: [*self._sagemaker.activity.approvals(), *self._codepipeline.approvals()],
             flush=self._flush,
-            watched=lambda: bool(self._sagemaker.bakes.resting()),
+            watched=lambda: bool(self._sagemaker.baking.waiting()),
         )
 
     def _under_way(self) -> list[str]:
@@ -268,9 +268,9 @@ class Gateway:
             *self._sagemaker.activity.under_way(),
             *self._codepipeline.under_way(),
             *self._codebuild.under_way(),
-            *activity.under_way(self._sagemaker.bakes.resting()),
+            *activity.under_way(self._sagemaker.baking.waiting()),
         ]
-        if not busy and self._sagemaker.bakes.look():
+        if not busy and self._sagemaker.baking.check_alarms():
             return ["a deployment whose wait has just ended"]
         return busy
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from localcloud_support.sagemaker_service import IMAGE, ROLE, SageMakerHarness, serving
+from localcloud_support.sagemaker_service import IMAGE, ROLE, SageMakerHarness, serve_control_plane
 
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[SageMakerHarness]:
-    with serving(tmp_path) as made:
+    with serve_control_plane(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def step_of() -> Callable[..., dict[str, Any]]:
-    """A processing step by name, with what a test cares about on top."""
+    """Return a function that builds a processing step, given its name and further members."""
 
     def make(name: str, **members: Any) -> dict[str, Any]:
         arguments = {
@@ -36,7 +36,7 @@ def step_of() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def specification() -> dict[str, Any]:
-    """An inference specification."""
+    """Return an inference specification."""
     return {
         "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://ml-artifacts/churn/7/model.tar.gz"}],
         "SupportedContentTypes": ["text/csv"],

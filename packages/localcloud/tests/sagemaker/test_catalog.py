@@ -1,4 +1,4 @@
-"""Pipelines as resources: create, update in versions, describe, list, delete."""
+"""The API of pipelines: create, update, describe, list and delete, with versions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_changed_definition_is_a_new_version(harness: Any, step_of: StepOf) ->
     described = [(one["PipelineVersionId"], one.get("PipelineVersionDescription")) for one in versions]
     assert described == [(2, None), (1, "old")]
     execution = client.start_pipeline_execution(PipelineName="p", PipelineVersionId=1)["PipelineExecutionArn"]
-    harness.ended(execution)
+    harness.wait_for_end(execution)
     assert list(harness.steps(execution)) == ["A"]
     used = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=execution)
     assert used["PipelineDefinition"] == _body(step_of("A"))
@@ -48,13 +48,13 @@ def test_the_errors_that_the_sdks_upsert_relies_on(harness: Any, step_of: StepOf
         client.describe_pipeline(PipelineName="q")
 
 
-def test_an_invalid_definition_is_refused_and_leaves_nothing(harness: Any, step_of: StepOf) -> None:
+def test_an_invalid_definition_is_rejected_and_leaves_nothing(harness: Any, step_of: StepOf) -> None:
     with pytest.raises(ClientError, match=r"ValidationException.*Unable to parse pipeline definition"):
         harness.sagemaker.create_pipeline(PipelineName="p", PipelineDefinition='{"Version": "1"}', RoleArn=ROLE)
     assert not harness.sagemaker.list_pipelines()["PipelineSummaries"]
 
 
-def test_a_definition_may_lie_in_s3(harness: Any, step_of: StepOf) -> None:
+def test_a_definition_is_read_from_s3(harness: Any, step_of: StepOf) -> None:
     location = {"Bucket": "bucket", "ObjectKey": "p.json"}
     with pytest.raises(ClientError, match=r"Unable to read the pipeline definition at s3://bucket/p\.json"):
         harness.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE)
@@ -63,10 +63,10 @@ def test_a_definition_may_lie_in_s3(harness: Any, step_of: StepOf) -> None:
     assert harness.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"] == _body(step_of("A"))
 
 
-def test_a_deleted_pipeline_takes_its_executions_along(harness: Any, step_of: StepOf) -> None:
+def test_deleting_a_pipeline_deletes_its_executions(harness: Any, step_of: StepOf) -> None:
     client = harness.sagemaker
     arn = harness.run({"Steps": [step_of("A")]})
-    harness.ended(arn)
+    harness.wait_for_end(arn)
     client.delete_pipeline(PipelineName="p")
     calls: tuple[Callable[[], Any], ...] = (
         lambda: client.describe_pipeline_execution(PipelineExecutionArn=arn),

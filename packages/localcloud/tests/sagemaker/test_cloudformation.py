@@ -1,4 +1,4 @@
-"""CloudFormation's SageMaker types, through the handlers that the engine calls."""
+"""CloudFormation's SageMaker types, through the handlers that CloudFormation's engine calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STACK_TAGS = [{"Key": "aws:cloudformation:stack-name", "Value": "s"}]
 
 
 class Stack:
-    """Calls one type's handlers as the engine does."""
+    """Calls the handlers of resource types as CloudFormation's engine does."""
 
     def __init__(self, harness: Any) -> None:
         self._harness = harness
@@ -35,14 +35,14 @@ class Stack:
     def delete(self, kind: str, physical_id: str) -> None:
         CFN_TYPES[f"AWS::SageMaker::{kind}"].delete(self._context("L"), physical_id, {})
 
-    def serving(self, image: str, suffix: str) -> str:
-        """A model and a configuration; the configuration's name."""
+    def serving_resources(self, image: str, suffix: str) -> str:
+        """Create a model and an endpoint configuration; return the configuration's name."""
         model = self.create("Model", f"Model{suffix}", PrimaryContainer={"Image": image}, ExecutionRoleArn=ROLE)
         variant = {
             "VariantName": "AllTraffic",
             "ModelName": model.attributes["ModelName"],
             "InstanceType": "ml.m5.large",
-            "InitialInstanceCount": "1",  # CloudFormation gives a parameter's number as a string
+            "InitialInstanceCount": "1",  # CloudFormation passes a parameter's number as a string
             "InitialVariantWeight": 1,
         }
         config = self.create("EndpointConfig", f"Config{suffix}", ProductionVariants=[variant])
@@ -54,8 +54,8 @@ def stack(harness: Any) -> Stack:
     return Stack(harness)
 
 
-def test_a_serving_stack_is_made_updated_and_taken_down(harness: Any, stack: Stack) -> None:
-    one, two = stack.serving("image:1", "One"), stack.serving("image:2", "Two")
+def test_a_serving_stack_is_created_updated_and_deleted(harness: Any, stack: Stack) -> None:
+    one, two = stack.serving_resources("image:1", "One"), stack.serving_resources("image:2", "Two")
     made = stack.create("Endpoint", "Endpoint", EndpointName="e", EndpointConfigName=one)
     assert made == CfnResource(f"{PREFIX}endpoint/e", {"EndpointName": "e"})
     assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService"
@@ -65,7 +65,7 @@ def test_a_serving_stack_is_made_updated_and_taken_down(harness: Any, stack: Sta
     assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == two
     assert {"Key": "b", "Value": "2"} in harness.sagemaker.list_tags(ResourceArn=made.physical_id)["Tags"]
     stack.delete("Endpoint", made.physical_id)
-    stack.delete("Endpoint", made.physical_id)  # gone already: nothing to do
+    stack.delete("Endpoint", made.physical_id)  # it does not exist any more
     for name in (one, two):
         stack.delete("EndpointConfig", f"{PREFIX}endpoint-config/{name}")
     assert not harness.sagemaker.list_endpoints()["Endpoints"]
@@ -73,23 +73,23 @@ def test_a_serving_stack_is_made_updated_and_taken_down(harness: Any, stack: Sta
 
 
 def test_an_update_that_sagemaker_rolls_back_fails_the_resource(harness: Any, stack: Stack) -> None:
-    good, bad = stack.serving("image:1", "One"), stack.serving("broken:1", "Two")
+    good, bad = stack.serving_resources("image:1", "One"), stack.serving_resources("broken:1", "Two")
     made = stack.create("Endpoint", "Endpoint", EndpointName="e", EndpointConfigName=good)
     old, new = {"EndpointConfigName": good}, {"EndpointConfigName": bad}
     with pytest.raises(Exception, match=f"was not updated to {bad}: .*did not pass the ping"):
         stack.update("Endpoint", made.physical_id, old, new)
     assert harness.sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == good
-    stack.update("Endpoint", made.physical_id, new, old)  # the stack's own rollback finds nothing to do
+    stack.update("Endpoint", made.physical_id, new, old)  # the stack's rollback finds nothing to do
 
 
 def test_an_endpoint_that_never_comes_into_service_leaves_nothing(harness: Any, stack: Stack) -> None:
-    bad = stack.serving("broken:1", "Bad")
+    bad = stack.serving_resources("broken:1", "Bad")
     with pytest.raises(Exception, match=r"did not come into service: .*did not pass the ping"):
         stack.create("Endpoint", "Endpoint", EndpointConfigName=bad)
     assert not harness.sagemaker.list_endpoints()["Endpoints"]
 
 
-def test_names_are_made_where_none_is_given(harness: Any, stack: Stack) -> None:
+def test_a_resource_without_a_name_gets_one(harness: Any, stack: Stack) -> None:
     model = stack.create("Model", "M", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
     assert model == CfnResource(f"{PREFIX}model/s-M-ABC", {"ModelName": "s-M-ABC"})
 
@@ -109,9 +109,7 @@ def test_a_group_has_its_documented_attributes_and_its_policy(harness: Any, stac
 
 
 @pytest.mark.parametrize("form", ["body", "object"])
-def test_a_pipelines_definition_comes_as_a_body_or_an_object(
-    harness: Any, stack: Stack, step_of: Any, form: str
-) -> None:
+def test_a_pipelines_definition_is_a_body_or_an_object(harness: Any, stack: Stack, step_of: Any, form: str) -> None:
     body = {"Version": "2020-12-01", "Steps": [step_of("A")]}
     definition = {"PipelineDefinitionBody": json.dumps(body)} if form == "body" else body
     properties = {"PipelineName": "p", "RoleArn": ROLE, "PipelineDefinition": definition}
@@ -124,6 +122,6 @@ def test_a_pipelines_definition_comes_as_a_body_or_an_object(
     assert not harness.sagemaker.list_pipelines()["PipelineSummaries"]
 
 
-def test_a_property_that_is_not_known_is_refused_by_name(harness: Any, stack: Stack) -> None:
+def test_an_unknown_property_is_rejected_by_name(harness: Any, stack: Stack) -> None:
     with pytest.raises(ParamValidationError, match="Colour"):
         stack.create("Model", "M", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE, Colour="red")

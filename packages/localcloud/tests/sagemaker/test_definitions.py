@@ -1,4 +1,4 @@
-"""Pipeline definitions: what SageMaker refuses is refused at CreatePipeline, and says why."""
+"""Pipeline definitions: what SageMaker rejects is rejected at CreatePipeline, with the reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _fails(definition: Any) -> str:
     return caught.value.message
 
 
-def test_order_comes_from_references_and_depends_on(step_of: StepOf) -> None:
+def test_dependencies_come_from_references_and_depends_on(step_of: StepOf) -> None:
     steps = [
         step_of("B", Arguments={"Environment": {"X": _get("Steps.A.ProcessingJobArn")}}),
         step_of("A"),
@@ -49,7 +49,7 @@ def test_order_comes_from_references_and_depends_on(step_of: StepOf) -> None:
     assert {name: set(step.needs) for name, step in parsed.steps.items()} == {"A": set(), "B": {"A"}, "C": {"B"}}
 
 
-def test_a_null_stands_for_what_is_not_said(step_of: StepOf) -> None:
+def test_null_members_are_ignored(step_of: StepOf) -> None:
     """The SDK's `Pipeline.definition()` writes null for each feature that a pipeline does not use."""
     step = step_of("A", CacheConfig=None, DependsOn=None, Arguments={"NetworkConfig": None})
     unsaid = {"PipelineExperimentConfig": None, "MlflowConfig": None}
@@ -74,7 +74,7 @@ def test_a_null_stands_for_what_is_not_said(step_of: StepOf) -> None:
         ({"Parameters": [{"Name": "P", "Type": "String"}] * 2}, "P is not unique"),
     ],
 )
-def test_a_malformed_definition_is_refused(step_of: StepOf, change: dict[str, Any], message: str) -> None:
+def test_a_malformed_definition_is_rejected(step_of: StepOf, change: dict[str, Any], message: str) -> None:
     assert message in _fails({"Version": "2020-12-01", "Steps": [step_of("A")], **change})
 
 
@@ -127,7 +127,7 @@ def test_a_malformed_definition_is_refused(step_of: StepOf, change: dict[str, An
         (lambda step: [{"Name": "F", "Type": "Fail", "Arguments": {}}], "ErrorMessage"),
     ],
 )  # fmt: skip
-def test_a_definition_that_cannot_run_is_refused(step_of: StepOf, make: Any, message: str) -> None:
+def test_a_definition_that_cannot_run_is_rejected(step_of: StepOf, make: Any, message: str) -> None:
     assert message in _fails({"Version": "2020-12-01", "Steps": make(step_of)})
 
 
@@ -174,7 +174,7 @@ _REPORT = {"Std:JsonGet": {"PropertyFile": _get("Steps.E.PropertyFiles.R"), "Pat
         ),
     ],
 )  # fmt: skip
-def test_conditions_hold_as_they_say(condition: dict[str, Any], holds: bool) -> None:
+def test_conditions_are_evaluated(condition: dict[str, Any], holds: bool) -> None:
     assert conditions.problem(condition) is None
     assert conditions.holds(condition, _Scope()) is holds
 
@@ -196,7 +196,7 @@ def test_values_that_cannot_be_compared_fail_the_step() -> None:
         ("outputs[1].S3Uri", "s3://h"),
     ],
 )
-def test_paths_lead_where_they_say(path: str, value: Any) -> None:
+def test_paths_select_values(path: str, value: Any) -> None:
     outputs = [{"OutputName": "train", "S3Uri": "s3://t"}, {"OutputName": "holdout", "S3Uri": "s3://h"}]
     document = {"a": {"b": [{"c": 1}], "x.y": 2, "binary:auc": 3}, "outputs": outputs}
     assert look_up(document, parse_path(path)) == value

@@ -1,4 +1,4 @@
-"""Endpoints: into service, from one configuration to the next, back, and away."""
+"""Endpoints: creation, update, rollback, deletion and invocation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BROKEN = "broken:1"
 
 @pytest.fixture
 def live(harness: Any) -> Any:
-    """An endpoint `e` in service on the configuration `one`."""
-    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("one", "image:1"))
-    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
+    """Return the harness with an endpoint `e` in service with the configuration `one`."""
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.create_config("one", "image:1"))
+    assert harness.wait_for_endpoint("e")["EndpointStatus"] == "InService"
     return harness
 
 
@@ -45,7 +45,7 @@ def test_an_endpoint_comes_into_service_and_answers(live: Any) -> None:
 
 
 def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> None:
-    live.config("two", "image:2")
+    live.create_config("two", "image:2")
     live.fleet.gate.clear()
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
     during = live.sagemaker.describe_endpoint(EndpointName="e")
@@ -56,11 +56,11 @@ def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> Non
         lambda: live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two"),
         lambda: live.sagemaker.delete_endpoint(EndpointName="e"),
     )
-    for refused in calls:
+    for rejected in calls:
         with pytest.raises(ClientError, match=r"ValidationException.*Cannot update in-progress endpoint"):
-            refused()
+            rejected()
     live.fleet.gate.set()
-    after = live.endpoint_settles("e")
+    after = live.wait_for_endpoint("e")
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "two")
     assert "PendingDeploymentSummary" not in after
     assert _ask(live).startswith("image:2")
@@ -68,9 +68,9 @@ def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> Non
 
 
 def test_an_update_that_does_not_start_rolls_back(live: Any) -> None:
-    live.config("bad", BROKEN)
+    live.create_config("bad", BROKEN)
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="bad")
-    after = live.endpoint_settles("e")
+    after = live.wait_for_endpoint("e")
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "one")
     assert "did not pass the ping" in after["FailureReason"]
     assert _ask(live).startswith("image:1")
@@ -81,24 +81,24 @@ def test_an_update_that_does_not_start_rolls_back(live: Any) -> None:
 
 
 def test_an_alarm_rolls_a_deployment_back(live: Any) -> None:
-    live.config("two", "image:2")
+    live.create_config("two", "image:2")
     live.cloudwatch.alarms["e-5xx"] = "ALARM"
     live.sagemaker.update_endpoint(
         EndpointName="e",
         EndpointConfigName="two",
         DeploymentConfig={"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "e-5xx"}]}},
     )
-    after = live.endpoint_settles("e")
+    after = live.wait_for_endpoint("e")
     assert after["EndpointConfigName"] == "one"
     assert "e-5xx" in after["FailureReason"]
     live.cloudwatch.alarms["e-5xx"] = "OK"
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
-    assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
+    assert live.wait_for_endpoint("e")["EndpointConfigName"] == "two"
 
 
 def test_a_first_deployment_that_fails_is_failed_and_may_be_deleted(harness: Any) -> None:
-    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("bad", BROKEN))
-    failed = harness.endpoint_settles("e")
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.create_config("bad", BROKEN))
+    failed = harness.wait_for_endpoint("e")
     assert failed["EndpointStatus"] == "Failed"
     assert "did not pass the ping" in failed["FailureReason"]
     with pytest.raises(ClientError, match=r"ValidationError.*Endpoint e of account 000000000000 not found"):
@@ -113,13 +113,13 @@ def test_retained_variant_properties_survive_an_update(live: Any) -> None:
     live.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 5}]
     )
-    live.endpoint_settles("e")
-    live.config("two", "image:2")
+    live.wait_for_endpoint("e")
+    live.create_config("two", "image:2")
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two", RetainAllVariantProperties=True)
-    assert live.endpoint_settles("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 5
-    live.config("three", "image:3")
+    assert live.wait_for_endpoint("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 5
+    live.create_config("three", "image:3")
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="three")
-    assert live.endpoint_settles("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 2
+    assert live.wait_for_endpoint("e")["ProductionVariants"][0]["DesiredInstanceCount"] == 2
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_retained_variant_properties_survive_an_update(live: Any) -> None:
         ),
     ],
 )
-def test_a_deployment_policy_that_aws_refuses_is_refused(live: Any, policy: dict[str, Any], message: str) -> None:
-    live.config("two", "image:2")
+def test_a_deployment_policy_that_aws_rejects_is_rejected(live: Any, policy: dict[str, Any], message: str) -> None:
+    live.create_config("two", "image:2")
     blue_green = {"TrafficRoutingConfiguration": policy, "MaximumExecutionTimeoutInSeconds": 600}
     with pytest.raises(ClientError, match=message):
         live.sagemaker.update_endpoint(
@@ -149,7 +149,7 @@ def test_a_deployment_policy_that_aws_refuses_is_refused(live: Any, policy: dict
         )
 
 
-def test_a_models_error_and_an_oversized_body_are_told_as_aws_tells_them(live: Any) -> None:
+def test_model_errors_and_oversized_bodies_are_reported_as_by_aws(live: Any) -> None:
     with pytest.raises(ClientError) as caught:
         _ask(live, "bad")
     response: dict[str, Any] = dict(caught.value.response)
@@ -165,7 +165,7 @@ def test_a_models_error_and_an_oversized_body_are_told_as_aws_tells_them(live: A
         _ask(live, TargetModel="m")
 
 
-def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(harness: Any) -> None:
+def test_a_serverless_endpoint_accepts_four_megabytes_and_captures_nothing(harness: Any) -> None:
     harness.sagemaker.create_model(
         ModelName="m", PrimaryContainer={"Image": "i"}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
     )
@@ -182,12 +182,12 @@ def test_a_serverless_endpoint_takes_four_megabytes_and_captures_nothing(harness
         )
     harness.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
     harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
+    assert harness.wait_for_endpoint("e")["EndpointStatus"] == "InService"
     with pytest.raises(ClientError, match="less than or equal to 4194304"):
         _ask(harness, "x" * (4 * 1024 * 1024 + 1))
 
 
-def test_traffic_goes_by_weight_and_to_the_variant_asked_for(harness: Any) -> None:
+def test_traffic_is_routed_by_weight_or_to_the_target_variant(harness: Any) -> None:
     for name, image in (("a", "image:a"), ("b", "image:b")):
         harness.sagemaker.create_model(
             ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn="arn:aws:iam::000000000000:role/model"
@@ -199,12 +199,12 @@ def test_traffic_goes_by_weight_and_to_the_variant_asked_for(harness: Any) -> No
     ]  # fmt: skip
     harness.sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=variants)
     harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    harness.endpoint_settles("e")
+    harness.wait_for_endpoint("e")
     assert {_ask(harness).split("|")[0] for _ in range(10)} == {"image:a"}
     assert _ask(harness, TargetVariant="b").startswith("image:b")
 
 
-def test_a_package_must_be_approved_before_a_model_is_made_of_it(harness: Any, specification: dict[str, Any]) -> None:
+def test_a_model_needs_an_approved_package(harness: Any, specification: dict[str, Any]) -> None:
     client = harness.sagemaker
     client.create_model_package_group(ModelPackageGroupName="g")
     specification["Containers"][0]["Environment"] = {"A": "1", "B": "2"}
@@ -220,18 +220,18 @@ def test_a_package_must_be_approved_before_a_model_is_made_of_it(harness: Any, s
     variant = {"VariantName": "V", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
     client.create_endpoint(EndpointName="e", EndpointConfigName="c")
-    harness.endpoint_settles("e")
+    harness.wait_for_endpoint("e")
     (spec,) = harness.fleet.specs.values()
     assert spec.model_data_url == "s3://ml-artifacts/churn/7/model.tar.gz"
     assert dict(spec.environment) == {"A": "1", "B": "3"}
 
 
-def test_workers_are_started_again_after_a_crash_and_an_update_is_taken_back(live: Any) -> None:
-    live.config("two", "image:2")
-    live.sagemaker.delete_endpoint_config(EndpointConfigName="one")  # what runs does not need it any more
+def test_after_a_crash_workers_restart_and_an_update_is_rolled_back(live: Any) -> None:
+    live.create_config("two", "image:2")
+    live.sagemaker.delete_endpoint_config(EndpointConfigName="one")  # running workers do not need it any more
     live.crash()
     assert not live.fleet.specs
-    live.plane.recover()
+    live.control_plane.recover()
     assert _ask(live).startswith("image:1")
     live.store.update(
         "Endpoint",
@@ -242,18 +242,18 @@ def test_workers_are_started_again_after_a_crash_and_an_update_is_taken_back(liv
         PendingDeploymentSummary={"EndpointConfigName": "two", "StartTime": 0, "ProductionVariants": []},
     )
     live.crash()
-    live.plane.recover()
-    after = live.endpoint_settles("e")
+    live.control_plane.recover()
+    after = live.wait_for_endpoint("e")
     assert after["EndpointConfigName"] == "one"
     assert "stopped during the deployment" in after["FailureReason"]
     assert _ask(live).startswith("image:1")
 
 
-def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:
+def test_missing_and_existing_resources_give_awss_errors(live: Any) -> None:
     client = live.sagemaker
     variant = {"VariantName": "V", "ModelName": "nope", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     calls: tuple[tuple[Callable[[], Any], str], ...] = (
-        (lambda: live.config("one"), r'Cannot create already existing model "arn:aws:sagemaker'),
+        (lambda: live.create_config("one"), r'Cannot create already existing model "arn:aws:sagemaker'),
         (
             lambda: client.create_endpoint(EndpointName="f", EndpointConfigName="x"),
             "Could not find endpoint configuration",
@@ -274,9 +274,9 @@ def test_awss_errors_for_what_is_missing_or_there_already(live: Any) -> None:
 )
 def test_events_have_awss_fields(live: Any, fixture: str, status: str) -> None:
     want = json.loads((FIXTURES / f"{fixture}.json").read_text())
-    live.config("two", "image:2")
+    live.create_config("two", "image:2")
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
-    live.endpoint_settles("e")
+    live.wait_for_endpoint("e")
     found = [one for one in live.events if one[0] == want["detail-type"] and one[2]["EndpointStatus"] == status]
     _, resources, detail = found[-1]
     assert resources == [detail["EndpointArn"]]
@@ -290,7 +290,7 @@ def test_events_have_awss_fields(live: Any, fixture: str, status: str) -> None:
     assert 10**12 < detail["CreationTime"] < 10**13  # milliseconds
 
 
-def test_the_unchanged_waiter_of_boto3_ends(live: Any) -> None:
+def test_boto3s_waiters_end(live: Any) -> None:
     live.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e")
     live.sagemaker.delete_endpoint(EndpointName="e")
     live.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName="e", WaiterConfig={"Delay": 1})

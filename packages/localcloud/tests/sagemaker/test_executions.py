@@ -1,4 +1,4 @@
-"""Executions: steps in order, values between them, failures, retries, caching, stop, and a restart in the middle."""
+"""Pipeline executions: order of steps, values between them, failures, retries, caching, stop and restart."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _output(name: str, uri: Any) -> dict[str, Any]:
 
 
 def _loop(step_of: StepOf) -> dict[str, Any]:
-    """A pipeline as people write them: prepare, train, evaluate, and register what is good enough."""
+    """Return a typical pipeline: prepare, train, evaluate, and register a model that is good enough."""
     report = {"PropertyFile": _get("Steps.Evaluate.PropertyFiles.Report"), "Path": "metrics.auc.value"}
     place = {"Std:Join": {"On": "/", "Values": ["s3://b", _get("Execution.PipelineExecutionId"), "train"]}}
     data = {
@@ -129,7 +129,7 @@ def _evaluated(harness: Any, auc: float) -> None:
 def test_a_model_that_is_good_enough_is_registered(harness: Any, step_of: StepOf) -> None:
     _evaluated(harness, 0.71)
     arn = harness.run(_loop(step_of), PipelineParameters=[{"Name": "Depth", "Value": "7"}])
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     steps = harness.steps(arn)
     assert list(steps) == ["Register", "Gate", "Evaluate", "Train", "Prep"]
     assert {step["StepStatus"] for step in steps.values()} == {"Succeeded"}
@@ -154,10 +154,10 @@ def test_a_model_that_is_good_enough_is_registered(harness: Any, step_of: StepOf
     assert {one["Name"]: one["Value"] for one in listed} == {"Depth": "7", "Min": "0.7", "Mode": "fast"}
 
 
-def test_a_model_below_the_minimum_fails_with_the_definitions_words(harness: Any, step_of: StepOf) -> None:
+def test_a_model_below_the_minimum_fails_with_the_definitions_message(harness: Any, step_of: StepOf) -> None:
     _evaluated(harness, 0.6)
     arn = harness.run(_loop(step_of))
-    ended = harness.ended(arn)
+    ended = harness.wait_for_end(arn)
     assert (ended["PipelineExecutionStatus"], ended["FailureReason"]) == (
         "Failed",
         "Step failure: One or multiple steps failed.",
@@ -168,10 +168,10 @@ def test_a_model_below_the_minimum_fails_with_the_definitions_words(harness: Any
     assert steps["Refused"]["FailureReason"] == "auc below 0.7"
 
 
-def test_a_missing_metric_fails_the_gate_and_says_so(harness: Any, step_of: StepOf) -> None:
+def test_a_missing_metric_fails_the_gate_with_a_reason(harness: Any, step_of: StepOf) -> None:
     harness.s3.objects["s3://b/eval/evaluation.json"] = b'{"metrics": {}}'
     arn = harness.run(_loop(step_of))
-    harness.ended(arn)
+    harness.wait_for_end(arn)
     assert "metrics.auc.value" in harness.steps(arn)["Gate"]["FailureReason"]
 
 
@@ -183,24 +183,26 @@ def test_a_missing_metric_fails_the_gate_and_says_so(harness: Any, step_of: Step
         ([{"Name": "Mode", "Value": "odd"}], r"must be one of \[fast, slow\], got \[odd\]"),
     ],
 )
-def test_wrong_parameters_are_refused_at_the_start(harness: Any, step_of: StepOf, given: Any, message: str) -> None:
+def test_wrong_parameters_are_rejected_at_the_start(harness: Any, step_of: StepOf, given: Any, message: str) -> None:
     with pytest.raises(ClientError, match=f"ValidationException.*{message}"):
         harness.run(_loop(step_of), PipelineParameters=given)
 
 
-def test_a_failed_step_lets_the_others_finish_and_starts_no_more(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held |= {"Slow", "Bad"}
+def test_after_a_failed_step_running_steps_finish_and_no_step_starts(harness: Any, step_of: StepOf) -> None:
+    harness.runner.blocked |= {"Slow", "Bad"}
     steps = [step_of("Bad"), step_of("Slow"), step_of("After", DependsOn=["Slow"])]
     arn = harness.run({"Steps": steps})
     jobs = harness.eventually(
         lambda: len(harness.runner.started) == 2 and {name.split("-")[2]: name for _, name, _ in harness.runner.started}
     )
     harness.eventually(lambda: {one["StepStatus"] for one in harness.steps(arn).values()} == {"Executing"})
-    harness.plane.on_job_update("processing", jobs["Bad"], harness.runner.failed("AlgorithmError: exit code: 1"))
+    harness.control_plane.on_job_update(
+        "processing", jobs["Bad"], harness.runner.failed("AlgorithmError: exit code: 1")
+    )
     harness.eventually(lambda: harness.steps(arn)["Bad"]["StepStatus"] == "Failed")
     assert harness.steps(arn)["Slow"]["StepStatus"] == "Executing"
-    harness.plane.on_job_update("processing", jobs["Slow"], harness.runner.completed())
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    harness.control_plane.on_job_update("processing", jobs["Slow"], harness.runner.completed())
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Failed"
     ended = harness.steps(arn)
     assert ended["Bad"]["FailureReason"] == "ClientError: AlgorithmError: exit code: 1"
     assert ended["Slow"]["StepStatus"] == "Succeeded"
@@ -210,14 +212,14 @@ def test_a_failed_step_lets_the_others_finish_and_starts_no_more(harness: Any, s
 def test_a_role_that_may_not_start_the_job_fails_the_step(harness: Any, step_of: StepOf) -> None:
     harness.denied.add(("pipeline", "CreateProcessingJob"))
     arn = harness.run({"Steps": [step_of("A")]})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Failed"
     reason = harness.steps(arn)["A"]["FailureReason"]
     assert "ClientError: Failed to invoke sagemaker:CreateProcessingJob" in reason
     assert "is not authorized to perform: sagemaker:CreateProcessingJob" in reason
     assert not harness.runner.started
 
 
-def test_retry_policies_cover_the_exceptions_they_name_and_no_others(harness: Any, step_of: StepOf) -> None:
+def test_retry_policies_cover_only_the_exceptions_that_they_name(harness: Any, step_of: StepOf) -> None:
     policies = [
         {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 2},
         {"ExceptionType": ["Step.THROTTLING"], "IntervalSeconds": 0, "BackoffRate": 1.0, "ExpireAfterMin": 1},
@@ -225,19 +227,19 @@ def test_retry_policies_cover_the_exceptions_they_name_and_no_others(harness: An
     harness.errors["CreateProcessingJob"] = [("ThrottlingException", 400)] * 3
     harness.runner.outcomes = [harness.runner.failed("InternalServerError: again")] * 2
     arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     assert harness.steps(arn)["A"]["AttemptCount"] == 6
     assert len({name for _, name, _ in harness.runner.started}) == 3
     harness.runner.outcomes = [harness.runner.failed("InternalServerError: again")] * 3
     arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Failed"
     harness.runner.outcomes = [harness.runner.failed("AlgorithmError: mine")]
     arn = harness.run({"Steps": [step_of("A", RetryPolicies=policies)]})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Failed"
     assert harness.steps(arn)["A"]["AttemptCount"] == 1
 
 
-def test_a_cached_step_is_not_run_again_and_its_values_flow_on(harness: Any, step_of: StepOf) -> None:
+def test_a_cached_step_is_not_run_again_and_its_values_are_reused(harness: Any, step_of: StepOf) -> None:
     cached = {"CacheConfig": {"Enabled": True, "ExpireAfter": "P1D"}}
 
     def definition(value: str, **members: Any) -> dict[str, Any]:
@@ -245,17 +247,17 @@ def test_a_cached_step_is_not_run_again_and_its_values_flow_on(harness: Any, ste
         return {"Steps": [step_of("A", Arguments={"Environment": {"V": value}}, **members), use]}
 
     first = harness.run(definition("1", **cached))
-    harness.ended(first)
+    harness.wait_for_end(first)
     second = harness.run(definition("1", **cached))
-    assert harness.ended(second)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(second)["PipelineExecutionStatus"] == "Succeeded"
     hit = harness.steps(second)["A"]
     assert hit["CacheHitResult"] == {"SourcePipelineExecutionArn": first}
     assert hit["Metadata"] == harness.steps(first)["A"]["Metadata"]
     third, fourth = harness.run(definition("2", **cached)), None
-    harness.ended(third)
+    harness.wait_for_end(third)
     assert "CacheHitResult" not in harness.steps(third)["A"]
     fourth = harness.run(definition("1"))
-    harness.ended(fourth)
+    harness.wait_for_end(fourth)
     assert "CacheHitResult" not in harness.steps(fourth)["A"]
     used = [request["Environment"]["ARN"] for _, name, request in harness.runner.started if "-Use-" in name]
     assert used[0] == used[1]
@@ -265,33 +267,33 @@ def test_a_cached_step_is_not_run_again_and_its_values_flow_on(harness: Any, ste
 def test_a_failed_run_is_never_a_cache_hit(harness: Any, step_of: StepOf) -> None:
     definition = {"Steps": [step_of("A", CacheConfig={"Enabled": True})]}
     harness.runner.outcomes = [harness.runner.failed("AlgorithmError: x")]
-    harness.ended(harness.run(definition))
+    harness.wait_for_end(harness.run(definition))
     again = harness.run(definition)
-    assert harness.ended(again)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(again)["PipelineExecutionStatus"] == "Succeeded"
     assert "CacheHitResult" not in harness.steps(again)["A"]
 
 
-def test_stop_ends_the_jobs_and_retry_carries_on(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held.add("-B-")
+def test_stop_ends_the_jobs_and_retry_continues(harness: Any, step_of: StepOf) -> None:
+    harness.runner.blocked.add("-B-")
     arn = harness.run({"Steps": [step_of("A"), step_of("B", DependsOn=["A"]), step_of("C", DependsOn=["B"])]})
     harness.eventually(lambda: harness.steps(arn).get("B", {}).get("StepStatus") == "Executing")
     with pytest.raises(ClientError, match="ConflictException"):
         harness.sagemaker.delete_pipeline(PipelineName="p")
     harness.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Stopped"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Stopped"
     assert harness.steps(arn)["B"]["StepStatus"] == "Stopped"
     assert len(harness.runner.stopped) == 1
-    harness.runner.held.clear()
+    harness.runner.blocked.clear()
     harness.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     started = [name.split("-")[2] for _, name, _ in harness.runner.started]
     assert started == ["A", "B", "B", "C"]
     with pytest.raises(ClientError, match="cannot be retried"):
         harness.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
 
 
-def test_independent_steps_run_side_by_side_up_to_the_limit(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held.add("pipelines-")
+def test_independent_steps_run_in_parallel_up_to_the_limit(harness: Any, step_of: StepOf) -> None:
+    harness.runner.blocked.add("pipelines-")
     arn = harness.run(
         {"Steps": [step_of(name) for name in "ABCD"]}, ParallelismConfiguration={"MaxParallelExecutionSteps": 2}
     )
@@ -299,7 +301,9 @@ def test_independent_steps_run_side_by_side_up_to_the_limit(harness: Any, step_o
     time.sleep(0.05)
     assert len(harness.runner.started) == 2
     for count in (3, 4):
-        harness.plane.on_job_update("processing", harness.runner.started[count - 3][1], harness.runner.completed())
+        harness.control_plane.on_job_update(
+            "processing", harness.runner.started[count - 3][1], harness.runner.completed()
+        )
         harness.eventually(lambda count=count: len(harness.runner.started) == count)
     harness.sagemaker.update_pipeline_execution(PipelineExecutionArn=arn, PipelineExecutionDescription="d")
     assert (
@@ -307,7 +311,7 @@ def test_independent_steps_run_side_by_side_up_to_the_limit(harness: Any, step_o
     )
 
 
-def test_lambda_and_model_steps_hand_their_values_on(harness: Any, step_of: StepOf) -> None:
+def test_outputs_of_lambda_and_model_steps_reach_later_steps(harness: Any, step_of: StepOf) -> None:
     call = {
         "Name": "Call",
         "Type": "Lambda",
@@ -331,7 +335,7 @@ def test_lambda_and_model_steps_hand_their_values_on(harness: Any, step_of: Step
         Arguments={"Environment": {"M": _get("Steps.Make.ModelName"), "N": _get("Steps.Call.OutputParameters['n']")}},
     )
     arn = harness.run({"Steps": [call, model, use]})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     steps = harness.steps(arn)
     listed = {one["Name"]: one["Value"] for one in steps["Call"]["Metadata"]["Lambda"]["OutputParameters"]}
     assert listed == {"echo": "p", "n": "3"}
@@ -341,11 +345,11 @@ def test_lambda_and_model_steps_hand_their_values_on(harness: Any, step_of: Step
     assert made["PrimaryContainer"]["Environment"] == {"E": "p"}
     call["Arguments"] = {"fail": True}
     failed = harness.run({"Steps": [call]})
-    harness.ended(failed)
+    harness.wait_for_end(failed)
     assert "errorMessage" in harness.steps(failed)["Call"]["FailureReason"]
 
 
-def test_nested_conditions_run_the_branch_that_holds_only(harness: Any, step_of: StepOf) -> None:
+def test_nested_conditions_run_only_the_branch_that_holds(harness: Any, step_of: StepOf) -> None:
     def condition(name: str, right: int, then: list[Any], otherwise: list[Any]) -> dict[str, Any]:
         tests = [{"Type": "Equals", "LeftValue": 1, "RightValue": right}]
         return {
@@ -357,7 +361,7 @@ def test_nested_conditions_run_the_branch_that_holds_only(harness: Any, step_of:
     inner = condition("Inner", 2, [step_of("No")], [step_of("Yes")])
     steps = [condition("Outer", 1, [inner], [step_of("Never")]), step_of("Waits", DependsOn=["Never"])]
     arn = harness.run({"Steps": steps})
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     assert set(harness.steps(arn)) == {"Outer", "Inner", "Yes"}
 
 
@@ -370,31 +374,31 @@ def test_a_token_starts_one_execution(harness: Any, step_of: StepOf) -> None:
         harness.sagemaker.start_pipeline_execution(
             PipelineName="p", ClientRequestToken=token, PipelineExecutionDescription="x"
         )
-    harness.ended(first)
+    harness.wait_for_end(first)
     assert len(harness.sagemaker.list_pipeline_executions(PipelineName="p")["PipelineExecutionSummaries"]) == 1
 
 
-def test_an_execution_survives_a_crash_at_any_of_its_steps(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held.add("-A-")
+def test_an_execution_survives_a_crash_during_a_step(harness: Any, step_of: StepOf) -> None:
+    harness.runner.blocked.add("-A-")
     policy = {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 1}
     arn = harness.run({"Steps": [step_of("A", RetryPolicies=[policy]), step_of("B", DependsOn=["A"])]})
     harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
-    harness.runner.held.clear()
+    harness.runner.blocked.clear()
     harness.crash()
-    harness.plane.recover()
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Succeeded"
+    harness.control_plane.recover()
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
     assert harness.steps(arn)["A"]["AttemptCount"] == 2
 
 
-def test_a_job_that_is_being_made_anew_during_recovery_is_made_once(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held.add("-A-")
+def test_a_job_that_is_retried_during_recovery_is_created_once(harness: Any, step_of: StepOf) -> None:
+    harness.runner.blocked.add("-A-")
     policy = {"ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"], "IntervalSeconds": 0, "MaxAttempts": 5}
     arn = harness.run({"Steps": [step_of("A", RetryPolicies=[policy])]})
     harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
     harness.crash()
-    harness.plane._jobs.recover()
+    harness.control_plane._jobs.recover()
     harness.eventually(lambda: harness.steps(arn)["A"]["AttemptCount"] == 2)
-    harness.plane._engine.recover()
+    harness.control_plane._engine.recover()
     harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
     time.sleep(0.1)
     assert harness.steps(arn)["A"]["AttemptCount"] == 2
@@ -402,12 +406,12 @@ def test_a_job_that_is_being_made_anew_during_recovery_is_made_once(harness: Any
 
 
 def test_a_job_lost_in_a_crash_fails_its_step_where_no_policy_retries(harness: Any, step_of: StepOf) -> None:
-    harness.runner.held.add("-A-")
+    harness.runner.blocked.add("-A-")
     arn = harness.run({"Steps": [step_of("A")]})
     harness.eventually(lambda: harness.steps(arn)["A"]["StepStatus"] == "Executing")
     harness.crash()
-    harness.plane.recover()
-    assert harness.ended(arn)["PipelineExecutionStatus"] == "Failed"
+    harness.control_plane.recover()
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Failed"
     assert harness.steps(arn)["A"]["FailureReason"].startswith("InternalServerError")
 
 
@@ -421,7 +425,7 @@ def test_events_have_awss_fields(harness: Any, step_of: StepOf, fixture: str) ->
         PipelineExecutionDisplayName="drift-2026-11-22",
         PipelineExecutionDescription="SomeDescription",
     )
-    harness.ended(arn)
+    harness.wait_for_end(arn)
     kind, resources, detail = harness.eventually(
         lambda: [one for one in harness.events if one[0] == want["detail-type"]]
     )[-1]
@@ -438,7 +442,7 @@ def test_events_have_awss_fields(harness: Any, step_of: StepOf, fixture: str) ->
 def test_the_time_between_two_steps_is_short(harness: Any, step_of: StepOf) -> None:
     names = [f"S{number}" for number in range(10)]
     steps = [step_of(name, **({"DependsOn": [names[i - 1]]} if i else {})) for i, name in enumerate(names)]
-    harness.ended(harness.run({"Steps": steps[:1]}))  # warms the client
+    harness.wait_for_end(harness.run({"Steps": steps[:1]}))  # warms the client
     begun = time.monotonic()
-    harness.ended(harness.run({"Steps": steps}))
+    harness.wait_for_end(harness.run({"Steps": steps}))
     assert (time.monotonic() - begun) / len(names) < 0.3  # some 0.02 s on a quiet machine; a polled step takes a second

@@ -1,4 +1,4 @@
-"""Processing and training jobs: their documents, their end, their events."""
+"""Processing and training jobs: their documents, status changes and events."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def _processing(name: str, **members: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["processing_job", "training_job", "model"])
-def test_a_role_that_sagemaker_cannot_assume_is_refused_at_once(harness: Any, kind: str) -> None:
+def test_a_role_that_sagemaker_cannot_assume_is_rejected_at_once(harness: Any, kind: str) -> None:
     missing = ROLE.replace("role/job", "role/missing")
     request: dict[str, Any] = {
         "processing_job": _processing("j", RoleArn=missing),
         "training_job": _training("j", RoleArn=missing),
         "model": {"ModelName": "j", "ExecutionRoleArn": missing, "PrimaryContainer": {"Image": "i"}},
     }[kind]
-    with pytest.raises(ClientError, match=f"Could not assume role {missing}") as refused:
+    with pytest.raises(ClientError, match=f"Could not assume role {missing}") as rejected:
         getattr(harness.sagemaker, f"create_{kind}")(**request)
-    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert rejected.value.response["Error"]["Code"] == "ValidationException"
     assert not harness.runner.started
 
 
-def test_a_training_job_tells_its_story(harness: Any) -> None:
-    harness.runner.held.add("t")
+def test_a_training_job_reports_its_transitions(harness: Any) -> None:
+    harness.runner.blocked.add("t")
     harness.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))
     begun = harness.sagemaker.describe_training_job(TrainingJobName="t")
     assert (begun["TrainingJobStatus"], begun["SecondaryStatus"]) == ("InProgress", "Starting")
     assert harness.runner.started[0][2]["HyperParameters"] == {"eta": "0.1"}
-    report = harness.plane.on_job_update
+    report = harness.control_plane.on_job_update
     report("training", "t", JobUpdate("InProgress", "Training", "Training image", training_started_at=NOW))
     done = JobUpdate(
         "Completed",
@@ -101,7 +101,7 @@ def test_a_failed_processing_jobs_event_has_awss_fields(harness: Any) -> None:
             "RoleArn",
         )
     }
-    # AWS's sample spells the enumerations of the input and output in its events' own way.
+    # AWS's sample spells the enumeration values of inputs and outputs differently from the API.
     request["ProcessingInputs"][0]["S3Input"] |= {
         "S3DataType": "S3Prefix",
         "S3InputMode": "File",
@@ -134,22 +134,20 @@ def test_a_failed_processing_jobs_event_has_awss_fields(harness: Any) -> None:
         ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://b/t"}}, "TensorBoardOutputConfig"),
     ],
 )
-def test_what_would_change_the_job_and_is_not_supported_is_refused_by_name(
-    harness: Any, members: dict[str, Any], named: str
-) -> None:
+def test_unsupported_members_are_rejected_by_name(harness: Any, members: dict[str, Any], named: str) -> None:
     with pytest.raises(ClientError, match=named):
         harness.sagemaker.create_training_job(**_training("t", **members))
     assert not harness.runner.started
 
 
-def test_a_jobs_name_is_used_once(harness: Any) -> None:
+def test_a_jobs_name_is_unique(harness: Any) -> None:
     harness.sagemaker.create_processing_job(**_processing("p"))
     with pytest.raises(ClientError, match="ResourceInUse"):
         harness.sagemaker.create_processing_job(**_processing("p"))
 
 
 def test_a_running_job_stops_and_an_ended_one_does_not(harness: Any) -> None:
-    harness.runner.held.add("p")
+    harness.runner.blocked.add("p")
     harness.sagemaker.create_processing_job(**_processing("p"))
     harness.sagemaker.stop_processing_job(ProcessingJobName="p")
     assert harness.sagemaker.describe_processing_job(ProcessingJobName="p")["ProcessingJobStatus"] == "Stopped"
@@ -160,7 +158,7 @@ def test_a_running_job_stops_and_an_ended_one_does_not(harness: Any) -> None:
 
 
 def test_jobs_are_listed_by_status_and_name(harness: Any) -> None:
-    harness.runner.held.add("b")
+    harness.runner.blocked.add("b")
     for name in ("a-1", "b-1", "a-2"):
         harness.sagemaker.create_processing_job(**_processing(name))
     client = harness.sagemaker
@@ -174,10 +172,10 @@ def test_jobs_are_listed_by_status_and_name(harness: Any) -> None:
 
 
 def test_a_job_lost_in_a_crash_is_failed_at_the_next_start(harness: Any) -> None:
-    harness.runner.held.add("p")
+    harness.runner.blocked.add("p")
     harness.sagemaker.create_processing_job(**_processing("p"))
     harness.crash()
-    harness.plane.recover()
+    harness.control_plane.recover()
     job = harness.sagemaker.describe_processing_job(ProcessingJobName="p")
     assert job["ProcessingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("InternalServerError")

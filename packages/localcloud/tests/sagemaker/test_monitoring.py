@@ -1,4 +1,4 @@
-"""Monitoring schedules in the control plane: when they are due, what they refuse, what a transform job cuts."""
+"""Monitoring schedules and transform jobs in the control plane."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_a_schedule_is_due_at_the_hours_of_its_expression(expression: str, hours
 @pytest.mark.parametrize(
     "expression", ["rate(1 hour)", "cron(30 * ? * * *)", "cron(0 24 ? * * *)", "cron(0 0/0 ? * * *)"]
 )
-def test_an_expression_that_model_monitor_does_not_take_is_refused(expression: str) -> None:
+def test_an_expression_that_model_monitor_does_not_accept_is_rejected(expression: str) -> None:
     with pytest.raises(AwsError, match="Invalid ScheduleExpression"):
         Timetable.parse(expression)
 
 
 @given(st.floats(0, 400 * 86400), st.sampled_from(["cron(0 * ? * * *)", "cron(0 5 ? * * *)", "cron(0 1/6 ? * * *)"]))
-def test_the_last_and_the_next_due_hour_enclose_every_moment(seconds: float, expression: str) -> None:
+def test_every_time_lies_between_the_last_and_the_next_due_time(seconds: float, expression: str) -> None:
     timetable, moment = Timetable.parse(expression), _START + seconds
     assert timetable.latest(moment) <= moment < timetable.after(moment)
     assert timetable.after(timetable.latest(moment)) == timetable.after(moment)
@@ -65,7 +65,7 @@ def _transform(split: str, strategy: str, assemble: str = "None", megabytes: int
 
 
 @given(st.lists(st.text("ab,1", min_size=1, max_size=8), min_size=1))
-def test_no_record_is_lost_or_cut_however_an_object_is_split(records: list[str]) -> None:
+def test_splitting_an_object_loses_and_cuts_no_record(records: list[str]) -> None:
     body = "".join(record + "\n" for record in records).encode()
     single = list(payloads(_transform("Line", "SingleRecord"), body))
     assert [part.decode() for part in single] == [record + "\n" for record in records]
@@ -74,7 +74,7 @@ def test_no_record_is_lost_or_cut_however_an_object_is_split(records: list[str])
     assert assembled(_transform("Line", "SingleRecord", "Line"), [part.strip() for part in single]) == body
 
 
-def test_requests_keep_within_their_size() -> None:
+def test_requests_stay_below_the_maximum_size() -> None:
     line = b"x" * 400_000 + b"\n"
     parts = list(payloads(_transform("Line", "MultiRecord", megabytes=1), line * 5))
     assert [len(part) // len(line) for part in parts] == [2, 2, 1]
@@ -83,12 +83,12 @@ def test_requests_keep_within_their_size() -> None:
 
 
 def _watched(harness: SageMakerHarness) -> None:
-    """An endpoint in service that captures, and an hourly monitor of it."""
+    """Create an endpoint with data capture, and an hourly monitor of it."""
     capture = {"EnableCapture": True, "InitialSamplingPercentage": 100, "DestinationS3Uri": "s3://b/capture"}
     capture_options = [{"CaptureMode": "Input"}]
-    harness.config("e", DataCaptureConfig={**capture, "CaptureOptions": capture_options})
+    harness.create_config("e", DataCaptureConfig={**capture, "CaptureOptions": capture_options})
     harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="e")
-    harness.endpoint_settles("e")
+    harness.wait_for_endpoint("e")
     output = {"S3Output": {"S3Uri": "s3://b/reports", "LocalPath": "/opt/ml/processing/output"}}
     cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5}
     harness.sagemaker.create_data_quality_job_definition(
@@ -107,7 +107,7 @@ def _watched(harness: SageMakerHarness) -> None:
 
 
 def _hours_ago(harness: SageMakerHarness, hours: int) -> None:
-    """As if the schedule had been made, and had run, `hours` full hours ago."""
+    """Make the schedule's last execution lie `hours` full hours back, and capture data in each hour."""
     since = (time.time() // 3600 - hours) * 3600
     harness.store.update("MonitoringSchedule", "s", Since=since, LastScheduled=since)
     for back in range(hours + 1):
@@ -115,11 +115,11 @@ def _hours_ago(harness: SageMakerHarness, hours: int) -> None:
         harness.s3.objects[f"s3://b/capture/e/AllTraffic/{hour:%Y/%m/%d/%H}/00-00-000-x.jsonl"] = b"{}"
 
 
-def test_missed_hours_are_looked_at_in_one_execution(harness: SageMakerHarness) -> None:
+def test_one_execution_covers_all_missed_hours(harness: SageMakerHarness) -> None:
     _watched(harness)
     _hours_ago(harness, 5)
-    harness.plane.monitoring.run_due()
-    harness.plane.monitoring.run_due()
+    harness.control_plane.monitoring.run_due()
+    harness.control_plane.monitoring.run_due()
     (run,) = harness.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
     ((_, _, job),) = [started for started in harness.runner.started if started[0] == "processing"]
     window = [datetime.fromisoformat(job["Environment"][name]) for name in ("start_time", "end_time")]
@@ -128,33 +128,33 @@ def test_missed_hours_are_looked_at_in_one_execution(harness: SageMakerHarness) 
     assert len(job["ProcessingInputs"][0]["Prefixes"]) == 5
 
 
-def test_neither_a_schedule_that_runs_nor_an_endpoint_that_is_watched_is_deleted(harness: SageMakerHarness) -> None:
+def test_a_running_schedule_and_a_monitored_endpoint_cannot_be_deleted(harness: SageMakerHarness) -> None:
     _watched(harness)
     _hours_ago(harness, 1)
-    harness.runner.held.add("model-monitoring")
-    harness.plane.monitoring.run_due()
+    harness.runner.blocked.add("model-monitoring")
+    harness.control_plane.monitoring.run_due()
     with pytest.raises(ClientError, match="execution in progress"):
         harness.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
     with pytest.raises(ClientError, match="monitoring schedules: s"):
         harness.sagemaker.delete_endpoint(EndpointName="e")
     ((_, name, _),) = [started for started in harness.runner.started if started[0] == "processing"]
     done = replace(harness.runner.completed(), exit_message="CompletedWithViolations: 2 violations.")
-    harness.plane.on_job_update("processing", name, done)
+    harness.control_plane.on_job_update("processing", name, done)
     (run,) = harness.sagemaker.list_monitoring_executions(MonitoringScheduleName="s")["MonitoringExecutionSummaries"]
     assert run["MonitoringExecutionStatus"] == "CompletedWithViolations"
     harness.sagemaker.delete_monitoring_schedule(MonitoringScheduleName="s")
     harness.sagemaker.delete_endpoint(EndpointName="e")
 
 
-def test_a_failed_job_is_a_failed_execution_with_its_reason(harness: SageMakerHarness) -> None:
+def test_a_failed_job_fails_the_execution_with_its_reason(harness: SageMakerHarness) -> None:
     _watched(harness)
     _hours_ago(harness, 1)
     harness.runner.outcomes.append(harness.runner.failed("AlgorithmError: no such column, exit code: 1"))
-    harness.plane.monitoring.run_due()
+    harness.control_plane.monitoring.run_due()
 
-    def look() -> dict[str, Any] | None:
+    def check() -> dict[str, Any] | None:
         described = harness.sagemaker.describe_monitoring_schedule(MonitoringScheduleName="s")
         summary: dict[str, Any] = described["LastMonitoringExecutionSummary"]
         return summary if summary["MonitoringExecutionStatus"] == "Failed" else None
 
-    assert harness.eventually(look)["FailureReason"] == "AlgorithmError: no such column, exit code: 1"
+    assert harness.eventually(check)["FailureReason"] == "AlgorithmError: no such column, exit code: 1"

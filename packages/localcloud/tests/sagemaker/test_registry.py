@@ -1,4 +1,4 @@
-"""The model registry: groups, versions, approval, and what the bus hears of it."""
+"""The model registry: groups, versions, approval and events."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def group(harness: Any) -> Any:
     return harness
 
 
-def test_versions_count_up_and_are_never_used_again(group: Any, specification: dict[str, Any]) -> None:
+def test_version_numbers_increase_and_are_never_reused(group: Any, specification: dict[str, Any]) -> None:
     arns = [_register(group, specification) for _ in range(3)]
     assert [arn.rpartition("/")[2] for arn in arns] == ["1", "2", "3"]
     group.sagemaker.delete_model_package(ModelPackageName=arns[2])
     assert _register(group, specification).endswith("churn-prod/4")
 
 
-def test_a_package_waits_for_approval_and_carries_its_images_digest(group: Any, specification: dict[str, Any]) -> None:
+def test_a_package_is_pending_and_has_its_images_digest(group: Any, specification: dict[str, Any]) -> None:
     described = group.sagemaker.describe_model_package(ModelPackageName=_register(group, specification))
     assert described["ModelApprovalStatus"] == "PendingManualApproval"
     assert described["ModelPackageStatus"] == "Completed"
@@ -43,7 +43,7 @@ def test_a_package_waits_for_approval_and_carries_its_images_digest(group: Any, 
     assert again["InferenceSpecification"]["Containers"][0]["ImageDigest"] == f"sha256:{'a' * 64}"
 
 
-def test_the_last_editor_is_written_down_beside_the_creator(group: Any, specification: dict[str, Any]) -> None:
+def test_the_last_editor_is_recorded_beside_the_creator(group: Any, specification: dict[str, Any]) -> None:
     arn = _register(group, specification)
     approver = group.client("sagemaker", role_arn="arn:aws:iam::000000000000:role/alice")
     approver.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved", ApprovalDescription="good")
@@ -95,7 +95,7 @@ def test_lists_filter_sort_and_page_without_repeating(group: Any, specification:
     first = client.list_model_packages(ModelPackageGroupName="churn-prod")
     assert len(first["ModelPackageSummaryList"]) == 10
     assert first["ModelPackageSummaryList"][0]["ModelPackageArn"] == arns[-1]
-    _register(group, specification)  # a newcomer moves no page
+    _register(group, specification)  # a new item does not shift the pages
     rest = client.list_model_packages(ModelPackageGroupName="churn-prod", NextToken=first["NextToken"])
     assert [one["ModelPackageVersion"] for one in rest["ModelPackageSummaryList"]] == [2, 1]
     approved = client.list_model_packages(ModelPackageGroupName="churn-prod", ModelApprovalStatus="Approved")
@@ -124,7 +124,7 @@ def test_a_repeated_registration_registers_once(group: Any, specification: dict[
         _register(group, specification, ClientToken="t-1", ModelPackageDescription="other")
 
 
-def test_awss_errors_for_what_is_missing_or_there_already(group: Any, specification: dict[str, Any]) -> None:
+def test_missing_and_existing_resources_give_awss_errors(group: Any, specification: dict[str, Any]) -> None:
     client = group.sagemaker
     with pytest.raises(ClientError, match="Model Package Group already exists: arn:aws:sagemaker"):
         client.create_model_package_group(ModelPackageGroupName="churn-prod")
@@ -142,7 +142,7 @@ def test_awss_errors_for_what_is_missing_or_there_already(group: Any, specificat
     assert list(batch["BatchDescribeModelPackageErrorMap"]) == [arn + "0"]
 
 
-def test_a_groups_policy_and_tags_live_and_die_with_it(group: Any) -> None:
+def test_deleting_a_group_deletes_its_policy_and_tags(group: Any) -> None:
     client = group.sagemaker
     policy = json.dumps({"Version": "2012-10-17", "Statement": []})
     arn = client.put_model_package_group_policy(ModelPackageGroupName="churn-prod", ResourcePolicy=policy)[

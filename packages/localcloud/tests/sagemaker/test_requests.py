@@ -1,4 +1,4 @@
-"""The front door: botocore's shapes decide what is accepted and what is answered."""
+"""Validation of requests and responses by botocore's shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.shapes import operation_model, validated
 
 
-def test_every_broken_constraint_is_named_in_awss_words(harness: Any) -> None:
+def test_every_broken_constraint_is_reported_as_by_aws(harness: Any) -> None:
     with pytest.raises(ClientError) as caught:
         harness.sagemaker.create_model_package_group(ModelPackageGroupName="-no-")
     assert caught.value.response["Error"]["Code"] == "ValidationException"
@@ -45,25 +45,25 @@ def test_every_broken_constraint_is_named_in_awss_words(harness: Any) -> None:
         ([], "Start of list found"),
     ],
 )
-def test_a_request_of_the_wrong_form_is_refused(request_: Any, message: str) -> None:
+def test_a_request_of_the_wrong_form_is_rejected(request_: Any, message: str) -> None:
     with pytest.raises(AwsError) as caught:
         validated("DescribeEndpoint", request_)
     assert message in caught.value.message
 
 
-def test_an_operation_without_support_is_refused_by_name(harness: Any) -> None:
+def test_an_unsupported_operation_is_rejected_by_name(harness: Any) -> None:
     with pytest.raises(ClientError, match=r"UnknownOperationException.*CreateDomain") as caught:
         harness.sagemaker.create_domain(DomainName="d", AuthMode="IAM", DefaultUserSettings={})
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_body_that_is_no_json_is_refused(harness: Any) -> None:
+def test_a_body_that_is_not_json_is_rejected(harness: Any) -> None:
     status, _, body = _post(harness, "ListModels", b"{")
     assert status == 400
     assert json.loads(body)["__type"] == "SerializationException"
 
 
-def test_timestamps_are_epoch_numbers_and_unknown_members_stay_inside(harness: Any) -> None:
+def test_timestamps_are_epoch_numbers_and_internal_members_are_not_returned(harness: Any) -> None:
     harness.sagemaker.create_model_package_group(ModelPackageGroupName="g")
     status, headers, body = _post(harness, "DescribeModelPackageGroup", b'{"ModelPackageGroupName": "g"}')
     answer = json.loads(body)
@@ -86,13 +86,15 @@ def test_the_patterns_of_all_supported_operations_compile(harness: Any) -> None:
             yield from patterns(one, seen)
 
     seen: set[str] = set()
-    found = [one for name in harness.plane._operations for one in patterns(operation_model(name).input_shape, seen)]
+    found = [
+        one for name in harness.control_plane._operations for one in patterns(operation_model(name).input_shape, seen)
+    ]
     assert len(found) > 100
     for pattern in found:
         compiled(pattern)
 
 
-def test_javas_character_classes_match_as_java_does() -> None:
+def test_javas_character_classes_match_as_in_java() -> None:
     assert compiled(r"[\p{L}\p{Z}_]*").fullmatch("Grüße an_alle")
     assert not compiled(r"[\p{L}]*").fullmatch("a1")
     assert compiled(r"([\p{L}\-@]*)${1,128}").fullmatch("a-b")

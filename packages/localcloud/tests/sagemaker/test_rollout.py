@@ -1,4 +1,4 @@
-"""The traffic schedule: a policy's steps, and draws that keep their share."""
+"""Traffic shifting: a policy's steps, and sampling with an exact rate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.sagemaker.deck import Deck
 from localcloud.sagemaker.rollout import schedule
+from localcloud.sagemaker.sampling import BlockSampler
 
 
 def blue_green(routing: dict[str, Any], termination: int = 300) -> dict[str, Any]:
@@ -50,11 +50,11 @@ def size(kind: str, value: int) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_policy_becomes_its_steps(config: dict[str, Any], instances: int, steps: list[tuple[Any, int]]) -> None:
+def test_a_policy_is_converted_to_steps(config: dict[str, Any], instances: int, steps: list[tuple[Any, int]]) -> None:
     assert [(step.share, step.wait) for step in schedule(config, instances)] == steps
 
 
-def test_a_share_of_an_instance_is_an_instance() -> None:
+def test_a_fraction_of_an_instance_is_rounded_up() -> None:
     (canary, _) = schedule(
         blue_green({"Type": "CANARY", "WaitIntervalInSeconds": 1, "CanarySize": size("CAPACITY_PERCENT", 10)}), 4
     )
@@ -62,14 +62,14 @@ def test_a_share_of_an_instance_is_an_instance() -> None:
 
 
 @given(percent=st.integers(1, 100), blocks=st.integers(1, 10))
-def test_draws_keep_their_share_over_every_twenty(percent: int, blocks: int) -> None:
+def test_the_rate_is_exact_over_every_twenty_draws(percent: int, blocks: int) -> None:
     share = Fraction(percent, 100)
-    deck = Deck(share)
-    hits = sum(deck.draw() for _ in range(20 * blocks))
+    sampler = BlockSampler(share)
+    hits = sum(sampler.draw() for _ in range(20 * blocks))
     assert share * 20 * blocks - 1 < hits <= share * 20 * blocks
 
 
-def test_draws_are_no_pattern_that_a_caller_could_run_in_step_with() -> None:
-    deck = Deck(Fraction(1, 2))
-    drawn = [deck.draw() for _ in range(2000)]
+def test_draws_have_no_regular_pattern() -> None:
+    sampler = BlockSampler(Fraction(1, 2))
+    drawn = [sampler.draw() for _ in range(2000)]
     assert 300 < sum(drawn[::2]) < 700

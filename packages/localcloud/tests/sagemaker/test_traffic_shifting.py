@@ -1,4 +1,4 @@
-"""Updates that shift traffic, bake under their alarms, and step back; the clock is moved by the tests."""
+"""Updates that shift traffic, bake, and roll back on alarms; the tests move the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from localcloud.cfn import CfnContext
 from localcloud.sagemaker import CFN_TYPES
 from localcloud.sagemaker.cfn import ResourceFailed
-from localcloud.sagemaker.faults import Faults, WrongFault
+from localcloud.sagemaker.faults import Faults, InvalidFault
 from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
 BAKE, TERMINATION = 600, 300
@@ -34,12 +34,12 @@ def deployment(routing: dict[str, Any], **policy: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def live(harness: Any) -> Iterator[Any]:
-    """An endpoint `e` in service on the configuration `one`, and a configuration `two`."""
-    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.config("one", "image:1"))
-    assert harness.endpoint_settles("e")["EndpointStatus"] == "InService"
-    harness.config("two", "image:2")
+    """Yield the harness with an endpoint `e` in service with the configuration `one`, and a configuration `two`."""
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.create_config("one", "image:1"))
+    assert harness.wait_for_endpoint("e")["EndpointStatus"] == "InService"
+    harness.create_config("two", "image:2")
     yield harness
-    harness.plane._deployments.shutdown()
+    harness.control_plane._deployments.shutdown()
 
 
 def update(harness: Any, routing: dict[str, Any], **policy: Any) -> None:
@@ -55,23 +55,23 @@ def described(harness: Any) -> dict[str, Any]:
 
 
 def baking(harness: Any, instances: int) -> dict[str, Any]:
-    """The new fleet's variant as soon as it bakes with so many instances."""
+    """Wait until the new fleet bakes with this number of instances, and return its variant."""
 
-    def look() -> dict[str, Any] | None:
+    def check() -> dict[str, Any] | None:
         (variant,) = described(harness).get("PendingDeploymentSummary", {}).get("ProductionVariants", [{}])
         baked = variant.get("VariantStatus", [{}])[0].get("Status") == "Baking"
         return (
             variant
-            if baked and variant["CurrentInstanceCount"] == instances and harness.plane.bakes.resting()
+            if baked and variant["CurrentInstanceCount"] == instances and harness.control_plane.baking.waiting()
             else None
         )
 
-    found: dict[str, Any] = harness.eventually(look)
+    found: dict[str, Any] = harness.eventually(check)
     return found
 
 
 def answers(harness: Any, count: int) -> Counter[str]:
-    """Who answered so many requests: the fleet's image, or the error's code."""
+    """Send requests; count the responses by the fleet's image or the error's code."""
     runtime, found = harness.client("sagemaker-runtime"), Counter[str]()
     for _ in range(count):
         try:
@@ -81,20 +81,20 @@ def answers(harness: Any, count: int) -> Counter[str]:
     return found
 
 
-def test_a_canary_has_its_share_then_all_of_the_traffic_then_the_old_fleet_goes(live: Any) -> None:
+def test_a_canary_gets_its_share_then_all_traffic_then_the_old_fleet_stops(live: Any) -> None:
     update(live, CANARY)
     shown = baking(live, 1)
     assert (shown["CurrentWeight"], shown["DesiredInstanceCount"]) == (1.0, 2)
     assert "600 seconds (WaitIntervalInSeconds)" in shown["VariantStatus"][0]["StatusMessage"]
     assert answers(live, 40) == {"image:1": 20, "image:2": 20}
-    live.pass_time(BAKE - 30)
+    live.advance(BAKE - 30)
     assert described(live)["EndpointConfigName"] == "one"
-    live.pass_time(40)
+    live.advance(40)
     baking(live, 2)
     assert answers(live, 20) == {"image:2": 20}
-    assert len(live.fleet.specs) == 2, "the old fleet stands by until the last bake is over"
-    live.pass_time(TERMINATION)
-    after = live.endpoint_settles("e")
+    assert len(live.fleet.specs) == 2, "the old fleet runs until the last baking period is over"
+    live.advance(TERMINATION)
+    after = live.wait_for_endpoint("e")
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "two")
     live.eventually(lambda: len(live.fleet.specs) == 1)
     stages = [
@@ -105,11 +105,11 @@ def test_a_canary_has_its_share_then_all_of_the_traffic_then_the_old_fleet_goes(
     assert stages == ["Creating", "ActivatingTraffic", "Baking", "ActivatingTraffic", "Baking"]
 
 
-def test_by_the_real_clock_the_waits_pass_by_themselves(live: Any) -> None:
+def test_with_the_real_clock_a_deployment_completes(live: Any) -> None:
     config = deployment({**CANARY, "WaitIntervalInSeconds": 1}, TerminationWaitInSeconds=1)
     began = live.clock.now()
     live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two", DeploymentConfig=config)
-    after = live.endpoint_settles("e")
+    after = live.wait_for_endpoint("e")
     assert after["EndpointConfigName"] == "two"
     assert 2 <= (live.clock.now() - began).total_seconds() < 9
 
@@ -118,7 +118,7 @@ def test_a_linear_shift_gives_each_step_its_share(live: Any) -> None:
     live.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 4}]
     )
-    live.endpoint_settles("e")
+    live.wait_for_endpoint("e")
     routing = {
         "Type": "LINEAR",
         "WaitIntervalInSeconds": 60,
@@ -133,19 +133,19 @@ def test_a_linear_shift_gives_each_step_its_share(live: Any) -> None:
     for step in (1, 2, 3, 4):
         baking(live, step)
         assert answers(live, 40)["image:2"] == 10 * step
-        live.pass_time(60 if step < 4 else TERMINATION)
-    assert live.endpoint_settles("e")["EndpointConfigName"] == "two"
+        live.advance(60 if step < 4 else TERMINATION)
+    assert live.wait_for_endpoint("e")["EndpointConfigName"] == "two"
 
 
 @pytest.mark.parametrize("when", ["canary", "termination"])
-def test_an_alarm_in_any_bake_brings_all_traffic_back(live: Any, when: str) -> None:
+def test_an_alarm_in_any_baking_period_rolls_back(live: Any, when: str) -> None:
     update(live, CANARY)
     if when == "termination":
-        live.pass_time(BAKE)
+        live.advance(BAKE)
         baking(live, 2)
     live.cloudwatch.alarms["e-5xx"] = "ALARM"
-    live.plane.bakes.run_due()
-    after = live.endpoint_settles("e")
+    live.control_plane.baking.run_due()
+    after = live.wait_for_endpoint("e")
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "one")
     assert "alarm e-5xx is in ALARM" in after["FailureReason"]
     assert "PendingDeploymentSummary" not in after
@@ -158,18 +158,18 @@ def test_an_alarm_in_any_bake_brings_all_traffic_back(live: Any, when: str) -> N
     assert rolling[0]["PendingDeploymentSummary"]["ProductionVariants"][0]["CurrentInstanceCount"] == 0
 
 
-def test_a_deployment_that_outlasts_its_longest_time_steps_back(live: Any) -> None:
+def test_a_deployment_over_its_maximum_time_rolls_back(live: Any) -> None:
     live.fleet.gate.clear()
     live.sagemaker.update_endpoint(
         EndpointName="e",
         EndpointConfigName="two",
         DeploymentConfig=deployment(CANARY, MaximumExecutionTimeoutInSeconds=BAKE + TERMINATION + 1),
     )
-    live.pass_time(500)  # the new fleet takes its time to start
+    live.advance(500)  # the new fleet starts slowly
     live.fleet.gate.set()
     baking(live, 1)
-    live.pass_time(450)
-    after = live.endpoint_settles("e")
+    live.advance(450)
+    after = live.wait_for_endpoint("e")
     assert after["EndpointConfigName"] == "one"
     assert "MaximumExecutionTimeoutInSeconds" in after["FailureReason"]
 
@@ -177,14 +177,14 @@ def test_a_deployment_that_outlasts_its_longest_time_steps_back(live: Any) -> No
 def test_a_baking_deployment_does_not_hold_the_clock_and_its_end_is_due(live: Any) -> None:
     began = live.clock.now().timestamp()
     update(live, CANARY)
-    assert live.plane.bakes.resting() == {ARN}
-    assert live.plane.activity.under_way() == []
-    assert live.plane.bakes.next_due(0) == pytest.approx(began + BAKE, abs=5)
-    live.pass_time(BAKE + TERMINATION)
-    live.eventually(lambda: live.plane.activity.under_way() == [] and live.plane.bakes.resting())
+    assert live.control_plane.baking.waiting() == {ARN}
+    assert live.control_plane.activity.under_way() == []
+    assert live.control_plane.baking.next_due(0) == pytest.approx(began + BAKE, abs=5)
+    live.advance(BAKE + TERMINATION)
+    live.eventually(lambda: live.control_plane.activity.under_way() == [] and live.control_plane.baking.waiting())
 
 
-def test_an_update_and_a_deletion_while_it_bakes_are_refused(live: Any) -> None:
+def test_a_baking_endpoint_cannot_be_updated_or_deleted(live: Any) -> None:
     update(live, CANARY)
     with pytest.raises(ClientError, match=r"ValidationException.*Cannot update in-progress endpoint"):
         live.sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
@@ -192,11 +192,11 @@ def test_an_update_and_a_deletion_while_it_bakes_are_refused(live: Any) -> None:
         live.sagemaker.delete_endpoint(EndpointName="e")
 
 
-def test_after_a_kill_amid_a_canary_the_old_fleet_serves(live: Any) -> None:
+def test_after_a_kill_during_a_canary_the_old_fleet_serves(live: Any) -> None:
     update(live, CANARY)
     live.crash()
-    live.plane.recover()
-    after = live.endpoint_settles("e")
+    live.control_plane.recover()
+    after = live.wait_for_endpoint("e")
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", "one")
     assert "stopped during the deployment" in after["FailureReason"]
     assert answers(live, 4) == {"image:1": 4}
@@ -204,7 +204,7 @@ def test_after_a_kill_amid_a_canary_the_old_fleet_serves(live: Any) -> None:
     baking(live, 1)
 
 
-def test_a_rolling_policy_is_refused_by_name(live: Any) -> None:
+def test_a_rolling_policy_is_rejected_by_name(live: Any) -> None:
     rolling = {"MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50}, "WaitIntervalInSeconds": 60}
     with pytest.raises(ClientError, match="does not support RollingUpdatePolicy"):
         live.sagemaker.update_endpoint(
@@ -220,28 +220,28 @@ def test_a_stack_waits_for_the_whole_deployment_and_fails_where_it_was_rolled_ba
     def update_resource() -> None:
         try:
             CFN_TYPES["AWS::SageMaker::Endpoint"].update(context, ARN, {"EndpointConfigName": "one"}, new)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the engine shows its text)
+        except Exception as error:  # noqa: BLE001 (CloudFormation's engine shows the text of any exception)
             reasons.append(str(error))
 
     worker = threading.Thread(target=update_resource)
     worker.start()
     baking(live, 1)
-    live.pass_time(BAKE)
+    live.advance(BAKE)
     baking(live, 2)
     assert worker.is_alive()
     live.cloudwatch.alarms["e-5xx"] = "ALARM"
-    live.plane.bakes.run_due()
+    live.control_plane.baking.run_due()
     worker.join(10)
     assert "was not updated to two" in reasons[0]
     assert "e-5xx is in ALARM" in reasons[0]
 
 
 @pytest.mark.parametrize("outcome", ["UPDATE_COMPLETE", "UPDATE_ROLLBACK_FAILED"])
-def test_the_end_of_the_stack_of_a_rolled_back_endpoint_can_be_chosen_once(live: Any, outcome: str) -> None:
+def test_the_stack_outcome_of_a_rolled_back_endpoint_can_be_chosen_once(live: Any, outcome: str) -> None:
     outcomes = StackOutcomes(live.store)
-    endpoint_type = outcomes.playing(CFN_TYPES["AWS::SageMaker::Endpoint"])
+    endpoint_type = outcomes.wrap(CFN_TYPES["AWS::SageMaker::Endpoint"])
     context = CfnContext("s", "E", "s-E", lambda service: live.client(service))
-    old, new = {"EndpointConfigName": "one"}, {"EndpointConfigName": live.config("bad", "broken:1")}
+    old, new = {"EndpointConfigName": "one"}, {"EndpointConfigName": live.create_config("bad", "broken:1")}
     outcomes.choose("e", outcome)
     if outcome == "UPDATE_COMPLETE":
         assert endpoint_type.update(context, ARN, old, new).physical_id == ARN
@@ -249,7 +249,7 @@ def test_the_end_of_the_stack_of_a_rolled_back_endpoint_can_be_chosen_once(live:
     else:
         with pytest.raises(ResourceFailed, match="was not updated to bad"):
             endpoint_type.update(context, ARN, old, new)
-        with pytest.raises(ResourceFailed, match="not brought back"):
+        with pytest.raises(ResourceFailed, match="not restored"):
             endpoint_type.update(context, ARN, new, old)  # the stack's rollback
         endpoint_type.update(context, ARN, new, old)  # continued
     assert outcomes.all() == {}
@@ -257,17 +257,17 @@ def test_the_end_of_the_stack_of_a_rolled_back_endpoint_can_be_chosen_once(live:
         endpoint_type.update(context, ARN, old, new)
 
 
-def test_metrics_have_the_fleet_s_dimensions_and_microseconds(live: Any) -> None:
+def test_metrics_have_the_fleets_dimensions_and_microseconds(live: Any) -> None:
     with pytest.raises(ClientError):
         live.client("sagemaker-runtime").invoke_endpoint(EndpointName="e", Body=b"bad")
     update(live, CANARY)
-    live.plane.faults.inject("e", "two", error_rate=0.5)
-    told = answers(live, 40)
-    assert told == {"image:1": 20, "image:2": 10, "ModelError": 10}
-    live.plane.metrics.flush()
+    live.control_plane.faults.inject("e", "two", error_rate=0.5)
+    counts = answers(live, 40)
+    assert counts == {"image:1": 20, "image:2": 10, "ModelError": 10}
+    live.control_plane.metrics.flush()
 
     def total(metric: str, **dimensions: str) -> tuple[float, float]:
-        """Sum and number of the metric's values under exactly these dimensions."""
+        """Return the sum and number of the metric's values with exactly these dimensions."""
         wanted = sorted(dimensions.items())
         found = [
             (value, count)
@@ -291,22 +291,22 @@ def test_metrics_have_the_fleet_s_dimensions_and_microseconds(live: Any) -> None
         assert {one["Unit"] for one in live.cloudwatch.data if one["MetricName"] == latency} == {"Microseconds"}
 
 
-def test_a_fault_strikes_its_instance_only_and_ends_with_its_fleet(live: Any) -> None:
-    faults: Faults = live.plane.faults
+def test_a_fault_affects_only_its_instance_and_ends_with_its_fleet(live: Any) -> None:
+    faults: Faults = live.control_plane.faults
     faults.inject("e", "one", 0, error_rate=1.0)
-    told = answers(live, 100)
-    assert 20 < told["ModelError"] < 80, "about half: the other of two instances is well"
+    counts = answers(live, 100)
+    assert 20 < counts["ModelError"] < 80, "about half, because one of two instances is faulty"
     live.crash()
-    live.plane.recover()
-    assert [fault.error_rate for fault in live.plane.faults.all()] == [1.0]
-    assert live.plane.faults.clear("e", "one") == 1
+    live.control_plane.recover()
+    assert [fault.error_rate for fault in live.control_plane.faults.all()] == [1.0]
+    assert live.control_plane.faults.clear("e", "one") == 1
     assert answers(live, 10) == {"image:1": 10}
     update(live, CANARY)
-    live.plane.faults.inject("e", "two", latency_ms=1)
+    live.control_plane.faults.inject("e", "two", latency_ms=1)
     live.cloudwatch.alarms["e-5xx"] = "ALARM"
-    live.plane.bakes.run_due()
-    live.endpoint_settles("e")
-    assert live.plane.faults.all() == []
+    live.control_plane.baking.run_due()
+    live.wait_for_endpoint("e")
+    assert live.control_plane.faults.all() == []
 
 
 @pytest.mark.parametrize(
@@ -320,6 +320,6 @@ def test_a_fault_strikes_its_instance_only_and_ends_with_its_fleet(live: Any) ->
         ({"endpoint": "e", "config": "one"}, "error_rate or a latency_ms above 0"),
     ],
 )
-def test_a_fault_that_cannot_be_is_refused_in_one_line(live: Any, members: dict[str, Any], message: str) -> None:
-    with pytest.raises(WrongFault, match=message):
-        live.plane.faults.inject(**members)
+def test_an_invalid_fault_is_rejected_with_one_line(live: Any, members: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidFault, match=message):
+        live.control_plane.faults.inject(**members)

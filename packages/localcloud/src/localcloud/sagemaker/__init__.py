@@ -1,4 +1,4 @@
-"""SageMaker's control plane: what AWS's API, events and CloudFormation types promise, on durable documents."""
+"""SageMaker's control plane: its API, events and CloudFormation types, on durable documents."""
 
 from localcloud.sagemaker.api import SageMaker
 from localcloud.sagemaker.cfn import CFN_TYPES

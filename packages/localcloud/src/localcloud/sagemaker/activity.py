@@ -1,10 +1,10 @@
-"""What goes on in SageMaker at this moment, and what waits for a person's decision."""
+"""Work in progress in SageMaker, and approvals that wait for a person."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from localcloud.sagemaker.bakes import Bakes
+from localcloud.sagemaker.baking import BakingPeriods
 from localcloud.sagemaker.deployments import KIND as ENDPOINT
 from localcloud.sagemaker.endpoints import BUSY
 from localcloud.sagemaker.jobs import Jobs
@@ -15,30 +15,36 @@ from localcloud.store import Store
 
 
 class Activity:
-    """Reads the documents anew only after one of them was written: the clock asks thousands of times."""
+    """Work in progress and open approvals.
 
-    def __init__(self, store: Store, jobs: Jobs, transforms: Transforms, bakes: Bakes) -> None:
-        self._store, self._jobs, self._transforms, self._bakes = store, jobs, transforms, bakes
+    The clock asks thousands of times, so documents are read again only after one of them was written.
+    """
+
+    def __init__(self, store: Store, jobs: Jobs, transforms: Transforms, baking: BakingPeriods) -> None:
+        self._store, self._jobs, self._transforms, self._baking = store, jobs, transforms, baking
         self._seen: tuple[int, dict[str, str], list[str]] = (-1, {}, [])
 
     def under_way(self) -> list[str]:
-        """Jobs, pipeline executions and deployments that have not ended and do not merely wait for time to pass."""
-        resting = self._bakes.resting()
-        busy = [said for arn, said in self._look()[1].items() if arn not in resting]
+        """Return descriptions of the jobs, pipeline executions and deployments that have not ended.
+
+        Deployments that only wait for a baking period to pass are left out.
+        """
+        waiting = self._baking.waiting()
+        busy = [text for arn, text in self._read()[1].items() if arn not in waiting]
         return [*self._jobs.under_way(), *self._transforms.under_way(), *busy]
 
     def approvals(self) -> list[str]:
-        """The newest version of each group, where it is `PendingManualApproval`: an older one was passed over."""
-        return self._look()[2]
+        """Return the newest version of each group that is `PendingManualApproval`; older versions are superseded."""
+        return self._read()[2]
 
-    def _look(self) -> tuple[int, dict[str, str], list[str]]:
+    def _read(self) -> tuple[int, dict[str, str], list[str]]:
         revision = self._store.revision
         if self._seen[0] != revision:
             self._seen = (revision, self._busy(), self._pending())
         return self._seen
 
     def _busy(self) -> dict[str, str]:
-        """By ARN, in words."""
+        """Return a description by ARN."""
         endpoints = {
             endpoint["EndpointArn"]: f"endpoint {name} ({endpoint['EndpointStatus']})"
             for name, endpoint in self._store.list(ENDPOINT)

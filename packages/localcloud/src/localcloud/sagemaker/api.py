@@ -1,4 +1,4 @@
-"""The control plane's front door: HTTP requests in AWS's JSON 1.1 protocol, dispatched to the parts that own them."""
+"""The control plane's HTTP API in AWS's JSON 1.1 protocol: requests are dispatched to the part that owns them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from localcloud.sagemaker.endpoints import Endpoints
 from localcloud.sagemaker.errors import AwsError, unknown_operation
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.faults import Faults
+from localcloud.sagemaker.interfaces import Fleet, Runner
 from localcloud.sagemaker.invocation_metrics import InvocationMetrics
 from localcloud.sagemaker.invocations import HttpResponse, Invocations, is_invocation
 from localcloud.sagemaker.jobs import Jobs
 from localcloud.sagemaker.models import Models
-from localcloud.sagemaker.monitoring.definitions import Definitions
-from localcloud.sagemaker.monitoring.executions import Executions as MonitoringExecutions
-from localcloud.sagemaker.monitoring.schedules import Schedules as MonitoringSchedules
+from localcloud.sagemaker.monitoring.definitions import JobDefinitions
+from localcloud.sagemaker.monitoring.executions import MonitoringExecutions
+from localcloud.sagemaker.monitoring.schedules import MonitoringSchedules
 from localcloud.sagemaker.package_groups import PackageGroups
 from localcloud.sagemaker.packages import Packages
-from localcloud.sagemaker.pipelines.actions import Actions
-from localcloud.sagemaker.pipelines.catalog import Catalog
-from localcloud.sagemaker.pipelines.engine import Engine
-from localcloud.sagemaker.pipelines.executions import Executions
-from localcloud.sagemaker.pipelines.records import Records
-from localcloud.sagemaker.ports import Fleet, Runner
+from localcloud.sagemaker.pipelines.catalog import PipelineCatalog
+from localcloud.sagemaker.pipelines.engine import PipelineEngine
+from localcloud.sagemaker.pipelines.executions import PipelineExecutions
+from localcloud.sagemaker.pipelines.records import ExecutionRecords
+from localcloud.sagemaker.pipelines.step_executor import StepExecutor
 from localcloud.sagemaker.shapes import serialised, validated
 from localcloud.sagemaker.tags import Tags
 from localcloud.sagemaker.transforms import Transforms
@@ -49,8 +49,8 @@ class SageMaker:
     """The services `sagemaker` and `sagemaker-runtime`.
 
     Args:
-        identify: (headers with lower-case names) → (ARN, principal id) of the caller whose request this is; what
-            `CreatedBy` and `LastModifiedBy` say. Without it every caller is the account's root.
+        identify: (headers with lower-case names) → (ARN, principal id) of the caller, for `CreatedBy` and
+            `LastModifiedBy`. Without it every caller is the account's root.
     """
 
     def __init__(self, cloud: Cloud, runner: Runner, fleet: Fleet, identify: Identify | None = None) -> None:
@@ -60,8 +60,8 @@ class SageMaker:
         packages = Packages(context, tags, events, groups)
         models = Models(context, tags, packages)
         configs = EndpointConfigs(context, tags, models)
-        records, actions = Records(context, events), Actions(cloud, self.describe)
-        catalog = Catalog(context, tags)
+        records, step_executor = ExecutionRecords(context, events), StepExecutor(cloud, self.describe)
+        catalog = PipelineCatalog(context, tags)
         self._context = context
         self._identify = identify
         self._runner = runner
@@ -70,16 +70,16 @@ class SageMaker:
         self._transforms = Transforms(context, tags, events, models, fleet)
         self.faults = Faults(context.store)
         self._deployments = Deployments(context, tags, events, models, configs, fleet, self.faults)
-        self.bakes = self._deployments.bakes
-        self.activity = Activity(context.store, self._jobs, self._transforms, self.bakes)
-        self._engine = Engine(context, records, actions)
+        self.baking = self._deployments.baking
+        self.activity = Activity(context.store, self._jobs, self._transforms, self.baking)
+        self._engine = PipelineEngine(context, records, step_executor)
         self._jobs.listen(self._engine.job_changed)
-        definitions = Definitions(context, tags)
-        watching = MonitoringExecutions(context, events, self._jobs)
-        self.monitoring = MonitoringSchedules(context, tags, events, definitions, watching)
+        definitions = JobDefinitions(context, tags)
+        monitoring_executions = MonitoringExecutions(context, events, self._jobs)
+        self.monitoring = MonitoringSchedules(context, tags, events, definitions, monitoring_executions)
         self.metrics = InvocationMetrics(context)
         self._invocations = Invocations(context, self._deployments, fleet, self.faults, self.metrics)
-        # Requests wait for each other's answers (a pipeline's calls are none of these), so threads must not run out.
+        # Handlers call the gateway and wait for its response, so the pool must not run out of threads.
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="sagemaker")
         self._operations: dict[str, Operation] = {}
         for part in (
@@ -94,36 +94,43 @@ class SageMaker:
             self._transforms,
             definitions,
             self.monitoring,
-            Executions(context, catalog, records, self._engine, actions),
+            PipelineExecutions(context, catalog, records, self._engine, step_executor),
         ):
             self._operations |= part.operations
 
     async def handle(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
     ) -> HttpResponse:
-        """Answer one HTTP request; the work is done on a thread, so it may call the gateway itself."""
-        _ = (method, query)  # both protocols carry everything in the path, the headers and the body
+        """Answer one HTTP request on a thread of the pool, so that handlers may call the gateway.
+
+        Returns:
+            (status, headers, body).
+        """
+        _ = (method, query)  # neither protocol uses them
         lower = {name.lower(): value for name, value in headers.items()}
         answer = self._answer_invocation if is_invocation(path) else self._answer
         return await asyncio.get_running_loop().run_in_executor(self._pool, answer, path, lower, body)
 
     def on_job_update(self, kind: str, name: str, update: JobUpdate) -> None:
-        """What the job runner reports to."""
+        """Record an update that the job runner reports."""
         self._jobs.on_update("processing" if kind == "processing" else "training", name, update)
 
     def describe(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What a Describe operation answers, for the control plane's own use."""
+        """Return the response of a Describe operation, for the control plane's own use."""
         return serialised(operation, self._operations[operation](request, self._context.root()))
 
     def recover(self) -> None:
-        """At boot, when the gateway answers: end lost jobs, start endpoints' workers, carry executions on."""
+        """Recover after a restart: end lost jobs, start endpoints' workers, continue executions.
+
+        Call this once the gateway accepts requests.
+        """
         self._jobs.recover()
         self._transforms.recover()
         self._deployments.recover()
         self._engine.recover()
 
     def shutdown(self) -> None:
-        """Stop everything that runs; what was under way is carried on by the next `recover`."""
+        """Stop everything that runs; the next `recover` continues work that was in progress."""
         self._engine.shutdown()
         self._transforms.shutdown()
         self._deployments.shutdown()
@@ -141,7 +148,7 @@ class SageMaker:
             response = self._call(operation, headers, body)
         except AwsError as error:
             return _error(error)
-        except Exception:  # noqa: BLE001 (a bug of ours is AWS's InternalFailure, and is logged)
+        except Exception:  # noqa: BLE001 (a bug is logged and answered as AWS's InternalFailure)
             _log.exception("%s", operation)
             return _error(AwsError("InternalFailure", f"The local cloud failed in {operation}; see its log.", 500))
         return 200, _headers(), json.dumps(response).encode()

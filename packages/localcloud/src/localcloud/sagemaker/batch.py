@@ -1,4 +1,4 @@
-"""What a transform job does with its objects: cut into requests, asked, put together again.
+"""Splitting a transform job's objects into requests, and assembling the responses.
 
 Source: "Use Batch Transform" and `CreateTransformJob` (SageMaker API Reference).
 """
@@ -14,14 +14,14 @@ _DEFAULT_PAYLOAD_MB = 6
 
 
 class TooLargeError(Exception):
-    """A record does not fit into a request; the text is the job's failure reason."""
+    """A record does not fit into a request; the message is the job's failure reason."""
 
 
 def payloads(request: Mapping[str, Any], body: bytes) -> Iterator[bytes]:
-    """Cut an object into requests: whole, line by line, or as many lines as fit into `MaxPayloadInMB`.
+    """Split an object into requests: whole, line by line, or as many lines as fit into `MaxPayloadInMB`.
 
     Raises:
-        TooLargeError: one record is larger than that.
+        TooLargeError: a record is larger than `MaxPayloadInMB`.
     """
     limit = request.get("MaxPayloadInMB", _DEFAULT_PAYLOAD_MB) * _MEGABYTE or float("inf")
     if request["TransformInput"].get("SplitType", "None") == "None":
@@ -44,13 +44,24 @@ def payloads(request: Mapping[str, Any], body: bytes) -> Iterator[bytes]:
 
 
 def assembled(request: Mapping[str, Any], answers: Sequence[bytes]) -> bytes:
-    """Put the answers of one object together, each on lines of its own where `AssembleWith` is `Line`."""
+    """Join the responses of one object; with `AssembleWith` `Line` each starts on a line of its own."""
     if request["TransformOutput"].get("AssembleWith", "None") == "None":
         return b"".join(answers)
     return b"".join(answer if answer.endswith(b"\n") else answer + b"\n" for answer in answers)
 
 
-def transform(request: Mapping[str, Any], body: bytes, ask: Callable[[bytes], bytes]) -> bytes:
-    """One object's output; requests go out `MaxConcurrentTransforms` at a time, answers keep their order."""
+def transform(request: Mapping[str, Any], body: bytes, invoke: Callable[[bytes], bytes]) -> bytes:
+    """Return one object's output.
+
+    `MaxConcurrentTransforms` requests run at a time; the responses keep their order.
+
+    Args:
+        request: the `CreateTransformJob` request.
+        body: the object.
+        invoke: sends one request body to the model and returns the response body.
+
+    Raises:
+        TooLargeError: a record is larger than `MaxPayloadInMB`.
+    """
     with ThreadPoolExecutor(request.get("MaxConcurrentTransforms") or 1, thread_name_prefix="transform") as pool:
-        return assembled(request, list(pool.map(ask, payloads(request, body))))
+        return assembled(request, list(pool.map(invoke, payloads(request, body))))

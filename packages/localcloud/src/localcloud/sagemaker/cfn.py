@@ -1,6 +1,6 @@
-"""CloudFormation's SageMaker types, on the control plane's own API (AWS: "Amazon SageMaker resource type reference").
+"""CloudFormation's SageMaker types on the control plane's API (AWS: "Amazon SageMaker resource type reference").
 
-Handlers act through boto3 with the rights that the stack has, so a stack may do what its role may, and no more.
+Handlers call the API through boto3 with the stack's permissions.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ from localcloud.sagemaker.monitoring.definitions import KINDS
 from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
 
-_SECONDS_BETWEEN_LOOKS = 0.05
-_LONGEST_BETWEEN_LOOKS = 0.5  # a canary may bake for an hour
+_SECONDS_BETWEEN_POLLS = 0.05
+_LONGEST_BETWEEN_POLLS = 0.5  # a canary may bake for an hour
 _SETTLED = frozenset({"InService", "Failed", "OutOfService"})
 Request = dict[str, Any]
 
 
 class ResourceFailed(Exception):
-    """The resource did not reach the state that the stack asked for; the text is its status reason."""
+    """The resource did not reach the state that the stack asked for; the message is its status reason."""
 
 
 def _request(operation: str, properties: Mapping[str, Any], **members: Any) -> Request:
-    """The operation's request: CloudFormation writes numbers and flags as strings where its parameters are strings."""
+    """Return the operation's request with the types that the API wants.
+
+    CloudFormation passes numbers and booleans as strings where they come from parameters.
+    """
     model = operation_model(operation).input_shape
     request: Request = {**properties, **members}
     return request if model is None else dict(coerced(model, request))
+
+
+def _known_members(operation: str, properties: Properties) -> Request:
+    """Return the properties that the operation accepts."""
+    shape = operation_model(operation).input_shape
+    return {name: value for name, value in properties.items() if shape is not None and name in shape.members}
 
 
 def _is_gone(error: ClientError) -> bool:
@@ -184,8 +193,7 @@ def _delete_config(context: CfnContext, arn: str, _properties: Properties) -> No
 
 
 def _endpoint_request(operation: str, properties: Properties, name: str) -> Request:
-    known = operation_model(operation).input_shape
-    members = {key: value for key, value in properties.items() if known is not None and key in known.members}
+    members = _known_members(operation, properties)
     members |= {"EndpointName": name, "EndpointConfigName": name_of(properties["EndpointConfigName"])}
     return _request(operation, members)
 
@@ -197,14 +205,17 @@ def _create_endpoint(context: CfnContext, properties: Properties) -> CfnResource
     endpoint = _settled(client, name)
     if endpoint["EndpointStatus"] != "InService":
         reason = endpoint.get("FailureReason", endpoint["EndpointStatus"])
-        # The engine does not know a resource whose creation failed, so nobody else would take it away.
+        # CloudFormation's engine does not delete a resource whose creation failed.
         _delete_endpoint(context, arn, properties)
         raise ResourceFailed(f"Endpoint {name} did not come into service: {reason}")
     return CfnResource(arn, {"EndpointName": name})
 
 
 def _update_endpoint(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
-    """Update and wait. To be in service is not enough: after a rollback it is, on its old configuration."""
+    """Update the endpoint and wait until it serves the new configuration.
+
+    `InService` alone is not enough: after a rollback the endpoint is in service with its old configuration.
+    """
     client = context.client("sagemaker")
     name, wanted = name_of(arn), name_of(new["EndpointConfigName"])
     if _settled(client, name)["EndpointConfigName"] != wanted:
@@ -224,21 +235,21 @@ def _delete_endpoint(context: CfnContext, arn: str, _properties: Properties) -> 
         client.delete_endpoint(EndpointName=name)
         while True:
             client.describe_endpoint(EndpointName=name)
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_POLLS)
     except ClientError as error:
         if not _is_gone(error):
             raise
 
 
 def _settled(client: Any, name: str) -> Mapping[str, Any]:
-    """Wait until nothing happens to the endpoint, its whole deployment included, and describe it."""
-    pause = _SECONDS_BETWEEN_LOOKS
+    """Wait until the endpoint's deployment has ended, and describe the endpoint."""
+    pause = _SECONDS_BETWEEN_POLLS
     while True:
         endpoint: Mapping[str, Any] = client.describe_endpoint(EndpointName=name)
         if endpoint["EndpointStatus"] in _SETTLED:
             return endpoint
         time.sleep(pause)
-        pause = min(pause * 1.1, _LONGEST_BETWEEN_LOOKS)
+        pause = min(pause * 1.1, _LONGEST_BETWEEN_POLLS)
 
 
 def _create_schedule(context: CfnContext, properties: Properties) -> CfnResource:
@@ -255,8 +266,7 @@ def _update_schedule(context: CfnContext, arn: str, old: Properties, new: Proper
 
 
 def _schedule_request(operation: str, properties: Properties) -> Request:
-    shape = operation_model(operation).input_shape
-    members = {name: value for name, value in properties.items() if shape is not None and name in shape.members}
+    members = _known_members(operation, properties)
     config = dict(members["MonitoringScheduleConfig"])
     if "MonitoringJobDefinitionName" in config:  # templates give the definition's name, or its ARN (Ref)
         config["MonitoringJobDefinitionName"] = name_of(config["MonitoringJobDefinitionName"])
@@ -280,7 +290,7 @@ def _delete_schedule(context: CfnContext, arn: str, _properties: Properties) -> 
                 return
             if "in progress" not in text:
                 raise
-            time.sleep(_SECONDS_BETWEEN_LOOKS)  # an execution ends by itself
+            time.sleep(_SECONDS_BETWEEN_POLLS)  # the execution ends by itself
             continue
         return
 
@@ -290,7 +300,7 @@ def _definition(arn: str) -> dict[str, str]:
 
 
 def _definition_type(kind: str) -> CfnType:
-    """The CloudFormation type of one kind of monitoring job definition; whatever changes, it is replaced."""
+    """Return the CloudFormation type of one kind of monitoring job definition; every change replaces it."""
     operation = f"Create{kind}JobDefinition"
     snake = "_".join(re.findall("[A-Z][a-z]+", f"{kind}JobDefinition")).lower()
 

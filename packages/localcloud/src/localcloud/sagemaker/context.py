@@ -1,4 +1,4 @@
-"""What every part of the control plane works with: the cloud, names, the caller, and operations by name."""
+"""Types that all parts of the control plane share: the context, the caller, operations and ARNs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ALPHABET = string.ascii_lowercase + string.digits
 
 @dataclass(frozen=True)
 class Caller:
-    """Who signed a request."""
+    """The principal that signed a request."""
 
     arn: str
     principal_id: str
 
     def user_context(self) -> Document:
-        """`CreatedBy` and `LastModifiedBy`, as AWS gives them for callers outside of Studio."""
+        """Return `CreatedBy` and `LastModifiedBy` as AWS writes them for callers outside of Studio."""
         return {"IamIdentity": {"Arn": self.arn, "PrincipalId": self.principal_id}}
 
 
@@ -34,27 +34,28 @@ Operations = Mapping[str, Operation]
 
 @dataclass(frozen=True)
 class Context:
-    """The cloud, with SageMaker's names."""
+    """The cloud, with SageMaker's ARNs and clock."""
 
     cloud: Cloud
 
     @property
     def store(self) -> Store:
+        """The durable documents."""
         return self.cloud.store
 
     def arn(self, kind: str, name: str) -> str:
-        """`arn:aws:sagemaker:<region>:<account>:<kind>/<name>`."""
+        """Return `arn:aws:sagemaker:<region>:<account>:<kind>/<name>`."""
         return f"arn:aws:sagemaker:{self.cloud.region}:{self.cloud.account}:{kind}/{name}"
 
     def now(self) -> float:
-        """Epoch seconds, unrounded: lists order by it."""
+        """Return epoch seconds, unrounded because lists are sorted by them."""
         return self.cloud.clock.now().timestamp()
 
     def check_role(self, role_arn: str) -> None:
-        """Refuse a role that SageMaker cannot assume, when it is handed over.
+        """Raise an error for a role that SageMaker cannot assume.
 
         Raises:
-            AwsError: ValidationException, in SageMaker's words.
+            AwsError: ValidationException, as SageMaker words it.
         """
         try:
             self.cloud.role_environment(role_arn)
@@ -62,14 +63,15 @@ class Context:
             raise validation(str(error)) from error
 
     def root(self) -> Caller:
+        """Return the account's root as the caller."""
         return Caller(f"arn:aws:iam::{self.cloud.account}:root", self.cloud.account)
 
 
 def random_id(length: int) -> str:
-    """Lower-case letters and digits, as in the ids that SageMaker makes."""
+    """Return random lower-case letters and digits, as in SageMaker's ids."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def name_of(name_or_arn: str) -> str:
-    """The name in `…:<kind>/<name>`, or the name itself."""
+    """Return the name in an ARN `…:<kind>/<name>`, or the name itself."""
     return name_or_arn.split("/", 1)[1] if name_or_arn.startswith("arn:") else name_or_arn

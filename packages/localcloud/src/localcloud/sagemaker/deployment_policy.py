@@ -1,4 +1,4 @@
-"""`DeploymentConfig`: what SageMaker accepts as a blue/green policy."""
+"""Validation of `DeploymentConfig`, an endpoint's blue/green policy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.rollout import portion, schedule
 
-# (least, most) share of the fleet that one batch may have, in percent
+# (minimum, maximum) share of the fleet in one batch, in percent
 _CANARY = (0, 50)
 _LINEAR = (10, 50)
 
 
 def check_deployment_config(config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what SageMaker refuses (AWS: "Deployment guardrails"), and rolling updates, which are not imitated.
+    """Reject what SageMaker rejects (AWS: "Deployment guardrails"), and rolling updates, which are not supported.
 
     Raises:
         AwsError: ValidationException that names the member and the value.

@@ -1,4 +1,4 @@
-"""Brings endpoints' fleets up and down, and shifts the traffic from the old one to the new one as the policy says."""
+"""Deployments of endpoints: they start and stop fleets, and shift traffic as the deployment policy says."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 
 from localcloud.runtime.contract import ContainerError, VariantSpec
 from localcloud.sagemaker import variants
-from localcloud.sagemaker.bakes import Bakes, Interrupted
+from localcloud.sagemaker.baking import BakingPeriods, WaitInterrupted
 from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
 from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.faults import Faults
+from localcloud.sagemaker.interfaces import Fleet
 from localcloud.sagemaker.models import Models
-from localcloud.sagemaker.ports import Fleet
-from localcloud.sagemaker.rollout import Step, schedule
-from localcloud.sagemaker.serving import Serving, Switchboard, Workers, places
+from localcloud.sagemaker.rollout import TrafficStep, schedule
+from localcloud.sagemaker.routing import ServingFleet, TrafficRouter, Workers, traffic_by_variant
 from localcloud.sagemaker.tags import Tags
 
 KIND = "Endpoint"
 _LONGEST_REASON = 1024
-# Each deployment keeps its thread while it bakes.
+# A deployment occupies its thread while it bakes.
 _AT_ONCE = 64
 _STOPPED = "Update to endpoint was rolled back: the local cloud was stopped during the deployment."
 Capture = Mapping[str, Any] | None
@@ -33,16 +33,18 @@ _log = logging.getLogger(__name__)
 
 
 class RolledBack(Exception):
-    """The new fleet must not take the traffic; the text is the endpoint's `FailureReason`."""
+    """The deployment must be rolled back; the message is the endpoint's `FailureReason`."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What an update brings, resolved once when it begins.
+    """A deployment's settings, resolved when it begins.
 
     Attributes:
-        summaries: `DescribeEndpoint.ProductionVariants` once it is in service.
-        deadline: epoch seconds; None where the policy sets no longest time.
+        kept: by variant name, the weights and counts that survive the update (`RetainAllVariantProperties`).
+        summaries: `DescribeEndpoint.ProductionVariants` once the deployment is in service.
+        began: epoch seconds.
+        deadline: epoch seconds; None where the policy sets no maximum time.
     """
 
     config: Document
@@ -50,7 +52,7 @@ class _Plan:
     specs: Sequence[VariantSpec]
     kept: Mapping[str, Document]
     summaries: Sequence[Document]
-    steps: Sequence[Step]
+    steps: Sequence[TrafficStep]
     alarms: Sequence[str]
     began: float
     deadline: float | None
@@ -61,7 +63,7 @@ class _Plan:
 
 
 class Deployments:
-    """One deployment of an endpoint at a time, each on a thread of its own."""
+    """Runner of deployments: one at a time for each endpoint, each on a thread of its own."""
 
     def __init__(
         self,
@@ -81,67 +83,72 @@ class Deployments:
         self._configs = configs
         self._fleet = fleet
         self._faults = faults
-        self.bakes = Bakes(context)
+        self.baking = BakingPeriods(context)
         self._pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="deployment")
-        self._switchboard = Switchboard()
-        # Taken before anything moves: `recover` acts on what was, while requests come in already.
+        self._router = TrafficRouter()
+        # Read before requests arrive: `recover` acts on the state at the stop.
         self._at_boot = self._store.list(KIND)
 
-    def lease(self, endpoint_name: str, timeout: float) -> AbstractContextManager[Serving]:
-        """Hold the fleet that answers one invocation; LookupError where there is none."""
-        return self._switchboard.lease(endpoint_name, timeout)
+    def lease(self, endpoint_name: str, timeout: float) -> AbstractContextManager[ServingFleet]:
+        """Reserve the fleet that answers one invocation; raise LookupError where there is none."""
+        return self._router.lease(endpoint_name, timeout)
 
     def create(self, endpoint: Document) -> None:
-        self._announce(endpoint)
+        """Start the first deployment of an endpoint."""
+        self._publish(endpoint)
         self._submit(self._create, endpoint["EndpointName"])
 
     def update(self, endpoint: Document) -> None:
-        self._announce(endpoint)
+        """Start the deployment of an endpoint's pending configuration."""
+        self._publish(endpoint)
         self._events.endpoint_deployment(endpoint, self._tags.get(endpoint["EndpointArn"]))
         self._submit(self._update, endpoint["EndpointName"])
 
-    def reweigh(self, endpoint: Document) -> None:
-        self._announce(endpoint)
-        self._switchboard.reweigh(endpoint["EndpointName"], places(endpoint["ProductionVariants"]))
-        self._submit(self._settle, endpoint["EndpointName"])
+    def set_weights(self, endpoint: Document) -> None:
+        """Apply the variants' new weights and instance counts."""
+        self._publish(endpoint)
+        self._router.set_weights(endpoint["EndpointName"], traffic_by_variant(endpoint["ProductionVariants"]))
+        self._submit(self._set_in_service, endpoint["EndpointName"])
 
     def delete(self, endpoint: Document) -> None:
-        self._announce(endpoint)
+        """Start the deletion of an endpoint."""
+        self._publish(endpoint)
         self._submit(self._delete, endpoint["EndpointName"])
 
     def recover(self) -> None:
-        """After a restart: start the workers that should run, and end what was under way.
+        """Recover after a restart: start the workers that should run, and end interrupted deployments.
 
-        An update goes back: its new fleet is gone, and CloudFormation takes the update of its stack back too.
+        An interrupted update is rolled back: its new fleet is gone, and CloudFormation rolls its stack back too.
         """
         self._fleet.recover()
         resume: dict[str, Callable[[str], None]] = {
             "Creating": self._create,
-            "Updating": self._take_back,
-            "RollingBack": self._take_back,
+            "Updating": self._roll_back_interrupted,
+            "RollingBack": self._roll_back_interrupted,
             "Deleting": self._delete,
             "InService": self._restart,
         }
         for name, endpoint in self._at_boot:
             action = resume.get(endpoint["EndpointStatus"])
             if endpoint["EndpointStatus"] in {"InService", "Updating", "RollingBack"}:
-                self._switchboard.expect(name)
+                self._router.expect(name)
             if action is not None:
                 self._submit(action, name)
 
     def shutdown(self) -> None:
-        self.bakes.close()
+        """Interrupt all deployments; the next `recover` rolls them back."""
+        self.baking.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, action: Callable[[str], None], name: str) -> None:
         def run() -> None:
             try:
                 action(name)
-            except Interrupted:
-                _log.warning("the deployment of endpoint %s is interrupted", name)
-            except Exception:  # noqa: BLE001 (the thread's last line of defence: the endpoint must not stay in between)
-                _log.exception("deployment of endpoint %s", name)
-                self._give_up(name, "InternalServerError: the local cloud failed; its log has the details.")
+            except WaitInterrupted:
+                _log.warning("the deployment of endpoint %s was interrupted", name)
+            except Exception:  # noqa: BLE001 (the endpoint must not stay in a transitional status)
+                _log.exception("the deployment of endpoint %s failed", name)
+                self._abort(name, "InternalServerError: the local cloud failed; its log has the details.")
 
         self._pool.submit(run)
 
@@ -153,11 +160,14 @@ class Deployments:
         except (ContainerError, AwsError) as error:
             self._fail(name, str(error))
             return
-        self._switchboard.connect(name, serving)
-        self._in_service(name, plan)
+        self._router.connect(name, serving)
+        self._complete(name, plan)
 
     def _restart(self, name: str) -> None:
-        """Start what was in service, from what was written down then: its configuration may be gone since."""
+        """Start the workers that were in service, from the stored specifications.
+
+        The endpoint configuration may have been deleted since.
+        """
         endpoint = self._document(name)
         specs = [VariantSpec(**members) for members in endpoint["Specs"]]
         try:
@@ -165,15 +175,15 @@ class Deployments:
         except ContainerError as error:
             self._fail(name, str(error))
             return
-        self._switchboard.connect(name, serving)
+        self._router.connect(name, serving)
 
-    def _take_back(self, name: str) -> None:
+    def _roll_back_interrupted(self, name: str) -> None:
         self._restart(name)
         endpoint = self._document(name)
         if endpoint["EndpointStatus"] == "Failed":
             return
         if endpoint.get("PendingDeploymentSummary") is None:
-            self._settle(name)
+            self._set_in_service(name)
         else:
             self._roll_back(name, endpoint.get("FailureReason", _STOPPED))
 
@@ -181,16 +191,16 @@ class Deployments:
         endpoint = self._document(name)
         try:
             plan = self._plan(endpoint, endpoint["PendingDeploymentSummary"]["EndpointConfigName"])
-            _refuse(self.bakes.firing(plan.alarms))
+            _check_alarms(self.baking.alarming(plan.alarms))
             new = self._start(plan.config["EndpointConfigName"], plan.specs, plan.summaries)
             for step in plan.steps:
-                self._shift(name, new, plan, step)
+                self._shift_traffic(name, new, plan, step)
                 self._bake(endpoint["EndpointArn"], plan, step)
         except (ContainerError, AwsError, RolledBack) as error:
             self._roll_back(name, str(error))
             return
-        old = self._switchboard.promote(name)
-        self._in_service(name, plan)
+        old = self._router.promote(name)
+        self._complete(name, plan)
         self._retire(name, old)
 
     def _plan(self, endpoint: Document, wanted: str) -> _Plan:
@@ -216,24 +226,24 @@ class Deployments:
             deadline=None if longest is None else began + longest,
         )
 
-    def _shift(self, name: str, new: Serving, plan: _Plan, step: Step) -> None:
-        """Give the new fleet its share of the traffic, and show it."""
-        new.places = places(plan.summaries, step.active)
-        self._switchboard.shift(name, new, step.share)
+    def _shift_traffic(self, name: str, new: ServingFleet, plan: _Plan, step: TrafficStep) -> None:
+        """Give the new fleet its share of the traffic, and publish that."""
+        new.traffic_by_variant = traffic_by_variant(plan.summaries, step.active)
+        self._router.shift(name, new, step.share)
         where = f"{step.active(plan.instances)} of {plan.instances} instance(s)"
-        self._show(name, plan, step, "ActivatingTraffic", f"Activating traffic on {where}.")
+        self._publish_progress(name, plan, step, "ActivatingTraffic", f"Activating traffic on {where}.")
         if step.wait:
             baking = f"Baking for {step.wait} seconds ({step.setting}) with traffic enabled on {where}."
-            self._show(name, plan, step, "Baking", baking)
+            self._publish_progress(name, plan, step, "Baking", baking)
 
-    def _show(self, name: str, plan: _Plan, step: Step, status: str, message: str) -> None:
+    def _publish_progress(self, name: str, plan: _Plan, step: TrafficStep, status: str, message: str) -> None:
         now = self._context.now()
         summary = variants.pending(plan.config, plan.began, now, status, message, kept=plan.kept, step=step)
         endpoint = self._store.update(KIND, name, PendingDeploymentSummary=summary, LastModifiedTime=now)
         self._events.endpoint_deployment(endpoint, self._tags.get(endpoint["EndpointArn"]))
 
-    def _bake(self, arn: str, plan: _Plan, step: Step) -> None:
-        """Hold the traffic as it is while the alarms are watched.
+    def _bake(self, arn: str, plan: _Plan, step: TrafficStep) -> None:
+        """Keep the traffic as it is while the alarms are watched.
 
         Raises:
             RolledBack: an alarm fired, or the deployment took too long.
@@ -242,14 +252,14 @@ class Deployments:
         late = plan.deadline is not None and until > plan.deadline
         if late and plan.deadline is not None:
             until = plan.deadline
-        _refuse(self.bakes.hold(arn, until, plan.alarms))
+        _check_alarms(self.baking.wait_until(arn, until, plan.alarms))
         if late:
             raise RolledBack(
                 "Update to endpoint was rolled back: it took longer than MaximumExecutionTimeoutInSeconds."
             )
 
-    def _start(self, config: str, specs: Sequence[VariantSpec], summaries: Sequence[Document]) -> Serving:
-        """Start a worker for each variant; none is left behind when one of them fails."""
+    def _start(self, config: str, specs: Sequence[VariantSpec], summaries: Sequence[Document]) -> ServingFleet:
+        """Start a worker for each variant; stop them all when one fails."""
         started: dict[str, str] = {}
         try:
             for spec in specs:
@@ -257,13 +267,13 @@ class Deployments:
         except Exception:
             self._stop(started)
             raise
-        return Serving(config, started, places(summaries))
+        return ServingFleet(config, started, traffic_by_variant(summaries))
 
     def _stop(self, workers: Workers) -> None:
         for worker in workers.values():
             self._fleet.stop(worker)
 
-    def _retire(self, name: str, serving: Serving | None) -> None:
+    def _retire(self, name: str, serving: ServingFleet | None) -> None:
         if serving is None:
             return
         serving.drain()
@@ -272,7 +282,7 @@ class Deployments:
         if endpoint is None or endpoint["EndpointConfigName"] != serving.config:
             self._faults.clear(name, serving.config)
 
-    def _in_service(self, name: str, plan: _Plan) -> None:
+    def _complete(self, name: str, plan: _Plan) -> None:
         now = self._context.now()
         with self._store.transaction():
             endpoint = self._document(name)
@@ -288,11 +298,11 @@ class Deployments:
                 "DataCaptureConfig": variants.capture_summary(plan.capture),
             }
             self._store.put(KIND, name, endpoint)
-        self._announce(endpoint)
+        self._publish(endpoint)
 
     def _roll_back(self, name: str, reason: str) -> None:
-        """All traffic back at once, then the new fleet away; the reason stays readable."""
-        new = self._switchboard.step_back(name)
+        """Move all traffic to the old fleet at once, then stop the new fleet; `FailureReason` keeps the reason."""
+        new = self._router.revert(name)
         endpoint = self._document(name)
         now = self._context.now()
         endpoint = self._store.update(
@@ -300,10 +310,10 @@ class Deployments:
             name,
             EndpointStatus="RollingBack",
             FailureReason=reason[:_LONGEST_REASON],
-            PendingDeploymentSummary=variants.withdrawn(endpoint["PendingDeploymentSummary"], now),
+            PendingDeploymentSummary=variants.rolled_back(endpoint["PendingDeploymentSummary"], now),
             LastModifiedTime=now,
         )
-        self._announce(endpoint)
+        self._publish(endpoint)
         self._events.endpoint_deployment(endpoint, self._tags.get(endpoint["EndpointArn"]))
         self._retire(name, new)
         with self._store.transaction():
@@ -312,23 +322,23 @@ class Deployments:
                 endpoint.pop(member, None)
             endpoint |= {"EndpointStatus": "InService", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, name, endpoint)
-        self._announce(endpoint)
+        self._publish(endpoint)
 
-    def _give_up(self, name: str, reason: str) -> None:
+    def _abort(self, name: str, reason: str) -> None:
         endpoint = self._store.get(KIND, name)
         if endpoint is not None and endpoint.get("PendingDeploymentSummary") is not None:
             self._roll_back(name, reason)
         else:
             self._fail(name, reason)
 
-    def _settle(self, name: str) -> None:
-        self._announce(self._store.update(KIND, name, EndpointStatus="InService", LastModifiedTime=self._context.now()))
+    def _set_in_service(self, name: str) -> None:
+        self._publish(self._store.update(KIND, name, EndpointStatus="InService", LastModifiedTime=self._context.now()))
 
     def _fail(self, name: str, reason: str) -> None:
         if self._store.get(KIND, name) is None:
             return
         self._disconnect(name)
-        self._announce(
+        self._publish(
             self._store.update(
                 KIND,
                 name,
@@ -346,7 +356,7 @@ class Deployments:
         self._faults.clear(name)
 
     def _disconnect(self, name: str) -> None:
-        for serving in self._switchboard.disconnect(name):
+        for serving in self._router.disconnect(name):
             self._retire(name, serving)
 
     def _document(self, name: str) -> Document:
@@ -355,11 +365,11 @@ class Deployments:
             raise KeyError(f"endpoint {name}")
         return endpoint
 
-    def _announce(self, endpoint: Document) -> None:
+    def _publish(self, endpoint: Document) -> None:
         self._events.endpoint(endpoint, self._tags.get(endpoint["EndpointArn"]))
 
 
-def _refuse(firing: Sequence[str]) -> None:
-    """Roll back where a rollback alarm is in ALARM: also one that was there before the deployment began."""
-    if firing:
-        raise RolledBack(f"Update to endpoint was rolled back: alarm {', '.join(firing)} is in ALARM.")
+def _check_alarms(alarming: Sequence[str]) -> None:
+    """Raise `RolledBack` where a rollback alarm is in ALARM, also one that was so before the deployment began."""
+    if alarming:
+        raise RolledBack(f"Update to endpoint was rolled back: alarm {', '.join(alarming)} is in ALARM.")

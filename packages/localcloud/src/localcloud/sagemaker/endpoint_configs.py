@@ -9,7 +9,7 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.models import Models
-from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.tags import Tags, without_tags
 
 KIND = "EndpointConfig"
 _UNSUPPORTED = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
@@ -23,7 +23,7 @@ _UNSUPPORTED_OF_VARIANT = (
 
 
 class EndpointConfigs:
-    """Creates, describes, lists and deletes endpoint configurations."""
+    """The operations on endpoint configurations."""
 
     def __init__(self, context: Context, tags: Tags, models: Models) -> None:
         self._context = context
@@ -31,27 +31,28 @@ class EndpointConfigs:
         self._tags = tags
         self._models = models
         self.operations: Operations = {
-            "CreateEndpointConfig": self.create,
+            "CreateEndpointConfig": self._create,
             "DescribeEndpointConfig": lambda request, _: self.find(request["EndpointConfigName"]),
-            "ListEndpointConfigs": self.list,
-            "DeleteEndpointConfig": self.delete,
+            "ListEndpointConfigs": self._list,
+            "DeleteEndpointConfig": self._delete,
         }
 
     def find(self, name: str) -> Document:
+        """Return the configuration; raise AwsError where it does not exist."""
         config = self._store.get(KIND, name)
         if config is None:
             arn = self._context.arn("endpoint-config", name)
             raise validation(f'Could not find endpoint configuration "{arn}".')
         return config
 
-    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         self._check(request)
         name = request["EndpointConfigName"]
         arn = self._context.arn("endpoint-config", name)
         with self._store.transaction():
             if self._store.get(KIND, name):
                 raise validation(f'Cannot create already existing endpoint configuration "{arn}".')
-            config = {member: value for member, value in request.items() if member != "Tags"}
+            config = without_tags(request)
             config |= {"EndpointConfigArn": arn, "CreationTime": self._context.now()}
             config["ProductionVariants"] = [
                 {"InitialVariantWeight": 1.0, **variant} for variant in request["ProductionVariants"]
@@ -96,7 +97,7 @@ class EndpointConfigs:
         if serverless and serverless["MemorySizeInMB"] % 1024:
             raise validation(f"Variant {name}: MemorySizeInMB must be a multiple of 1024.")
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         return page(
             select((config for _, config in self._store.list(KIND)), request, name="EndpointConfigName"),
             request,
@@ -105,7 +106,7 @@ class EndpointConfigs:
             order_by={"Name": "EndpointConfigName", "CreationTime": "CreationTime"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         config = self.find(request["EndpointConfigName"])
         with self._store.transaction():
             self._store.delete(KIND, config["EndpointConfigName"])

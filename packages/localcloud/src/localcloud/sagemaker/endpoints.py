@@ -1,4 +1,4 @@
-"""Endpoints: their API and what is written down about them; `deployments` brings their workers up and down."""
+"""The endpoint API and its documents; `deployments` starts and stops the endpoints' workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Dele
 
 
 class Endpoints:
-    """`CreateEndpoint` and its siblings."""
+    """The operations on endpoints."""
 
     def __init__(self, context: Context, tags: Tags, configs: EndpointConfigs, deployments: Deployments) -> None:
         self._context = context
@@ -27,21 +27,21 @@ class Endpoints:
         self._configs = configs
         self._deployments = deployments
         self.operations: Operations = {
-            "CreateEndpoint": self.create,
-            "DescribeEndpoint": lambda request, _: self.find(request["EndpointName"]),
-            "ListEndpoints": self.list,
-            "UpdateEndpoint": self.update,
-            "UpdateEndpointWeightsAndCapacities": self.update_weights_and_capacities,
-            "DeleteEndpoint": self.delete,
+            "CreateEndpoint": self._create,
+            "DescribeEndpoint": lambda request, _: self._find(request["EndpointName"]),
+            "ListEndpoints": self._list,
+            "UpdateEndpoint": self._update,
+            "UpdateEndpointWeightsAndCapacities": self._update_weights_and_capacities,
+            "DeleteEndpoint": self._delete,
         }
 
-    def find(self, name: str) -> Document:
+    def _find(self, name: str) -> Document:
         endpoint = self._store.get(KIND, name)
         if endpoint is None:
             raise validation(f'Could not find endpoint "{self._context.arn("endpoint", name)}".')
         return endpoint
 
-    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         name = request["EndpointName"]
         arn = self._context.arn("endpoint", name)
         config = self._configs.find(request["EndpointConfigName"])
@@ -65,7 +65,7 @@ class Endpoints:
         self._deployments.create(endpoint)
         return {"EndpointArn": arn}
 
-    def update(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _update(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         config = self._configs.find(request["EndpointConfigName"])
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
@@ -94,8 +94,8 @@ class Endpoints:
         self._deployments.update(endpoint)
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def update_weights_and_capacities(self, request: Mapping[str, Any], _caller: Caller) -> Document:
-        """Take the new weights and counts at once: instances are slots of one worker, and none need be started."""
+    def _update_weights_and_capacities(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        """Apply the new weights and counts at once: instances are slots of one worker, so none must be started."""
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
             if endpoint["EndpointStatus"] != "InService":
@@ -110,10 +110,10 @@ class Endpoints:
                 _set(variant, change)
             endpoint |= {"EndpointStatus": "Updating", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, endpoint["EndpointName"], endpoint)
-        self._deployments.reweigh(endpoint)
+        self._deployments.set_weights(endpoint)
         return {"EndpointArn": endpoint["EndpointArn"]}
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         endpoints = (endpoint for _, endpoint in self._store.list(KIND))
         return page(
             select(endpoints, request, name="EndpointName", status="EndpointStatus"),
@@ -123,18 +123,18 @@ class Endpoints:
             order_by={"Name": "EndpointName", "CreationTime": "CreationTime", "Status": "EndpointStatus"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         with self._store.transaction():
             endpoint = self._settled(request["EndpointName"])
-            watching = [
+            schedules = [
                 name
                 for name, schedule in self._store.list("MonitoringSchedule")
                 if schedule["EndpointName"] == endpoint["EndpointName"]
             ]
-            if watching:
+            if schedules:
                 raise validation(
                     f'Cannot delete endpoint "{endpoint["EndpointArn"]}": it has monitoring schedules: '
-                    f"{', '.join(watching)}. Delete them first."
+                    f"{', '.join(schedules)}. Delete them first."
                 )
             endpoint |= {"EndpointStatus": "Deleting", "LastModifiedTime": self._context.now()}
             self._store.put(KIND, endpoint["EndpointName"], endpoint)
@@ -142,7 +142,7 @@ class Endpoints:
         return {}
 
     def _settled(self, name: str) -> Document:
-        endpoint = self.find(name)
+        endpoint = self._find(name)
         if endpoint["EndpointStatus"] in BUSY:
             raise validation(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
         return endpoint

@@ -1,7 +1,7 @@
-"""What SageMaker says on the event bus, in the shapes of AWS's "Amazon EventBridge events from SageMaker AI".
+"""SageMaker's events, in the shapes of AWS's "Amazon EventBridge events from SageMaker AI".
 
-The shapes are not one family: package events carry ISO times, endpoint and job events carry epoch milliseconds, and an
-endpoint's status is written `IN_SERVICE` where the API writes `InService`.
+The shapes are not uniform: package events carry ISO times, endpoint and job events carry epoch milliseconds. An
+endpoint's status is `IN_SERVICE` in events and `InService` in the API.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PACKAGE_MEMBERS = (
 
 
 def iso(epoch: float) -> str:
-    """`2026-11-22T10:15:30Z`."""
+    """Format epoch seconds as `2026-11-22T10:15:30Z`."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -55,7 +55,7 @@ def _milliseconds(epoch: float) -> int:
 
 
 class Events:
-    """Puts SageMaker's events on the default bus."""
+    """Publisher of SageMaker's events on the default bus."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -64,6 +64,7 @@ class Events:
         self._cloud.emit(SOURCE, f"SageMaker {detail_type}", resources, detail)
 
     def model_package(self, package: Document, updated: Sequence[str] = ()) -> None:
+        """Publish a change of a model package; `updated` names the members that changed."""
         detail = {name: package[name] for name in _PACKAGE_MEMBERS if package.get(name) is not None}
         for name in ("CreationTime", "LastModifiedTime"):
             if name in detail:
@@ -73,7 +74,13 @@ class Events:
         self._emit("Model Package State Change", [package["ModelPackageArn"]], detail)
 
     def job(self, operation: str, job: Document, tags: Mapping[str, str]) -> None:
-        """A processing, training or transform job changed; `operation` is its `Describe…` operation."""
+        """Publish a change of a processing, training or transform job.
+
+        Args:
+            operation: the job's `Describe…` operation.
+            job: its document.
+            tags: its tags.
+        """
         detail = serialised(operation, job)
         kind = operation.removeprefix("Describe").removesuffix("Job")
         detail = {name: value for name, value in detail.items() if name not in _JOB_INTERNALS}
@@ -90,7 +97,7 @@ class Events:
         self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
 
     def monitoring_schedule(self, schedule: Document) -> None:
-        """A schedule or its last execution changed."""
+        """Publish a change of a monitoring schedule or of its last execution."""
         detail = serialised("DescribeMonitoringSchedule", schedule)
         for part in (detail, detail.get("LastMonitoringExecutionSummary", {})):
             for name in [name for name in part if name.endswith("Time")]:
@@ -98,10 +105,11 @@ class Events:
         self._emit("Monitoring Schedule State Change", [schedule["MonitoringScheduleArn"]], detail)
 
     def endpoint(self, endpoint: Document, tags: Mapping[str, str]) -> None:
+        """Publish a change of an endpoint's status."""
         self._emit("Endpoint State Change", [endpoint["EndpointArn"]], self._endpoint_detail(endpoint, tags))
 
     def endpoint_deployment(self, endpoint: Document, tags: Mapping[str, str]) -> None:
-        """The deployment under way moved on; `PendingDeploymentSummary` says to where."""
+        """Publish the progress of a deployment, with its `PendingDeploymentSummary`."""
         detail = self._endpoint_detail(endpoint, tags)
         pending = endpoint.get("PendingDeploymentSummary")
         if pending:
@@ -128,6 +136,7 @@ class Events:
         return detail
 
     def execution(self, execution: Document, previous: str | None) -> None:
+        """Publish a status change of a pipeline execution; `previous` is the status before."""
         detail = {
             "pipelineExecutionDisplayName": execution.get("PipelineExecutionDisplayName"),
             "currentPipelineExecutionStatus": execution["PipelineExecutionStatus"],
@@ -145,6 +154,7 @@ class Events:
         )
 
     def step(self, execution: Document, step: Document, previous: str | None) -> None:
+        """Publish a status change of a pipeline step; `previous` is the status before."""
         detail = {
             "metadata": _camel(step.get("Metadata") or {}),
             "stepStartTime": iso(step["StartTime"]),
@@ -182,7 +192,7 @@ def _pending_variant(variant: Document) -> Document:
 
 
 def _camel(value: Any) -> Any:
-    """`{"ProcessingJob": {"Arn": …}}` → `{"processingJob": {"arn": …}}`."""
+    """Convert member names: `{"ProcessingJob": {"Arn": …}}` → `{"processingJob": {"arn": …}}`."""
     if isinstance(value, dict):
         return {name[:1].lower() + name[1:]: _camel(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Faults of endpoints' instances, for tests of what a fleet, an alarm and a release do about them.
+"""Fault injection into endpoints' instances, to test alarms, rollbacks and releases.
 
-An instance is a slot of its fleet: all instances of a variant are one worker here, and a request is given to one of
-the slots that have traffic. A faulty one answers a share of its requests with HTTP 500 in the container's place, or
-late, or both. Faults outlive a restart, and end with their fleet.
+All instances of a variant are slots of one worker, and each request is assigned to a slot that has traffic. A faulty
+slot answers a share of its requests with HTTP 500 instead of the container's response, or delays its responses, or
+both. Faults survive a restart and end with their fleet.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from fractions import Fraction
 from typing import Any
 
 from localcloud.sagemaker.context import Document
-from localcloud.sagemaker.deck import Deck
+from localcloud.sagemaker.sampling import BlockSampler
 from localcloud.store import Store
 
 KIND = "InstanceFault"
 _LONGEST_LATENCY_MS = 60_000
 
 
-class WrongFault(ValueError):
-    """The fault cannot be: the text says why, in one line."""
+class InvalidFault(ValueError):
+    """The fault is not valid; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one instance.
+    """A fault of one instance.
 
     Attributes:
-        error_rate: share of its requests that end in HTTP 500, kept over every twenty of them.
-        latency_ms: added to each of its answers.
+        error_rate: share of its requests that end in HTTP 500, exact over every 20 of them.
+        latency_ms: added to each of its responses.
     """
 
     endpoint: str
@@ -42,32 +42,39 @@ class Fault:
 
 
 class Faults:
-    """The faults that are in force."""
+    """The active faults."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._struck: dict[tuple[str, str, int], tuple[Fault, Deck]] = {}
+        self._active: dict[tuple[str, str, int], tuple[Fault, BlockSampler]] = {}
         for _, members in store.list(KIND):
             self._remember(Fault(**members))
 
     def inject(
         self, endpoint: str, config: str, instance: int | None = None, *, error_rate: float = 0.0, latency_ms: int = 0
     ) -> list[Fault]:
-        """Put a fault on an instance (from 0), or on all of a fleet's; it replaces the one before.
+        """Inject a fault into one instance, or into all instances of a fleet; it replaces an earlier one.
+
+        Args:
+            endpoint: the endpoint's name.
+            config: the endpoint configuration that names the fleet.
+            instance: its number, from 0; None for all.
+            error_rate: see `Fault`.
+            latency_ms: see `Fault`.
 
         Raises:
-            WrongFault: no such fleet or instance, or values that cannot be.
+            InvalidFault: the fleet or the instance does not exist, or a value is out of range.
         """
         if not 0 <= error_rate <= 1:
-            raise WrongFault(f"error_rate is a share from 0 to 1, got {error_rate:g}")
+            raise InvalidFault(f"error_rate is a share from 0 to 1, got {error_rate:g}")
         if not 0 <= latency_ms <= _LONGEST_LATENCY_MS:
-            raise WrongFault(f"latency_ms is from 0 to {_LONGEST_LATENCY_MS}, got {latency_ms}")
+            raise InvalidFault(f"latency_ms is from 0 to {_LONGEST_LATENCY_MS}, got {latency_ms}")
         if not error_rate and not latency_ms:
-            raise WrongFault("a fault has an error_rate or a latency_ms above 0")
+            raise InvalidFault("a fault has an error_rate or a latency_ms above 0")
         count = self._instances(endpoint, config)
         if instance is not None and not 0 <= instance < count:
-            raise WrongFault(f"the fleet of {config} has the instances 0 to {count - 1}, got {instance}")
+            raise InvalidFault(f"the fleet of {config} has the instances 0 to {count - 1}, got {instance}")
         faults = [
             Fault(endpoint, config, number, error_rate, latency_ms)
             for number in (range(count) if instance is None else [instance])
@@ -79,42 +86,43 @@ class Faults:
         return faults
 
     def clear(self, endpoint: str | None = None, config: str | None = None, instance: int | None = None) -> int:
-        """Take the faults away that match; return how many did."""
+        """Remove the faults that match; return how many were removed."""
         wanted = (endpoint, config, instance)
         with self._store.transaction(), self._lock:
             matching = [
                 key
-                for key in self._struck
+                for key in self._active
                 if all(asked is None or asked == has for asked, has in zip(wanted, key, strict=True))
             ]
             for key in matching:
-                fault, _ = self._struck.pop(key)
+                fault, _ = self._active.pop(key)
                 self._store.delete(KIND, _key(fault))
         return len(matching)
 
     def all(self) -> list[Fault]:
+        """Return the active faults."""
         with self._lock:
-            return [fault for fault, _ in self._struck.values()]
+            return [fault for fault, _ in self._active.values()]
 
-    def strike(self, endpoint: str, config: str, instance: int) -> tuple[float, bool]:
-        """What happens to one request: seconds to wait, and whether it fails."""
+    def draw(self, endpoint: str, config: str, instance: int) -> tuple[float, bool]:
+        """Return the effect of an instance's faults on one request: (seconds of delay, whether it fails)."""
         with self._lock:
-            found = self._struck.get((endpoint, config, instance))
+            found = self._active.get((endpoint, config, instance))
         if found is None:
             return 0.0, False
-        fault, deck = found
-        return fault.latency_ms / 1000, deck.draw()
+        fault, sampler = found
+        return fault.latency_ms / 1000, sampler.draw()
 
     def _remember(self, fault: Fault) -> None:
-        deck = Deck(Fraction(fault.error_rate).limit_denominator(10_000))
+        sampler = BlockSampler(Fraction(fault.error_rate).limit_denominator(10_000))
         with self._lock:
-            self._struck[fault.endpoint, fault.config, fault.instance] = fault, deck
+            self._active[fault.endpoint, fault.config, fault.instance] = fault, sampler
 
     def _instances(self, endpoint: str, config: str) -> int:
-        """How many instances the fleet has that serves, or is being brought up with, the configuration."""
+        """Return the number of instances of the fleet that serves or will serve the configuration."""
         document = self._store.get("Endpoint", endpoint)
         if document is None:
-            raise WrongFault(f"there is no endpoint {endpoint}")
+            raise InvalidFault(f"there is no endpoint {endpoint}")
         pending = document.get("PendingDeploymentSummary") or {}
         fleets: Mapping[str, list[Document]] = {
             document["EndpointConfigName"]: document.get("ProductionVariants", []),
@@ -122,7 +130,7 @@ class Faults:
         }
         if not config or config not in fleets:
             known = ", ".join(sorted(filter(None, fleets)))
-            raise WrongFault(f"endpoint {endpoint} has no fleet of {config or '(no configuration)'}; it has: {known}")
+            raise InvalidFault(f"endpoint {endpoint} has no fleet of {config or '(no configuration)'}; it has: {known}")
         return max((_count(variant) for variant in fleets[config]), default=1)
 
 

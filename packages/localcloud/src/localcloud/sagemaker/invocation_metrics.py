@@ -1,8 +1,8 @@
-"""What SageMaker tells CloudWatch about invocations, with two dimensions for an endpoint and three for a fleet of it.
+"""CloudWatch metrics of invocations: with two dimensions per variant, and with three per fleet.
 
-Source: SageMaker Developer Guide, "Amazon SageMaker AI endpoint invocation metrics"; the third dimension,
-`EndpointConfigName`, is the one that rollback alarms tell the new fleet from the old one by ("Auto-Rollback
-Configuration and Monitoring").
+Source: SageMaker Developer Guide, "Amazon SageMaker AI endpoint invocation metrics". Rollback alarms use the third
+dimension, `EndpointConfigName`, to distinguish the new fleet from the old one ("Auto-Rollback Configuration and
+Monitoring").
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answered:
+class InvocationRecord:
     """One request that reached a model.
 
     Attributes:
         status: HTTP status of the container; 0 where it did not answer.
-        model_seconds: until the container had answered; `overhead_seconds`: what SageMaker added to it.
+        model_seconds: time until the container had answered.
+        overhead_seconds: time that SageMaker added.
     """
 
     endpoint: str
@@ -47,7 +48,7 @@ class Answered:
 
 
 class InvocationMetrics:
-    """Counts answers by fleet and minute, and publishes them from a thread of its own."""
+    """Counters of responses by fleet and minute, published from a thread of their own."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -58,7 +59,8 @@ class InvocationMetrics:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def record(self, answered: Answered) -> None:
+    def record(self, answered: InvocationRecord) -> None:
+        """Count one invocation."""
         minute = int(self._context.now()) // _PERIOD * _PERIOD
         failed_by_caller = 400 <= answered.status < 500
         ok = 200 <= answered.status < 400
@@ -91,10 +93,10 @@ class InvocationMetrics:
                 for start in range(0, len(data), _METRICS_AT_ONCE):
                     client.put_metric_data(Namespace=_NAMESPACE, MetricData=data[start : start + _METRICS_AT_ONCE])
             except (ClientError, BotoCoreError) as error:
-                _log.error("metrics of invocations are lost: %s", error)
+                _log.error("invocation metrics could not be published and are lost: %s", error)
 
     def close(self) -> None:
-        """Publish the rest."""
+        """Stop the thread and publish what is left."""
         with self._lock:
             self._closed = True
         self._due.set()
@@ -108,8 +110,11 @@ class InvocationMetrics:
 
 
 def _microseconds(seconds: float) -> float:
-    """In steps of a tenth, so that a minute of traffic is a handful of values: each is kept for two weeks, and a
-    percentile needs no more."""
+    """Convert to microseconds, rounded to steps of 10 %.
+
+    Each distinct value is stored for two weeks. Rounding keeps a minute of traffic to a few values, which is enough
+    for percentiles.
+    """
     return float(round(_STEP ** round(math.log(max(seconds * 1e6, 1.0), _STEP))))
 
 

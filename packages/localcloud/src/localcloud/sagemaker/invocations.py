@@ -14,9 +14,9 @@ from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.deployments import KIND, Deployments
 from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.faults import Faults
-from localcloud.sagemaker.invocation_metrics import Answered, InvocationMetrics
-from localcloud.sagemaker.ports import Fleet
-from localcloud.sagemaker.serving import Serving
+from localcloud.sagemaker.interfaces import Fleet
+from localcloud.sagemaker.invocation_metrics import InvocationMetrics, InvocationRecord
+from localcloud.sagemaker.routing import ServingFleet
 
 _PATH = re.compile(r"^/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)$")
 _LARGEST_BODY = 6 * 1024 * 1024
@@ -36,11 +36,12 @@ HttpResponse = tuple[int, dict[str, str], bytes]
 
 
 def is_invocation(path: str) -> bool:
+    """Return whether the path belongs to `sagemaker-runtime`."""
     return path.startswith("/endpoints/")
 
 
 class Invocations:
-    """Routes an invocation to a fleet, a variant and an instance of it, and counts how that went."""
+    """Routes an invocation to a fleet, a variant and an instance, and records its metrics."""
 
     def __init__(
         self, context: Context, deployments: Deployments, fleet: Fleet, faults: Faults, metrics: InvocationMetrics
@@ -100,11 +101,19 @@ class Invocations:
             raise AwsError("ServiceUnavailable", f"Endpoint {name} has no worker in service.", 503) from error
 
     def _ask(
-        self, endpoint: str, serving: Serving, variant: str, invocation: Invocation, began: float
+        self, endpoint: str, serving: ServingFleet, variant: str, invocation: Invocation, began: float
     ) -> InvocationResult:
-        """Ask one of the variant's instances that have traffic; `began` is when the request came (`perf_counter`)."""
-        instance = random.randrange(serving.places[variant].instances)  # noqa: S311 (routes traffic, guards nothing)
-        delay, fails = self._faults.strike(endpoint, serving.config, instance)
+        """Send the request to one of the variant's instances that have traffic.
+
+        Args:
+            endpoint: the endpoint's name.
+            serving: the fleet.
+            variant: the variant's name.
+            invocation: the request.
+            began: when the request arrived (`perf_counter`).
+        """
+        instance = random.randrange(serving.traffic_by_variant[variant].instances)  # noqa: S311 (routes traffic, guards nothing)
+        delay, fails = self._faults.draw(endpoint, serving.config, instance)
         asked = time.perf_counter()
         status = 0
         try:
@@ -120,9 +129,9 @@ class Invocations:
             raise
         finally:
             answered = time.perf_counter()
-            # What follows an answer is a few microseconds of headers: the overhead is what came before.
+            # Work after the response takes microseconds, so the overhead is what came before the model was asked.
             self._metrics.record(
-                Answered(endpoint, variant, serving.config, status, answered - asked, asked - began),
+                InvocationRecord(endpoint, variant, serving.config, status, answered - asked, asked - began),
             )
 
     def _endpoint(self, name: str) -> Document:
@@ -143,8 +152,8 @@ def _check_size(endpoint: Document, body: bytes) -> None:
         )
 
 
-def _route(endpoint: str, serving: Serving, target: str | None) -> str:
-    """The variant asked for, or one by weight."""
+def _route(endpoint: str, serving: ServingFleet, target: str | None) -> str:
+    """Return the target variant, or one chosen by weight."""
     if target is not None:
         if target not in serving.workers:
             raise AwsError("ValidationError", f"Variant {target} is not found in endpoint {endpoint}.")

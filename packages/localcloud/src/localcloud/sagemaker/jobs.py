@@ -1,4 +1,4 @@
-"""Processing and training jobs: their documents; the work is the runtime's."""
+"""The API and documents of processing and training jobs; the runtime runs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from localcloud.runtime.contract import JobKind, JobUpdate
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import AwsError, in_use, not_found, unsupported, validation
 from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.interfaces import Runner
 from localcloud.sagemaker.listing import page, select
-from localcloud.sagemaker.ports import Runner
-from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.tags import Tags, without_tags
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
 JobListener = Callable[[JobKind, Document], None]
@@ -22,7 +22,7 @@ JobListener = Callable[[JobKind, Document], None]
 
 @dataclass(frozen=True)
 class JobType:
-    """What differs between the two kinds of job."""
+    """The differences between processing and training jobs."""
 
     kind: JobKind
     prefix: str
@@ -30,22 +30,27 @@ class JobType:
 
     @property
     def store_kind(self) -> str:
+        """The documents' kind in the store."""
         return f"{self.prefix}Job"
 
     @property
     def name(self) -> str:
+        """The member that holds the job's name."""
         return f"{self.prefix}JobName"
 
     @property
     def arn(self) -> str:
+        """The member that holds the job's ARN."""
         return f"{self.prefix}JobArn"
 
     @property
     def status(self) -> str:
+        """The member that holds the job's status."""
         return f"{self.prefix}JobStatus"
 
     @property
     def describe(self) -> str:
+        """The `Describe…` operation."""
         return f"Describe{self.prefix}Job"
 
 
@@ -69,7 +74,7 @@ JOB_TYPES: Mapping[JobKind, JobType] = {"processing": PROCESSING, "training": TR
 
 
 class Jobs:
-    """Creates, stops, describes and lists jobs, and writes down what the runner reports."""
+    """The operations on jobs, and the updates that the runner reports."""
 
     def __init__(self, context: Context, tags: Tags, events: Events, runner: Runner) -> None:
         self._context = context
@@ -82,11 +87,11 @@ class Jobs:
         self._under_way: set[str] = set()
         self.operations: Operations = {
             "CreateProcessingJob": lambda request, caller: self._create(PROCESSING, request, caller),
-            "DescribeProcessingJob": lambda request, _: self.find(PROCESSING, request["ProcessingJobName"]),
+            "DescribeProcessingJob": lambda request, _: self._find(PROCESSING, request["ProcessingJobName"]),
             "StopProcessingJob": lambda request, _: self._stop(PROCESSING, request["ProcessingJobName"]),
             "ListProcessingJobs": lambda request, _: self._list(PROCESSING, request),
             "CreateTrainingJob": lambda request, caller: self._create(TRAINING, request, caller),
-            "DescribeTrainingJob": lambda request, _: self.find(TRAINING, request["TrainingJobName"]),
+            "DescribeTrainingJob": lambda request, _: self._find(TRAINING, request["TrainingJobName"]),
             "StopTrainingJob": lambda request, _: self._stop(TRAINING, request["TrainingJobName"]),
             "ListTrainingJobs": lambda request, _: self._list(TRAINING, request),
         }
@@ -96,10 +101,10 @@ class Jobs:
         self._listeners.append(listener)
 
     def under_way(self) -> list[str]:
-        """The jobs that have not ended."""
+        """Return descriptions of the jobs that have not ended."""
         return sorted(self._under_way)
 
-    def find(self, job: JobType, name: str) -> Document:
+    def _find(self, job: JobType, name: str) -> Document:
         document = self._store.get(job.store_kind, name)
         if document is None:
             if job is TRAINING:
@@ -108,7 +113,7 @@ class Jobs:
         return document
 
     def on_update(self, kind: JobKind, name: str, update: JobUpdate) -> None:
-        """Write an update of the runner's down, tell the bus and the listeners."""
+        """Store an update from the runner, publish its event, and call the listeners."""
         job = JOB_TYPES[kind]
         with self._updates:
             with self._store.transaction():
@@ -122,11 +127,11 @@ class Jobs:
                 self._events.job(job.describe, document, self._tags.get(document[job.arn]))
         for listener in self._listeners:
             listener(kind, document)
-        if document[job.status] in ENDED:  # after the listeners: what follows from the job has begun
+        if document[job.status] in ENDED:  # after the listeners, which start the work that follows
             self._under_way.discard(f"{kind} job {name}")
 
     def recover(self) -> None:
-        """After a restart: the runner reports the jobs it knows; what it does not know was lost before it began."""
+        """Recover after a restart: the runner reports the jobs that it knows, and all other jobs fail."""
         self._runner.recover()
         for job in JOB_TYPES.values():
             for name, document in self._store.list(job.store_kind):
@@ -146,7 +151,7 @@ class Jobs:
         arn = self._context.arn(f"{job.kind}-job", name)
         now = self._context.now()
         document: Document = {
-            **{member: value for member, value in request.items() if member != "Tags"},
+            **without_tags(request),
             job.arn: arn,
             job.status: "InProgress",
             "CreationTime": now,
@@ -177,7 +182,7 @@ class Jobs:
 
     def _stop(self, job: JobType, name: str) -> Document:
         with self._store.transaction():
-            document = self.find_or_404(job, name)
+            document = self._find_to_stop(job, name)
             status = document[job.status]
             if status in ENDED:
                 raise validation(
@@ -189,10 +194,10 @@ class Jobs:
             self._runner.stop(job.kind, name)
         return {}
 
-    def find_or_404(self, job: JobType, name: str) -> Document:
-        """As `find`, with the code that AWS models for the Stop operations."""
+    def _find_to_stop(self, job: JobType, name: str) -> Document:
+        """Find a job like `_find`, but raise the error code that AWS models for the Stop operations."""
         try:
-            return self.find(job, name)
+            return self._find(job, name)
         except AwsError as error:
             raise not_found(error.message) from error
 
@@ -213,7 +218,7 @@ class Jobs:
 
 
 def _refuse_unsupported(job: JobType, request: Mapping[str, Any]) -> None:
-    """Name what would change what the job does, and that a single local process cannot do."""
+    """Reject by name what would change the job's result and a single local process cannot do."""
     for member in sorted(job.unsupported & set(request)):
         if request[member]:
             raise unsupported(f"{member} of a {job.kind} job")

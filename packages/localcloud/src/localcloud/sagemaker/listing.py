@@ -1,4 +1,4 @@
-"""`List…` operations: filters, order and pages, the same for all resources."""
+"""Filters, sort order and pages of `List…` operations, the same for all resources."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any
 from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.errors import validation
 
-DEFAULT_PAGE = 10
+_DEFAULT_PAGE = 10
 
 
 def select(documents: Iterable[Document], request: Mapping[str, Any], *, name: str, status: str = "") -> list[Document]:
     """Apply the filters that `List…` requests share: name, creation time, modification time and status.
 
     Args:
-        name, status: the documents' members that hold them.
+        documents: all documents.
+        request: the `List…` request.
+        name: the member that holds a document's name.
+        status: the member that holds its status.
     """
     return [
         document
@@ -45,15 +48,22 @@ def page(
     default_sort: str = "CreationTime",
     default_order: str = "Descending",
 ) -> Document:
-    """Order and cut `documents`; the token is the last item's place, so pages neither repeat nor skip when others come.
+    """Sort `documents` and return one page as the response.
+
+    The token holds the sort position of the page's last item, so pages neither repeat nor skip items when documents are
+    added.
 
     Args:
+        documents: the selected documents.
+        request: the `List…` request.
         answer: the response's list member.
-        key: the member that names a document uniquely.
-        order_by: `SortBy` value → the member it means.
+        key: the member that identifies a document.
+        order_by: `SortBy` value → the member that it stands for.
+        default_sort: `SortBy` where the request has none.
+        default_order: `SortOrder` where the request has none.
 
     Raises:
-        AwsError: ValidationException for a token that is none of ours.
+        AwsError: ValidationException for an invalid token.
     """
     member = order_by[request.get("SortBy", default_sort)]
     descending = request.get("SortOrder", default_order) == "Descending"
@@ -65,7 +75,7 @@ def page(
     if request.get("NextToken"):
         last = _decode(request["NextToken"])
         ordered = [one for one in ordered if (place(one) < last if descending else place(one) > last)]
-    size = request.get("MaxResults", DEFAULT_PAGE)
+    size = request.get("MaxResults", _DEFAULT_PAGE)
     response: Document = {answer: ordered[:size]}
     if len(ordered) > size:
         response["NextToken"] = base64.urlsafe_b64encode(json.dumps(place(ordered[size - 1])).encode()).decode()

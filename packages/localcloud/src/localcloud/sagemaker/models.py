@@ -1,4 +1,4 @@
-"""Models: containers and where their artefacts lie."""
+"""Models: containers and the location of their artifacts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.packages import Packages
-from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.tags import Tags, without_tags
 
 KIND = "Model"
 _UNSUPPORTED = ("MultiModelConfig", "ImageConfig", "InferenceSpecificationName", "AdditionalModelDataSources")
 
 
 class Models:
-    """Creates, describes, lists and deletes models; resolves them for the fleet."""
+    """The operations on models, and the container that the fleet runs."""
 
     def __init__(self, context: Context, tags: Tags, packages: Packages) -> None:
         self._context = context
@@ -24,20 +24,21 @@ class Models:
         self._tags = tags
         self._packages = packages
         self.operations: Operations = {
-            "CreateModel": self.create,
+            "CreateModel": self._create,
             "DescribeModel": lambda request, _: self.find(request["ModelName"]),
-            "ListModels": self.list,
-            "DeleteModel": self.delete,
+            "ListModels": self._list,
+            "DeleteModel": self._delete,
         }
 
     def find(self, name: str) -> Document:
+        """Return the model; raise AwsError where it does not exist."""
         model = self._store.get(KIND, name)
         if model is None:
             raise validation(f'Could not find model "{self._context.arn("model", name)}".')
         return model
 
     def container(self, name: str) -> Document:
-        """The model's container as it runs: image, artefact and environment, a model package's merged in."""
+        """Return the model's container as it runs: image, artifact and environment, merged with its package's."""
         model = self.find(name)
         container = dict(model.get("PrimaryContainer") or model["Containers"][0])
         package = container.get("ModelPackageName")
@@ -47,7 +48,7 @@ class Models:
             container = {**packaged, **container, "Environment": environment}
         return container
 
-    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         self._check(request)
         if "ExecutionRoleArn" in request:
             self._context.check_role(request["ExecutionRoleArn"])
@@ -56,7 +57,7 @@ class Models:
         with self._store.transaction():
             if self._store.get(KIND, name):
                 raise validation(f'Cannot create already existing model "{arn}".')
-            model = {member: value for member, value in request.items() if member != "Tags"}
+            model = without_tags(request)
             isolated = request.get("EnableNetworkIsolation", False)
             model |= {"ModelArn": arn, "CreationTime": self._context.now(), "EnableNetworkIsolation": isolated}
             self._store.put(KIND, name, model)
@@ -94,7 +95,7 @@ class Models:
         if not package.get("InferenceSpecification"):
             raise validation(f"Model package {package['ModelPackageArn']} has no InferenceSpecification.")
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         return page(
             select((model for _, model in self._store.list(KIND)), request, name="ModelName"),
             request,
@@ -103,7 +104,7 @@ class Models:
             order_by={"Name": "ModelName", "CreationTime": "CreationTime"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         model = self.find(request["ModelName"])
         with self._store.transaction():
             self._store.delete(KIND, model["ModelName"])

@@ -16,23 +16,24 @@ POLICY = "ModelPackageGroupPolicy"
 
 
 class PackageGroups:
-    """The registry's groups."""
+    """The operations on model package groups."""
 
     def __init__(self, context: Context, tags: Tags) -> None:
         self._context = context
         self._store = context.store
         self._tags = tags
         self.operations: Operations = {
-            "CreateModelPackageGroup": self.create,
-            "DescribeModelPackageGroup": self.describe,
-            "ListModelPackageGroups": self.list,
-            "DeleteModelPackageGroup": self.delete,
-            "PutModelPackageGroupPolicy": self.put_policy,
-            "GetModelPackageGroupPolicy": self.get_policy,
-            "DeleteModelPackageGroupPolicy": self.delete_policy,
+            "CreateModelPackageGroup": self._create,
+            "DescribeModelPackageGroup": self._describe,
+            "ListModelPackageGroups": self._list,
+            "DeleteModelPackageGroup": self._delete,
+            "PutModelPackageGroupPolicy": self._put_policy,
+            "GetModelPackageGroupPolicy": self._get_policy,
+            "DeleteModelPackageGroupPolicy": self._delete_policy,
         }
 
     def find(self, name_or_arn: str) -> Document:
+        """Return the group; raise AwsError where it does not exist."""
         name = name_of(name_or_arn)
         group = self._store.get(KIND, name)
         if group is None:
@@ -40,13 +41,13 @@ class PackageGroups:
         return group
 
     def take_version(self, name: str) -> int:
-        """Return the group's next version; a version's number is never used again, not even after its deletion."""
+        """Return the group's next version number; a number is never reused, not even after a deletion."""
         group = self.find(name)
         version = int(group["LastVersion"]) + 1
         self._store.update(KIND, group["ModelPackageGroupName"], LastVersion=version)
         return version
 
-    def create(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], caller: Caller) -> Document:
         name = request["ModelPackageGroupName"]
         arn = self._context.arn("model-package-group", name)
         if request.get("ManagedConfiguration"):
@@ -67,10 +68,10 @@ class PackageGroups:
             self._tags.put(arn, request.get("Tags", ()))
         return {"ModelPackageGroupArn": arn}
 
-    def describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         return self.find(request["ModelPackageGroupName"])
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         if request.get("CrossAccountFilterOption") == "CrossAccount":
             return {"ModelPackageGroupSummaryList": []}
         groups = select((group for _, group in self._store.list(KIND)), request, name="ModelPackageGroupName")
@@ -82,7 +83,7 @@ class PackageGroups:
             order_by={"Name": "ModelPackageGroupName", "CreationTime": "CreationTime"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         group = self.find(request["ModelPackageGroupName"])
         name, arn = group["ModelPackageGroupName"], group["ModelPackageGroupArn"]
         with self._store.transaction():
@@ -93,7 +94,7 @@ class PackageGroups:
             self._tags.drop(arn)
         return {}
 
-    def put_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _put_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         group = self.find(request["ModelPackageGroupName"])
         try:
             policy = json.loads(request["ResourcePolicy"])
@@ -104,10 +105,10 @@ class PackageGroups:
         self._store.put(POLICY, group["ModelPackageGroupName"], {"ResourcePolicy": request["ResourcePolicy"]})
         return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
 
-    def get_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _get_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         return self._policy(self.find(request["ModelPackageGroupName"]))
 
-    def delete_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete_policy(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         group = self.find(request["ModelPackageGroupName"])
         self._policy(group)
         self._store.delete(POLICY, group["ModelPackageGroupName"])

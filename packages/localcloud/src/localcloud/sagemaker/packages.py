@@ -1,4 +1,4 @@
-"""Model packages: versions of a group, and unversioned ones."""
+"""Model packages, versioned (in a group) and unversioned."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _UNSUPPORTED = ("ValidationSpecification", "SourceAlgorithmSpecification", "Mana
 _MOST_METADATA = 50
 
 
-def with_digests(specification: Document) -> Document:
+def _with_digests(specification: Document) -> Document:
     """Return the inference specification with an `ImageDigest` on each container.
 
-    AWS resolves a tag in ECR at creation. There is no registry here: an image's digest is the one in its name, or else
-    the SHA-256 of its name, so the same image always has the same digest.
+    AWS resolves an image's tag in ECR at creation. The local cloud has no image registry: the digest is the one in the
+    image's name, or else the SHA-256 of the name, so the same image always has the same digest.
     """
     containers = []
     for container in specification["Containers"]:
@@ -37,7 +37,7 @@ def with_digests(specification: Document) -> Document:
 
 
 class Packages:
-    """The registry's packages; a package's key in the store is its ARN."""
+    """The operations on model packages; a package's key in the store is its ARN."""
 
     def __init__(self, context: Context, tags: Tags, events: Events, groups: PackageGroups) -> None:
         self._context = context
@@ -46,22 +46,23 @@ class Packages:
         self._events = events
         self._groups = groups
         self.operations: Operations = {
-            "CreateModelPackage": self.create,
-            "DescribeModelPackage": self.describe,
-            "BatchDescribeModelPackage": self.batch_describe,
-            "UpdateModelPackage": self.update,
-            "ListModelPackages": self.list,
-            "DeleteModelPackage": self.delete,
+            "CreateModelPackage": self._create,
+            "DescribeModelPackage": self._describe,
+            "BatchDescribeModelPackage": self._batch_describe,
+            "UpdateModelPackage": self._update,
+            "ListModelPackages": self._list,
+            "DeleteModelPackage": self._delete,
         }
 
     def find(self, name_or_arn: str) -> Document:
+        """Return the package; raise AwsError where it does not exist."""
         arn = name_or_arn if name_or_arn.startswith("arn:") else self._context.arn("model-package", name_or_arn)
         package = self._store.get(KIND, arn)
         if package is None:
             raise validation(f"ModelPackage {arn} does not exist.")
         return package
 
-    def create(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], caller: Caller) -> Document:
         for member in _UNSUPPORTED:
             if request.get(member):
                 raise unsupported(f"{member} of a model package")
@@ -115,10 +116,10 @@ class Packages:
         given.pop("ModelPackageGroupName", None)
         given.pop("ModelApprovalStatus", None)
         if "InferenceSpecification" in given:
-            given["InferenceSpecification"] = with_digests(given["InferenceSpecification"])
+            given["InferenceSpecification"] = _with_digests(given["InferenceSpecification"])
         if "AdditionalInferenceSpecifications" in given:
             given["AdditionalInferenceSpecifications"] = [
-                with_digests(specification) for specification in given["AdditionalInferenceSpecifications"]
+                _with_digests(specification) for specification in given["AdditionalInferenceSpecifications"]
             ]
         return {
             **given,
@@ -131,10 +132,10 @@ class Packages:
             "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         }
 
-    def describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         return self.find(request["ModelPackageName"])
 
-    def batch_describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _batch_describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         found: Document = {}
         missing: Document = {}
         for arn in request["ModelPackageArnList"]:
@@ -144,7 +145,7 @@ class Packages:
                 missing[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
         return {"ModelPackageSummaries": found, "BatchDescribeModelPackageErrorMap": missing}
 
-    def update(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _update(self, request: Mapping[str, Any], caller: Caller) -> Document:
         arn = request["ModelPackageArn"]
         with self._store.transaction():
             package = self.find(arn)
@@ -158,7 +159,7 @@ class Packages:
         self._events.model_package(package, sorted(changes, key=_event_order))
         return {"ModelPackageArn": arn}
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         packages = [package for _, package in self._store.list(KIND)]
         group = request.get("ModelPackageGroupName")
         if group:
@@ -169,7 +170,7 @@ class Packages:
             packages = [one for one in packages if ("ModelPackageVersion" in one) == (kind == "Versioned")]
         if "ModelApprovalStatus" in request:
             packages = [one for one in packages if one.get("ModelApprovalStatus") == request["ModelApprovalStatus"]]
-        # A versioned package has no name of its own: AWS lets the name filter look at its group's.
+        # A versioned package has no name; AWS applies the name filter to its group's.
         for package in packages:
             package["SortName"] = package.get("ModelPackageName") or package["ModelPackageGroupName"]
         return page(
@@ -180,7 +181,7 @@ class Packages:
             order_by={"Name": "SortName", "CreationTime": "CreationTime"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         arn = self.find(request["ModelPackageName"])["ModelPackageArn"]
         with self._store.transaction():
             self._store.delete(KIND, arn)
@@ -199,19 +200,19 @@ _REPLACED = (
 
 
 def _event_order(member: str) -> tuple[bool, str]:
-    """The approval first, as in AWS's own events."""
+    """Sort the approval status first, as in AWS's events."""
     return member != "ModelApprovalStatus", member
 
 
 def _changes(package: Document, request: Mapping[str, Any]) -> Document:
-    """Return the members that the update sets; those are what its event lists in `UpdatedModelPackageFields`."""
+    """Return the members that the update sets; its event lists them in `UpdatedModelPackageFields`."""
     changes: Document = {name: request[name] for name in _REPLACED if name in request}
     if "InferenceSpecification" in request:
-        changes["InferenceSpecification"] = with_digests(request["InferenceSpecification"])
+        changes["InferenceSpecification"] = _with_digests(request["InferenceSpecification"])
     if "AdditionalInferenceSpecificationsToAdd" in request:
         kept = list(package.get("AdditionalInferenceSpecifications", ()))
         names = {specification["Name"] for specification in kept}
-        added = [with_digests(one) for one in request["AdditionalInferenceSpecificationsToAdd"]]
+        added = [_with_digests(one) for one in request["AdditionalInferenceSpecificationsToAdd"]]
         if any(one["Name"] in names for one in added):
             raise validation("An additional inference specification of that name already exists.")
         changes["AdditionalInferenceSpecifications"] = kept + added

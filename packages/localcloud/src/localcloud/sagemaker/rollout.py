@@ -1,4 +1,4 @@
-"""How a blue/green policy shifts traffic: pure arithmetic, from a policy to its steps.
+"""Traffic shifting of a blue/green policy: the steps, computed from the policy.
 
 Source: SageMaker Developer Guide, "Deployment guardrails": "Use canary traffic shifting", "Use linear traffic
 shifting", "Use all at once traffic shifting".
@@ -14,13 +14,13 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Step:
-    """One state of the traffic, held while the alarms are watched.
+class TrafficStep:
+    """One step of the traffic shift; the split stays the same while the alarms are watched.
 
     Attributes:
-        share: of the traffic and of the capacity, to the new fleet; above 0, at most 1.
-        wait: seconds that it is held (the baking).
-        setting: the policy's member that says how long.
+        share: the new fleet's share of traffic and capacity; above 0, at most 1.
+        wait: seconds of the baking period.
+        setting: the policy's member that sets `wait`.
     """
 
     share: Fraction
@@ -28,20 +28,21 @@ class Step:
     setting: str
 
     def active(self, instances: int) -> int:
-        """How many of a variant's instances have traffic."""
+        """Return how many of a variant's instances have traffic."""
         return math.ceil(self.share * instances)
 
 
-def schedule(config: Mapping[str, Any], instances: int) -> tuple[Step, ...]:
-    """The steps that `DeploymentConfig` asks for; all traffic at once where it has no policy.
+def schedule(config: Mapping[str, Any], instances: int) -> tuple[TrafficStep, ...]:
+    """Return the steps of a `DeploymentConfig`; without a policy all traffic moves at once.
 
-    The waits of a policy lie between its steps; the last step, all of the traffic, is held for the termination wait.
+    A policy's waits lie between its steps. The last step has all of the traffic and lasts for the termination wait.
 
     Args:
-        instances: of all variants together, which `INSTANCE_COUNT` counts against.
+        config: `DeploymentConfig`.
+        instances: number of instances of all variants together, the base of `INSTANCE_COUNT`.
     """
     policy = config.get("BlueGreenUpdatePolicy") or {}
-    last = Step(Fraction(1), int(policy.get("TerminationWaitInSeconds", 0)), "TerminationWaitInSeconds")
+    last = TrafficStep(Fraction(1), int(policy.get("TerminationWaitInSeconds", 0)), "TerminationWaitInSeconds")
     routing = policy.get("TrafficRoutingConfiguration") or {"Type": "ALL_AT_ONCE"}
     if routing["Type"] == "ALL_AT_ONCE":
         return (last,)
@@ -49,9 +50,9 @@ def schedule(config: Mapping[str, Any], instances: int) -> tuple[Step, ...]:
     share = portion(routing["CanarySize" if canary else "LinearStepSize"], instances)
     before = 1 if canary else math.ceil(1 / share) - 1
     wait = int(routing["WaitIntervalInSeconds"])
-    return (*(Step(share * number, wait, "WaitIntervalInSeconds") for number in range(1, before + 1)), last)
+    return (*(TrafficStep(share * number, wait, "WaitIntervalInSeconds") for number in range(1, before + 1)), last)
 
 
 def portion(size: Mapping[str, Any], instances: int) -> Fraction:
-    """A `CapacitySize` as a share of the fleet; `instances` is at least 1."""
+    """Convert a `CapacitySize` to a share of the fleet; `instances` is at least 1."""
     return Fraction(int(size["Value"]), 100 if size["Type"] == "CAPACITY_PERCENT" else instances)

@@ -1,36 +1,27 @@
-"""SageMaker's requests and responses against botocore's model of the service."""
+"""Validation of SageMaker's requests and responses against botocore's service model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from botocore.model import OperationModel, ServiceModel, Shape
+from botocore.model import OperationModel
 
 from localcloud import shapes
 
 _SERVICE = "sagemaker"
 
 
-def service_model(service: str = _SERVICE) -> ServiceModel:
-    return shapes.service_model(service)
-
-
 def operation_model(operation: str) -> OperationModel:
+    """Return botocore's model of a SageMaker operation."""
     return shapes.operation_model(_SERVICE, operation)
 
 
-@cache
-def shape(name: str) -> Shape:
-    return service_model().shape_for(name)
-
-
 def validated(operation: str, request: Any) -> dict[str, Any]:
-    """The request as the input shape types it; AwsError as `localcloud.shapes.validated` raises it."""
+    """Return the request as the input shape types it; raise AwsError as `localcloud.shapes.validated` does."""
     return shapes.validated(_SERVICE, operation, request)
 
 
 def serialised(operation: str, response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return only what the output shape knows, without absent members."""
+    """Return the members that the output shape has, without those that are None."""
     return shapes.serialised(_SERVICE, operation, response)

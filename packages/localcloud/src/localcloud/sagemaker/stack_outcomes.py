@@ -1,7 +1,8 @@
-"""What CloudFormation makes of an endpoint that SageMaker rolled back.
+"""Outcomes of a stack update whose endpoint SageMaker rolled back.
 
-AWS does not document it, and three ends have been seen: the stack's update is rolled back too, it is complete over the
-old configuration, or its rollback fails. By default the first is played; a test chooses another for the next time.
+AWS does not document the outcome, and three have been observed: the stack's update is rolled back too, it completes
+over the old configuration, or its rollback fails. The first is the default; a test can choose another for the next
+update.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from localcloud.cfn import CfnContext, CfnResource, CfnType, Properties
 from localcloud.sagemaker.cfn import ResourceFailed
 from localcloud.sagemaker.context import name_of
-from localcloud.sagemaker.faults import WrongFault
+from localcloud.sagemaker.faults import InvalidFault
 from localcloud.store import Store
 
 KIND = "StackOutcome"
@@ -20,41 +21,45 @@ COMPLETE, ROLLBACK_FAILED = "UPDATE_COMPLETE", "UPDATE_ROLLBACK_FAILED"
 
 
 class StackOutcomes:
-    """The ends that were chosen, by endpoint; each is played once."""
+    """The chosen outcomes by endpoint; each applies once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def choose(self, endpoint: str, outcome: str) -> None:
-        """Choose how the stack ends when the endpoint's next update is rolled back.
+        """Choose the stack's outcome for the endpoint's next update that is rolled back.
 
         Raises:
-            WrongFault: no such endpoint or outcome.
+            InvalidFault: the endpoint or the outcome does not exist.
         """
         if outcome not in (COMPLETE, ROLLBACK_FAILED):
-            raise WrongFault(f"stack_outcome is {COMPLETE} or {ROLLBACK_FAILED}, got {outcome}")
+            raise InvalidFault(f"stack_outcome is {COMPLETE} or {ROLLBACK_FAILED}, got {outcome}")
         if self._store.get("Endpoint", endpoint) is None:
-            raise WrongFault(f"there is no endpoint {endpoint}")
+            raise InvalidFault(f"there is no endpoint {endpoint}")
         self._store.put(KIND, endpoint, {"Outcome": outcome, "RolledBack": False})
 
     def all(self) -> dict[str, str]:
+        """Return the chosen outcomes by endpoint."""
         return {endpoint: chosen["Outcome"] for endpoint, chosen in self._store.list(KIND)}
 
     def clear(self, endpoint: str | None = None) -> None:
+        """Remove the choice for one endpoint, or all choices."""
         for name in self.all() if endpoint is None else [endpoint]:
             self._store.delete(KIND, name)
 
-    def playing(self, theirs: CfnType) -> CfnType:
-        """The endpoint's resource type with the chosen ends."""
+    def wrap(self, endpoint_type: CfnType) -> CfnType:
+        """Return the endpoint's resource type with the chosen outcomes."""
 
         def update(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
             name = name_of(arn)
             chosen = self._store.get(KIND, name)
             if chosen is not None and chosen["RolledBack"]:
                 self._store.delete(KIND, name)
-                raise ResourceFailed(f"Endpoint {name} was not brought back to its old properties, as was chosen.")
+                raise ResourceFailed(
+                    f"Endpoint {name} was not restored to its old properties, as the chosen stack outcome demands."
+                )
             try:
-                return theirs.update(context, arn, old, new)
+                return endpoint_type.update(context, arn, old, new)
             except ResourceFailed:
                 if chosen is None:
                     raise
@@ -64,4 +69,4 @@ class StackOutcomes:
                 self._store.delete(KIND, name)
                 return CfnResource(arn, {"EndpointName": name})
 
-        return replace(theirs, update=update)
+        return replace(endpoint_type, update=update)

@@ -10,7 +10,7 @@ from localcloud.sagemaker.errors import validation
 
 KIND = "Tags"
 _MOST_TAGS = 50
-# The ARN's resource type → the store's kind.
+# Resource type in ARNs → kind in the store.
 _OWNERS = {
     "pipeline": "Pipeline",
     "processing-job": "ProcessingJob",
@@ -30,22 +30,23 @@ _OWNERS = {
 
 
 class Tags:
-    """`AddTags`, `ListTags`, `DeleteTags`, and what other parts do with a new resource's tags."""
+    """The operations on tags, and the tags of new resources."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._store = context.store
         self.operations: Operations = {
-            "AddTags": self.add_tags,
-            "ListTags": self.list_tags,
-            "DeleteTags": self.delete_tags,
+            "AddTags": self._add_tags,
+            "ListTags": self._list_tags,
+            "DeleteTags": self._delete_tags,
         }
 
     def get(self, arn: str) -> dict[str, str]:
+        """Return a resource's tags."""
         return dict(self._store.get(KIND, arn) or {})
 
     def put(self, arn: str, tags: Iterable[Mapping[str, str]]) -> None:
-        """Merge `[{"Key", "Value"}]` into a resource's tags; the caller holds a transaction where it needs one."""
+        """Merge `[{"Key", "Value"}]` into a resource's tags; the caller opens a transaction where it needs one."""
         merged = self.get(arn) | {tag["Key"]: tag["Value"] for tag in tags}
         if len([key for key in merged if not key.startswith("aws:")]) > _MOST_TAGS:
             raise validation(f"Number of tags exceeds the limit of {_MOST_TAGS} for {arn}")
@@ -53,15 +54,16 @@ class Tags:
             self._store.put(KIND, arn, merged)
 
     def drop(self, arn: str) -> None:
+        """Delete a resource's tags."""
         self._store.delete(KIND, arn)
 
-    def add_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _add_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         arn = self._existing(request["ResourceArn"])
         with self._store.transaction():
             self.put(arn, request["Tags"])
             return {"Tags": _as_list(self.get(arn))}
 
-    def list_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         tags = _as_list(self.get(self._existing(request["ResourceArn"])))
         start = 0
         if request.get("NextToken"):
@@ -74,7 +76,7 @@ class Tags:
             response["NextToken"] = str(end)
         return response
 
-    def delete_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete_tags(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         arn = self._existing(request["ResourceArn"])
         with self._store.transaction():
             kept = {key: value for key, value in self.get(arn).items() if key not in request["TagKeys"]}
@@ -91,6 +93,11 @@ class Tags:
         if not any(self._store.get(owner, key) for key in documents):
             raise validation(f"Could not find resource {arn}")
         return arn
+
+
+def without_tags(request: Mapping[str, Any]) -> Document:
+    """Return a `Create…` request without its `Tags`, which are stored on their own."""
+    return {member: value for member, value in request.items() if member != "Tags"}
 
 
 def _as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""`ClientRequestToken`: the same request with the same token is carried out once."""
+"""Idempotency by `ClientRequestToken`: the same request with the same token runs once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from localcloud.store import Store
 KIND = "ClientRequestToken"
 
 
-def once(
+def run_once(
     store: Store, operation: str, request: Mapping[str, Any], act: Callable[[], Document]
 ) -> tuple[Document, bool]:
-    """Return (the response, whether `act` ran now); what `act` writes and the token are one commit.
+    """Run `act` once for each token; its writes and the token are one commit.
+
+    Args:
+        store: the documents.
+        operation: the operation's name.
+        request: the request, with `ClientRequestToken`.
+        act: returns the response.
+
+    Returns:
+        The response, and whether `act` ran now.
 
     Raises:
         AwsError: ConflictException where the token was used with other parameters.

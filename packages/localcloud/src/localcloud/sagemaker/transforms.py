@@ -1,4 +1,4 @@
-"""Transform jobs: a model's worker asked about every object below a prefix."""
+"""Transform jobs: a worker of the model answers for every object below an S3 prefix."""
 
 from __future__ import annotations
 
@@ -18,65 +18,66 @@ from localcloud.sagemaker.batch import TooLargeError, transform
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import AwsError, in_use, not_found, unsupported, validation
 from localcloud.sagemaker.events import Events
+from localcloud.sagemaker.interfaces import Fleet
+from localcloud.sagemaker.jobs import ENDED
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.models import Models
-from localcloud.sagemaker.ports import Fleet
-from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.tags import Tags, without_tags
 
 KIND = "TransformJob"
-_OVER = frozenset({"Completed", "Failed", "Stopped"})
+
 _log = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
-    """Somebody stopped the job between two objects."""
+    """The job was stopped between two objects."""
 
 
 class Transforms:
-    """`CreateTransformJob` and its siblings; each job runs on a thread of its own."""
+    """The operations on transform jobs; each job runs on a thread of its own."""
 
     def __init__(self, context: Context, tags: Tags, events: Events, models: Models, fleet: Fleet) -> None:
         self._context, self._store, self._tags = context, context.store, tags
         self._events, self._models, self._fleet = events, models, fleet
         self._running: dict[str, threading.Thread] = {}
         self.operations: Operations = {
-            "CreateTransformJob": self.create,
-            "DescribeTransformJob": lambda request, _: self.find(request["TransformJobName"]),
-            "ListTransformJobs": self.list_all,
-            "StopTransformJob": self.stop,
+            "CreateTransformJob": self._create,
+            "DescribeTransformJob": lambda request, _: self._find(request["TransformJobName"]),
+            "ListTransformJobs": self._list,
+            "StopTransformJob": self._stop,
         }
 
     def under_way(self) -> list[str]:
-        """The jobs that have not ended."""
+        """Return descriptions of the jobs that have not ended."""
         return [f"transform job {name}" for name in list(self._running)]
 
     def recover(self) -> None:
-        """After a restart: the jobs that ran are lost."""
+        """Recover after a restart: the jobs that were running have failed."""
         for name, job in self._store.list(KIND):
-            if job["TransformJobStatus"] not in _OVER:
-                self._end(name, "Failed", "InternalServerError: the local cloud ended while the job ran.")
+            if job["TransformJobStatus"] not in ENDED:
+                self._end(name, "Failed", "InternalServerError: the local cloud was stopped while the job was running.")
 
     def shutdown(self) -> None:
-        """Let each job end after the object that it works on."""
+        """End each job after its current object."""
         for name in list(self._running):
             self._store.update(KIND, name, TransformJobStatus="Stopping")
         for thread in list(self._running.values()):
             thread.join(10)
 
-    def find(self, name: str) -> Document:
+    def _find(self, name: str) -> Document:
         job = self._store.get(KIND, name)
         if job is None:
             raise not_found(f"Could not find requested job with name: {name}")
         return job
 
-    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
-        _refuse(request)
+    def _create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        _check_supported(request)
         self._models.find(request["ModelName"])
         name = request["TransformJobName"]
         arn = self._context.arn("transform-job", name)
         now = self._context.now()
         job: Document = {
-            **{member: value for member, value in request.items() if member != "Tags"},
+            **without_tags(request),
             "TransformJobArn": arn,
             "TransformJobStatus": "InProgress",
             "CreationTime": now,
@@ -87,21 +88,21 @@ class Transforms:
                 raise in_use(f"Job name must be unique within an AWS account and region: {arn} exists already")
             self._store.put(KIND, name, job)
             self._tags.put(arn, request.get("Tags", ()))
-        self._tell(job)
+        self._publish(job)
         thread = threading.Thread(target=self._run, args=(name, request), name=f"transform job {name}", daemon=True)
         self._running[name] = thread
         thread.start()
         return {"TransformJobArn": arn}
 
-    def stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         with self._store.transaction():
-            job = self.find(request["TransformJobName"])
-            if job["TransformJobStatus"] in _OVER:
+            job = self._find(request["TransformJobName"])
+            if job["TransformJobStatus"] in ENDED:
                 raise validation(f"The transform job is in status {job['TransformJobStatus']} and cannot be stopped.")
             self._store.update(KIND, job["TransformJobName"], TransformJobStatus="Stopping")
         return {}
 
-    def list_all(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         jobs = (job for _, job in self._store.list(KIND))
         return page(
             select(jobs, request, name="TransformJobName", status="TransformJobStatus"),
@@ -126,8 +127,8 @@ class Transforms:
             self._end(name, "Failed", text if text.startswith("ClientError") else f"AlgorithmError: {text}")
         except (AwsError, ClientError) as error:
             self._end(name, "Failed", f"ClientError: {error}")
-        except Exception as error:  # noqa: BLE001 (a thread of its own: the job must not stay in between)
-            _log.exception("transform job %s", name)
+        except Exception as error:  # noqa: BLE001 (the job must not stay InProgress)
+            _log.exception("the transform job %s failed", name)
             self._end(name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             self._running.pop(name, None)
@@ -145,10 +146,10 @@ class Transforms:
         written = []
         try:
             for key, relative in keys:
-                if self.find(name)["TransformJobStatus"] == "Stopping":
+                if self._find(name)["TransformJobStatus"] == "Stopping":
                     raise _Stopped
                 body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-                output = transform(request, body, lambda part: self._ask(worker, request, part))
+                output = transform(request, body, lambda part: self._invoke(worker, request, part))
                 written.append(f"{relative}.out")
                 _put(s3, request["TransformOutput"]["S3OutputPath"], written[-1], output)
         finally:
@@ -159,7 +160,7 @@ class Transforms:
             self._capture(s3, capture, "input", base, [relative for _, relative in keys])
             self._capture(s3, capture, "output", request["TransformOutput"]["S3OutputPath"].rstrip("/") + "/", written)
 
-    def _ask(self, worker: str, request: Mapping[str, Any], body: bytes) -> bytes:
+    def _invoke(self, worker: str, request: Mapping[str, Any], body: bytes) -> bytes:
         content_type = request["TransformInput"].get("ContentType", "application/octet-stream")
         attempts = (request.get("ModelClientConfig") or {}).get("InvocationsMaxRetries", 0) + 1
         for attempt in range(1, attempts + 1):
@@ -172,7 +173,7 @@ class Transforms:
         raise AssertionError("a request is made at least once")
 
     def _capture(self, s3: Any, capture: Mapping[str, Any], side: str, prefix: str, names: Sequence[str]) -> None:
-        """Data capture of a batch: a manifest of what was read, and one of what was written, by the hour."""
+        """Write a data capture manifest of the objects read or written, below a folder for the hour."""
         hour = self._context.cloud.clock.now().strftime("%Y/%m/%d/%H")
         manifest = json.dumps([{"prefix": prefix}, *names]).encode()
         _put(s3, capture["DestinationS3Uri"], f"{side}/{hour}/{uuid.uuid4()}.json", manifest)
@@ -182,14 +183,14 @@ class Transforms:
         changes: Document = {"TransformJobStatus": status, "TransformEndTime": now, "LastModifiedTime": now}
         if reason:
             changes["FailureReason"] = reason[:1024]
-        self._tell(self._store.update(KIND, name, **changes))
+        self._publish(self._store.update(KIND, name, **changes))
 
-    def _tell(self, job: Document) -> None:
+    def _publish(self, job: Document) -> None:
         self._events.job("DescribeTransformJob", job, self._tags.get(job["TransformJobArn"]))
 
 
-def _refuse(request: Mapping[str, Any]) -> None:
-    """Name what would change the result, and is not done here."""
+def _check_supported(request: Mapping[str, Any]) -> None:
+    """Reject by name what would change the result and is not supported."""
     source, processing = request["TransformInput"], request.get("DataProcessing") or {}
     if source["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix":
         raise unsupported(f"S3DataType {source['DataSource']['S3DataSource']['S3DataType']} of a transform job")
@@ -212,13 +213,13 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _folder(uri: str) -> str:
-    """The key's part up to the last slash: what output names are relative to."""
+    """Return the key up to its last slash; output names are relative to it."""
     key = _split(uri)[1]
     return key[: key.rfind("/") + 1]
 
 
 def _objects(s3: Any, uri: str) -> tuple[str, list[tuple[str, str]]]:
-    """The bucket, and the (key, name relative to the prefix's folder) of every object below the prefix."""
+    """Return the bucket, and (key, name relative to the prefix's folder) of every object below the prefix."""
     bucket, prefix = _split(uri)
     folder = _folder(uri)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

@@ -1,4 +1,4 @@
-"""Production variants: what an endpoint shows of them, and what the fleet is told to run."""
+"""Production variants: their summaries in an endpoint, and the specification that the fleet runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from localcloud.runtime.contract import VariantSpec
 from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.models import Models
-from localcloud.sagemaker.rollout import Step
+from localcloud.sagemaker.rollout import TrafficStep
 
 _DEFAULT_STARTUP_TIMEOUT = 60.0
 
@@ -16,7 +16,7 @@ _DEFAULT_STARTUP_TIMEOUT = 60.0
 def specification(
     endpoint_name: str, variant: Mapping[str, Any], capture: Mapping[str, Any] | None, models: Models
 ) -> VariantSpec:
-    """What the fleet runs for one variant; raises AwsError where the model or its package is gone."""
+    """Return what the fleet runs for one variant; raise AwsError where the model or its package is gone."""
     model = models.find(variant["ModelName"])
     container = models.container(variant["ModelName"])
     source = container.get("ModelDataSource") or {}
@@ -35,9 +35,12 @@ def specification(
 
 
 def summaries(config: Document, models: Models, now: float, kept: Mapping[str, Document]) -> list[Document]:
-    """`DescribeEndpoint.ProductionVariants` of a configuration in service.
+    """Return `DescribeEndpoint.ProductionVariants` of a configuration in service.
 
     Args:
+        config: the endpoint configuration.
+        models: the models.
+        now: epoch seconds.
         kept: by variant name, the desired weight and count that survive an update (`RetainAllVariantProperties`).
     """
     return [
@@ -79,19 +82,23 @@ def pending(
     message: str,
     *,
     kept: Mapping[str, Document],
-    step: Step | None = None,
+    step: TrafficStep | None = None,
 ) -> Document:
-    """`PendingDeploymentSummary` while `config` is being brought into service.
+    """Return `PendingDeploymentSummary` while `config` is being deployed.
 
     Args:
-        began: when the deployment started; `now`: when this status did (epoch seconds).
+        config: the endpoint configuration.
+        began: when the deployment started (epoch seconds).
+        now: when this status started (epoch seconds).
+        status: `VariantStatus.Status`.
+        message: `VariantStatus.StatusMessage`.
         kept: as in `summaries`.
-        step: how much of the new fleet has traffic; None where nothing has.
+        step: the current traffic step; None where the new fleet has no traffic.
     """
     variants = []
     for variant in config["ProductionVariants"]:
-        retained_here = kept.get(variant["VariantName"], {})
-        weight = retained_here.get("DesiredWeight", variant["InitialVariantWeight"])
+        kept_values = kept.get(variant["VariantName"], {})
+        weight = kept_values.get("DesiredWeight", variant["InitialVariantWeight"])
         summary: Document = {
             "VariantName": variant["VariantName"],
             "DesiredWeight": weight,
@@ -99,7 +106,7 @@ def pending(
             "VariantStatus": [{"Status": status, "StatusMessage": message, "StartTime": now}],
         }
         if "InitialInstanceCount" in variant:
-            count = retained_here.get("DesiredInstanceCount", variant["InitialInstanceCount"])
+            count = kept_values.get("DesiredInstanceCount", variant["InitialInstanceCount"])
             summary["DesiredInstanceCount"] = count
             summary["CurrentInstanceCount"] = step.active(count) if step is not None else 0
             summary["InstanceType"] = variant["InstanceType"]
@@ -109,8 +116,8 @@ def pending(
     return {"EndpointConfigName": config["EndpointConfigName"], "StartTime": began, "ProductionVariants": variants}
 
 
-def withdrawn(pending: Document, now: float) -> Document:
-    """A `PendingDeploymentSummary` whose fleet lost its traffic and is being taken away."""
+def rolled_back(pending: Document, now: float) -> Document:
+    """Return the `PendingDeploymentSummary` while its fleet, which has no traffic any more, is deleted."""
     status = {"Status": "Deleting", "StatusMessage": "Rolling back to the old fleet.", "StartTime": now}
     none = {"CurrentWeight": 0.0, "VariantStatus": [status]}
     counted = {**none, "CurrentInstanceCount": 0}
@@ -122,7 +129,7 @@ def withdrawn(pending: Document, now: float) -> Document:
 
 
 def capture_summary(capture: Mapping[str, Any] | None) -> Document | None:
-    """`DescribeEndpoint.DataCaptureConfig`."""
+    """Return `DescribeEndpoint.DataCaptureConfig`."""
     if capture is None:
         return None
     enabled = capture.get("EnableCapture", False)
@@ -136,7 +143,7 @@ def capture_summary(capture: Mapping[str, Any] | None) -> Document | None:
 
 
 def retained(endpoint: Document, excluded: Sequence[str]) -> dict[str, Document]:
-    """What `RetainAllVariantProperties` carries over, by variant name."""
+    """Return the properties that `RetainAllVariantProperties` keeps, by variant name."""
     members = {"DesiredWeight", "DesiredInstanceCount"} - set(excluded)
     return {
         variant["VariantName"]: {member: variant[member] for member in members if variant.get(member) is not None}

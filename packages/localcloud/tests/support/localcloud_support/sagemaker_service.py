@@ -1,4 +1,4 @@
-"""A control plane behind a real HTTP port, with a job runner, a fleet and neighbours that tests can play."""
+"""A control plane behind a real HTTP port, with a fake job runner, fleet and AWS services."""
 
 from __future__ import annotations
 
@@ -28,27 +28,28 @@ from localcloud.store import Store
 ACCOUNT, REGION = "000000000000", "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/pipeline"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-# One session: its loader reads the service model once.
+# One session, because its loader reads the service model once.
 _SESSION: Any = boto3.session.Session()
 _KEY = re.compile(r"Credential=([^/]+)/")
 
-Script = Callable[[Mapping[str, Any]], JobUpdate | None]
 
+class FakeRunner:
+    """Job runner that ends each job with the next of `outcomes`, or as completed.
 
-class Runner:
-    """Ends each job with the next of `outcomes`, or well; jobs with a word of `held` in their name go on."""
+    Jobs with a word of `blocked` in their name keep running.
+    """
 
     def __init__(self) -> None:
         self.report: Callable[[str, str, JobUpdate], None] = lambda *_: None
         self.started: list[tuple[str, str, Mapping[str, Any]]] = []
         self.outcomes: list[JobUpdate] = []
-        self.held: set[str] = set()
+        self.blocked: set[str] = set()
         self.stopped: list[str] = []
         self.clock = Clock()
 
     def start(self, kind: str, name: str, arn: str, request: Mapping[str, Any]) -> None:
         self.started.append((kind, name, request))
-        if not any(word in name for word in self.held):
+        if not any(word in name for word in self.blocked):
             update = self.outcomes.pop(0) if self.outcomes else self.completed(request)
             threading.Thread(target=self.report, args=(kind, name, update)).start()
 
@@ -82,8 +83,8 @@ class Runner:
         return
 
 
-class Fleet:
-    """Workers that echo; an image with `broken` in its name does not start."""
+class FakeFleet:
+    """Fleet whose workers echo the request; an image with `broken` in its name does not start."""
 
     def __init__(self) -> None:
         self.specs: dict[str, VariantSpec] = {}
@@ -119,8 +120,8 @@ class FakeS3:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def get_paginator(self, _operation: str) -> Listing:
-        return Listing(self.objects)
+    def get_paginator(self, _operation: str) -> FakePaginator:
+        return FakePaginator(self.objects)
 
     def get_object(self, Bucket: str, Key: str, VersionId: str = "") -> dict[str, Any]:
         body = self.objects.get(f"s3://{Bucket}/{Key}")
@@ -129,18 +130,18 @@ class FakeS3:
         return {"Body": io.BytesIO(body)}
 
 
-class MovedClock(Clock):
-    """The real clock and whatever a test puts ahead of it."""
+class AdjustableClock(Clock):
+    """The real clock plus an offset."""
 
     def __init__(self) -> None:
-        self.ahead = timedelta()
+        self.offset = timedelta()
 
     def now(self) -> datetime:
-        return super().now() + self.ahead
+        return super().now() + self.offset
 
 
-class Listing:
-    """`list_objects_v2`, page by page (here: one)."""
+class FakePaginator:
+    """Paginator of `list_objects_v2` with one page."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self._objects = objects
@@ -183,23 +184,23 @@ def _role_environment(role_arn: str) -> dict[str, str]:
 
 @dataclass
 class SageMakerHarness:
-    """One local cloud's worth of SageMaker."""
+    """SageMaker's control plane with fake services, and clients for it."""
 
     path: Path
-    plane: SageMaker = field(init=False)
-    runner: Runner = field(default_factory=Runner)
-    fleet: Fleet = field(default_factory=Fleet)
+    control_plane: SageMaker = field(init=False)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+    fleet: FakeFleet = field(default_factory=FakeFleet)
     s3: FakeS3 = field(default_factory=FakeS3)
     functions: FakeLambda = field(default_factory=FakeLambda)
     cloudwatch: FakeCloudWatch = field(default_factory=FakeCloudWatch)
-    clock: MovedClock = field(default_factory=MovedClock)
+    clock: AdjustableClock = field(default_factory=AdjustableClock)
     events: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
     denied: set[tuple[str, str]] = field(default_factory=set)
     errors: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     url: str = ""
 
     def open(self) -> None:
-        """Start (again) on the same store."""
+        """Start or restart the control plane on the same store."""
         self.store = Store(self.path / "store.db")
         self._clients: dict[tuple[str, str | None], Any] = {}
         cloud = Cloud(
@@ -217,22 +218,22 @@ class SageMakerHarness:
             role_environment=_role_environment,
         )
         self.cloud = cloud
-        self.plane = SageMaker(cloud, self.runner, self.fleet, self.identify)
-        self.runner.report = self.plane.on_job_update
+        self.control_plane = SageMaker(cloud, self.runner, self.fleet, self.identify)
+        self.runner.report = self.control_plane.on_job_update
 
     def crash(self) -> None:
-        """As after `kill -9`: what ran is gone, what was committed is there."""
-        self.plane._engine.shutdown()
-        self.plane._deployments.shutdown()
-        self.plane.metrics.close()
+        """Restart as after `kill -9`: running work is gone, committed documents are kept."""
+        self.control_plane._engine.shutdown()
+        self.control_plane._deployments.shutdown()
+        self.control_plane.metrics.close()
         self.fleet.specs.clear()
         self.store.close()
         self.open()
 
-    def pass_time(self, seconds: float) -> None:
-        """Move the clock on, and do what became due."""
-        self.clock.ahead += timedelta(seconds=seconds)
-        self.plane.bakes.run_due()
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward and run what is due."""
+        self.clock.offset += timedelta(seconds=seconds)
+        self.control_plane.baking.run_due()
 
     def identify(self, headers: Mapping[str, str]) -> tuple[str, str]:
         name = (_KEY.search(headers.get("authorization", "")) or ["", "root"])[1]
@@ -241,9 +242,9 @@ class SageMakerHarness:
         return f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/SageMaker", f"AROA{name}:SageMaker"
 
     def client(self, service: str, *, role_arn: str | None = None) -> Any:
-        neighbours = {"s3": self.s3, "lambda": self.functions, "cloudwatch": self.cloudwatch}
-        if service in neighbours:
-            return neighbours[service]
+        services = {"s3": self.s3, "lambda": self.functions, "cloudwatch": self.cloudwatch}
+        if service in services:
+            return services[service]
         key = (service, role_arn)
         if key not in self._clients:
             self._clients[key] = _SESSION.client(
@@ -260,8 +261,8 @@ class SageMakerHarness:
     def sagemaker(self) -> Any:
         return self.client("sagemaker")
 
-    def refusal(self, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes] | None:
-        """What a gateway that enforces IAM, or a service with troubles, answers in the plane's place."""
+    def rejection(self, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes] | None:
+        """Return the response of a gateway that denies the request, or of a failing service, if a test set one."""
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         arn, _ = self.identify(headers)
         if (arn.split("/")[-2] if "/" in arn else "", operation) in self.denied:
@@ -272,23 +273,23 @@ class SageMakerHarness:
             return _error(code, status, "trouble")
         return None
 
-    def eventually(self, look: Callable[[], Any], seconds: float = 10.0) -> Any:
+    def eventually(self, check: Callable[[], Any], seconds: float = 10.0) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = look()
+            found = check()
             if found:
                 return found
             time.sleep(0.005)
-        raise AssertionError(f"still {look()!r} after {seconds} seconds")
+        raise AssertionError(f"still {check()!r} after {seconds} seconds")
 
-    def ended(self, arn: str) -> dict[str, Any]:
-        """Wait for an execution's end."""
+    def wait_for_end(self, arn: str) -> dict[str, Any]:
+        """Wait until an execution has ended, and describe it."""
 
-        def look() -> dict[str, Any] | None:
+        def check() -> dict[str, Any] | None:
             execution: dict[str, Any] = self.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
             return execution if execution["PipelineExecutionStatus"] in {"Succeeded", "Failed", "Stopped"} else None
 
-        found: dict[str, Any] = self.eventually(look)
+        found: dict[str, Any] = self.eventually(check)
         return found
 
     def steps(self, arn: str) -> dict[str, dict[str, Any]]:
@@ -296,7 +297,7 @@ class SageMakerHarness:
         return {step["StepName"]: step for page in pages for step in page["PipelineExecutionSteps"]}
 
     def run(self, definition: dict[str, Any], *, name: str = "p", **start: Any) -> str:
-        """Create (or update) the pipeline and start it."""
+        """Create or update the pipeline, and start it."""
         body = json.dumps({"Version": "2020-12-01", **definition})
         try:
             self.sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=body, RoleArn=ROLE)
@@ -307,16 +308,16 @@ class SageMakerHarness:
         arn: str = self.sagemaker.start_pipeline_execution(PipelineName=name, **start)["PipelineExecutionArn"]
         return arn
 
-    def endpoint_settles(self, name: str) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
+    def wait_for_endpoint(self, name: str) -> dict[str, Any]:
+        def check() -> dict[str, Any] | None:
             endpoint: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=name)
             return endpoint if endpoint["EndpointStatus"] in {"InService", "Failed"} else None
 
-        found: dict[str, Any] = self.eventually(look)
+        found: dict[str, Any] = self.eventually(check)
         return found
 
-    def config(self, name: str, image: str = IMAGE, **members: Any) -> str:
-        """A model and an endpoint configuration of one name."""
+    def create_config(self, name: str, image: str = IMAGE, **members: Any) -> str:
+        """Create a model and an endpoint configuration of one name; return the name."""
         self.sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=ROLE)
         variant = {
             "VariantName": "AllTraffic",
@@ -334,19 +335,21 @@ def _error(code: str, status: int, message: str) -> tuple[int, dict[str, str], b
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[SageMakerHarness]:
+def serve_control_plane(folder: Path) -> Iterator[SageMakerHarness]:
     """Serve a control plane over HTTP, with its state in `folder`."""
     made = SageMakerHarness(folder)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = 1 << 16  # one packet an answer: two wait 40 ms for each other
+        wbufsize = 1 << 16  # one packet per response, because a second one would be delayed by 40 ms
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            refused = made.refusal(headers)
-            status, answer, content = refused or asyncio.run(made.plane.handle("POST", self.path, headers, body, {}))
+            rejected = made.rejection(headers)
+            status, answer, content = rejected or asyncio.run(
+                made.control_plane.handle("POST", self.path, headers, body, {})
+            )
             self.send_response(status)
             for name, value in answer.items():
                 self.send_header(name, value)
@@ -368,7 +371,7 @@ def serving(folder: Path) -> Iterator[SageMakerHarness]:
     try:
         yield made
     finally:
-        made.plane.shutdown()
+        made.control_plane.shutdown()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,4 +1,4 @@
-"""Monitoring job definitions: four kinds that differ by their words."""
+"""Monitoring job definitions of four kinds, which differ in names only."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from localcloud.sagemaker.context import Context, Document, Operation, Operations
 from localcloud.sagemaker.errors import in_use, not_found, unsupported
 from localcloud.sagemaker.listing import page, select
-from localcloud.sagemaker.tags import Tags
+from localcloud.sagemaker.tags import Tags, without_tags
 
 
 @dataclass(frozen=True)
-class Kind:
+class MonitorKind:
     """One kind of monitor.
 
     Attributes:
         monitoring_type: `MonitoringType` in schedules and executions; the prefix of the API's members.
         resource: the resource type in ARNs.
-        analysis_type: what the container is told.
+        analysis_type: the container's `analysis_type` variable.
     """
 
     monitoring_type: str
@@ -28,25 +28,26 @@ class Kind:
 
     @property
     def store_kind(self) -> str:
+        """The definitions' kind in the store."""
         return f"{self.monitoring_type}JobDefinition"
 
 
 KINDS = {
     kind.monitoring_type: kind
     for kind in (
-        Kind("DataQuality", "data-quality-job-definition", "DATA_QUALITY"),
-        Kind("ModelQuality", "model-quality-job-definition", "MODEL_QUALITY"),
-        Kind("ModelBias", "model-bias-job-definition", "MODEL_BIAS"),
-        Kind("ModelExplainability", "model-explainability-job-definition", "MODEL_EXPLAINABILITY"),
+        MonitorKind("DataQuality", "data-quality-job-definition", "DATA_QUALITY"),
+        MonitorKind("ModelQuality", "model-quality-job-definition", "MODEL_QUALITY"),
+        MonitorKind("ModelBias", "model-bias-job-definition", "MODEL_BIAS"),
+        MonitorKind("ModelExplainability", "model-explainability-job-definition", "MODEL_EXPLAINABILITY"),
     )
 }
 
 
 @dataclass(frozen=True)
-class Job:
-    """What one execution does, whichever way it was written down."""
+class MonitoringJob:
+    """The job of one execution, from a job definition or from a schedule."""
 
-    kind: Kind
+    kind: MonitorKind
     application: Mapping[str, Any]
     environment: Mapping[str, str]
     constraints: str | None
@@ -61,8 +62,8 @@ class Job:
     stopping: Mapping[str, Any] | None
 
 
-class Definitions:
-    """Creates, describes, lists and deletes job definitions of all kinds."""
+class JobDefinitions:
+    """The operations on job definitions of all kinds."""
 
     def __init__(self, context: Context, tags: Tags) -> None:
         self._context, self._store, self._tags = context, context.store, tags
@@ -76,44 +77,44 @@ class Definitions:
                 f"List{noun}s": self._bound(self._list, kind),
             }
 
-    def job(self, monitoring_type: str, name: str) -> Job:
-        """The definition as an execution needs it."""
-        return from_definition(KINDS[monitoring_type], self.find(KINDS[monitoring_type], name))
+    def job(self, monitoring_type: str, name: str) -> MonitoringJob:
+        """Return the definition in the form that an execution needs."""
+        return from_definition(KINDS[monitoring_type], self._find(KINDS[monitoring_type], name))
 
-    def find(self, kind: Kind, name: str) -> Document:
+    def _find(self, kind: MonitorKind, name: str) -> Document:
         definition = self._store.get(kind.store_kind, name)
         if definition is None:
             raise not_found(f"Could not find job definition with name: {name}")
         return definition
 
     @staticmethod
-    def _bound(method: Any, kind: Kind) -> Operation:
+    def _bound(method: Any, kind: MonitorKind) -> Operation:
         return lambda request, _: method(kind, request)
 
-    def _create(self, kind: Kind, request: Mapping[str, Any]) -> Document:
-        check(from_definition(kind, request))
+    def _create(self, kind: MonitorKind, request: Mapping[str, Any]) -> Document:
+        check_supported(from_definition(kind, request))
         name = request["JobDefinitionName"]
         arn = self._context.arn(kind.resource, name)
         with self._store.transaction():
             if self._store.get(kind.store_kind, name):
                 raise in_use(f"A job definition with the name {name} already exists ({arn})")
-            document = {member: value for member, value in request.items() if member != "Tags"}
+            document = without_tags(request)
             document |= {"JobDefinitionArn": arn, "CreationTime": self._context.now()}
             self._store.put(kind.store_kind, name, document)
             self._tags.put(arn, request.get("Tags", ()))
         return {"JobDefinitionArn": arn}
 
-    def _describe(self, kind: Kind, request: Mapping[str, Any]) -> Document:
-        return self.find(kind, request["JobDefinitionName"])
+    def _describe(self, kind: MonitorKind, request: Mapping[str, Any]) -> Document:
+        return self._find(kind, request["JobDefinitionName"])
 
-    def _delete(self, kind: Kind, request: Mapping[str, Any]) -> Document:
-        definition = self.find(kind, request["JobDefinitionName"])
+    def _delete(self, kind: MonitorKind, request: Mapping[str, Any]) -> Document:
+        definition = self._find(kind, request["JobDefinitionName"])
         with self._store.transaction():
             self._store.delete(kind.store_kind, definition["JobDefinitionName"])
             self._tags.drop(definition["JobDefinitionArn"])
         return {}
 
-    def _list(self, kind: Kind, request: Mapping[str, Any]) -> Document:
+    def _list(self, kind: MonitorKind, request: Mapping[str, Any]) -> Document:
         summaries = []
         for _, document in self._store.list(kind.store_kind):
             summary = {
@@ -133,14 +134,14 @@ class Definitions:
         )
 
 
-def from_definition(kind: Kind, document: Mapping[str, Any]) -> Job:
+def from_definition(kind: MonitorKind, document: Mapping[str, Any]) -> MonitoringJob:
     """Read a `Create…JobDefinition` request."""
     prefix = kind.monitoring_type
     application = document[f"{prefix}AppSpecification"]
     source = document[f"{prefix}JobInput"]
     output = document[f"{prefix}JobOutputConfig"]
     baseline = document.get(f"{prefix}BaselineConfig") or {}
-    return Job(
+    return MonitoringJob(
         kind=kind,
         application=application,
         environment=application.get("Environment") or {},
@@ -157,10 +158,10 @@ def from_definition(kind: Kind, document: Mapping[str, Any]) -> Job:
     )
 
 
-def from_schedule(inline: Mapping[str, Any]) -> Job:
-    """Read a `MonitoringJobDefinition` that a schedule carries itself: always data quality."""
+def from_schedule(inline: Mapping[str, Any]) -> MonitoringJob:
+    """Read the `MonitoringJobDefinition` inside a schedule, which is always of the kind DataQuality."""
     baseline = inline.get("BaselineConfig") or {}
-    return Job(
+    return MonitoringJob(
         kind=KINDS["DataQuality"],
         application=inline["MonitoringAppSpecification"],
         environment=inline.get("Environment") or {},
@@ -177,8 +178,8 @@ def from_schedule(inline: Mapping[str, Any]) -> Job:
     )
 
 
-def check(job: Job) -> None:
-    """Refuse by name what an execution here would leave out."""
+def check_supported(job: MonitoringJob) -> None:
+    """Reject by name what the local cloud does not support."""
     for member in ("RecordPreprocessorSourceUri", "PostAnalyticsProcessorSourceUri"):
         if job.application.get(member):
             raise unsupported(f"{member} of a monitoring job")
@@ -190,7 +191,7 @@ def check(job: Job) -> None:
 
 def _endpoint(source: Mapping[str, Any], baseline: Mapping[str, Any]) -> Mapping[str, Any]:
     if baseline.get("BaseliningJobName"):
-        raise unsupported("BaseliningJobName (name the constraints' and statistics' S3 URIs)")
+        raise unsupported("BaseliningJobName (give the S3 URIs of the constraints and statistics)")
     if not source.get("EndpointInput"):
         raise unsupported("monitoring of batch transform data (BatchTransformInput)")
     given: Mapping[str, Any] = source["EndpointInput"]

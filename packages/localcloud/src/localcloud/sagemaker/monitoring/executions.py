@@ -1,4 +1,4 @@
-"""Executions of monitoring schedules: which data, which jobs, and what came of them."""
+"""Executions of monitoring schedules: their data, their jobs and their outcome."""
 
 from __future__ import annotations
 
@@ -14,24 +14,32 @@ from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.jobs import ENDED, Jobs
 from localcloud.sagemaker.listing import page, select
-from localcloud.sagemaker.monitoring.definitions import Job
+from localcloud.sagemaker.monitoring.definitions import MonitoringJob
 from localcloud.sagemaker.monitoring.requests import Run, Staged, analysis_request, merge_request
 from localcloud.sagemaker.monitoring.timetable import offset
 
-KIND, _OF_JOB = "MonitoringExecution", "MonitoringJob"
+KIND, _JOB = "MonitoringExecution", "MonitoringJob"
 _OVER = frozenset({"Completed", "CompletedWithViolations", "Failed", "Stopped"})
 _NO_DATA = "Job inputs had no data"
 
 
-class Executions:
-    """Starts an execution's jobs one after the other and writes down how it ended."""
+class MonitoringExecutions:
+    """Starts the jobs of executions one after the other, and records the outcome."""
 
     def __init__(self, context: Context, events: Events, jobs: Jobs) -> None:
         self._context, self._store, self._events, self._jobs = context, context.store, events, jobs
         jobs.listen(self._job_changed)
 
-    def start(self, schedule: str, job: Job, scheduled: float, start: float, end: float) -> None:
-        """Run the schedule's job on the inference times from `start` to `end`, moved by the job's own offsets."""
+    def start(self, schedule: str, job: MonitoringJob, scheduled: float, start: float, end: float) -> None:
+        """Run the schedule's job on the data of a time window.
+
+        Args:
+            schedule: the schedule's name.
+            job: its job. Its own offsets, relative to `scheduled`, replace `start` and `end`.
+            scheduled: when the execution was due (epoch seconds).
+            start: start of the inference times (epoch seconds).
+            end: end of the inference times (epoch seconds).
+        """
         given = job.endpoint
         if given.get("StartTimeOffset") or given.get("EndTimeOffset"):
             start, end = (
@@ -44,29 +52,35 @@ class Executions:
             self._begin(run, key)
         except AwsError as error:
             self._close(key, "Failed", error.message)
-        except (ClientError, BotoCoreError) as error:  # the captured data's bucket, or the labels', cannot be read
+        except (
+            ClientError,
+            BotoCoreError,
+        ) as error:  # the bucket of the captured data or of the labels is not readable
             self._close(key, "Failed", f"ClientError: {error}")
 
-    def refuse(self, schedule: Document, scheduled: float, reason: str) -> None:
-        """Write down an execution that could not begin."""
+    def record_failure(self, schedule: Document, scheduled: float, reason: str) -> None:
+        """Record an execution that could not start."""
         name, kind = schedule["MonitoringScheduleName"], schedule["MonitoringType"]
         self._close(self._open(name, scheduled, kind, schedule["EndpointName"]), "Failed", reason)
 
     def running(self, schedule: str) -> bool:
+        """Return whether the schedule's last execution has not ended."""
         last = self.last(schedule)
         return last is not None and last["MonitoringExecutionStatus"] not in _OVER
 
     def last(self, schedule: str) -> Document | None:
-        """The newest execution's summary."""
+        """Return the summary of the schedule's last execution, or None."""
         known = self._store.get("MonitoringLast", schedule)
         return None if known is None else self._store.get(KIND, known["Key"])
 
-    def forget(self, schedule: str) -> None:
+    def delete_all(self, schedule: str) -> None:
+        """Delete the schedule's executions."""
         for key, _ in self._store.list(KIND, f"{schedule}/"):
             self._store.delete(KIND, key)
         self._store.delete("MonitoringLast", schedule)
 
     def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        """Answer `ListMonitoringExecutions`."""
         same = {
             "MonitoringScheduleName": "MonitoringScheduleName",
             "EndpointName": "EndpointName",
@@ -110,7 +124,7 @@ class Executions:
         with self._store.transaction():
             self._store.put(KIND, key, execution)
             self._store.put("MonitoringLast", schedule, {"Key": key})
-        self._tell(execution)
+        self._publish(execution)
         return key
 
     def _begin(self, run: Run, key: str) -> None:
@@ -129,9 +143,9 @@ class Executions:
         self._submit(key, merge_request(run, self._name("groundtruth-merge", run), capture, labels), analysis)
 
     def _submit(self, key: str, request: Document, then: Document | None = None) -> None:
-        """Start one job; `then` is the request of the one that follows it."""
+        """Start one job; `then` is the request of the job that follows it."""
         name = request["ProcessingJobName"]
-        self._store.put(_OF_JOB, name, {"Execution": key, "Then": then})
+        self._store.put(_JOB, name, {"Execution": key, "Then": then})
         arn = self._jobs.create_processing(request, self._context.root())
         if then is None:
             self._store.update(KIND, key, ProcessingJobArn=arn, LastModifiedTime=self._context.now())
@@ -139,10 +153,10 @@ class Executions:
     def _job_changed(self, kind: JobKind, job: Document) -> None:
         if kind != "processing" or job["ProcessingJobStatus"] not in ENDED:
             return
-        known = self._store.get(_OF_JOB, job["ProcessingJobName"])
+        known = self._store.get(_JOB, job["ProcessingJobName"])
         if known is None:
             return
-        self._store.delete(_OF_JOB, job["ProcessingJobName"])
+        self._store.delete(_JOB, job["ProcessingJobName"])
         if job["ProcessingJobStatus"] != "Completed":
             self._close(known["Execution"], job["ProcessingJobStatus"], job.get("FailureReason"))
         elif known["Then"] is not None:
@@ -158,9 +172,9 @@ class Executions:
         changes: Document = {"MonitoringExecutionStatus": status, "LastModifiedTime": self._context.now()}
         if reason:
             changes["FailureReason"] = reason[:1024]
-        self._tell(self._store.update(KIND, key, **changes))
+        self._publish(self._store.update(KIND, key, **changes))
 
-    def _tell(self, execution: Document) -> None:
+    def _publish(self, execution: Document) -> None:
         schedule = self._store.get("MonitoringSchedule", execution["MonitoringScheduleName"])
         if schedule is not None:
             self._events.monitoring_schedule({**schedule, "LastMonitoringExecutionSummary": execution})
@@ -181,7 +195,7 @@ class Executions:
         return Staged(f"{base}/", folders) if folders else None
 
     def _hours(self, uri: str, start: float, end: float) -> Staged | None:
-        """The hours from `start` to `end` in which something lies below the prefix; None where there is nothing."""
+        """Return the hourly folders from `start` to `end` that hold objects; None where there are none."""
         bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
         base = f"{prefix}/" if prefix else ""
         first, last = (datetime.fromtimestamp(moment, UTC).strftime("%Y/%m/%d/%H") for moment in (start, end - 1))

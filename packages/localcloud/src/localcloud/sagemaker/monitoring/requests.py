@@ -1,4 +1,4 @@
-"""An execution's processing jobs: staged inputs, the published environment, outputs.
+"""Requests for an execution's processing jobs: staged inputs, the documented environment, outputs.
 
 Source: "Container contract inputs" (SageMaker Developer Guide, Model Monitor).
 """
@@ -13,17 +13,17 @@ from typing import Any
 
 from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.events import iso
-from localcloud.sagemaker.monitoring.definitions import Job
+from localcloud.sagemaker.monitoring.definitions import MonitoringJob
 
 _ROOT = "/opt/ml/processing"
 _CONSTRAINTS, _STATISTICS = f"{_ROOT}/baseline/constraints", f"{_ROOT}/baseline/stats"
 _CONFIG, _LABELS, _MERGED = f"{_ROOT}/input/config", f"{_ROOT}/groundtruth", f"{_ROOT}/merged"
-MERGER = "sagemaker-model-monitor-groundtruth-merger"
+_MERGER = "sagemaker-model-monitor-groundtruth-merger"
 
 
 @dataclass(frozen=True)
 class Staged:
-    """Captured data, or labels: an S3 prefix and the folders below it that hold the window."""
+    """Captured data or labels: an S3 prefix, and the folders below it that hold the time window."""
 
     uri: str
     folders: tuple[str, ...]
@@ -34,32 +34,35 @@ class Run:
     """One execution of a schedule.
 
     Attributes:
-        scheduled: when it was due (epoch seconds); metrics carry this instant.
-        start, end: the inference times that it looks at.
+        scheduled: when it was due (epoch seconds); the timestamp of its metrics.
+        start: start of the inference times (epoch seconds).
+        end: end of the inference times (epoch seconds).
     """
 
     schedule: str
-    job: Job
+    job: MonitoringJob
     scheduled: float
     start: float
     end: float
 
     @property
     def endpoint(self) -> str:
+        """The endpoint's name."""
         return str(self.job.endpoint["EndpointName"])
 
     def below(self, base: str) -> str:
-        """Where this execution's files lie: `{base}/{endpoint}/{schedule}/yyyy/mm/dd/hh`."""
+        """Return this execution's folder: `{base}/{endpoint}/{schedule}/yyyy/mm/dd/hh`."""
         hour = datetime.fromtimestamp(self.scheduled, UTC)
         return f"{base.rstrip('/')}/{self.endpoint}/{self.schedule}/{hour:%Y/%m/%d/%H}"
 
     @property
     def merged_uri(self) -> str:
+        """The folder of the merge job's output."""
         return self.below(f"{self.job.output['S3Uri'].rstrip('/')}/merge")
 
 
 def merge_request(run: Run, name: str, capture: Staged, labels: Staged) -> Document:
-    """The job that joins captured data with the labels that have come."""
+    """Return the request of the job that joins captured data with labels."""
     source = run.job.endpoint["LocalPath"]
     environment = {
         "dataset_source": source,
@@ -69,13 +72,13 @@ def merge_request(run: Run, name: str, capture: Staged, labels: Staged) -> Docum
         "end_time": iso(run.end),
     }
     registry = str(run.job.application["ImageUri"]).rpartition("/")[0]
-    application = {"ImageUri": f"{registry}/{MERGER}" if registry else MERGER}
+    application = {"ImageUri": f"{registry}/{_MERGER}" if registry else _MERGER}
     inputs = [_staged("endpoint_input_1", capture, source), _staged("ground_truth", labels, _LABELS)]
     return _request(run, name, application, environment, inputs, _output(run.merged_uri, _MERGED))
 
 
 def analysis_request(run: Run, name: str, capture: Staged | None) -> Document:
-    """The analyzer's job, on captured data, or (`capture` None) on what the merge job wrote."""
+    """Return the request of the analyzer's job, on captured data or (`capture` None) on the merge job's output."""
     job, source = run.job, run.job.endpoint["LocalPath"]
     merged = capture is None
     data = _staged("endpoint_input_1", capture or Staged(run.merged_uri + "/", ("",)), source)
@@ -111,7 +114,7 @@ def analysis_request(run: Run, name: str, capture: Staged | None) -> Document:
     return _request(run, name, application, environment | dict(job.environment), inputs, output)
 
 
-def _attributes(job: Job) -> dict[str, str]:
+def _attributes(job: MonitoringJob) -> dict[str, str]:
     members = {
         "inference_attribute": "InferenceAttribute",
         "probability_attribute": "ProbabilityAttribute",
@@ -153,7 +156,7 @@ def _request(
 
 
 def _staged(name: str, data: Staged, local_path: str) -> Document:
-    """An input that the service lays out itself. `Prefixes` is between the control plane and the runtime."""
+    """Return an input that the service stages itself; `Prefixes` is an internal member that the runtime reads."""
     source = {"S3Uri": data.uri, "LocalPath": local_path, "S3DataType": "S3Prefix", "S3InputMode": "File"}
     return {"InputName": name, "AppManaged": True, "S3Input": source, "Prefixes": list(data.folders)}
 

@@ -1,4 +1,4 @@
-"""Monitoring schedules: their API and what is written down about them; `executions` runs them."""
+"""The API of monitoring schedules and their documents; `executions` runs them."""
 
 from __future__ import annotations
 
@@ -10,47 +10,52 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import AwsError, not_found, validation
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.listing import page, select
-from localcloud.sagemaker.monitoring.definitions import Definitions, Job, check, from_schedule
-from localcloud.sagemaker.monitoring.executions import Executions
+from localcloud.sagemaker.monitoring.definitions import JobDefinitions, MonitoringJob, check_supported, from_schedule
+from localcloud.sagemaker.monitoring.executions import MonitoringExecutions
 from localcloud.sagemaker.monitoring.timetable import NOW, Timetable, offset
 from localcloud.sagemaker.tags import Tags
 
 KIND = "MonitoringSchedule"
 
 
-class Schedules:
-    """`CreateMonitoringSchedule` and its siblings; also a source of due events for the clock."""
+class MonitoringSchedules:
+    """The operations on monitoring schedules; also a source of due events for the clock."""
 
     def __init__(
-        self, context: Context, tags: Tags, events: Events, definitions: Definitions, executions: Executions
+        self,
+        context: Context,
+        tags: Tags,
+        events: Events,
+        definitions: JobDefinitions,
+        executions: MonitoringExecutions,
     ) -> None:
         self._context, self._store, self._tags, self._events = context, context.store, tags, events
         self._definitions, self._executions = definitions, executions
-        self._running = threading.Lock()  # the gateway's look and the clock's must not start one execution twice
+        self._running = threading.Lock()  # the gateway and the clock must not start an execution twice
         self.operations: Operations = {
-            "CreateMonitoringSchedule": self.create,
-            "UpdateMonitoringSchedule": self.update,
-            "DescribeMonitoringSchedule": lambda request, _: self.describe(request["MonitoringScheduleName"]),
-            "ListMonitoringSchedules": self.list_all,
+            "CreateMonitoringSchedule": self._create,
+            "UpdateMonitoringSchedule": self._update,
+            "DescribeMonitoringSchedule": lambda request, _: self._describe(request["MonitoringScheduleName"]),
+            "ListMonitoringSchedules": self._list,
             "StartMonitoringSchedule": lambda request, _: self._set(request, "Scheduled"),
             "StopMonitoringSchedule": lambda request, _: self._set(request, "Stopped"),
-            "DeleteMonitoringSchedule": self.delete,
+            "DeleteMonitoringSchedule": self._delete,
             "ListMonitoringExecutions": self._executions.list,
         }
 
     def next_due(self, _now: float) -> float | None:
-        """The next instant at which a schedule runs."""
+        """Return when the next schedule runs (epoch seconds), or None."""
         return min((due for _, due in self._due()), default=None)
 
     def run_due(self) -> None:
-        """Start what is due by now, each schedule once: what was missed is looked at in one execution."""
+        """Start what is due, each schedule once: one execution covers all missed times."""
         with self._running:
             now = self._context.now()
             for schedule, due in self._due():
                 if due <= now:
                     self._run(schedule, now)
 
-    def create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         name = request["MonitoringScheduleName"]
         arn = self._context.arn("monitoring-schedule", name)
         job = self._checked(request["MonitoringScheduleConfig"])
@@ -73,7 +78,7 @@ class Schedules:
         self._run_once(schedule)
         return {"MonitoringScheduleArn": arn}
 
-    def update(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _update(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         name = request["MonitoringScheduleName"]
         job = self._checked(request["MonitoringScheduleConfig"])
         with self._store.transaction():
@@ -87,12 +92,12 @@ class Schedules:
         self._run_once(schedule)
         return {"MonitoringScheduleArn": schedule["MonitoringScheduleArn"]}
 
-    def describe(self, name: str) -> Document:
+    def _describe(self, name: str) -> Document:
         schedule = self._find(name)
         last = self._executions.last(name)
         return schedule if last is None else {**schedule, "LastMonitoringExecutionSummary": last}
 
-    def list_all(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         same = {"EndpointName": "EndpointName", "MonitoringTypeEquals": "MonitoringType"}
         same |= {"MonitoringJobDefinitionName": "MonitoringJobDefinitionName"}
         chosen = [
@@ -112,7 +117,7 @@ class Schedules:
             },
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         name = request["MonitoringScheduleName"]
         with self._store.transaction():
             schedule = self._find(name)
@@ -122,7 +127,7 @@ class Schedules:
                     "progress. Wait for it to end, or stop its processing job."
                 )
             self._store.delete(KIND, name)
-            self._executions.forget(name)
+            self._executions.delete_all(name)
             self._tags.drop(schedule["MonitoringScheduleArn"])
         return {}
 
@@ -141,9 +146,9 @@ class Schedules:
             raise not_found(f"Monitoring Schedule {self._context.arn('monitoring-schedule', name)} not found")
         return schedule
 
-    def _checked(self, config: Mapping[str, Any]) -> Job:
+    def _checked(self, config: Mapping[str, Any]) -> MonitoringJob:
         job = self._job(config)
-        check(job)
+        check_supported(job)
         timing = config.get("ScheduleConfig") or {}
         expression = timing.get("ScheduleExpression")
         if expression is None:
@@ -160,7 +165,7 @@ class Schedules:
             raise validation(f'Could not find endpoint "{self._context.arn("endpoint", endpoint)}".')
         return job
 
-    def _job(self, config: Mapping[str, Any]) -> Job:
+    def _job(self, config: Mapping[str, Any]) -> MonitoringJob:
         inline, name = config.get("MonitoringJobDefinition"), config.get("MonitoringJobDefinitionName")
         if bool(inline) == bool(name):
             raise validation("Give one of MonitoringJobDefinition and MonitoringJobDefinitionName.")
@@ -181,7 +186,7 @@ class Schedules:
         return found
 
     def _run(self, schedule: Document, now: float) -> None:
-        """Run the last hour that is due, over all the time since the one before."""
+        """Run the latest due time, over the whole window since the previous execution."""
         timing = schedule["MonitoringScheduleConfig"]["ScheduleConfig"]
         timetable = Timetable.parse(timing["ScheduleExpression"])
         scheduled = timetable.latest(now)
@@ -203,12 +208,12 @@ class Schedules:
         try:
             job = self._job(schedule["MonitoringScheduleConfig"])
         except AwsError as error:
-            self._executions.refuse(schedule, scheduled, error.message)
+            self._executions.record_failure(schedule, scheduled, error.message)
             return
         self._executions.start(name, job, scheduled, start, end)
 
 
-def _members(config: Mapping[str, Any], job: Job) -> Document:
+def _members(config: Mapping[str, Any], job: MonitoringJob) -> Document:
     return {
         "MonitoringScheduleConfig": dict(config),
         "MonitoringType": job.kind.monitoring_type,

@@ -1,4 +1,4 @@
-"""When a monitoring schedule is due, and which time an execution looks at.
+"""The due times of monitoring schedules, and time offsets.
 
 Source: "Cron expressions for monitoring schedule" (SageMaker Developer Guide): hourly, every n hours from an hour on,
 daily, and `NOW`.
@@ -27,7 +27,11 @@ class Timetable:
 
     @classmethod
     def parse(cls, expression: str) -> Timetable:
-        """Raises AwsError on an expression that Model Monitor does not take."""
+        """Parse a schedule expression.
+
+        Raises:
+            AwsError: ValidationException for an expression that Model Monitor does not accept.
+        """
         found = _CRON.fullmatch(expression)
         if found is None:
             raise validation(
@@ -43,14 +47,14 @@ class Timetable:
         return cls(tuple(range(start, 24, int(step))) if step else (start,))
 
     def after(self, moment: float) -> float:
-        """The first due instant later than `moment`."""
+        """Return the first due time after `moment` (epoch seconds)."""
         day = int(moment // _DAY) * _DAY
         return next(
             float(due) for base in (day, day + _DAY) for hour in self.hours if (due := base + hour * _HOUR) > moment
         )
 
     def latest(self, moment: float) -> float:
-        """The last due instant that is not later than `moment`."""
+        """Return the last due time at or before `moment` (epoch seconds)."""
         day = int(moment // _DAY) * _DAY
         return next(
             float(due)
@@ -61,10 +65,10 @@ class Timetable:
 
 
 def offset(text: str | None) -> float:
-    """Seconds of an ISO 8601 duration such as `-PT1H` or `-P3D`.
+    """Return the seconds of an ISO 8601 duration such as `-PT1H` or `-P3D`.
 
     Raises:
-        AwsError: it is none.
+        AwsError: ValidationException for another text.
     """
     if not text:
         return 0.0

@@ -1,1 +1,1 @@
-"""SageMaker Pipelines: definitions, executions and the engine that carries them out."""
+"""SageMaker Pipelines: definitions, executions and the engine that runs them."""

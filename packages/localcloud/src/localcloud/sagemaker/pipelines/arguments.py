@@ -1,4 +1,4 @@
-"""A step's arguments against the request shape of the operation that the step calls."""
+"""Validation and conversion of a step's arguments by the request shape of the operation that the step calls."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from localcloud.sagemaker.pipelines.expressions import is_expression, text
 
 
 def problem(model: Shape, value: Any, optional: frozenset[str], path: str = "Arguments") -> str | None:
-    """Say what is wrong with the form of arguments that may hold expressions, or None.
+    """Return what is wrong with the form of arguments that may hold expressions, or None.
 
     Args:
+        model: the request shape.
+        value: the arguments.
         optional: top-level members that the pipeline fills in where they are absent (the job's name).
+        path: where `value` stands in the arguments.
     """
     if is_expression(value):
         return None
@@ -42,10 +45,10 @@ def problem(model: Shape, value: Any, optional: frozenset[str], path: str = "Arg
 
 
 def coerced(model: Shape, value: Any) -> Any:
-    """Return resolved arguments with the scalars' types that the operation wants.
+    """Convert the scalars of resolved arguments to the types that the operation wants.
 
-    Parameters and property files give numbers where `HyperParameters` and `Environment` want strings, and the other way
-    round; SageMaker converts both.
+    Parameters and property files give numbers where `HyperParameters` and `Environment` want strings, and vice versa;
+    SageMaker converts both.
     """
     if isinstance(model, StructureShape) and isinstance(value, dict):
         known = {name: item for name, item in value.items() if item is not None}
@@ -69,7 +72,7 @@ def _scalar(kind: str, value: Any) -> Any:
             if kind in {"float", "double"}:
                 return float(value)
         except ValueError:
-            return value  # the operation itself refuses it, in its own words
+            return value  # the operation rejects it with its own message
         if kind == "boolean" and value.lower() in {"true", "false"}:
             return value.lower() == "true"
     return value

@@ -22,14 +22,14 @@ _SECONDS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Whether an earlier run of the step may stand in, and how old it may be (None: any age)."""
+    """A step's cache settings; `expire_after` None accepts an earlier run of any age."""
 
     enabled: bool
     expire_after: timedelta | None
 
 
 def read(raw: Any) -> CacheConfig:
-    """Read `CacheConfig`; ValueError says what is wrong."""
+    """Read `CacheConfig`; raise ValueError where it is not valid."""
     if not isinstance(raw, dict) or set(raw) - {"Enabled", "ExpireAfter"} or not isinstance(raw.get("Enabled"), bool):
         raise ValueError(f"CacheConfig must be an Enabled flag and an ExpireAfter duration, got {raw!r}")
     expiry = raw.get("ExpireAfter")
@@ -37,7 +37,7 @@ def read(raw: Any) -> CacheConfig:
 
 
 def _duration(value: Any) -> timedelta:
-    """An ISO 8601 duration, with AWS's short forms (`30d`, `T12H` as `P30D`, `PT12H`)."""
+    """Read an ISO 8601 duration or AWS's short form of one (`30d`, `T12H` for `P30D`, `PT12H`)."""
     written = str(value)
     found = _DURATION.match(written if written[:1] in "Pp" else f"P{written}")
     parts = {name: int(amount) for name, amount in found.groupdict().items() if amount} if found else {}
@@ -50,7 +50,7 @@ def _duration(value: Any) -> timedelta:
 
 
 def key(step_type: StepType, arguments: Mapping[str, Any], function_arn: str | None = None) -> str:
-    """The hash of what makes two runs of a step the same: the documented arguments, or all of a Lambda step's."""
+    """Return the hash of the arguments that AWS compares: the documented ones, or all of a Lambda step's."""
     members = step_type.cache_members
     same = {name: arguments[name] for name in members if name in arguments} if members else dict(arguments)
     text = json.dumps([step_type.name, function_arn, same], sort_keys=True)

@@ -13,29 +13,30 @@ from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.pipelines.definition import parse
 from localcloud.sagemaker.pipelines.records import EXECUTION, PIPELINE, VERSION, version_key
 from localcloud.sagemaker.tags import Tags
-from localcloud.sagemaker.tokens import once
+from localcloud.sagemaker.tokens import run_once
 
 _SETTINGS = ("PipelineDisplayName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
 
 
-class Catalog:
-    """`CreatePipeline` and its siblings."""
+class PipelineCatalog:
+    """The operations on pipelines and their versions."""
 
     def __init__(self, context: Context, tags: Tags) -> None:
         self._context = context
         self._store = context.store
         self._tags = tags
         self.operations: Operations = {
-            "CreatePipeline": self.create,
-            "UpdatePipeline": self.update,
-            "DescribePipeline": self.describe,
-            "ListPipelines": self.list,
-            "DeletePipeline": self.delete,
-            "ListPipelineVersions": self.list_versions,
-            "UpdatePipelineVersion": self.update_version,
+            "CreatePipeline": self._create,
+            "UpdatePipeline": self._update,
+            "DescribePipeline": self._describe,
+            "ListPipelines": self._list,
+            "DeletePipeline": self._delete,
+            "ListPipelineVersions": self._list_versions,
+            "UpdatePipelineVersion": self._update_version,
         }
 
     def find(self, name_or_arn: str) -> Document:
+        """Return the pipeline; raise AwsError where it does not exist."""
         name = name_of(name_or_arn)
         pipeline = self._store.get(PIPELINE, name)
         if pipeline is None:
@@ -43,13 +44,14 @@ class Catalog:
         return pipeline
 
     def version(self, pipeline: Document, number: int | None) -> Document:
+        """Return a version of the pipeline, the last one where `number` is None; raise AwsError without one."""
         number = pipeline["LastVersion"] if number is None else number
         version = self._store.get(VERSION, version_key(pipeline["PipelineName"], number))
         if version is None:
             raise not_found(f"Pipeline version '{number}' of '{pipeline['PipelineArn']}' does not exist.")
         return version
 
-    def create(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _create(self, request: Mapping[str, Any], caller: Caller) -> Document:
         name = request["PipelineName"]
         arn = self._context.arn("pipeline", name)
         text = self._definition(request, request["RoleArn"])
@@ -80,9 +82,9 @@ class Catalog:
             self._tags.put(arn, request.get("Tags", ()))
             return {"PipelineArn": arn}
 
-        return once(self._store, "CreatePipeline", request, act)[0]
+        return run_once(self._store, "CreatePipeline", request, act)[0]
 
-    def update(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _update(self, request: Mapping[str, Any], caller: Caller) -> Document:
         pipeline = self.find(request["PipelineName"])
         text = self._definition(request, request.get("RoleArn", pipeline["RoleArn"]))
         if text is not None:
@@ -128,16 +130,16 @@ class Catalog:
         except ClientError as error:
             place = f"s3://{where['Bucket']}/{where['Key']}"
             raise validation(f"Unable to read the pipeline definition at {place}: {error}") from error
-        except ValueError as error:  # a role that cannot be assumed, bytes that are no text
+        except ValueError as error:  # the role cannot be assumed, or the object is not UTF-8
             raise validation(str(error)) from error
 
-    def describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         pipeline = self.find(request["PipelineName"])
         version = self.version(pipeline, request.get("PipelineVersionId"))
         named = {member: value for member, value in version.items() if member.startswith("PipelineVersion")}
         return {**pipeline, **named, "PipelineDefinition": version["PipelineDefinition"]}
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         prefix = request.get("PipelineNamePrefix", "")
         pipelines = select((one for _, one in self._store.list(PIPELINE, prefix)), request, name="PipelineName")
         return page(
@@ -148,7 +150,7 @@ class Catalog:
             order_by={"Name": "PipelineName", "CreationTime": "CreationTime"},
         )
 
-    def delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         def act() -> Document:
             pipeline = self.find(request["PipelineName"])
             name, arn = pipeline["PipelineName"], pipeline["PipelineArn"]
@@ -164,9 +166,9 @@ class Catalog:
             self._tags.drop(arn)
             return {"PipelineArn": arn}
 
-        return once(self._store, "DeletePipeline", request, act)[0]
+        return run_once(self._store, "DeletePipeline", request, act)[0]
 
-    def list_versions(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list_versions(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         pipeline = self.find(request["PipelineName"])
         versions = (one for _, one in self._store.list(VERSION, f"{pipeline['PipelineName']}/"))
         return page(
@@ -177,7 +179,7 @@ class Catalog:
             order_by={"CreationTime": "PipelineVersionId"},
         )
 
-    def update_version(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _update_version(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         with self._store.transaction():
             pipeline = self.find(request["PipelineArn"])
             version = self.version(pipeline, request["PipelineVersionId"])

@@ -13,21 +13,21 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "LessThan": lambda left, right: left < right,
     "LessThanOrEqualTo": lambda left, right: left <= right,
 }
-COMPARISONS = frozenset({"Equals", *_ORDER})
+_COMPARISONS = frozenset({"Equals", *_ORDER})
 
 
-def nested(condition: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The condition that `Not` negates: `Condition` in the SDK's version 3, `Expression` in version 2."""
+def _negated(condition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the condition inside `Not`: `Condition` in version 3 of the SDK, `Expression` in version 2."""
     found: Mapping[str, Any] | None = condition.get("Condition", condition.get("Expression"))
     return found
 
 
 def problem(condition: Any) -> str | None:
-    """Say what is wrong with a condition's form, or None."""
+    """Return what is wrong with a condition's form, or None."""
     if not isinstance(condition, dict) or "Type" not in condition:
         return f"a condition needs a Type, got {condition!r}"
     kind = condition["Type"]
-    if kind in COMPARISONS:
+    if kind in _COMPARISONS:
         missing = [member for member in ("LeftValue", "RightValue") if member not in condition]
         return f"the condition {kind} needs {' and '.join(missing)}" if missing else None
     if kind == "In":
@@ -35,7 +35,7 @@ def problem(condition: Any) -> str | None:
             return "the condition In needs a QueryValue and a list of Values"
         return None
     if kind == "Not":
-        return problem(nested(condition))
+        return problem(_negated(condition))
     if kind in {"Or", "And"}:
         inner = condition.get("Conditions")
         if not isinstance(inner, list) or not inner:
@@ -52,7 +52,7 @@ def holds(condition: Mapping[str, Any], scope: Scope) -> bool:
     """
     kind = condition["Type"]
     if kind == "Not":
-        return not holds(nested(condition) or {}, scope)
+        return not holds(_negated(condition) or {}, scope)
     if kind == "Or":
         return any(holds(one, scope) for one in condition["Conditions"])
     if kind == "And":

@@ -1,4 +1,4 @@
-"""Pipeline definitions (JSON, version 2020-12-01): read, checked and put in order.
+"""Parser and validator of pipeline definitions (JSON, version 2020-12-01).
 
 Source: "Amazon SageMaker AI Model Building Pipeline Definition JSON Schema".
 """
@@ -39,9 +39,9 @@ class Step:
     """One step.
 
     Attributes:
-        needs: the steps that must have succeeded before, named explicitly or by reference.
-        branch: the condition step and the outcome under which this step runs, or None.
-        arguments: as written, with expressions; a condition step's are its conditions only.
+        needs: the steps that must succeed first, from `DependsOn` and from references.
+        branch: the condition step and the outcome with which this step runs, or None.
+        arguments: as written, with expressions; for a condition step only its conditions.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Definition:
-    """A valid definition; steps are in the order of the document, those of branches after their condition."""
+    """A valid definition; steps are in document order, the steps of branches after their condition step."""
 
     parameters: Mapping[str, parameters.Parameter]
     steps: Mapping[str, Step]
@@ -68,12 +68,12 @@ class Definition:
 
 
 class _Invalid(Exception):
-    """What is wrong with a definition."""
+    """The definition is not valid; the message says why."""
 
 
 @lru_cache(maxsize=256)
 def parse(text: str) -> Definition:
-    """Read a definition.
+    """Parse a definition.
 
     Raises:
         AwsError: ValidationException, worded as SageMaker's "Unable to parse pipeline definition".
@@ -116,14 +116,14 @@ def _definition(raw: Any) -> Definition:
 
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that say something: the SDK writes `null` for each feature that a pipeline does not use."""
+    """Return the members that are not null: the SDK writes `null` for each feature that a pipeline does not use."""
     return {name: value for name, value in members.items() if value is not None}
 
 
 def _written_steps(
     raw: Any, branch: tuple[str, bool] | None
 ) -> Iterator[tuple[dict[str, Any], tuple[str, bool] | None]]:
-    """All steps, those of branches after their condition step, each with its branch."""
+    """Yield all steps with their branches, the steps of branches after their condition step."""
     if not isinstance(raw, list) or (branch is None and not raw):
         raise _Invalid("Steps must be a list with at least one step" if branch is None else "a branch must be a list")
     for step in raw:
@@ -219,7 +219,7 @@ def _output_names(step_type: StepType, raw: Mapping[str, Any]) -> tuple[str, ...
 
 
 def _referenced(value: Any) -> frozenset[str]:
-    """The steps that the expressions within `value` speak about."""
+    """Return the steps that the expressions within `value` refer to."""
     found = set()
     for expression in expressions(value):
         function, argument = next(iter(expression.items()))
@@ -319,7 +319,7 @@ def _check_property_file(where: str, step: Step, name: str) -> None:
 
 
 def _check_order(steps: Mapping[str, Step]) -> None:
-    """Refuse cycles; a branch's steps come after their condition."""
+    """Reject cycles; the steps of a branch depend on their condition step."""
     waiting = {name: set(step.needs) | ({step.branch[0]} if step.branch else set()) for name, step in steps.items()}
     while waiting:
         free = [name for name, needs in waiting.items() if not needs & set(waiting)]

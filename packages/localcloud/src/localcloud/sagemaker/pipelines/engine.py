@@ -1,7 +1,7 @@
-"""The engine: decides which steps begin, carries them out, and takes note of their ends. Nothing in it polls.
+"""The engine of SageMaker Pipelines: it starts steps that are ready and records their results, without polling.
 
-Everything that it must remember is in the execution's document; each decision is one transaction on it. So after a
-restart `recover` only has to look at the documents again.
+All of its state is in the execution's document, and each decision is one transaction on it. After a restart `recover`
+continues from the documents.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.jobs import ENDED as JOB_ENDED
 from localcloud.sagemaker.jobs import JOB_TYPES
 from localcloud.sagemaker.pipelines import retries
-from localcloud.sagemaker.pipelines.actions import JOB_STEPS, Actions, Outcome, Prepared, StepFailure
 from localcloud.sagemaker.pipelines.definition import Definition, Step
-from localcloud.sagemaker.pipelines.records import EXECUTION, Change, Records
+from localcloud.sagemaker.pipelines.records import EXECUTION, Change, ExecutionRecords
+from localcloud.sagemaker.pipelines.step_executor import JOB_STEPS, Outcome, Prepared, StepExecutor, StepFailure
 
 _ACTIVE = frozenset({"Starting", "Executing", "Stopping"})
 _FAILED = "Step failure: One or multiple steps failed."
@@ -30,10 +30,10 @@ _INTERNAL = "InternalServerError: the local cloud failed; its log has the detail
 _log = logging.getLogger(__name__)
 
 
-class Engine:
-    """Carries executions out, each step on a thread of the pool."""
+class PipelineEngine:
+    """Runner of executions; each step runs on a thread of the pool."""
 
-    def __init__(self, context: Context, records: Records, actions: Actions) -> None:
+    def __init__(self, context: Context, records: ExecutionRecords, actions: StepExecutor) -> None:
         self._context = context
         self._store = context.store
         self._records = records
@@ -41,7 +41,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="pipeline")
         self._timers: set[threading.Timer] = set()
         self._closed = False
-        # Taken before anything moves: `recover` acts on what was, while requests and job events come in already.
+        # Read before requests and job events arrive: `recover` acts on the state at the stop.
         self._at_boot = {
             arn: execution["Steps"]
             for arn, execution in self._store.list(EXECUTION)
@@ -49,11 +49,11 @@ class Engine:
         }
 
     def advance(self, arn: str) -> None:
-        """Let an execution take its next steps."""
+        """Start the steps of an execution that are ready."""
         self._submit(self._advance, arn)
 
     def stop(self, arn: str) -> None:
-        """Begin to stop an execution: nothing more starts, and running jobs are asked to end."""
+        """Stop an execution: no step starts any more, and running jobs are stopped."""
         with self._records.change(arn) as change:
             if change.status != "Executing":
                 return
@@ -70,17 +70,17 @@ class Engine:
         self.advance(arn)
 
     def begin(self, arn: str) -> None:
-        """Let a new execution take its first steps."""
+        """Start the first steps of a new execution."""
         self._submit(self._actions.warm, self._records.execution(arn))
         self.advance(arn)
 
     def job_changed(self, kind: JobKind, job: Document) -> None:
-        """A job ended: so did its step, if it is a step's."""
+        """End the step whose job ended, if the job belongs to a step."""
         if job[JOB_TYPES[kind].status] in JOB_ENDED:
             self._submit(self._job_ended, kind, job[JOB_TYPES[kind].name])
 
     def recover(self) -> None:
-        """After a restart: carry on where the documents say executions were."""
+        """Recover after a restart: continue the executions from their documents."""
         for arn, steps in self._at_boot.items():
             for name, state in steps.items():
                 if state["StepStatus"] in _ACTIVE:
@@ -88,6 +88,7 @@ class Engine:
             self.advance(arn)
 
     def shutdown(self) -> None:
+        """Stop; the next `recover` continues the executions."""
         self._closed = True
         for timer in list(self._timers):
             timer.cancel()
@@ -107,8 +108,8 @@ class Engine:
         def run() -> None:
             try:
                 action(*arguments)
-            except Exception:  # noqa: BLE001 (the thread's last line of defence)
-                _log.exception("pipeline: %s%s", action.__name__, arguments)
+            except Exception:  # noqa: BLE001 (the pool would discard the exception)
+                _log.exception("pipeline action %s%s failed", action.__name__, arguments)
 
         if not self._closed:
             self._pool.submit(run)
@@ -125,14 +126,14 @@ class Engine:
 
     def _advance(self, arn: str) -> None:
         with self._records.change(arn) as change:
-            begun = _begin_what_is_ready(change, self._records.definition(change.execution))
-            if not begun:
+            started = _start_ready_steps(change, self._records.definition(change.execution))
+            if not started:
                 _end_if_done(change)
-        for name in begun:
+        for name in started:
             self._submit(self._run, arn, name, 0)
 
     def _run(self, arn: str, name: str, attempt: int) -> None:
-        """Try a step for the `attempt + 1`st time; of several calls with the same attempt one does it."""
+        """Run a step after `attempt` earlier tries; of several calls with the same number only one runs it."""
         execution = self._records.execution(arn)
         definition = self._records.definition(execution)
         step = definition.steps[name]
@@ -145,14 +146,18 @@ class Engine:
             outcome = self._actions.perform(execution, definition, prepared, token)
         except StepFailure as failure:
             self._failed(arn, name, str(failure), failure.exception_type)
-        except Exception:  # noqa: BLE001 (an error of ours must end the step, not leave it executing for ever)
-            _log.exception("step %s of %s", name, arn)
+        except Exception:  # noqa: BLE001 (a bug must fail the step, not leave it executing forever)
+            _log.exception("the step %s of %s failed", name, arn)
             self._failed(arn, name, _INTERNAL, retries.SERVICE_FAULT)
         else:
             self._performed(arn, prepared, outcome)
 
     def _commit_to(self, arn: str, prepared: Prepared, attempt: int) -> bool:
-        """Write down what is about to be made, so that a restart finds it; False when the step must not run."""
+        """Record what the step is about to create, so that a restart finds it.
+
+        Returns:
+            False where the step must not run.
+        """
         name = prepared.step.name
         with self._records.change(arn) as change:
             if not _is_attempt(change, name, attempt):
@@ -178,7 +183,7 @@ class Engine:
         stop = False
         with self._records.change(arn) as change:
             if not _is_current(change, name, job_name):
-                return  # its job ended before its creation was answered
+                return  # the job ended before the response to its creation
             if step_type not in JOB_STEPS:
                 change.set_step(name, "Succeeded", Metadata=outcome.metadata, **outcome.members)
             elif change.steps[name]["StepStatus"] == "Starting":
@@ -202,7 +207,7 @@ class Engine:
         with self._records.change(arn) as change:
             if not _is_current(change, name, job_name):
                 return
-            if change.steps[name]["StepStatus"] == "Starting":  # the job ended before its creation was answered
+            if change.steps[name]["StepStatus"] == "Starting":  # the job ended before the response to its creation
                 change.set_step(name, "Executing", Metadata={job_type.store_kind: {"Arn": job[job_type.arn]}})
             if status == "Completed":
                 change.set_step(name, "Succeeded")
@@ -234,7 +239,7 @@ class Engine:
             self._later(arn, name, state["AttemptCount"], wait)
 
     def _retry(self, change: Change, state: Document, exception: str | None) -> float | None:
-        """Seconds until the step's next try, noted in its state, or None when there is none."""
+        """Record a retry in the step's state; return the seconds until it, or None where the step is not retried."""
         if change.status != "Executing":
             return None
         policies = self._records.definition(change.execution).steps[state["StepName"]].retry_policies
@@ -249,7 +254,7 @@ class Engine:
         return wait
 
     def _from_cache(self, arn: str, prepared: Prepared, attempt: int) -> bool:
-        """Let the most recent successful run of the same step stand in, where the step allows it."""
+        """Reuse the most recent successful run of the same step, where the step allows it; return whether it did."""
         config, key = prepared.step.cache, prepared.cache_key
         if config is None or not config.enabled or key is None:
             return False
@@ -285,17 +290,17 @@ class Engine:
         try:
             self._actions.stop_job(self._records.execution(arn), step_type, job_name)
         except (ClientError, ValueError) as error:
-            # Ended meanwhile, or the role may not stop it: then the execution stops when the job ends by itself.
-            _log.warning("stopping %s: %s", job_name, error)
+            # The job has ended, or the role may not stop it: the execution stops when the job ends.
+            _log.warning("the job %s could not be stopped: %s", job_name, error)
 
 
 def _step_token(name: str) -> str:
-    """A step's part of an idempotency token of at most 36 letters, digits and hyphens."""
+    """Return the step's part of an idempotency token, which has at most 36 letters, digits and hyphens."""
     return hashlib.sha256(name.encode()).hexdigest()[:20]
 
 
 def _is_current(change: Change, name: str, job_name: str | None) -> bool:
-    """Whether news of a step (of the job that it made) is about its present attempt."""
+    """Return whether a report about a step (or about its job) belongs to the current attempt."""
     state = change.steps.get(name)
     if state is None or state["StepStatus"] not in _ACTIVE:
         return False
@@ -303,7 +308,7 @@ def _is_current(change: Change, name: str, job_name: str | None) -> bool:
 
 
 def _is_attempt(change: Change, name: str, attempt: int) -> bool:
-    """Whether the step still waits for the try after `attempt` others."""
+    """Return whether the step waits for the try that follows `attempt` earlier ones."""
     return _is_current(change, name, None) and bool(change.steps[name]["AttemptCount"] == attempt)
 
 
@@ -311,20 +316,20 @@ def _job_failure(reason: str) -> str:
     return reason if reason.startswith(("ClientError", "InternalServerError")) else f"ClientError: {reason}"
 
 
-def _begin_what_is_ready(change: Change, definition: Definition) -> list[str]:
-    """Note the steps that begin now, and return their names."""
+def _start_ready_steps(change: Change, definition: Definition) -> list[str]:
+    """Mark the steps that are ready as started, and return their names."""
     states = change.steps
     if change.status != "Executing" or any(state["StepStatus"] == "Failed" for state in states.values()):
         return []
     parallelism = change.execution.get("ParallelismConfiguration") or {}
     most = parallelism.get("MaxParallelExecutionSteps", len(definition.steps))
     active = sum(state["StepStatus"] in _ACTIVE for state in states.values())
-    begun: list[str] = []
+    started: list[str] = []
     for step in definition.steps.values():
-        if step.name not in states and _is_ready(step, states) and active + len(begun) < most:
+        if step.name not in states and _is_ready(step, states) and active + len(started) < most:
             change.begin_step(step)
-            begun.append(step.name)
-    return begun
+            started.append(step.name)
+    return started
 
 
 def _is_ready(step: Step, states: dict[str, Document]) -> bool:
@@ -339,7 +344,7 @@ def _is_ready(step: Step, states: dict[str, Document]) -> bool:
 
 
 def _end_if_done(change: Change) -> None:
-    """End the execution when nothing runs; a step of a branch not taken, or that waits for one, never begins."""
+    """End the execution when no step is active; steps of the other branch, and their dependents, never start."""
     statuses = [state["StepStatus"] for state in change.steps.values()]
     if change.status not in {"Executing", "Stopping"} or any(status in _ACTIVE for status in statuses):
         return

@@ -1,4 +1,4 @@
-"""Pipeline executions: start, stop, retry, describe and list them and their steps."""
+"""The API of pipeline executions and their steps."""
 
 from __future__ import annotations
 
@@ -9,38 +9,45 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.pipelines import parameters
-from localcloud.sagemaker.pipelines.actions import Actions
-from localcloud.sagemaker.pipelines.catalog import Catalog
+from localcloud.sagemaker.pipelines.catalog import PipelineCatalog
 from localcloud.sagemaker.pipelines.definition import parse
-from localcloud.sagemaker.pipelines.engine import Engine
+from localcloud.sagemaker.pipelines.engine import PipelineEngine
 from localcloud.sagemaker.pipelines.expressions import resolve, text
-from localcloud.sagemaker.pipelines.records import PIPELINE, VERSION, Records, version_key
-from localcloud.sagemaker.tokens import once
+from localcloud.sagemaker.pipelines.records import PIPELINE, VERSION, ExecutionRecords, version_key
+from localcloud.sagemaker.pipelines.step_executor import StepExecutor
+from localcloud.sagemaker.tokens import run_once
 
 
-class Executions:
-    """`StartPipelineExecution` and its siblings."""
+class PipelineExecutions:
+    """The operations on pipeline executions."""
 
-    def __init__(self, context: Context, catalog: Catalog, records: Records, engine: Engine, actions: Actions) -> None:
+    def __init__(
+        self,
+        context: Context,
+        catalog: PipelineCatalog,
+        records: ExecutionRecords,
+        engine: PipelineEngine,
+        step_executor: StepExecutor,
+    ) -> None:
         self._context = context
         self._store = context.store
         self._catalog = catalog
         self._records = records
         self._engine = engine
-        self._actions = actions
+        self._step_executor = step_executor
         self.operations: Operations = {
-            "StartPipelineExecution": self.start,
-            "StopPipelineExecution": self.stop,
-            "RetryPipelineExecution": self.retry,
-            "UpdatePipelineExecution": self.update,
-            "DescribePipelineExecution": self.describe,
-            "ListPipelineExecutions": self.list,
-            "ListPipelineExecutionSteps": self.list_steps,
-            "ListPipelineParametersForExecution": self.list_parameters,
-            "DescribePipelineDefinitionForExecution": self.describe_definition,
+            "StartPipelineExecution": self._start,
+            "StopPipelineExecution": self._stop,
+            "RetryPipelineExecution": self._retry,
+            "UpdatePipelineExecution": self._update,
+            "DescribePipelineExecution": self._describe,
+            "ListPipelineExecutions": self._list,
+            "ListPipelineExecutionSteps": self._list_steps,
+            "ListPipelineParametersForExecution": self._list_parameters,
+            "DescribePipelineDefinitionForExecution": self._describe_definition,
         }
 
-    def start(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _start(self, request: Mapping[str, Any], caller: Caller) -> Document:
         for member in ("SelectiveExecutionConfig", "MlflowExperimentName"):
             if request.get(member):
                 raise unsupported(f"{member} of a pipeline execution")
@@ -67,12 +74,12 @@ class Executions:
             self._store.update(VERSION, version_key(name, number), LastExecutionPipelineExecutionArn=arn)
             return {"PipelineExecutionArn": arn}
 
-        response, is_new = once(self._store, "StartPipelineExecution", request, act)
+        response, is_new = run_once(self._store, "StartPipelineExecution", request, act)
         if is_new:
             self._engine.begin(response["PipelineExecutionArn"])
         return response
 
-    def stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         arn = request["PipelineExecutionArn"]
 
         def act() -> Document:
@@ -81,13 +88,13 @@ class Executions:
                 raise validation(f"Pipeline execution '{arn}' is in status {status} and cannot be stopped.")
             return {"PipelineExecutionArn": arn}
 
-        response, is_new = once(self._store, "StopPipelineExecution", request, act)
+        response, is_new = run_once(self._store, "StopPipelineExecution", request, act)
         if is_new:
             self._engine.stop(arn)
         return response
 
-    def retry(self, request: Mapping[str, Any], caller: Caller) -> Document:
-        """Carry on where a failed or stopped execution ended: what succeeded is kept, the rest runs again."""
+    def _retry(self, request: Mapping[str, Any], caller: Caller) -> Document:
+        """Continue a failed or stopped execution: steps that succeeded are kept, the others run again."""
         arn = request["PipelineExecutionArn"]
 
         def act() -> Document:
@@ -102,12 +109,12 @@ class Executions:
                 change.set_status("Executing")
             return {"PipelineExecutionArn": arn}
 
-        response, is_new = once(self._store, "RetryPipelineExecution", request, act)
+        response, is_new = run_once(self._store, "RetryPipelineExecution", request, act)
         if is_new:
             self._engine.advance(arn)
         return response
 
-    def update(self, request: Mapping[str, Any], caller: Caller) -> Document:
+    def _update(self, request: Mapping[str, Any], caller: Caller) -> Document:
         members = ("PipelineExecutionDescription", "PipelineExecutionDisplayName", "ParallelismConfiguration")
         arn = request["PipelineExecutionArn"]
         with self._records.change(arn) as change:
@@ -116,15 +123,15 @@ class Executions:
         self._engine.advance(arn)
         return {"PipelineExecutionArn": arn}
 
-    def describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _describe(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         execution = self._records.execution(request["PipelineExecutionArn"])
         definition = self._records.definition(execution)
         if definition.experiment:
-            scope = self._actions.scope(execution, definition)
+            scope = self._step_executor.scope(execution, definition)
             execution["PipelineExperimentConfig"] = resolve(dict(definition.experiment), scope)
         return execution
 
-    def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         pipeline = self._catalog.find(request["PipelineName"])
         executions = [
             {**one, "StartTime": one["CreationTime"], "PipelineExecutionFailureReason": one.get("FailureReason")}
@@ -138,7 +145,7 @@ class Executions:
             order_by={"CreationTime": "CreationTime", "PipelineExecutionArn": "PipelineExecutionArn"},
         )
 
-    def list_steps(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list_steps(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         steps = self._records.execution(request["PipelineExecutionArn"])["Steps"].values()
         return page(
             [{**state, "Key": f"{state['Order']:05d}"} for state in steps],
@@ -148,7 +155,7 @@ class Executions:
             order_by={"StartTime": "StartTime"},
         )
 
-    def list_parameters(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _list_parameters(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         execution = self._records.execution(request["PipelineExecutionArn"])
         listed = [
             {"Name": name, "Value": text(value), "Order": order}
@@ -162,7 +169,7 @@ class Executions:
             order_by={"Order": "Order"},
         )
 
-    def describe_definition(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+    def _describe_definition(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         execution = self._records.execution(request["PipelineExecutionArn"])
         return {
             "PipelineDefinition": self._records.definition_text(execution),

@@ -1,4 +1,4 @@
-"""Pipeline variables in a definition: `Get`, `Std:Join` and `Std:JsonGet`."""
+"""Expressions in a pipeline definition: `Get`, `Std:Join` and `Std:JsonGet`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from localcloud.sagemaker.pipelines.paths import PathError, look_up, parse
 
-FUNCTIONS = frozenset({"Get", "Std:Join", "Std:JsonGet"})
+_FUNCTIONS = frozenset({"Get", "Std:Join", "Std:JsonGet"})
 EXECUTION_VARIABLES = frozenset(
     {
         "StartDateTime",
@@ -23,29 +23,35 @@ EXECUTION_VARIABLES = frozenset(
 
 
 class ResolutionError(Exception):
-    """A variable could not be resolved at run time; the text is the step's failure."""
+    """A variable could not be resolved at run time; the message is the step's failure reason."""
 
 
 class Scope(Protocol):
-    """Where the values of variables come from."""
+    """The source of variables' values."""
 
-    def parameter(self, name: str) -> Any: ...
+    def parameter(self, name: str) -> Any:
+        """Return the value of a pipeline parameter."""
 
-    def execution_variable(self, name: str) -> Any: ...
+    def execution_variable(self, name: str) -> Any:
+        """Return the value of `Execution.<name>`."""
 
-    def step_properties(self, step_name: str) -> Mapping[str, Any]: ...
+    def step_properties(self, step_name: str) -> Mapping[str, Any]:
+        """Return the properties of a step that has succeeded."""
 
-    def property_file(self, step_name: str, name: str) -> Any: ...
+    def property_file(self, step_name: str, name: str) -> Any:
+        """Return the content of a step's property file."""
 
-    def json_object(self, s3_uri: str) -> Any: ...
+    def json_object(self, s3_uri: str) -> Any:
+        """Return the content of a JSON object in S3."""
 
 
 def is_expression(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in FUNCTIONS
+    """Return whether the value is an expression."""
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in _FUNCTIONS
 
 
 def expressions(value: Any) -> Iterator[dict[str, Any]]:
-    """All expressions within `value`, outermost first, and those within them."""
+    """Yield all expressions within `value`, outer ones before the ones that they contain."""
     if is_expression(value):
         yield value
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -54,12 +60,12 @@ def expressions(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def text(value: Any) -> str:
-    """A scalar as AWS writes it where a string is wanted."""
+    """Format a scalar as AWS does where a string is wanted."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def property_file_of(reference: Any) -> tuple[str, str] | None:
-    """(step, property file) of `{"Get": "Steps.<step>.PropertyFiles.<name>"}` or of the same as a plain string."""
+    """Return (step, property file) of `{"Get": "Steps.<step>.PropertyFiles.<name>"}` or of that plain string."""
     path = reference.get("Get") if isinstance(reference, dict) else reference
     if not isinstance(path, str):
         return None
@@ -70,10 +76,10 @@ def property_file_of(reference: Any) -> tuple[str, str] | None:
 
 
 def resolve(value: Any, scope: Scope) -> Any:
-    """Return `value` with every expression replaced by what it stands for.
+    """Return `value` with every expression replaced by its value.
 
     Raises:
-        ResolutionError: a property is missing, a file is unreadable, a path leads nowhere.
+        ResolutionError: a property is missing, a file is not readable, or a path does not exist.
     """
     if is_expression(value):
         function, argument = next(iter(value.items()))

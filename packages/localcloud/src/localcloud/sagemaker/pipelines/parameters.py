@@ -28,7 +28,7 @@ _MEMBERS = frozenset({"Name", "Type", "DefaultValue", "EnumValues", "Description
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter; `default` is None where an execution must give a value."""
+    """A declared parameter; with `default` None an execution must give a value."""
 
     name: str
     type: str
@@ -36,7 +36,11 @@ class Parameter:
     enum_values: tuple[Any, ...] = ()
 
     def read(self, value: str) -> Any:
-        """The typed value of an execution's parameter, which the API carries as a string."""
+        """Convert the string that the API carries to the parameter's type.
+
+        Raises:
+            AwsError: ValidationException for a value of another type, or not among the allowed ones.
+        """
         try:
             typed = _READ[self.type](value)
         except ValueError as error:
@@ -48,7 +52,7 @@ class Parameter:
 
 
 def declared(raw: Any) -> dict[str, Parameter]:
-    """Read the definition's `Parameters`; ValueError says what is wrong."""
+    """Read the definition's `Parameters`; raise ValueError where they are not valid."""
     if not isinstance(raw, list):
         raise ValueError("Parameters must be a list")
     found: dict[str, Parameter] = {}
@@ -80,7 +84,7 @@ def _declaration(raw: Any) -> Parameter:
 
 
 def values(parameters: Mapping[str, Parameter], given: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The typed value of each parameter of an execution.
+    """Return the typed value of each parameter of an execution.
 
     Raises:
         AwsError: ValidationException for an unknown, a mistyped or a missing parameter.

@@ -13,11 +13,11 @@ _TOKEN = re.compile(r"""\.?([^.\[\]]+)|\[(-?\d+)\]|\['([^']*)'\]|\["([^"]*)"\]""
 
 
 class PathError(ValueError):
-    """A path that is malformed, or that leads nowhere; the text says where."""
+    """The path is malformed or does not exist; the message says where."""
 
 
 def parse(text: str) -> Path:
-    """Split a path into names and indexes; a leading `$` is the document itself."""
+    """Split a path into names and indexes; a leading `$` stands for the document."""
     rest = text.removeprefix("$")
     tokens: list[str | int] = []
     position = 0
@@ -36,10 +36,10 @@ def parse(text: str) -> Path:
 def look_up(document: Any, path: Path) -> Any:
     """Return the value at `path`.
 
-    A name in a list picks the element so named (`Outputs['train']`, by its `OutputName`), as property references do.
+    A name selects the list element with that name (`Outputs['train']`, by its `OutputName`), as in property references.
 
     Raises:
-        PathError: nothing is there.
+        PathError: the path does not exist.
     """
     value = document
     for done, token in enumerate(path):
@@ -65,12 +65,12 @@ def _child(value: Any, token: str | int, so_far: Sequence[str | int]) -> Any:
 
 
 def _names(element: dict[str, Any]) -> list[Any]:
-    """The values by which a list's element can be picked: those of its own `…Name` member."""
+    """Return the names by which a list's element can be selected: the values of its `…Name` and `Key` members."""
     return [value for member, value in element.items() if member.endswith("Name") or member == "Key"]
 
 
 def check_against(shape: Shape, path: Path) -> None:
-    """Raise PathError where `path` cannot exist in documents of this shape."""
+    """Check that `path` can exist in documents of this shape; raise PathError where it cannot."""
     current = shape
     for token in path:
         if isinstance(current, StructureShape):

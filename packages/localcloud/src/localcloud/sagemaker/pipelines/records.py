@@ -1,4 +1,4 @@
-"""What is written down about executions and their steps, and what the bus is told of it."""
+"""Documents of executions and their steps, and the events of their changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_REASON = 1024
 
 
 class Change:
-    """An execution within one transaction; its events go out once the transaction is committed."""
+    """An execution within one transaction; its events are published after the commit."""
 
     def __init__(self, execution: Document, now: float) -> None:
         self.execution = execution
@@ -29,14 +29,17 @@ class Change:
 
     @property
     def steps(self) -> dict[str, Document]:
+        """The states of the steps by name."""
         steps: dict[str, Document] = self.execution["Steps"]
         return steps
 
     @property
     def status(self) -> str:
+        """The execution's status."""
         return str(self.execution["PipelineExecutionStatus"])
 
     def set_status(self, status: str, reason: str | None = None) -> None:
+        """Set the execution's status and failure reason."""
         previous = self.execution.get("PipelineExecutionStatus")
         self.execution["PipelineExecutionStatus"] = status
         self.execution.pop("EndTime", None)
@@ -48,6 +51,7 @@ class Change:
         self.transitions.append((None, previous, dict(self.execution)))
 
     def begin_step(self, step: Step) -> Document:
+        """Add the state of a step that starts, and return it."""
         state: Document = {
             "StepName": step.name,
             "StepDisplayName": step.display_name,
@@ -63,6 +67,7 @@ class Change:
         return state
 
     def set_step(self, name: str, status: str, **members: Any) -> None:
+        """Set a step's status and other members of its state."""
         state = self.steps[name]
         previous = state.get("StepStatus")
         state |= members
@@ -75,7 +80,7 @@ class Change:
         self.transitions.append((name, previous, dict(state)))
 
 
-class Records:
+class ExecutionRecords:
     """Executions in the store."""
 
     def __init__(self, context: Context, events: Events) -> None:
@@ -84,25 +89,29 @@ class Records:
         self._events = events
 
     def execution(self, arn: str) -> Document:
+        """Return the execution; raise AwsError where it does not exist."""
         execution = self._store.get(EXECUTION, arn)
         if execution is None:
             raise not_found(f"Pipeline execution '{arn}' does not exist.")
         return execution
 
     def executions(self, pipeline_arn: str) -> list[Document]:
+        """Return the pipeline's executions."""
         return [execution for _, execution in self._store.list(EXECUTION, f"{pipeline_arn}/execution/")]
 
     def definition(self, execution: Document) -> Definition:
+        """Return the definition of the execution's pipeline version."""
         return parse(self.definition_text(execution))
 
     def definition_text(self, execution: Document) -> str:
+        """Return the text of the definition; raise AwsError where the version does not exist."""
         version = self._store.get(VERSION, version_key(execution["PipelineName"], execution["PipelineVersionId"]))
         if version is None:
             raise not_found(f"Pipeline '{execution['PipelineArn']}' has no version {execution['PipelineVersionId']}.")
         return str(version["PipelineDefinition"])
 
     def create(self, pipeline: Document, members: Document) -> str:
-        """Write a new execution down; it is `Executing` from its first moment."""
+        """Store a new execution with the status `Executing`; return its ARN."""
         arn = f"{pipeline['PipelineArn']}/execution/{random_id(12)}"
         now = self._context.now()
         execution: Document = {
@@ -117,20 +126,20 @@ class Records:
         change = Change(execution, now)
         change.set_status("Executing")
         self._store.put(EXECUTION, arn, execution)
-        self._tell(change)
+        self._publish(change)
         return arn
 
     @contextmanager
     def change(self, arn: str) -> Iterator[Change]:
-        """Read, change and write one execution as one commit; tell the bus afterwards."""
+        """Read, change and write one execution in one commit; publish its events afterwards."""
         with self._store.transaction():
             change = Change(self.execution(arn), self._context.now())
             yield change
             change.execution["LastModifiedTime"] = change.now
             self._store.put(EXECUTION, arn, change.execution)
-        self._tell(change)
+        self._publish(change)
 
-    def _tell(self, change: Change) -> None:
+    def _publish(self, change: Change) -> None:
         for step, previous, document in change.transitions:
             if step is None:
                 self._events.execution(document, previous)
@@ -138,17 +147,20 @@ class Records:
                 self._events.step(change.execution, document, previous)
 
     def remember_job(self, kind: str, name: str, execution_arn: str, step: str) -> None:
-        """So that a job's end finds its step, also after a restart."""
+        """Record which step a job belongs to, for when the job ends, also after a restart."""
         self._store.put(JOB_INDEX, f"{kind}/{name}", {"Execution": execution_arn, "Step": step})
 
     def step_of_job(self, kind: str, name: str) -> tuple[str, str] | None:
+        """Return (execution ARN, step name) of a job, or None."""
         found = self._store.get(JOB_INDEX, f"{kind}/{name}")
         return None if found is None else (found["Execution"], found["Step"])
 
 
 def version_key(pipeline_name: str, version: int) -> str:
+    """Return a pipeline version's key in the store."""
     return f"{pipeline_name}/{version:08d}"
 
 
 def execution_id(execution: Document) -> str:
+    """Return the last part of the execution's ARN."""
     return str(execution["PipelineExecutionArn"]).rpartition("/")[2]

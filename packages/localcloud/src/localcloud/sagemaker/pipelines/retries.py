@@ -18,7 +18,7 @@ _MOST_ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When to try a failed step again."""
+    """The policy by which a failed step is tried again."""
 
     exception_types: frozenset[str]
     interval_seconds: float
@@ -27,9 +27,10 @@ class RetryPolicy:
     expire_after_seconds: float | None
 
     def delay(self, retries: int, elapsed: float) -> float | None:
-        """Seconds until the next try after `retries` of them, or None when the policy is exhausted.
+        """Return the seconds until the next try, or None when the policy is exhausted.
 
         Args:
+            retries: number of retries so far.
             elapsed: seconds since the first failure.
         """
         if self.max_attempts is not None and retries >= self.max_attempts:
@@ -41,7 +42,7 @@ class RetryPolicy:
 
 
 def read(raw: Any) -> tuple[RetryPolicy, ...]:
-    """Read `RetryPolicies`; ValueError says what is wrong."""
+    """Read `RetryPolicies`; raise ValueError where they are not valid."""
     if not isinstance(raw, list):
         raise ValueError("RetryPolicies must be a list")
     return tuple(_policy(one) for one in raw)
@@ -74,7 +75,7 @@ def _policy(raw: Any) -> RetryPolicy:
 
 
 def exception_of_error(code: str, status: int) -> str | None:
-    """The exception type of a refused API call."""
+    """Return the exception type of a rejected API call, or None."""
     if code in {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"}:
         return THROTTLING
     if code == "ResourceLimitExceeded":
@@ -83,7 +84,7 @@ def exception_of_error(code: str, status: int) -> str | None:
 
 
 def exception_of_job(failure_reason: str) -> str | None:
-    """The exception type of a failed job, which its reason begins with."""
+    """Return the exception type of a failed job by the start of its failure reason, or None."""
     kinds: Mapping[str, str] = {
         "InternalServerError": JOB_INTERNAL_ERROR,
         "CapacityError": CAPACITY_ERROR,
@@ -95,7 +96,7 @@ def exception_of_job(failure_reason: str) -> str | None:
 def next_try(
     policies: Sequence[RetryPolicy], exception: str | None, retries: Mapping[str, int], elapsed: float
 ) -> tuple[int, float] | None:
-    """(policy's index, seconds to wait) of the first policy that covers the exception and is not exhausted."""
+    """Return (index, seconds to wait) of the first policy that covers the exception and is not exhausted."""
     for index, policy in enumerate(policies):
         if exception in policy.exception_types:
             wait = policy.delay(retries.get(str(index), 0), elapsed)

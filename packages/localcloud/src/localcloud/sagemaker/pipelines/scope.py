@@ -1,4 +1,4 @@
-"""The values of an execution's variables."""
+"""Values of an execution's variables."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NAME_MEMBERS = {
 
 
 class ExecutionScope:
-    """Parameters, execution variables, the properties of steps that are done, and their property files.
+    """Parameters, execution variables, properties of completed steps, and their property files.
 
     Args:
-        describe: (operation, request) → what SageMaker's own Describe operation answers.
+        describe: (operation, request) → the response of SageMaker's Describe operation.
     """
 
     def __init__(self, cloud: Cloud, execution: Document, definition: Definition, describe: Describe) -> None:
@@ -38,9 +38,11 @@ class ExecutionScope:
         self._describe = describe
 
     def parameter(self, name: str) -> Any:
+        """Return the value of a pipeline parameter."""
         return self._execution["Parameters"][name]
 
     def execution_variable(self, name: str) -> Any:
+        """Return the value of `Execution.<name>`; raise ResolutionError for one that only containers have."""
         execution = self._execution
         known = {
             "StartDateTime": iso(execution["CreationTime"]),
@@ -55,6 +57,7 @@ class ExecutionScope:
         return known[name]
 
     def step_properties(self, step_name: str) -> Mapping[str, Any]:
+        """Return the properties of a step; raise ResolutionError where it has not succeeded."""
         step, state = self._done(step_name)
         if step.type.name == "Condition":
             return {"Outcome": state["Metadata"]["Condition"]["Outcome"]}
@@ -69,6 +72,7 @@ class ExecutionScope:
             raise ResolutionError(f"Could not read the properties of the step {step_name}: {error}") from error
 
     def property_file(self, step_name: str, name: str) -> Any:
+        """Return the content of a step's property file; raise ResolutionError where it is not readable."""
         file = self._definition.steps[step_name].property_files[name]
         properties = self.step_properties(step_name)
         outputs = properties.get("ProcessingOutputConfig", {}).get("Outputs", ())
@@ -78,7 +82,7 @@ class ExecutionScope:
         raise ResolutionError(f"The step {step_name} has no output {file.output_name}")
 
     def json_object(self, s3_uri: str) -> Any:
-        """Read a JSON object with the pipeline's role."""
+        """Return the content of a JSON object in S3, read with the pipeline's role."""
         bucket, _, key = s3_uri.removeprefix("s3://").partition("/")
         try:
             s3 = self._cloud.client("s3", role_arn=self._execution["RoleArn"])

@@ -1,4 +1,4 @@
-"""The types of step that the local cloud carries out, and what each may look like."""
+"""Supported step types and their fields."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class StepType:
     Attributes:
         operation: the SageMaker operation that the step calls with its arguments.
         name_member: the request member that the pipeline fills in where it is absent.
-        describe: the operation whose response the step's properties are.
-        cache_members: the arguments that make a step the same (AWS: "Default cache key attributes by pipeline step
-            type"); empty where a step cannot be cached.
+        describe: the operation whose response holds the step's properties.
+        cache_members: the arguments in the cache key (AWS: "Default cache key attributes by pipeline step type"); empty
+            where a step cannot be cached.
         metadata: the member of the step's metadata.
     """
 
@@ -89,4 +89,5 @@ STEP_TYPES: Mapping[str, StepType] = {
 
 
 def known_fields(step_type: StepType) -> frozenset[str]:
+    """Return the fields that a step of this type may have."""
     return _COMMON | step_type.fields

@@ -1,4 +1,4 @@
-"""Carries out one step: resolves its arguments and calls AWS with the pipeline's role."""
+"""Execution of one step: resolve its arguments, and call AWS with the pipeline's role."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOB_STEPS = {"Processing": "processing", "Training": "training"}
 
 
 class StepFailure(Exception):
-    """A step that failed; `exception_type` is what retry policies speak of."""
+    """A step failed; `exception_type` is the exception type that retry policies name."""
 
     def __init__(self, reason: str, exception_type: str | None = None) -> None:
         super().__init__(reason)
@@ -34,12 +34,12 @@ class StepFailure(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A step ready to be carried out.
+    """A step that is ready to run.
 
     Attributes:
-        request: the resolved arguments, as the operation wants them.
-        job_name: the name of the job or model that the step makes, or None.
-        cache_key: what makes two runs of it the same, or None where it is not cached.
+        request: the resolved arguments, with the types that the operation wants.
+        job_name: the name of the job or model that the step creates, or None.
+        cache_key: equal for runs with the same inputs; None where the step is not cached.
     """
 
     step: Step
@@ -51,21 +51,21 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step's call gave: its metadata, and members of its state beside them."""
+    """The result of a step's call: its metadata, and further members of its state."""
 
     metadata: Document
     members: Document = field(default_factory=dict)
 
 
-class Actions:
-    """The verbs of the steps."""
+class StepExecutor:
+    """Prepares and runs steps."""
 
     def __init__(self, cloud: Cloud, describe: Describe) -> None:
         self._cloud = cloud
         self._describe = describe
 
     def prepare(self, execution: Document, definition: Definition, step: Step) -> Prepared:
-        """Resolve a step's arguments; StepFailure where a variable has no value."""
+        """Resolve a step's arguments; raise StepFailure where a variable has no value."""
         scope = self.scope(execution, definition)
         try:
             resolved = {} if step.type.name == "Condition" else resolve(dict(step.arguments), scope)
@@ -87,13 +87,16 @@ class Actions:
         return Prepared(step, resolved, name, key, function_arn)
 
     def perform(self, execution: Document, definition: Definition, prepared: Prepared, token: str) -> Outcome:
-        """Carry the step out: a job is only begun, everything else is done when this returns.
+        """Run a step: a job has only started when this returns, every other step is complete.
 
         Args:
-            token: the same for each try of the same attempt, so that a repeated registration registers once.
+            execution: the execution's document.
+            definition: the pipeline's definition.
+            prepared: the step.
+            token: the same for every try of the step, so that a repeated registration registers once.
 
         Raises:
-            StepFailure: AWS refused, or the step is a fail step.
+            StepFailure: AWS rejected the call, or the step is a fail step.
         """
         kind = prepared.step.type.name
         if kind == "Condition":
@@ -116,7 +119,7 @@ class Actions:
         return Outcome({prepared.step.type.metadata: {"Arn": arn}})
 
     def stop_job(self, execution: Document, step_type: str, name: str) -> None:
-        """Ask for a running job's end; ClientError where the role may not, or the job has ended."""
+        """Stop a running job; raise ClientError where the role may not, or the job has ended."""
         client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
         if step_type == "Processing":
             client.stop_processing_job(ProcessingJobName=name)
@@ -124,13 +127,14 @@ class Actions:
             client.stop_training_job(TrainingJobName=name)
 
     def warm(self, execution: Document) -> None:
-        """Make the client that property files are read with while the first job runs: that takes half a second."""
+        """Create the client that reads property files while the first job runs, because that takes half a second."""
         try:
             self._cloud.client("s3", role_arn=execution["RoleArn"])
         except ValueError:
-            return  # a role that cannot be assumed: the step that needs it says so
+            return  # the role cannot be assumed: the step that needs the client reports it
 
     def scope(self, execution: Document, definition: Definition) -> ExecutionScope:
+        """Return the values of an execution's variables."""
         return ExecutionScope(self._cloud, execution, definition, self._describe)
 
     def _condition(self, execution: Document, definition: Definition, step: Step) -> Outcome:
@@ -159,7 +163,7 @@ class Actions:
         )
 
     def _register(self, execution: Document, prepared: Prepared, token: str) -> Outcome:
-        """Register; the group is made where it is missing, with the step's tags, as SageMaker does."""
+        """Register a model package; create a missing group with the step's tags, as SageMaker does."""
         client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
         request = {"ClientToken": token, **prepared.request}
         group = request.get("ModelPackageGroupName")
@@ -185,17 +189,17 @@ def _call(client: Any, operation: str, request: Mapping[str, Any]) -> Mapping[st
 
 
 def _job_name(execution: str, step: str, given: Any) -> str:
-    """`pipelines-<execution>-<step>-<random>`; a name in the arguments takes the first two parts' place."""
+    """Return `<given>-<execution>-<random>`, or `pipelines-<execution>-<step>-<random>` without a given name."""
     suffix = random_id(10)
     if given:
-        room = _LONGEST_NAME - len(execution) - len(suffix) - 2
-        return f"{str(given)[:room].rstrip('-')}-{execution}-{suffix}"
-    room = _LONGEST_NAME - len(f"pipelines-{execution}--{suffix}")
-    return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:room].strip('-')}-{suffix}"
+        length = _LONGEST_NAME - len(execution) - len(suffix) - 2
+        return f"{str(given)[:length].rstrip('-')}-{execution}-{suffix}"
+    length = _LONGEST_NAME - len(f"pipelines-{execution}--{suffix}")
+    return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:length].strip('-')}-{suffix}"
 
 
 def _refused(error: ClientError, step: Step, execution: Document) -> StepFailure:
-    """A refused call, worded as SageMaker words it."""
+    """Return the failure for a rejected call, worded as SageMaker words it."""
     code = str(error.response["Error"].get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     message = error.response["Error"].get("Message", str(error))

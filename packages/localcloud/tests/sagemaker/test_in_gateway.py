@@ -1,4 +1,4 @@
-"""The control plane in the real gateway: IAM decides, scripts run, and a kill in the middle loses nothing."""
+"""The control plane in the real gateway: IAM is enforced, scripts run, and a pipeline survives `kill -9`."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _definition(job_role: str) -> str:
 
 
 def _ended(sagemaker: Any, arn: str) -> str:
-    def look() -> str | None:
+    def check() -> str | None:
         status: str = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
         return None if status == "Executing" else status
 
-    return str(wait_until(look, 60))
+    return str(wait_until(check, 60))
 
 
 def _steps(sagemaker: Any, arn: str) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _steps(sagemaker: Any, arn: str) -> dict[str, Any]:
     return {step["StepName"]: step for step in listed}
 
 
-def test_a_pipeline_runs_with_its_roles_rights_and_survives_a_kill(cloud: LocalCloud) -> None:
+def test_a_pipeline_runs_with_its_roles_permissions_and_survives_a_kill(cloud: LocalCloud) -> None:
     sagemaker, s3 = cloud.client("sagemaker"), cloud.client("s3")
     s3.create_bucket(Bucket="pipeline-data")
     s3.put_object(Bucket="pipeline-data", Key="code/evaluate.py", Body=SCRIPT.encode())
@@ -119,9 +119,9 @@ def test_a_pipeline_runs_with_its_roles_rights_and_survives_a_kill(cloud: LocalC
     for name, role in (("weak", weak), ("strong", strong)):
         sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=_definition(job_role), RoleArn=role)
 
-    refused = sagemaker.start_pipeline_execution(PipelineName="weak")["PipelineExecutionArn"]
-    assert _ended(sagemaker, refused) == "Failed"
-    assert "is not authorized to perform: iam:PassRole" in _steps(sagemaker, refused)["Evaluate"]["FailureReason"]
+    rejected = sagemaker.start_pipeline_execution(PipelineName="weak")["PipelineExecutionArn"]
+    assert _ended(sagemaker, rejected) == "Failed"
+    assert "is not authorized to perform: iam:PassRole" in _steps(sagemaker, rejected)["Evaluate"]["FailureReason"]
 
     slow = [{"Name": "Seconds", "Value": "4"}]
     arn = sagemaker.start_pipeline_execution(PipelineName="strong", PipelineParameters=slow)["PipelineExecutionArn"]
