@@ -9,7 +9,7 @@ from shared.environment import StageEnvironment
 
 @dataclass(frozen=True)
 class RetrainEnvironment(StageEnvironment):
-    """Settings of the retrain function (docs/reference/contracts.md, "Retrain function's environment")."""
+    """Settings of the retrain function (docs/reference/contracts.md, "Functions")."""
 
     data_bucket: str
     alert_topic_arn: str

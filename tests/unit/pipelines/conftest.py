@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from configuration import Configuration, Model
+from configuration import Model, load
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def model(configuration: Configuration) -> Model:
-    """Return the test application's model."""
-    return configuration.models[0]
+def model() -> Model:
+    """The sample model."""
+    return next(model for model in load(ROOT).models if model.name == "flight-delays")
 
 
 @pytest.fixture(scope="session")
 def variant(model: Model) -> Model:
-    """Return a model that takes the other branch wherever a pipeline has one."""
+    """A model that takes the other turn wherever a pipeline has one."""
     document = model.canonical()
     document["name"] = "variant"
     document["description"] = 'Costs ${Money}, "quoted"'
@@ -39,7 +39,7 @@ def variant(model: Model) -> Model:
 
 @pytest.fixture(scope="session")
 def compilations(model: Model, variant: Model) -> list[str]:
-    """Return the output for both models of two processes with different hash seeds and regions."""
+    """What two processes that differ in their hash seed print for both models."""
     runs = [
         subprocess.Popen(
             [sys.executable, "-m", "pipelines.definition"],
@@ -57,13 +57,13 @@ def compilations(model: Model, variant: Model) -> list[str]:
 
 @pytest.fixture(scope="session")
 def definition(compilations: list[str]) -> dict[str, Any]:
-    """Return the pipeline of the test application's model."""
+    """The sample model's pipeline."""
     document: dict[str, Any] = json.loads(json.loads(compilations[0])[0])
     return document
 
 
 @pytest.fixture(scope="session")
 def other_definition(compilations: list[str]) -> dict[str, Any]:
-    """Return the variant's pipeline."""
+    """The variant's pipeline."""
     document: dict[str, Any] = json.loads(json.loads(compilations[0])[1])
     return document
