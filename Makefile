@@ -1,9 +1,10 @@
 # Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types nag unit synth pipeline schema up down status preflight deploy deliver diff destroy benchmarks lock clean
+.PHONY: help demo check test lint types nag unit all synth pipeline schema up down status preflight deploy deliver diff destroy benchmarks lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
+PYTEST = $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 UV_VERSION := 0.13.9
 ARGS ?=
 TARGET ?= local
@@ -27,9 +28,12 @@ help: ## List the verbs
 demo: .venv/.ready .venv/.layer node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
 	@$(PY) -m evergreen.demo $(ARGS)
 
-test: lint ## Everything CI runs: lint, types, nag, then the tests
-	@$(MAKE) --no-print-directory -j2 types nag
-	@$(MAKE) --no-print-directory unit
+# mypy keeps one core busy for a minute or two when its cache is cold: the rest runs on the other meanwhile.
+check: lint ## What a delivery runs: lint, types, nag, unit and stacks tests
+	@$(MAKE) --no-print-directory -j2 types unit
+
+test: lint ## What CI runs: make check, the packages' tests, integration and the loop
+	@$(MAKE) --no-print-directory -j2 types all
 
 lint: .venv/.ready ## ruff: rules and format
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
@@ -40,8 +44,11 @@ types: .venv/.ready ## mypy, strict
 nag: .venv/.ready .venv/.layer node_modules/.ready ## Synthesise with cdk-nag and the built-in validation
 	@$(PY) app.py && echo "nag: no finding is left unacknowledged"
 
-unit: .venv/.ready .venv/.layer node_modules/.ready
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+unit: nag ## Unit and stacks tests
+	@$(PYTEST) tests/unit tests/stacks $(ARGS)
+
+all: nag
+	@$(PYTEST) $(ARGS)
 
 synth: .venv/.ready .venv/.layer node_modules/.ready ## Write the templates to cdk.out (no account, no network)
 	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json
@@ -108,7 +115,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@{ $(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")' && \
 	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack; } \
 	  >/dev/null & first=$$!; \
-	  { $(PY) -c 'import stacks'; $(PY) -m pipelines show flight-delays; } >/dev/null 2>&1; wait $$first
+	  $(PY) -c 'import sagemaker.mlops.workflow.pipeline, stacks' >/dev/null 2>&1; wait $$first
 	@$(MAKE) --no-print-directory .venv/.layer
 	@touch $@
 

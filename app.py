@@ -1,4 +1,4 @@
-"""Evergreen's CDK app: `python app.py [evergreen.yaml]`, or `npx cdk synth`."""
+"""Evergreen's CDK app: `python app.py [evergreen.yaml [models]]`, or `npx cdk synth`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main() -> int:
     """Synthesise every stack; 2 stands for mistakes in the configuration, 1 for findings in the templates."""
     root = Path(__file__).parent
     try:
-        configuration = load(root, *sys.argv[1:2])
+        configuration = load(root, *sys.argv[1:3])
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -86,10 +86,10 @@ class Delivery(Spec):
 
     source: Source
     paths: Paths = Paths()
-    test: Annotated[str, AfterValidator(_command)] = "make test"
-    """Fails where the tree is not fit to be deployed; finds in ARGS where pytest is to write its report."""
+    test: Annotated[str, AfterValidator(_command)] = "make check"
+    """Command that tests the code; if it fails, nothing is deployed. `ARGS` holds pytest's option for its report."""
     synth: Annotated[str, AfterValidator(_command)] = "make synth"
-    """Writes cdk.out; hands ARGS on to the CDK CLI."""
+    """Command that writes cdk.out. `ARGS` holds options for the CDK CLI."""
 
     @model_validator(mode="after")
     def _can_be_filtered(self) -> Delivery:

@@ -1,4 +1,4 @@
-"""Reads all configuration files of a tree, and tells all their mistakes at once."""
+"""Load and validate the configuration files of a tree, and report all mistakes at once."""
 
 from __future__ import annotations
 
@@ -23,19 +23,30 @@ _LONGEST_ENDPOINT_NAME = 63
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a tree says: its application and its models, in the order of their folders."""
+    """The validated configuration of a tree: its application and its models, in the order of their folders.
+
+    Attributes:
+        root: The repository: `cdk.json` and `package.json` lie there.
+        models_folder: The folder that holds one folder a model.
+    """
 
     root: Path
     application: Application
     models: tuple[Model, ...]
+    models_folder: Path
 
     def folder_of(self, model: Model) -> Path:
-        """Where a model's scripts lie."""
-        return self.root / "models" / model.folder
+        """Return the folder of a model's scripts."""
+        return self.models_folder / model.folder
 
 
-def load(root: Path, file: str = "evergreen.yaml") -> Configuration:
-    """Read `evergreen.yaml`, or another file of its form, and every `models/<folder>/model.yaml` under a root.
+def load(root: Path, file: str = "evergreen.yaml", models: str = "models") -> Configuration:
+    """Read `evergreen.yaml` and the `model.yaml` of every model.
+
+    Args:
+        root: The repository.
+        file: The application's file, relative to the root.
+        models: The folder of the models, relative to the root, or the folder of a single model.
 
     Raises:
         ConfigurationError: With every mistake of all files.
@@ -44,21 +55,21 @@ def load(root: Path, file: str = "evergreen.yaml") -> Configuration:
     application, document = _read(root / file, file, Application, problems)
     if application:
         problems += _region_without_image(application)
-    models = []
-    for folder in _folders(root / "models"):
-        file = f"models/{folder.name}/model.yaml"
-        problems += _missing_scripts(folder)
-        model, model_document = _read(folder / "model.yaml", file, Model, problems)
-        problems += _disagreements(file, folder.name, model_document, document)
+    found = []
+    for folder in _folders(root / models):
+        where = folder.relative_to(root).as_posix()
+        problems += _missing_scripts(folder, where)
+        model, model_document = _read(folder / "model.yaml", f"{where}/model.yaml", Model, problems)
+        problems += _disagreements(f"{where}/model.yaml", folder.name, model_document, document)
         if model:
-            models.append(model)
+            found.append(model)
     if problems or not application:
         raise ConfigurationError(problems)
-    return Configuration(root, application, tuple(models))
+    return Configuration(root, application, tuple(found), _parent(root / models))
 
 
 def load_application(root: Path) -> Application:
-    """Read `evergreen.yaml` alone, for those who ask AWS which models there are.
+    """Read `evergreen.yaml` only, for commands that find the deployed models in AWS.
 
     Raises:
         ConfigurationError: With every mistake of the file.
@@ -70,8 +81,15 @@ def load_application(root: Path) -> Application:
     return application
 
 
+def _parent(models: Path) -> Path:
+    """Return the folder that holds the models' folders."""
+    return models.parent if (models / "model.yaml").is_file() else models
+
+
 def _folders(models: Path) -> list[Path]:
-    """Folders that hold a model: anything but caches and what is hidden."""
+    """Return the models' folders: all but caches and hidden ones."""
+    if _parent(models) != models:
+        return [models]
     folders = (p for p in models.iterdir() if p.is_dir()) if models.is_dir() else ()
     return sorted(p for p in folders if not p.name.startswith((".", "__")))
 
@@ -92,16 +110,16 @@ def _read(
     return None if found else parse(schema, document), document
 
 
-def _missing_scripts(folder: Path) -> Iterator[Problem]:
+def _missing_scripts(folder: Path, where: str) -> Iterator[Problem]:
     for script in SCRIPTS:
         if not (folder / script).is_file():
-            yield Problem(f"models/{folder.name}/{script}", "", "missing: every model has one (docs/your-model.md)")
+            yield Problem(f"{where}/{script}", "", "missing: every model has one (docs/your-model.md)")
 
 
 def _disagreements(
     file: str, folder: str, model: Mapping[str, object], application: Mapping[str, object]
 ) -> Iterator[Problem]:
-    """What only two files together can get wrong; read from the documents, so that other mistakes hide none of it."""
+    """Report contradictions between two files; read the raw documents, so that other mistakes do not hide them."""
     name, app = model.get("name"), application.get("name")
     if isinstance(name, str) and name.replace("-", "_") != folder:
         yield Problem(file, "name", f"{shown(name)}: should be {shown(folder.replace('_', '-'))}, as its folder says")
@@ -130,7 +148,7 @@ def _disagreements(
 def _not_watchable(
     file: str, model: Mapping[str, object], name: str, app: str, serving: Mapping[str, object], last: str
 ) -> Iterator[Problem]:
-    """What cannot be monitored: a last stage that captures nothing, and a schedule without room for its name."""
+    """Report what cannot be monitored: a last stage that captures nothing, and a schedule's name that is too long."""
     monitoring = model.get("monitoring")
     if not isinstance(monitoring, Mapping):
         return

@@ -25,7 +25,8 @@ from evergreen.demo.terminal import DemoError, columns, console, heading, say, t
 from evergreen.demo.training import Model, already_trained, approve, evaluation, train, upload_raw_data
 
 MODEL = Model(app="evergreen", name="flight-delays", stage="prod")
-CONFIGURATION = "evergreen/demo/evergreen.yaml"
+# The arguments of app.py: the demo's own application and its model.
+CONFIGURATION = "evergreen/demo/evergreen.yaml examples/flight_delays"
 LAST, LAST_QUICK = date(2013, 12, 31), date(2013, 6, 30)
 # Two routes to one model's score differ by no more than text and back.
 _ROUNDING = 1e-6

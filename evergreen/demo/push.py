@@ -1,6 +1,6 @@
 """`make demo ARGS=--push`: the repository's last commit goes to the local remote, and the pipeline does the rest.
 
-The pipeline runs the commands of the demo's own configuration: `make test` in a build would take more than ten minutes.
+The pipeline runs the commands of the demo's own configuration: `make check` would make an environment in each build.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def deliver(cloud: LocalCloud, model: Model, configuration: str, *, start: str, 
     heading("cdk bootstrap, and the pipeline: the whole installation")
     pipeline = _install(cloud, model, configuration, tree)
     heading("git push: the only act")
-    say(f"It tests by what {configuration} says, not by `make test`, which takes minutes:")
+    say(f"It runs the test command of {configuration.split()[0]}, not `make check`, which takes minutes:")
     say(f"[dim]{delivery['test']}[/]")
     remote, branch = cloud.remote(delivery["source"]["codecommit"]), delivery["source"]["branch"]
     say(f"git push {remote} HEAD:{branch}")

@@ -42,7 +42,7 @@ class Model:
 
     @property
     def folder(self) -> Path:
-        return ROOT / "models" / self.name.replace("-", "_")
+        return ROOT / "examples" / self.name.replace("-", "_")
 
 
 def upload_raw_data(cloud: LocalCloud, model: Model, bucket: str, start: str, end: str) -> int:

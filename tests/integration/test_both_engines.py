@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from configuration import Configuration, Model, load
+from configuration import Configuration, Model
 from configuration.monitoring import Explainability
 from constructs.mlops.monitoring.monitors import baseline_settings
 from drift_analyzer import baseline_step
@@ -32,7 +32,7 @@ ENDPOINT = "evergreen-flight-delays-prod"
 STACK = "evergreen-monitoring-flight-delays-prod"
 RELEASE = "v1-0badcafe"
 DATA, ARTIFACTS, ASSETS = "evergreen-data", "evergreen-artifacts", "cdk-hnb659fds-assets-000000000000-us-east-1"
-SCRIPTS = ROOT / "models" / "flight_delays"
+SCRIPTS = ROOT / "examples" / "flight_delays"
 WINDOW_END = "2013-03-02T00:00:00+00:00"
 ROWS_A_REQUEST = 25
 
@@ -73,8 +73,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def configuration() -> Configuration:
-    return load(ROOT)
+def configuration(example: Configuration) -> Configuration:
+    return example
 
 
 @pytest.fixture(scope="module")

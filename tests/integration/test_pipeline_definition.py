@@ -1,14 +1,12 @@
 """The application's compiled pipelines pass the local cloud's parser."""
 
-from pathlib import Path
-
-from configuration import load
+from configuration import Configuration
 from localcloud.sagemaker.pipelines.definition import parse
 from pipelines import compile_pipeline
 
 
-def test_the_projects_own_pipeline_written_with_the_sdk_is_accepted(root: Path) -> None:
-    for model in load(root).models:
+def test_the_projects_own_pipeline_written_with_the_sdk_is_accepted(configuration: Configuration) -> None:
+    for model in configuration.models:
         definition = parse(compile_pipeline(model))
         assert definition.steps["Gate"].type.name == "Condition"
         assert definition.steps["Register"].branch == ("Gate", True)

@@ -26,8 +26,10 @@ from tests.loop.conftest import free_port
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(1200)]
 
 PIPELINE = "evergreen-delivery"
-CONFIGURATION = "demo/evergreen.yaml"
-SHORT = "python -m pytest tests/lambda/test_archive_decide.py -q -p no:cacheprovider $ARGS"
+APPLICATION = "evergreen/demo/evergreen.yaml"
+# A folder of models, where the demo has one model.
+CONFIGURATION = f"{APPLICATION} examples"
+SHORT = "python -m pytest tests/unit/handlers/test_archive_decide.py -q -p no:cacheprovider $ARGS"
 T = TypeVar("T")
 
 
@@ -136,8 +138,8 @@ class Developer:
 
 def second_model(tree: Path) -> None:
     """A further model, which brings its own stacks and has no raw data yet."""
-    target = tree / "models" / "second_model"
-    shutil.copytree(tree / "models" / "flight_delays", target)
+    target = tree / "examples" / "second_model"
+    shutil.copytree(tree / "examples" / "flight_delays", target)
     specification = target / "model.yaml"
     text = specification.read_text(encoding="utf-8")
     specification.write_text(text.replace("name: flight-delays", "name: second-model"), encoding="utf-8")
@@ -150,10 +152,11 @@ def developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developer]:
     cloud, tree = LocalCloud(free_port(), folder / "state"), folder / "tree"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
     developer = Developer(cloud, tree)
-    long = yaml.safe_load((tree / CONFIGURATION).read_text(encoding="utf-8"))["delivery"]["test"]
-    developer.edit(CONFIGURATION, f"test: {long}", f"test: {SHORT}")
+    long = yaml.safe_load((tree / APPLICATION).read_text(encoding="utf-8"))["delivery"]["test"]
+    developer.edit(APPLICATION, f"test: {long}", f"test: {SHORT}")
     # The templates are validated elsewhere (tests/stacks), once instead of at each push.
-    developer.edit(CONFIGURATION, "npx cdk synth", "CDK_VALIDATION=false npx cdk synth")
+    developer.edit(APPLICATION, "npx cdk synth", "CDK_VALIDATION=false npx cdk synth")
+    developer.edit(APPLICATION, "examples/flight_delays", "examples")
     second_model(tree)
     developer.commit("A second model, and a short test")
     cloud.up()
@@ -187,7 +190,7 @@ def test_a_push_brings_everything_up_trains_and_stops_at_the_registry(
 
 def test_a_push_that_breaks_a_test_changes_nothing_and_people_are_told(developer: Developer, first: str) -> None:
     before = developer.stacks(), developer.functions(), developer.trainings("flight-delays")
-    path = "tests/lambda/test_archive_decide.py"
+    path = "tests/unit/handlers/test_archive_decide.py"
     whole = (developer.tree / path).read_text(encoding="utf-8")
     (developer.tree / path).write_text(f"{whole}\n\ndef test_broken() -> None:\n    assert not whatever\n")
     execution = developer.delivered(developer.push("Break a test"))
@@ -208,7 +211,7 @@ def test_pushes_are_delivered_in_their_order_and_each_moves_what_it_changed_alon
     developer.edit("lambda/archive/handler.py", '"tidying failed"', '"tidying a model failed"')
     handler = developer.push("Say what could not be tidied")
     until("its execution", lambda: developer.executions(handler) or None, 30)
-    developer.edit("models/flight_delays/train.py", "default=150)", "default=140)")
+    developer.edit("examples/flight_delays/train.py", "default=150)", "default=140)")
     script = developer.push("Fewer trees by default")
 
     execution = developer.delivered(handler)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from configuration import Configuration, ReleasePolicy, Serverless, load
+from configuration import Configuration, ReleasePolicy, Serverless
 
 
 @pytest.fixture(scope="session")
-def staged(root: Path) -> Callable[[dict[str, str | None]], Configuration]:
-    """Makes the shipped configuration one with several stages, of which only the last has instances."""
+def staged(configuration: Configuration) -> Callable[[dict[str, str | None]], Configuration]:
+    """Return a function that gives the test application several stages; only the last one has instances."""
 
     def make(accounts: dict[str, str | None]) -> Configuration:
-        configuration = load(root)
         shipped = configuration.application.stage
         release = ReleasePolicy(approval="life-cycle", four_eyes=True, description_required=True)
         *names, last = accounts

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from configuration import Configuration, load
 
 
 @pytest.fixture(scope="module")
-def by_command(root: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """`python app.py` without any environment but where to write, with cdk-nag and the built-in validation."""
+def by_command(
+    root: Path, arguments: list[str], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """Run `python app.py` with cdk-nag and the built-in validation, in an environment that says only where to write."""
     outdir = tmp_path_factory.mktemp("by_command")
     with subprocess.Popen(
-        [sys.executable, "app.py"],
+        [sys.executable, "app.py", *arguments],
         cwd=root,
         env={"CDK_OUTDIR": str(outdir), "PATH": os.environ["PATH"]},
         stdout=subprocess.DEVNULL,
@@ -128,10 +131,9 @@ def test_a_second_model_adds_stacks_and_no_function_rule_or_bucket(
 
 
 def test_the_last_model_can_go_without_a_deadlock_of_exports(
-    root: Path, assembly: Path, tmp_path_factory: pytest.TempPathFactory
+    configuration: Configuration, assembly: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with_model = load(root)
-    bare = Configuration(with_model.root, with_model.application, ())
+    bare = replace(configuration, models=())
     before, after = templates(assembly), templates(synthesised(bare, tmp_path_factory.mktemp("none")))
     assert list(after) == ["evergreen-platform-prod.template.json"]
     exports = [json.loads(one["evergreen-platform-prod.template.json"])["Outputs"] for one in (before, after)]

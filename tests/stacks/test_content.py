@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from configuration import Model, load
+from configuration import Configuration, Model
 from stacks.content import content_sha256
 
 DEFINITION = json.dumps({"Steps": []})
 
 
 @pytest.fixture
-def model(root: Path) -> Model:
-    return load(root).models[0]
+def model(configuration: Configuration) -> Model:
+    return configuration.models[0]
 
 
 @pytest.fixture
-def folder(root: Path, model: Model, tmp_path: Path) -> Path:
+def folder(configuration: Configuration, model: Model, tmp_path: Path) -> Path:
     copy = tmp_path / model.folder
-    shutil.copytree(root / "models" / model.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(configuration.folder_of(model), copy, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 

@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shipped(root: Path, folder: Path) -> dict[str, Any]:
-    return delivered(load(root), folder)
+def shipped(configuration: Configuration, folder: Path) -> dict[str, Any]:
+    return delivered(configuration, folder)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(s
     specification = json.loads("".join(part if isinstance(part, str) else "group" for part in text))
     assert specification["phases"]["build"]["commands"] == [
         'export ARGS="--junitxml=.cache/reports/tests.xml"',
-        "make test",
+        "make check",
         'export ARGS="--context delivery=true"',
         "make synth",
     ]
@@ -137,7 +137,10 @@ def test_the_publisher_of_assets_finds_manifests_of_a_schema_that_it_reads(
 def test_the_makefile_hands_the_arguments_on(root: Path) -> None:
     # What a make around these tests was told is not for this one.
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    for verb, expected in (("unit", "--dist loadfile --no-loadscope-reorder --x=1"), ("synth", "synth --quiet --x=1")):
+    for verb, expected in (
+        ("check", "--dist loadfile --no-loadscope-reorder tests/unit tests/stacks --x=1"),
+        ("synth", "synth --quiet --x=1"),
+    ):
         run = subprocess.run(
             ["make", "--dry-run", "--always-make", verb],
             cwd=root,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,8 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_ssm as ssm
 from aws_cdk.assertions import Template
+
+from configuration import Configuration
 
 STACK = "evergreen-monitoring-flight-delays-prod"
 DEFINITIONS = {
@@ -33,14 +34,12 @@ class Engines:
 
 @pytest.fixture(scope="module")
 def engines(
-    root: Path, template: Callable[[str], dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+    configuration: Configuration,
+    template: Callable[[str], dict[str, object]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Engines:
-    from dataclasses import replace
-
-    from configuration import load
     from stacks import build
 
-    configuration = load(root)
     stage = configuration.application.stage.model_copy(update={"model_monitor": "closed"})
     application = configuration.application.model_copy(update={"stages": (stage,)})
     outdir = tmp_path_factory.mktemp("closed")

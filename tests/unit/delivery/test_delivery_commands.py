@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,9 +13,9 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from configuration import load_application
+from configuration import Application, Configuration
+from evergreen.delivery import __main__ as commands
 from evergreen.delivery import accounts
-from evergreen.delivery.__main__ import main
 from evergreen.delivery.accounts import Platform, Unreachable, platform_of
 from evergreen.delivery.leases import LEASE_SECONDS, Leases, NotSettled
 from evergreen.delivery.trainings import Commit, NotAsked, Trainings
@@ -68,8 +67,15 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         yield account
 
 
+@pytest.fixture(autouse=True)
+def application(configuration: Configuration, monkeypatch: pytest.MonkeyPatch) -> Application:
+    """Let the commands read the test application."""
+    monkeypatch.setattr(commands, "load_application", lambda _root: configuration.application)
+    return configuration.application
+
+
 @pytest.fixture
-def platform(account: Account, root: Path) -> Platform:
+def platform(account: Account, application: Application) -> Platform:
     dynamodb = boto3.client("dynamodb", region_name="us-east-1")
     dynamodb.create_table(
         TableName=TABLE,
@@ -86,7 +92,6 @@ def platform(account: Account, root: Path) -> Platform:
         "evergreen-platform-prod",
         {"LedgerTableName": TABLE, "DeliveryRoleArn": role, "RetrainFunctionName": "retrain"},
     )
-    application = load_application(root)
     found = platform_of(boto3.Session(region_name="us-east-1"), application, application.stage)
     assert found is not None
     return found
@@ -227,21 +232,19 @@ def test_a_stack_or_an_endpoint_that_moves_is_waited_for(account: Account, platf
 def test_before_the_first_deployment_there_is_nothing_to_lease(
     account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["lease", "take", "--stage", "prod", "--owner", "codepipeline/1"]) == 0
+    assert commands.main(["lease", "take", "--stage", "prod", "--owner", "codepipeline/1"]) == 0
     assert capsys.readouterr().out == "prod was not deployed yet: nothing to do\n"
 
 
-def test_a_platform_older_than_the_delivery_is_named(account: Account, root: Path) -> None:
+def test_a_platform_older_than_the_delivery_is_named(account: Account, application: Application) -> None:
     account.deploy("evergreen-platform-prod", {"LedgerTableName": TABLE})
-    application = load_application(root)
     with pytest.raises(Unreachable, match="no output DeliveryRoleArn: deploy it once by hand, npx cdk deploy"):
         platform_of(boto3.Session(region_name="us-east-1"), application, application.stage)
 
 
 def test_a_role_that_cannot_be_taken_says_what_to_do(
-    account: Account, root: Path, monkeypatch: pytest.MonkeyPatch
+    account: Account, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    application = load_application(root)
     session = boto3.Session(region_name="us-east-1")
 
     def deny(_account: Account, _client: BaseClient, operation: str, _request: dict[str, Any]) -> Any:
@@ -255,7 +258,7 @@ def test_a_role_that_cannot_be_taken_says_what_to_do(
 def test_a_stage_that_is_not_there_is_told_with_those_that_are(
     account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["lease", "give", "--stage", "production", "--owner", "me"]) == 2
+    assert commands.main(["lease", "give", "--stage", "production", "--owner", "me"]) == 2
     assert capsys.readouterr().err == "evergreen.yaml has no stage 'production'; it has prod\n"
 
 

@@ -1,4 +1,4 @@
-"""The sample model as SageMaker's containers run it, on a few days of real flights."""
+"""The example model, run as in SageMaker's containers on a few days of real flights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "models" / "flight_delays"
+SCRIPTS = Path(__file__).resolve().parents[3] / "examples" / "flight_delays"
 FIRST_HOLDOUT_DAY = "dt=2013-01-21"
 
 Script = Callable[[str], ModuleType]

@@ -1,4 +1,4 @@
-"""The sample model, end to end on real flights, as the containers run it."""
+"""The example model, end to end on real flights, as the containers run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-MODEL = Path(__file__).resolve().parents[3] / "models" / "flight_delays"
+MODEL = Path(__file__).resolve().parents[3] / "examples" / "flight_delays"
 Script = Callable[[str], ModuleType]
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_metric_is_refused_with_the_ones_there_are(script: Script, tm
     )
 )
 def test_metrics_are_those_of_scikit_learn_ties_included(rows: list[tuple[int, int]]) -> None:
-    from models.flight_delays import evaluate  # it imports no neighbour, so it can be imported as it lies
+    from examples.flight_delays import evaluate  # it imports no neighbour, so it can be imported as it lies
 
     labels = np.array([label for label, _ in rows])
     scores = np.array([score / 20 for _, score in rows])

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from configuration import Model, load
+from configuration import Configuration, Model
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
-    """The sample model."""
-    return next(model for model in load(ROOT).models if model.name == "flight-delays")
+def model(configuration: Configuration) -> Model:
+    """Return the test application's model."""
+    return configuration.models[0]
 
 
 @pytest.fixture(scope="session")
 def variant(model: Model) -> Model:
-    """A model that takes the other turn wherever a pipeline has one."""
+    """Return a model that takes the other branch wherever a pipeline has one."""
     document = model.canonical()
     document["name"] = "variant"
     document["description"] = 'Costs ${Money}, "quoted"'
@@ -39,7 +39,7 @@ def variant(model: Model) -> Model:
 
 @pytest.fixture(scope="session")
 def compilations(model: Model, variant: Model) -> list[str]:
-    """What two processes that differ in their hash seed print for both models."""
+    """Return the output for both models of two processes with different hash seeds and regions."""
     runs = [
         subprocess.Popen(
             [sys.executable, "-m", "pipelines.definition"],
@@ -57,13 +57,13 @@ def compilations(model: Model, variant: Model) -> list[str]:
 
 @pytest.fixture(scope="session")
 def definition(compilations: list[str]) -> dict[str, Any]:
-    """The sample model's pipeline."""
+    """Return the pipeline of the test application's model."""
     document: dict[str, Any] = json.loads(json.loads(compilations[0])[0])
     return document
 
 
 @pytest.fixture(scope="session")
 def other_definition(compilations: list[str]) -> dict[str, Any]:
-    """The variant's pipeline."""
+    """Return the variant's pipeline."""
     document: dict[str, Any] = json.loads(json.loads(compilations[0])[1])
     return document

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from configuration import Model, Stage, load
+from configuration import Configuration, Model, Stage
 from evergreen.preflight.checks import account, bootstrap, instances, model_monitor, quotas
 
 STAGE = Stage(name="prod", account=None, region="us-east-1", model_monitor="available")
@@ -49,8 +49,8 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
 
 
 @pytest.fixture
-def models(root: Any) -> tuple[Model, ...]:
-    return load(root).models
+def models(configuration: Configuration) -> tuple[Model, ...]:
+    return configuration.models
 
 
 def test_another_account_than_the_stages_is_told(session: boto3.Session) -> None:
