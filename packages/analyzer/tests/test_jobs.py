@@ -1,4 +1,4 @@
-"""The container contract, the command line and the kinds that need labels or the model."""
+"""The container contract, and the jobs for model quality, bias and explainability."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 
 from drift_analyzer import bias, container, explainability, quality
 from drift_analyzer.capture_records import parse
-from drift_analyzer.cli import main as command
 from drift_analyzer.ground_truth import Labels, join
 
 RNG = np.random.default_rng(5)
@@ -115,19 +114,6 @@ def test_what_cannot_be_done_fails_with_the_reason_in_the_message(
     assert code == 1
     assert said in message
     assert len(message) <= 1024
-
-
-def test_the_command_line_judges_windows_and_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = ["--baseline", str(home / "base"), "--output", str(home / "out")]
-    assert command(["baseline", str(home / "reference.csv"), "--output", str(home / "base")]) == 0
-    assert command(["analyze", str(home / "capture"), *base, "--window", "1h", "--workers", "2"]) == 0
-    said = capsys.readouterr().out
-    assert "Drift: 1 of 2 features drifted, 50% by importance (400 rows, 1 bad records)" in said
-    page = (home / "out" / "report.html").read_text()
-    assert "<svg" in page
-    assert "http" not in page
-    assert command(["analyze", str(home / "nowhere"), *base]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def merge_files(home: Path, flip: bool) -> dict[str, str]:

@@ -157,7 +157,7 @@ def _conclude(
         status = "Drift" if drifted else "Ok"
         reason = f"{len(drifted)} of {len(judged)} features beyond their threshold"
     elif critical:
-        status, reason = "Drift", f"critical: {', '.join(critical)}"
+        status, reason = "Drift", f"critical features drifted: {', '.join(critical)}"
     else:
         status = "Drift" if drifted and share >= rules.share else "Ok"
         reason = f"{len(drifted)} of {len(judged)} features drifted, {share:.0%} by importance"

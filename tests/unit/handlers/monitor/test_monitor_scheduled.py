@@ -184,10 +184,10 @@ def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() 
         {"feature_name": "dest", "constraint_check_type": "categorical_values_check", "description": "new values"},
         {"feature_name": "temp", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.9"},
     ]
-    said = {"status": "Drift", "reason": "critical: temp"}
+    said = {"status": "Drift", "reason": "critical features drifted: temp"}
     window = (NOW - timedelta(days=1), NOW)
     row = verdict_rows.of_run("data_quality", found, said, window=window, release=RELEASE, report="")
-    assert row.evidence == "critical: temp; temp: distance: 0.9"
+    assert row.evidence == "critical features drifted: temp; temp: distance: 0.9"
 
 
 def test_quality_waits_for_labels_and_a_retry_judges_the_same_window() -> None:
