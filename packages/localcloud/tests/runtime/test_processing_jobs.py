@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from localcloud_support.containers import BUCKET, POWERLESS, FakeAws, Jobs, processing
 
+from localcloud.runtime import images
+
 ABALONE = "\n".join(f"{'MFI'[i % 3]},{0.1 * i:.2f},{0.2 * i:.2f},{'' if i == 3 else 0.3},{i % 9}" for i in range(40))
 SCRIPT = "/opt/ml/processing/input/code/"
 
@@ -170,6 +172,17 @@ def test_what_cannot_be_run_is_refused_by_name(jobs: Jobs, change: dict[str, Any
     update = jobs.run("processing", processing("refused", ["true"]) | change)
     assert update.status == "Failed"
     assert named in str(update.failure_reason)
+
+
+def test_an_image_whose_packages_are_not_installed_names_the_way_to_install_them(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "find_spec", lambda _name: None)
+    reason = (
+        "ClientError: image sagemaker-scikit-learn needs packages that are not installed beside the local cloud "
+        "(sklearn, pandas); install them: pip install 'localcloud[frameworks]'"
+    )
+    assert jobs.run("processing", processing("bare", ["true"])).failure_reason == reason
 
 
 def test_a_jobs_files_are_removed(aws: FakeAws, jobs: Jobs) -> None:

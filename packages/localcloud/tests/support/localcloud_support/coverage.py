@@ -1,0 +1,60 @@
+"""The README's coverage tables, from what a running gateway answers to every operation that botocore knows."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections import defaultdict
+
+import botocore.session
+
+from localcloud.ministack_adapter.environment import REGION
+from localcloud.testing import LocalCloud
+
+# The services that are the local cloud's own: botocore's name, and the name in the table.
+_SERVICES = {
+    "codepipeline": "CodePipeline",
+    "codebuild": "CodeBuild",
+    "codecommit": "CodeCommit",
+    "codeconnections": "CodeConnections",
+    "application-autoscaling": "Application Auto Scaling",
+}
+_VERB = re.compile(r"^((?:Batch)?[A-Z][a-z]+)(.*)$")
+
+
+def sagemaker_table(cloud: LocalCloud) -> str:
+    """Return the table of SageMaker's operations by resource."""
+    verbs: dict[str, list[str]] = defaultdict(list)
+    for operation in _supported(cloud, "sagemaker"):
+        match = _VERB.match(operation)
+        assert match is not None, operation
+        verbs[match[2] if match[2].endswith("ies") else match[2].removesuffix("s")].append(match[1])
+    rows = [f"| {resource} | {', '.join(sorted(verbs[resource]))} |" for resource in sorted(verbs)]
+    return "\n".join(["| resource | operations |", "|---|---|", *rows])
+
+
+def other_services_table(cloud: LocalCloud) -> str:
+    """Return the table of the other services that are the local cloud's own."""
+    rows = [f"| {title} | {', '.join(_supported(cloud, service))} |" for service, title in _SERVICES.items()]
+    return "\n".join(["| service | operations |", "|---|---|", *rows])
+
+
+def _supported(cloud: LocalCloud, service: str) -> list[str]:
+    """Return the operations that the gateway knows: it checks the name first, then the (here empty) request."""
+    model = botocore.session.get_session().get_service_model(service)
+    scope = f"test/20260101/{REGION}/{model.signing_name}/aws4_request"
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=30)
+    known = []
+    for operation in model.operation_names:
+        headers = {
+            "X-Amz-Target": f"{model.metadata['targetPrefix']}.{operation}",
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+        }
+        connection.request("POST", "/", b"{}", headers)
+        answer = json.loads(connection.getresponse().read() or b"{}")
+        if answer.get("__type") != "UnknownOperationException":
+            known.append(str(operation))
+    connection.close()
+    return known
