@@ -30,7 +30,7 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
     os.chdir(Path(__file__).resolve().parent.parent)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.loop", *sys.argv[1:]])
 
-from evergreen.demo.__main__ import MODEL
+from evergreen.demo import MODEL
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.training import upload_raw_data
 

@@ -38,7 +38,7 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
     os.chdir(Path(__file__).resolve().parent.parent)
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.release", *sys.argv[1:]])
 
-from evergreen.demo.__main__ import MODEL
+from evergreen.demo import MODEL
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.serving import await_release, is_baking, live_version
 from evergreen.demo.training import train, upload_raw_data

@@ -68,14 +68,18 @@ def load(root: Path, file: str = "evergreen.yaml", models: str = "models") -> Co
     return Configuration(root, application, tuple(found), _parent(root / models))
 
 
-def load_application(root: Path) -> Application:
+def load_application(root: Path, file: str = "evergreen.yaml") -> Application:
     """Read `evergreen.yaml` only, for commands that find the deployed models in AWS.
+
+    Args:
+        root: The repository.
+        file: The application's file, relative to the root.
 
     Raises:
         ConfigurationError: With every mistake of the file.
     """
     problems: list[Problem] = []
-    application, _ = _read(root / "evergreen.yaml", "evergreen.yaml", Application, problems)
+    application, _ = _read(root / file, file, Application, problems)
     if not application:
         raise ConfigurationError(problems)
     return application

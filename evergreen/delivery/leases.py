@@ -1,4 +1,4 @@
-"""Leases: while a stage's stacks move, its release controller does not (docs/reference/contracts.md, "Ledger")."""
+"""Leases, which stop a stage's release controllers during a deployment (docs/reference/contracts.md, "Delivery")."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from evergreen.delivery.accounts import Platform
 from evergreen.delivery.settled import unsettled
+from evergreen.deployed import Platform
+from evergreen.errors import FailedError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Longer than a deployment without a release takes; what is not given back ends then.
+# Longer than a deployment without a release takes. A lease that is not given back expires then.
 LEASE_SECONDS = 3600
 _POLL_SECONDS = 15
 _PURPOSE = "deploy"
@@ -22,16 +23,19 @@ _PURPOSE = "deploy"
 Say = Callable[[str], None]
 
 
-class NotSettled(Exception):
-    """The stage did not come to rest in time; one line that says what still moves."""
+class NotSettledError(FailedError):
+    """The stage was not at rest in time. The message names what was still changing."""
 
 
 class Leases:
     """The leases of all models of a stage, taken and given back together.
 
     Args:
-        owner: Under which they are taken; the same owner may take them again, so that a stage can be retried.
-        say: Takes a line for people.
+        platform: The stage.
+        owner: Holder of the leases. The same owner may take them again, so a stage can be retried.
+        say: Prints a line.
+        now: Returns the time, epoch seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -50,39 +54,43 @@ class Leases:
     def take(self, timeout_seconds: float) -> None:
         """Take every model's lease, and wait until no release and no deployment is under way.
 
-        What is taken is kept while the rest is waited for, and is given back if anything ends the wait.
+        Leases are kept while the others are awaited, and given back if the wait fails or is interrupted.
 
         Raises:
-            NotSettled: If the stage is not at rest in time.
+            NotSettledError: The stage is not at rest in time.
         """
         models, deadline, said = self._platform.models(), self._now() + timeout_seconds, ""
         try:
-            while waiting := self._look(models):
+            while waiting := self._awaited(models):
                 if self._now() >= deadline:
-                    raise NotSettled(
+                    raise NotSettledError(
                         f"{self._stage} is not at rest after {timeout_seconds / 60:.0f} minutes: {waiting}"
                     )
                 if waiting != said:
-                    self._say(f"{self._stage} waits: {waiting}")
+                    self._say(f"{self._stage}: waiting, because {waiting}")
                     said = waiting
                 self._sleep(_POLL_SECONDS)
         except BaseException:
             self.give(models)
             raise
-        self._say(f"{self._stage} is leased to {self._owner}: {', '.join(models) or 'no models'}")
+        self._say(f"{self._stage}: {self._owner} holds {', '.join(models) or 'no models'}")
 
     def give(self, models: list[str] | None = None) -> None:
-        """Give back what this owner holds."""
+        """Give back the leases that this owner holds.
+
+        Args:
+            models: Whose leases; None for every model of the stage.
+        """
         given = [model for model in (self._platform.models() if models is None else models) if self._give(model)]
-        self._say(f"{self._stage} is free of {self._owner}: {', '.join(given) or 'it held nothing'}")
+        self._say(f"{self._stage}: {self._owner} gave back {', '.join(given) or 'nothing'}")
 
     @property
     def _stage(self) -> str:
         return self._platform.stage.name
 
-    def _look(self, models: list[str]) -> str:
-        """Take or renew the leases; what must still be waited for, in a sentence, or "" for nothing."""
-        waiting = [f"another holds the lease of {model}" for model in models if not self._hold(model)]
+    def _awaited(self, models: list[str]) -> str:
+        """Take or renew the leases. Return what is still awaited, "" for nothing."""
+        waiting = [f"another owner holds the lease of {model}" for model in models if not self._hold(model)]
         return "; ".join(waiting + [reason for model in models for reason in unsettled(self._platform, model)])
 
     def _hold(self, model: str) -> bool:
@@ -123,10 +131,10 @@ class Leases:
 
 
 def _condition_held(error: ClientError) -> bool:
-    """False where the condition of a write did not hold.
+    """Return False for a write whose condition did not hold.
 
     Raises:
-        ClientError: Where it was something else.
+        ClientError: It was another error.
     """
     if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
         return False

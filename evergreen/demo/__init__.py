@@ -1,1 +1,13 @@
-"""The story that `make demo` tells, by AWS's own APIs and command lines, and of the local cloud by its commands."""
+"""The demo: ten months of real flights through the whole loop on the local cloud.
+
+It uses AWS's APIs, the CDK CLI and the commands of the local cloud, as a user would.
+"""
+
+from evergreen.names import Names
+
+MODEL = Names(app="evergreen", name="flight-delays", stage="prod")
+"""The model of the demo."""
+CONFIGURATION = "evergreen/demo/evergreen.yaml"
+"""The application of the demo, in place of the user's `evergreen.yaml`."""
+MODELS = "examples/flight_delays"
+"""The models of the demo, in place of the user's `models/`."""

@@ -1,4 +1,4 @@
-"""The local cloud and the CDK CLI, driven by their command lines as a person would; the clock by HTTP, for each day."""
+"""The local cloud and the CDK CLI, through their command lines; the clock through HTTP, because each day needs it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from configuration import ConfigurationError, load_application
+from evergreen import ROOT
+from evergreen.demo import CONFIGURATION, MODEL
 from evergreen.demo.terminal import DemoError, say
+from evergreen.ledger import Ledger
+from evergreen.names import Names
+from evergreen.target import STATE, local_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT_SECONDS = 5
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach loopback
-_PATIENCE_SECONDS = 600  # real ones, that one thing may hold the clock
-# Not AWS's, and not worth a person's eyes: that Node 20 is old, and that the CLI counts its uses.
+_DEFAULT_PORT = 4747
+_PATIENCE_SECONDS = 600  # real seconds that one operation may hold the clock
+# Two notices of the CDK CLI that say nothing about the deployment: the age of Node 20, and its usage statistics.
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """One local cloud: a port and a folder of state. `up` may be called at any time."""
+    """A local cloud: a port and a state folder. `up` may be called at any time."""
 
     port: int
     state: Path
@@ -39,59 +45,59 @@ class LocalCloud:
 
     def _command(self, verb: str, *arguments: str) -> list[str]:
         where = ["--port", str(self.port), "--state", str(self.state)]
-        # `clock` has actions of its own, which take the options.
+        # The actions of `clock` take the options, not `clock` itself.
         words = [verb, *arguments, *where] if verb == "clock" else [verb, *where, *arguments]
         return [sys.executable, "-m", "localcloud", *words]
 
     def up(self, *, accelerated: bool = False) -> None:
-        """Start it, or go on where it is.
+        """Start it, or continue where it is.
 
         Args:
-            accelerated: By the accelerated clock; else by the folder's, which is the real one where the folder is new.
+            accelerated: Use the accelerated clock. Otherwise use the folder's clock, the real one in a new folder.
 
         Raises:
-            DemoError: It does not start, or its clock is to be accelerated and is the real one.
+            DemoError: It does not start, or an accelerated clock is wanted and the folder has the real one.
         """
         clock = ["--clock", "accelerated"] if accelerated else []
         if subprocess.run(self._command("up", *clock), cwd=ROOT, check=False).returncode:
-            raise DemoError(
-                "the local cloud did not start; its own message is above. To begin anew in this folder: --fresh"
-            )
+            raise DemoError("the local cloud did not start; its own message is above. To start from nothing: --fresh")
         if accelerated and self._clock()["mode"] != "accelerated":
             raise DemoError(
-                f"{self.state} is a cloud that lives by the real clock, which ten months cannot be replayed on: "
-                "--fresh purges it and begins anew, --state FOLDER --port PORT leaves it alone"
+                f"{self.state} has a cloud on the real clock, which cannot replay months. "
+                "Use --fresh to delete it and start from nothing, or --state FOLDER --port PORT to leave it alone"
             )
 
     def down(self, *arguments: str) -> None:
+        """Stop it."""
         subprocess.run(self._command("down", *arguments), cwd=ROOT, check=True)
 
     def now(self) -> datetime:
-        """What its clock says."""
+        """Return the time on its clock."""
         return datetime.fromisoformat(self._clock()["now"])
 
     def advance(self, to: datetime, resolution: timedelta, *, over_approvals: bool = False) -> list[str]:
-        """Let its clock go on, with all that falls due; return the approvals that stopped it, none where it got there.
+        """Advance its clock and run everything that is due. Return the approvals that stopped it, none at the end.
 
         Args:
-            resolution: What falls due within one is done together.
+            to: The time to advance to.
+            resolution: Work that is due within one resolution runs together.
             over_approvals: Do not stop at an open approval.
         """
         request = {"to": to.timestamp(), "resolution": resolution.total_seconds(), "patience": _PATIENCE_SECONDS}
         return list(self._clock({**request, "over_approvals": over_approvals})["held_by"])
 
     def fault(self, *arguments: str) -> None:
-        """Let instances of an endpoint fail, as `localcloud fault --help` says.
+        """Make instances of an endpoint fail (`localcloud fault --help`).
 
         Raises:
-            DemoError: It cannot be.
+            DemoError: The fault was not accepted.
         """
         done = subprocess.run(self._command("fault", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
         if done.returncode:
             raise DemoError(f"the fault was not injected: {done.stderr.strip()}")
 
     def _clock(self, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What `localcloud clock` asks for: to advance it with a request, to look at it without."""
+        """Advance the clock with a request, read it without one, as `localcloud clock` does."""
         call = urllib.request.Request(  # noqa: S310 (our own loopback address)
             f"{self.settings['AWS_ENDPOINT_URL']}/_localcloud/clock",
             data=None if request is None else json.dumps(request).encode(),
@@ -107,14 +113,12 @@ class LocalCloud:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """The AWS_* variables that lead every client here, and nowhere else."""
-        printed = subprocess.run(self._command("env"), cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        pairs = (word.partition("=") for word in shlex.split(printed) if "=" in word)
-        return {name: value for name, _, value in pairs}
+        """The variables that point every client here, and nowhere else."""
+        return local_environment(self.port, self.state)
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """This process's environment without any AWS setting of its own, then the local cloud's."""
+        """This process's environment with the local cloud's AWS settings in place of its own."""
         return (
             {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | QUIET | self.settings
         )
@@ -128,6 +132,7 @@ class LocalCloud:
         )
 
     def client(self, service: str) -> Any:
+        """Return a boto3 client of a service here."""
         if service not in self._clients:
             config = Config(
                 retries={"mode": "standard", "max_attempts": 3}, s3={"addressing_style": "path"}, proxies={}
@@ -137,17 +142,28 @@ class LocalCloud:
         return self._clients[service]
 
     def aws(self, arguments: str) -> str:
-        """An AWS CLI line that runs as pasted, from the repository's root."""
+        """Return an AWS CLI line that runs as pasted from the repository's root."""
         names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
         return " ".join([*(f"{name}={self.settings[name]}" for name in names), ".venv/bin/aws", arguments])
 
+    def evergreen(self, arguments: str) -> str:
+        """Return an `evergreen` line that runs as pasted from the repository's root."""
+        config = [] if _is_users_application() else ["--config", CONFIGURATION]
+        port = [] if self.port == _DEFAULT_PORT else ["--port", str(self.port)]
+        state = [] if self.state == STATE else ["--state", shlex.quote(str(self.state))]
+        return " ".join([".venv/bin/evergreen", *config, arguments, *port, *state])
+
     def remote(self, repository: str) -> str:
-        """The git repository that pipelines take their code from; made where it is not there yet."""
+        """Return the git repository that pipelines take their code from, created where it is missing."""
         command = self._command("remote", repository)
         return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
     def cdk(self, *arguments: str, cwd: Path = ROOT) -> None:
-        """Run the pinned CDK CLI; show its milestones, keep all that it said in the state folder."""
+        """Run the pinned CDK CLI. Print its milestones, and keep its output in the state folder.
+
+        Raises:
+            DemoError: It failed.
+        """
         log = self.state / "demo" / f"cdk-{arguments[0]}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         began = spoke = time.monotonic()
@@ -171,7 +187,7 @@ class LocalCloud:
                     read = len(lines)
                     if time.monotonic() - spoke > HEARTBEAT_SECONDS:
                         spoke = time.monotonic()
-                        say(f"[dim]{spoke - began:5.1f} s  cdk {arguments[0]} is at work[/]")
+                        say(f"[dim]{spoke - began:5.1f} s  cdk {arguments[0]} is running[/]")
             finally:
                 process.terminate()
                 process.wait()
@@ -180,18 +196,37 @@ class LocalCloud:
             say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {line.strip()}")
         if process.returncode:
             tail = "\n".join(lines[-12:])
-            raise DemoError(f"`npx cdk {' '.join(arguments)}` failed; its last words, all of them in {log}:\n{tail}")
+            raise DemoError(
+                f"`npx cdk {' '.join(arguments)}` failed; the whole log is in {log}, which ends with:\n{tail}"
+            )
 
     @property
     def assembly(self) -> Path:
-        """Where this cloud's synth goes: the CLI lets nobody else write to cdk.out while it reads it."""
+        """This cloud's cloud assembly: the CLI locks cdk.out while it reads it."""
         return self.state / "demo" / "cdk.out"
 
     def outputs(self, stack: str) -> dict[str, str]:
+        """Return a stack's outputs."""
         found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
 
+def ledger_of(cloud: LocalCloud, model: Names) -> Ledger:
+    """Return a reader of the model's ledger rows."""
+    table = cloud.outputs(model.platform_stack)["LedgerTableName"]
+    return Ledger(cloud.client("dynamodb"), table, model=model.name, stage=model.stage)
+
+
+@cache
+def _is_users_application() -> bool:
+    """Say whether `evergreen.yaml` has the name and the stage of the demo's application, so that it stands for it."""
+    try:
+        application = load_application(ROOT)
+    except ConfigurationError:
+        return False
+    return application.name == MODEL.app and [stage.name for stage in application.stages] == [MODEL.stage]
+
+
 def _is_milestone(line: str) -> bool:
-    """The CLI's own lines about a whole stack: done, failed, begun."""
+    """Say whether a line of the CLI is about a whole stack: started, done or failed."""
     return any(mark in line for mark in ("✅", "❌", "✨  Synthesis time", "⏳  Bootstrapping"))

@@ -1,4 +1,4 @@
-"""What the replay comes to, month by month: pure functions over what was asked, answered and labelled."""
+"""Monthly figures of the replay: pure functions of the answers and their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 @dataclass(frozen=True)
 class Answered:
-    """One flight: what the endpoint answered on its day, by which release, and what came of it."""
+    """One flight: the endpoint's score, the release that gave it, and whether the flight was late."""
 
     flight: str
     day: date
@@ -24,11 +24,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Month:
-    """A month's AUC of the loop and of the first version, on the same flights.
+    """A month's AUC with the loop and for the first version alone, on the same flights.
 
     Attributes:
-        first: the month's first day.
-        releases: those that answered, in their order.
+        first: The month's first day.
+        flights: How many flights were scored.
+        loop: AUC of the versions that were live.
+        never: AUC of the first version.
+        releases: The releases that answered, in their order.
     """
 
     first: date
@@ -39,11 +42,12 @@ class Month:
 
     @property
     def gain(self) -> float:
+        """The loop's AUC less the first version's."""
         return self.loop - self.never
 
 
 def write_answers(path: Path, answers: Iterable[Answered]) -> None:
-    """Keep a day's answers; the file is there when all of them are in it."""
+    """Write a day's answers. The file appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
@@ -52,7 +56,7 @@ def write_answers(path: Path, answers: Iterable[Answered]) -> None:
 
 
 def read_answers(folder: Path) -> list[Answered]:
-    """All days' answers, in order of the days."""
+    """Return the answers of all days, in order."""
     found = []
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
@@ -62,10 +66,11 @@ def read_answers(folder: Path) -> list[Answered]:
 
 
 def months(answered: Sequence[Answered], never: Mapping[str, float]) -> list[Month]:
-    """Both models' AUC by month.
+    """Return the AUC of both by month.
 
     Args:
-        never: the first version's score by flight.
+        answered: The endpoint's answers.
+        never: The first version's score by flight.
 
     Raises:
         KeyError: The first version has no score for a flight that was answered.
@@ -87,16 +92,16 @@ def months(answered: Sequence[Answered], never: Mapping[str, float]) -> list[Mon
 
 
 def disagreement(answered: Sequence[Answered], never: Mapping[str, float]) -> float:
-    """By how much the endpoint's answers differ from the first version's scores while that version was live.
+    """Return the largest difference between the endpoint's answers and the first version's scores while it was live.
 
-    It is the same model by two ways: anything beyond rounding means that the comparison compares something else.
+    Both come from the same model, so anything beyond rounding means that the comparison is wrong.
     """
     first = answered[0].release
     return max(abs(one.score - never[one.flight]) for one in answered if one.release == first)
 
 
 def rows(found: Sequence[Month]) -> list[tuple[str, ...]]:
-    """The closing table's rows, the mean of the months last."""
+    """Return the rows of the monthly table. The last one is the mean of the months."""
     lines = [
         (f"{m.first:%B}", f"{m.flights:,}", f"{m.loop:.3f}", f"{m.never:.3f}", f"{m.gain:+.3f}", _versions(m.releases))
         for m in found

@@ -1,4 +1,4 @@
-"""The flights day by day, as they land in the data bucket, and as the requests that ask for them."""
+"""The flights of each day, as raw objects and as requests to the endpoint."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from evergreen.demo.training import Model
+from evergreen.demo.training import folder_of
+from evergreen.names import Names
 
-_COLUMNS = slice(2, -1)  # of a raw row: behind identifier and time, before the label
+_COLUMNS = slice(2, -1)  # the features of a raw row: after identifier and time, before the label
 
 
 @dataclass(frozen=True)
 class Request:
-    """The departures of one hour, asked for together: one line of CSV a flight."""
+    """A request with the departures of one hour, one CSV line for each flight."""
 
     id: str
     flights: tuple[str, ...]
@@ -27,24 +28,26 @@ class Request:
 
     @property
     def body(self) -> bytes:
+        """The request's body."""
         return "".join(f"{row}\n" for row in self.rows).encode()
 
 
-def cut(model: Model, folder: Path, first: date, last: date) -> None:
-    """Write the raw objects of these days below the folder, unless they are there: `raw/dt=YYYY-MM-DD/flights.csv`."""
+def cut(model: Names, folder: Path, first: date, last: date) -> None:
+    """Write each day's raw object to `raw/dt=YYYY-MM-DD/flights.csv` below the folder, unless they exist."""
     if all(raw_file(folder, day).exists() for day in (first, last)):
         return
-    command = [sys.executable, str(model.folder / "data.py"), "--out", str(folder)]
+    command = [sys.executable, str(folder_of(model) / "data.py"), "--out", str(folder)]
     period = ["--start", first.isoformat(), "--end", last.isoformat()]
     subprocess.run([*command, *period], check=True, stdout=subprocess.DEVNULL)
 
 
 def raw_file(folder: Path, day: date) -> Path:
+    """Return the path of a day's raw object."""
     return folder / "raw" / f"dt={day.isoformat()}" / "flights.csv"
 
 
 def requests(path: Path) -> list[Request]:
-    """A day's requests. A flight that never landed has no label, so nobody could say whether its answer was right."""
+    """Return a day's requests. Flights that never landed are left out: without a label no answer can be judged."""
     with path.open(newline="", encoding="utf-8") as file:
         landed = [row for row in list(csv.reader(file))[1:] if row[-1]]
     landed.sort(key=_hour)
@@ -52,7 +55,7 @@ def requests(path: Path) -> list[Request]:
 
 
 def one_by_one(batches: Sequence[Request]) -> list[Request]:
-    """The same flights, each in a request of its own."""
+    """Return the same flights with one request for each."""
     return [
         Request(flight, (flight,), (row,), (label,))
         for batch in batches
@@ -61,7 +64,7 @@ def one_by_one(batches: Sequence[Request]) -> list[Request]:
 
 
 def opening(batches: Sequence[Request], single: int) -> list[Request]:
-    """The first hours flight by flight, until `single` flights were asked for; the others hour by hour."""
+    """Return the first hours with one request for each flight, up to `single` flights, and the others by hour."""
     asked, found = 0, []
     for batch in batches:
         found += one_by_one([batch]) if asked < single else [batch]
@@ -83,5 +86,5 @@ def _request(hour: str, rows: Sequence[Sequence[str]]) -> Request:
 
 
 def days(first: date, last: date) -> Iterator[date]:
-    """From the first to the last, both included."""
+    """Yield the days from the first to the last, both included."""
     return (first + timedelta(days=number) for number in range((last - first).days + 1))

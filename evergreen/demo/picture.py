@@ -1,4 +1,7 @@
-"""The picture of the replay: one self-contained HTML page with one SVG, whose panels share the time axis."""
+"""The pictures of the replay: an HTML page with every panel, and an SVG image for a README.
+
+Both are self-contained: no scripts, no fonts and no files of anybody else. The panels share the time axis.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from html import escape
 from evergreen.demo.figures import HEAD, Month, rows
 
 _LEFT, _WIDTH, _RIGHT = 150, 900, 40
-_LOOP, _NEVER, _INK, _FAINT = "#0b6e4f", "#8a8f98", "#22262b", "#d9dce0"
+_LOOP, _NEVER, _INK, _FAINT, _PAPER = "#0b6e4f", "#8a8f98", "#22262b", "#d9dce0", "#ffffff"
 _AUC_TOP, _AUC_HEIGHT = 60, 230
 _DRIFT_TOP, _ROW = 370, 17
 _LANE = 26
@@ -22,14 +25,14 @@ _LANES = (
     ("proposed", "version proposed", "#1b9e77"),
     ("released", "version live", _LOOP),
 )
-# Distance over threshold: up to where the colours go, and the colours.
+# The distance in units of the threshold at which the colours end, and the colours.
 _SATURATED = 1.5
 _PALE, _MIDDLE, _DARK = (247, 248, 249), (253, 190, 120), (178, 24, 43)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a feature was from its baseline in the seven days from `start`; beyond `threshold` it has drifted."""
+    """A feature's distance from its baseline in the seven days from `start`; above `threshold` it has drifted."""
 
     feature: str
     start: date
@@ -38,12 +41,13 @@ class Drift:
 
     @property
     def ratio(self) -> float:
+        """The distance in units of the threshold."""
         return self.distance / self.threshold if self.threshold else 0.0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Something that was found or decided on a day; `kind` is one of the lanes'."""
+    """A finding or a decision of a day. `kind` is the kind of one of the lanes."""
 
     at: date
     kind: str
@@ -52,7 +56,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn, from the first day to the last, both included."""
+    """The contents of the pictures, from the first day to the last, both included."""
 
     first: date
     last: date
@@ -61,35 +65,45 @@ class Picture:
     decisions: tuple[Decision, ...]
 
     @property
+    def series(self) -> tuple[list[float], list[float]]:
+        """The monthly AUC with the loop, and for the first version alone."""
+        return [month.loop for month in self.months], [month.never for month in self.months]
+
+    @property
+    def summary(self) -> str:
+        """The result in two sentences."""
+        loop, never = (sum(values) / len(values) for values in self.series)
+        versions = sum(one.kind == "released" for one in self.decisions)
+        refused = sum(one.kind == "refused" for one in self.decisions)
+        return (
+            f"Mean monthly AUC {loop:.3f} with the loop, {never:.3f} for the first version alone. "
+            f"{versions} versions were live; the gate refused {refused} challenger{'s' * (refused != 1)}."
+        )
+
+    @property
     def features(self) -> list[str]:
-        """Those that came farthest first."""
+        """The features, the one with the largest distance first."""
         farthest: dict[str, float] = {}
         for one in self.drift:
             farthest[one.feature] = max(farthest.get(one.feature, 0.0), one.ratio)
         return sorted(farthest, key=lambda name: -farthest[name])
 
     def x(self, day: date) -> float:
-        """Where a day begins on the time axis."""
+        """Return where a day begins on the time axis."""
         days = (self.last - self.first).days + 1
         return _LEFT + _WIDTH * (day - self.first).days / days
 
 
 def page(picture: Picture) -> str:
-    """The page: nothing is fetched from anywhere."""
+    """Return the HTML page with all panels, the monthly table and the decisions in words."""
     drift_bottom = _DRIFT_TOP + _ROW * len(picture.features)
     lanes_top = drift_bottom + 96
     bottom = lanes_top + _LANE * len(_LANES)
     drawn = "".join([*_grid(picture, bottom), *_auc(picture), *_drift(picture), *_lanes(picture, lanes_top)])
     width, height = _LEFT + _WIDTH + _RIGHT, bottom + 40
-    loop, never = (sum(values) / len(values) for values in _series(picture.months))
-    versions = sum(one.kind == "released" for one in picture.decisions)
-    refused = sum(one.kind == "refused" for one in picture.decisions)
-    summary = (
-        f"Mean monthly AUC {loop:.3f} with the loop, {never:.3f} for the first version alone. "
-        f"{versions} versions were live; the gate refused {refused} challenger{'s' * (refused != 1)}."
-    )
+    summary = picture.summary
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>The loop, retold</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Evergreen: the loop</title>'
         f"<style>{_STYLE}</style>"
         f"<h1>Flights out of New York, {picture.first:%B} to {picture.last:%B %Y}: the loop against a model that was "
         f"never retrained</h1><p>{escape(summary)}</p>"
@@ -98,6 +112,23 @@ def page(picture: Picture) -> str:
     )
 
 
+def image(picture: Picture) -> str:
+    """Return the SVG image: quality by month and the decisions. It has its own background for light and dark pages."""
+    lanes_top = _AUC_TOP + _AUC_HEIGHT + 62
+    bottom = lanes_top + _LANE * len(_LANES)
+    drawn = "".join([*_grid(picture, bottom), *_auc(picture), *_lanes(picture, lanes_top)])
+    width, height = _LEFT + _WIDTH + _RIGHT, bottom + 70
+    summary = escape(picture.summary)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{summary}"><style>{_IMAGE_STYLE}</style>'
+        f'<rect width="{width}" height="{height}" rx="8" fill="{_PAPER}"/>{drawn}'
+        f'<text x="{_LEFT}" y="{height - 18}">{summary}</text></svg>\n'
+    )
+
+
+# A README shows the image at four fifths of its size.
+_IMAGE_STYLE = f"text{{font:14px system-ui,sans-serif;fill:{_INK}}}.title{{font-size:16px;font-weight:600}}"
 _STYLE = (
     f"body{{font:15px/1.5 system-ui,sans-serif;color:{_INK};max-width:1120px;margin:28px auto;padding:0 16px}}"
     "h1{font-size:19px;margin:0 0 4px}p{margin:0 0 12px;color:#555}svg{width:100%;height:auto}"
@@ -109,7 +140,7 @@ _STYLE = (
 
 
 def _grid(picture: Picture, bottom: float) -> Iterator[str]:
-    """The months, through all panels."""
+    """Draw the months through all panels."""
     for month in _months(picture):
         left = picture.x(month)
         yield f'<line x1="{left:.1f}" x2="{left:.1f}" y1="{_AUC_TOP}" y2="{bottom}" stroke="{_FAINT}"/>'
@@ -119,7 +150,7 @@ def _grid(picture: Picture, bottom: float) -> Iterator[str]:
 
 
 def _auc(picture: Picture) -> Iterator[str]:
-    both = [value for values in _series(picture.months) for value in values]
+    both = [value for values in picture.series for value in values]
     low, high = _bounds(both)
 
     def y(value: float) -> float:
@@ -146,7 +177,7 @@ def _auc(picture: Picture) -> Iterator[str]:
         for (x, at), value, month in zip(points, values, picture.months, strict=True):
             tip = f"{month.first:%B}, {name}: {value:.3f} on {month.flights:,} flights"
             yield f'<circle cx="{x:.1f}" cy="{at:.1f}" r="4" fill="{colour}"><title>{escape(tip)}</title></circle>'
-        x = _LEFT + _WIDTH - 260 + 140 * index
+        x = _LEFT + _WIDTH - 260 + 160 * index
         yield (
             f'<line x1="{x}" x2="{x + 26}" y1="20" y2="20" stroke="{colour}" stroke-width="2.5"'
             f' stroke-dasharray="{dash}"/><text x="{x + 32}" y="24">{name}</text>'
@@ -155,7 +186,7 @@ def _auc(picture: Picture) -> Iterator[str]:
 
 
 def _versions(picture: Picture) -> Iterator[str]:
-    """A mark above the curves where a version became live; labels that would touch go one line up."""
+    """Draw a mark where a version became live. A label that would touch the one before is raised."""
     last, raised = -1000.0, False
     for one in picture.decisions:
         if one.kind != "released":
@@ -195,7 +226,7 @@ def _drift(picture: Picture) -> Iterator[str]:
 
 
 def _scale(y: float) -> Iterator[str]:
-    """What the colours mean."""
+    """Draw the legend of the colours."""
     for step in range(31):
         ratio = _SATURATED * step / 30
         yield f'<rect x="{_LEFT + 9 * step}" y="{y}" width="9" height="10" fill="{_colour(ratio)}"/>'
@@ -206,7 +237,7 @@ def _scale(y: float) -> Iterator[str]:
 
 
 def _lanes(picture: Picture, top: float) -> Iterator[str]:
-    yield f'<text class="title" x="{_LEFT}" y="{top - 12}">What was found and decided, from the ledger</text>'
+    yield f'<text class="title" x="{_LEFT}" y="{top - 12}">Findings and decisions, from the ledger</text>'
     for index, (kind, name, colour) in enumerate(_LANES):
         y = top + _LANE * index + _LANE / 2
         yield f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y}" y2="{y}" stroke="{_FAINT}"/>'
@@ -228,23 +259,19 @@ def _table(found: Sequence[Month]) -> str:
 
 
 def _log(picture: Picture) -> str:
-    """Every decision in words; the daily findings are in the picture."""
-    told = [one for one in picture.decisions if one.kind not in ("data_quality", "model_quality")]
+    """Return every decision in words. The daily findings are in the picture only."""
+    decided = [one for one in picture.decisions if one.kind not in ("data_quality", "model_quality")]
     names = {kind: name for kind, name, _ in _LANES}
     body = "".join(
         f"<tr><td>{one.at:%d&nbsp;%b}</td><td>{names[one.kind].replace(' ', '&nbsp;')}</td>"
         f"<td>{escape(one.text)}</td></tr>"
-        for one in told
+        for one in decided
     )
     return f"<details open><summary>Decisions in words</summary><table>{body}</table></details>"
 
 
-def _series(found: Sequence[Month]) -> tuple[list[float], list[float]]:
-    return [month.loop for month in found], [month.never for month in found]
-
-
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The axis: whole steps of 0.02 around the values."""
+    """Return the ends of the axis: whole steps of 0.02 around the values."""
     return int(min(values) * 50) / 50, (int(max(values) * 50) + 1) / 50
 
 
@@ -264,7 +291,7 @@ def _middle(picture: Picture, month: date) -> float:
 
 
 def _colour(ratio: float) -> str:
-    """Pale to orange up to the threshold, orange to dark red beyond it."""
+    """Return pale to orange up to the threshold, orange to dark red beyond it."""
     if ratio <= 1:
         low, high, part = _PALE, _MIDDLE, max(ratio, 0.0)
     else:

@@ -1,4 +1,4 @@
-"""What the demo shows a person: headings, a progress line for anything that takes time, one closing table."""
+"""The demo's output: headings, progress, questions, tables."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from evergreen.errors import FailedError
+
 console = Console(highlight=False, soft_wrap=True)
 
 
-class DemoError(Exception):
-    """Something went wrong that a person can act on; the message is one sentence that says how."""
+class DemoError(FailedError):
+    """A step of the demo failed. The message says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"The demo stopped: {message}")
 
 
 def heading(text: str) -> None:
+    """Print a heading."""
     console.print(f"\n[bold green]▌[/] [bold]{text}[/]")
 
 
 def say(text: str) -> None:
+    """Print an indented line. Rich markup is interpreted."""
     console.print(f"  {text}")
 
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Say that something begins and, when it ends well, how long it took."""
+    """Print that a step begins, and after it succeeds how long it took."""
     began = time.monotonic()
-    say(f"{what} …")
+    say(f"[dim]{what} …[/]")
     yield
     say(f"[dim]{what}: {time.monotonic() - began:.1f} s[/]")
 
 
 def ask(question: str, *, granted: bool) -> bool:
-    """Ask a person at the terminal; where there is none, or `granted`, the answer is yes and is shown."""
+    """Ask a yes/no question. Without a terminal, or if `granted`, answer yes and print the answer."""
     if granted or not sys.stdin.isatty():
         say(f"{question} [bold]yes[/] [dim]({'--yes' if granted else 'no terminal to ask at'})[/]")
         return True
@@ -43,28 +50,31 @@ def ask(question: str, *, granted: bool) -> bool:
 
 
 class Days:
-    """One mark a day on one line, broken where there is something to say."""
+    """A line with one mark for each day, interrupted by messages."""
 
     def __init__(self) -> None:
         self._open = False
 
     def mark(self, text: str) -> None:
+        """Add a day's mark to the line."""
         console.print(text if self._open else f"  {text}", end="", markup=True)
         sys.stdout.flush()
         self._open = True
 
     def say(self, text: str) -> None:
+        """Print a message on a line of its own."""
         self.end()
         say(text)
 
     def end(self) -> None:
+        """End the line of marks."""
         if self._open:
             console.print()
         self._open = False
 
 
 def columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of figures: the first column to the left, the others to the right."""
+    """Print a table of figures: the first column left-aligned, the others right-aligned."""
     grid = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for number, name in enumerate(head):
         grid.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -75,6 +85,7 @@ def columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values under a title."""
     grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")

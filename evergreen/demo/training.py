@@ -1,4 +1,4 @@
-"""Raw data goes up, the SageMaker Pipeline runs, a package is registered and a person approves it."""
+"""Upload of raw data, runs of the SageMaker Pipeline, and approval of the registered version."""
 
 from __future__ import annotations
 
@@ -9,47 +9,28 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from evergreen.demo.cloud import ROOT, LocalCloud
+from evergreen import ROOT
+from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.terminal import DemoError, ask, say
+from evergreen.names import Names
 
 DONE = {"Succeeded", "Failed", "Stopped"}
 
 
-@dataclass(frozen=True)
-class Model:
-    """The names that a model's parts have in the account (docs/reference/contracts.md)."""
-
-    app: str
-    name: str
-    stage: str
-
-    @property
-    def group(self) -> str:
-        return f"{self.app}-{self.name}"
-
-    @property
-    def endpoint(self) -> str:
-        return f"{self.app}-{self.name}-{self.stage}"
-
-    @property
-    def record(self) -> str:
-        return f"/{self.app}/{self.name}/{self.stage}/release"
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "examples" / self.name.replace("-", "_")
+def folder_of(model: Names) -> Path:
+    """Return the folder with the model's scripts."""
+    return ROOT / "examples" / model.name.replace("-", "_")
 
 
-def upload_raw_data(cloud: LocalCloud, model: Model, bucket: str, start: str, end: str) -> int:
-    """Put the sample model's raw objects where data lands; return how many of them were new."""
+def upload_raw_data(cloud: LocalCloud, model: Names, bucket: str, start: str, end: str) -> int:
+    """Upload the sample model's raw objects to the data bucket. Return how many of them were new."""
     s3 = cloud.client("s3")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(model.folder / "data.py"), "--out", folder, "--start", start, "--end", end]
+        command = [sys.executable, str(folder_of(model) / "data.py"), "--out", folder, "--start", start, "--end", end]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         files = {
             f"{model.name}/{path.relative_to(folder)}": path
@@ -65,15 +46,14 @@ def upload_raw_data(cloud: LocalCloud, model: Model, bucket: str, start: str, en
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(put, missing.items()))
-    size = sum(len(key) for key in files)
-    if not size:
-        raise DemoError(f"{model.folder / 'data.py'} gave no file from {start} to {end}")
-    say(f"{len(files)} raw objects from {start} to {end} in s3://{bucket}/{model.name}/, {len(missing)} of them new")
+    if not files:
+        raise DemoError(f"{folder_of(model) / 'data.py'} wrote no file for {start} to {end}")
+    say(f"{len(files)} days, {len(missing)} of them new, in s3://{bucket}/{model.name}/raw/")
     return len(missing)
 
 
 def _digests(s3: Any, bucket: str, keys: Any) -> dict[str, str]:
-    """The SHA-256 that this program noted beside each object it put (an ETag of a KMS object is no content hash)."""
+    """Return the SHA-256 that an upload stored with each object (the ETag of a KMS object is no content hash)."""
 
     def head(key: str) -> tuple[str, str]:
         try:
@@ -90,7 +70,7 @@ def _sha256(path: Path) -> str:
 
 
 def commit_id() -> str:
-    """The commit that this tree is at; a dirty tree says so."""
+    """Return the commit of this tree, with `-dirty` where files were changed since."""
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match", "="]
         return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
@@ -98,8 +78,8 @@ def commit_id() -> str:
         return "unversioned"
 
 
-def already_trained(cloud: LocalCloud, model: Model) -> bool:
-    """Whether the newest execution succeeded with the very definition that is deployed now."""
+def already_trained(cloud: LocalCloud, model: Names) -> bool:
+    """Say whether the newest execution succeeded with the definition that is deployed now."""
     sagemaker = cloud.client("sagemaker")
     newest = sagemaker.list_pipeline_executions(
         PipelineName=model.group, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
@@ -112,12 +92,17 @@ def already_trained(cloud: LocalCloud, model: Model) -> bool:
     return bool(ran == sagemaker.describe_pipeline(PipelineName=model.group)["PipelineDefinition"])
 
 
-def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **parameters: str) -> str:
-    """Run the pipeline, its steps shown live; return the ARN of the package that it registered.
+def train(cloud: LocalCloud, model: Names, *, evidence: str = "make demo", **parameters: str) -> str:
+    """Run the pipeline and print its steps as they end. Return the ARN of the package that it registered.
 
     Args:
-        evidence: why, in one sentence (docs/reference/contracts.md, "Pipeline").
-        parameters: further ones of the pipeline's, by name.
+        cloud: The local cloud.
+        model: The model's names.
+        evidence: The reason of the training, one sentence (docs/reference/contracts.md, "Pipeline").
+        **parameters: Further parameters of the pipeline, by name.
+
+    Raises:
+        DemoError: The run failed, or registered nothing.
     """
     sagemaker = cloud.client("sagemaker")
     execution = sagemaker.start_pipeline_execution(
@@ -130,15 +115,15 @@ def train(cloud: LocalCloud, model: Model, *, evidence: str = "make demo", **par
             *({"Name": name, "Value": value} for name, value in parameters.items()),
         ],
     )["PipelineExecutionArn"]
-    say(f"started {execution}")
+    say(f"[dim]{execution}[/]")
     return follow(cloud, execution)
 
 
 def follow(cloud: LocalCloud, execution: str) -> str:
-    """Show an execution's steps live until it ends; return the ARN of the package that it registered.
+    """Print an execution's steps as they end. Return the ARN of the package that it registered.
 
     Raises:
-        DemoError: It failed, or registered nothing.
+        DemoError: The execution failed, or registered nothing.
     """
     sagemaker = cloud.client("sagemaker")
     steps = _steps(sagemaker, execution)
@@ -149,12 +134,12 @@ def follow(cloud: LocalCloud, execution: str) -> str:
         raise DemoError(f"the pipeline ended {described['PipelineExecutionStatus']}: {why}")
     registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
     if not registered:
-        raise DemoError("the pipeline succeeded but registered nothing; look at its steps")
+        raise DemoError("the pipeline succeeded but registered no version; look at its steps")
     return str(registered[0])
 
 
 def _steps(sagemaker: Any, execution: str) -> list[dict[str, Any]]:
-    """Say each step's beginning and end; return the steps when the execution has ended."""
+    """Print each step as it ends. Return the steps after the execution has ended."""
     seen: dict[str, str] = {}
     spoke = time.monotonic()
     while True:
@@ -188,21 +173,22 @@ def _metadata(step: dict[str, Any]) -> str:
 
 
 def evaluation(cloud: LocalCloud, package: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation that the package carries."""
+    """Return the evaluation that the package carries."""
     return read_json(cloud, package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"])
 
 
 def read_json(cloud: LocalCloud, uri: str) -> dict[str, Any]:
+    """Return the JSON object at an S3 address."""
     place = urlparse(uri)
     body = cloud.client("s3").get_object(Bucket=place.netloc, Key=place.path.lstrip("/"))["Body"].read()
     return dict(json.loads(body))
 
 
 def approve(cloud: LocalCloud, package: dict[str, Any], *, granted: bool) -> bool:
-    """Ask for the approval that the registry's console would ask for; give it through the same API."""
+    """Ask for the approval, and give it through the API that the registry's console uses. Return the answer."""
     version = package["ModelPackageVersion"]
     if package["ModelApprovalStatus"] == "Approved":
-        say(f"version {version} is approved already")
+        say(f"version {version} is already approved")
         return True
     if not ask(f"Approve {package['ModelPackageGroupName']} version {version}?", granted=granted):
         return False

@@ -1,1 +1,1 @@
-"""`python -m preflight`: what an account can do, before anything is deployed. Reads only."""
+"""Questions to an account before anything is deployed. Reads only."""

@@ -1,4 +1,4 @@
-"""The questions to an account, each answered in one line, with what to change where the answer is no."""
+"""Checks of an account. Each gives one line, and the change to make where the account lacks something."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from configuration import Application, Model, Realtime, Stage
 if TYPE_CHECKING:
     import boto3
 
-# CDK's own `BootstrapVersion` rule asks for as much.
+# The `BootstrapVersion` rule of CDK's templates requires it.
 _BOOTSTRAP_VERSION = 6
 _QUALIFIER = "hnb659fds"
 _USES = {
@@ -26,7 +26,13 @@ _USES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found. `change` says what to do; "" where nothing is."""
+    """The result of one check.
+
+    Attributes:
+        question: The subject of the check.
+        found: What the account says.
+        change: What to do, "" where nothing has to change.
+    """
 
     question: str
     found: str
@@ -34,7 +40,12 @@ class Answer:
 
     @property
     def good(self) -> bool:
+        """Say whether nothing has to change."""
         return not self.change
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Return the answer for `--json`."""
+        return {"question": self.question, "found": self.found, "good": self.good, "change": self.change}
 
     def __str__(self) -> str:
         line = f"{'ok  ' if self.good else 'no  '}{self.question}: {self.found}"
@@ -42,7 +53,7 @@ class Answer:
 
 
 def answers(session: boto3.Session, application: Application, models: tuple[Model, ...]) -> Iterator[Answer]:
-    """Ask everything, one question after the other."""
+    """Yield the result of every check, one after the other."""
     stage = application.stage
     yield account(session, stage)
     yield bootstrap(session)
@@ -52,7 +63,7 @@ def answers(session: boto3.Session, application: Application, models: tuple[Mode
 
 
 def account(session: boto3.Session, stage: Stage) -> Answer:
-    """Whether the credentials are of the stage's account."""
+    """Check that the credentials belong to the stage's account."""
     found = session.client("sts").get_caller_identity()["Account"]
     change = ""
     if stage.account and stage.account != found:
@@ -61,7 +72,7 @@ def account(session: boto3.Session, stage: Stage) -> Answer:
 
 
 def bootstrap(session: boto3.Session) -> Answer:
-    """Whether CDK's bootstrap stack is there, and new enough."""
+    """Check that CDK's bootstrap stack is deployed and new enough."""
     name = f"/cdk-bootstrap/{_QUALIFIER}/version"
     client = session.client("ssm")
     try:
@@ -73,7 +84,7 @@ def bootstrap(session: boto3.Session) -> Answer:
 
 
 def quotas(session: boto3.Session, stage: Stage, models: tuple[Model, ...]) -> Iterator[Answer]:
-    """Whether SageMaker's quotas allow the instances that the models use."""
+    """Check that SageMaker's quotas allow the instances that the models use."""
     wanted = instances(stage, models)
     pages = session.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     allowed = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
@@ -88,7 +99,7 @@ def quotas(session: boto3.Session, stage: Stage, models: tuple[Model, ...]) -> I
 
 
 def instances(stage: Stage, models: tuple[Model, ...]) -> Counter[str]:
-    """How many instances of each quota are used at most at once; a deployment runs both fleets."""
+    """Return how many instances of each quota are in use at most. A deployment runs both fleets."""
     wanted: Counter[str] = Counter()
     for model in models:
         served = model.serving[stage.name]
@@ -102,10 +113,10 @@ def instances(stage: Stage, models: tuple[Model, ...]) -> Counter[str]:
 
 
 def model_monitor(session: boto3.Session, stage: Stage) -> Answer:
-    """Whether the account seems to have Model Monitor, and whether evergreen.yaml says so.
+    """Check that evergreen.yaml agrees with whether the account has Model Monitor.
 
-    AWS offers no call that tells. An account that used it keeps it, which its schedules or job definitions show; one
-    whose calls are refused has lost it. An account without either is one that AWS's notice calls a new customer.
+    No AWS call answers that directly. An account that used Model Monitor keeps it, and has schedules or job
+    definitions. An account whose calls are refused has lost it. An account with neither is a new customer to AWS.
     """
     client: Any = session.client("sagemaker")
     lists: dict[str, Callable[[], Any]] = {

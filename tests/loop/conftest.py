@@ -1,6 +1,6 @@
-"""One local cloud for the whole folder; what a newcomer runs is what is tested.
+"""One local cloud for the whole folder, with the demo deployed, as a new user would run it.
 
-It lives by the accelerated clock: a canary bakes for ten minutes, twice, and no test can wait for that.
+It has the accelerated clock: a canary bakes for ten minutes, twice, and no test can wait for that.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from evergreen.demo.__main__ import MODEL
-from evergreen.demo.cloud import ROOT, LocalCloud
-from evergreen.demo.training import Model
+from evergreen import ROOT
+from evergreen.demo import CONFIGURATION, MODEL
+from evergreen.demo.cloud import LocalCloud
+from evergreen.names import Names
 
 
 def free_port() -> int:
@@ -26,9 +27,9 @@ def free_port() -> int:
 
 
 def run_demo(cloud: LocalCloud) -> str:
-    """`make demo ARGS="--yes --until live"` on this cloud; its whole output."""
+    """Run `make demo ARGS="--yes --until live"` on this cloud. Return its output."""
     where = ["--port", str(cloud.port), "--state", str(cloud.state)]
-    command = [sys.executable, "-m", "evergreen.demo", "--yes", "--until", "live", *where]
+    command = [sys.executable, "-m", "evergreen", "demo", "--yes", "--until", "live", *where]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,20 +37,39 @@ def run_demo(cloud: LocalCloud) -> str:
 
 
 def localcloud(cloud: LocalCloud, *words: str) -> str:
-    """What a command of the local cloud says."""
+    """Run a command of the local cloud. Return its output."""
     where = ["--port", str(cloud.port), "--state", str(cloud.state)]
     command = [sys.executable, "-m", "localcloud", *words, *where]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
+def selecting(cloud: LocalCloud) -> dict[str, str]:
+    """Return an environment without AWS settings that selects this cloud and the demo's application."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return environment | {
+        "TARGET": "local",
+        "EVERGREEN_PORT": str(cloud.port),
+        "EVERGREEN_STATE": str(cloud.state),
+        "EVERGREEN_CONFIG": CONFIGURATION,
+    }
+
+
+def evergreen(cloud: LocalCloud, *words: str, exit_code: int = 0) -> str:
+    """Run a command of the command line on this cloud. Return its standard output."""
+    command = [sys.executable, "-m", "evergreen", *words]
+    done = subprocess.run(command, cwd=ROOT, env=selecting(cloud), capture_output=True, text=True, timeout=120)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="session")
-def model() -> Model:
+def model() -> Names:
     return MODEL
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalCloud, str]]:
-    """The cloud after a first demo, and what the demo said."""
+    """The cloud after a first demo, and the demo's output."""
     cloud = LocalCloud(free_port(), tmp_path_factory.mktemp("loop") / "state")
     localcloud(cloud, "up", "--clock", "accelerated")
     try:
@@ -64,8 +84,8 @@ def cloud(demo: tuple[LocalCloud, str]) -> LocalCloud:
 
 
 @pytest.fixture(scope="session")
-def artifact_bucket(cloud: LocalCloud, model: Model) -> str:
-    return cloud.outputs(f"{model.app}-platform-{model.stage}")["ArtifactBucketName"]
+def artifact_bucket(cloud: LocalCloud, model: Names) -> str:
+    return cloud.outputs(model.platform_stack)["ArtifactBucketName"]
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
+from evergreen import ROOT
 from evergreen.demo import push
-from evergreen.demo.cloud import ROOT, LocalCloud
-from evergreen.demo.training import Model
+from evergreen.demo.cloud import LocalCloud
+from evergreen.names import Names
 from tests.loop.conftest import free_port
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(1200)]
@@ -167,7 +168,7 @@ def developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developer]:
 
 
 @pytest.fixture(scope="module")
-def first(developer: Developer, model: Model) -> str:
+def first(developer: Developer, model: Names) -> str:
     """The package that the first push led to."""
     push.deliver(developer.cloud, model, CONFIGURATION, start="2013-01-01", end="2013-02-28", tree=developer.tree)
     developer.listen()
@@ -175,7 +176,7 @@ def first(developer: Developer, model: Model) -> str:
 
 
 def test_a_push_brings_everything_up_trains_and_stops_at_the_registry(
-    developer: Developer, model: Model, first: str
+    developer: Developer, model: Names, first: str
 ) -> None:
     sagemaker = developer.cloud.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=first)

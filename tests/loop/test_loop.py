@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 import pytest
 from botocore.exceptions import ClientError
 
-from evergreen.demo import bad_model, flights, story
-from evergreen.demo.cloud import ROOT, LocalCloud
+from evergreen import ROOT
+from evergreen.demo import bad_model, flights, summary
+from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.replay import FIRST
 from evergreen.demo.serving import await_release, live_version
-from evergreen.demo.training import Model, read_json
+from evergreen.demo.training import read_json
+from evergreen.names import Names
 from tests.loop.conftest import localcloud, run_demo
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(900)]
@@ -45,7 +47,7 @@ def wait_for(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:
     raise AssertionError(f"{what}: not within {seconds:.0f} s")
 
 
-def execute(cloud: LocalCloud, model: Model, **parameters: str) -> dict[str, Any]:
+def execute(cloud: LocalCloud, model: Names, **parameters: str) -> dict[str, Any]:
     """Run the pipeline to its end; the description of the execution."""
     sagemaker = cloud.client("sagemaker")
     arn = sagemaker.start_pipeline_execution(
@@ -67,7 +69,7 @@ def steps(cloud: LocalCloud, execution: dict[str, Any]) -> dict[str, dict[str, A
     return {step["StepName"]: step for step in listed}
 
 
-def versions(cloud: LocalCloud, model: Model) -> dict[int, dict[str, Any]]:
+def versions(cloud: LocalCloud, model: Names) -> dict[int, dict[str, Any]]:
     """All packages of the model's group by version."""
     listed = cloud.client("sagemaker").list_model_packages(ModelPackageGroupName=model.group)
     return {package["ModelPackageVersion"]: package for package in listed["ModelPackageSummaryList"]}
@@ -79,7 +81,7 @@ def judge(cloud: LocalCloud, package_arn: str, status: str) -> None:
     )
 
 
-def ledger(cloud: LocalCloud, model: Model, kind: str) -> list[dict[str, Any]]:
+def ledger(cloud: LocalCloud, model: Names, kind: str) -> list[dict[str, Any]]:
     """The ledger's rows of one kind for the model, oldest first."""
     table = cloud.outputs(f"{model.app}-platform-{model.stage}")["LedgerTableName"]
     found = cloud.client("dynamodb").query(
@@ -90,23 +92,23 @@ def ledger(cloud: LocalCloud, model: Model, kind: str) -> list[dict[str, Any]]:
     return list(found["Items"])
 
 
-def ask(cloud: LocalCloud, model: Model, body: bytes = ROW) -> float:
+def ask(cloud: LocalCloud, model: Names, body: bytes = ROW) -> float:
     answer = cloud.client("sagemaker-runtime").invoke_endpoint(
         EndpointName=model.endpoint, ContentType="text/csv", Accept="text/csv", Body=body
     )
     return float(answer["Body"].read())
 
 
-def test_the_demo_ends_with_a_model_that_answers(demo: tuple[LocalCloud, str], model: Model) -> None:
+def test_the_demo_ends_with_a_model_that_answers(demo: tuple[LocalCloud, str], model: Names) -> None:
     cloud, said = demo
-    assert "The loop stands" in said
+    assert "The loop is running" in said
     assert 0 < ask(cloud, model) < 1
     assert live_version(cloud, model).startswith("v1-")
 
 
 def test_every_line_that_the_demo_suggests_runs_as_pasted(demo: tuple[LocalCloud, str]) -> None:
     _, said = demo
-    lines = [line.strip() for line in said.splitlines() if ".venv/bin/" in line and "Rejected" not in line]
+    lines = [line.strip() for line in said.splitlines() if ".venv/bin/" in line and " reject " not in line]
     assert len(lines) >= 4
     for line in lines:
         done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -114,7 +116,7 @@ def test_every_line_that_the_demo_suggests_runs_as_pasted(demo: tuple[LocalCloud
         assert done.stdout.strip(), f"{line} printed nothing"
 
 
-def test_a_second_demo_changes_nothing_and_is_fast(cloud: LocalCloud, model: Model) -> None:
+def test_a_second_demo_changes_nothing_and_is_fast(cloud: LocalCloud, model: Names) -> None:
     before = versions(cloud, model)
     began = time.monotonic()
     said = run_demo(cloud)
@@ -123,7 +125,7 @@ def test_a_second_demo_changes_nothing_and_is_fast(cloud: LocalCloud, model: Mod
     assert time.monotonic() - began < 90
 
 
-def test_a_package_carries_what_it_takes_to_audit_and_reproduce_it(cloud: LocalCloud, model: Model) -> None:
+def test_a_package_carries_what_it_takes_to_audit_and_reproduce_it(cloud: LocalCloud, model: Names) -> None:
     package = cloud.client("sagemaker").describe_model_package(
         ModelPackageName=versions(cloud, model)[1]["ModelPackageArn"]
     )
@@ -137,7 +139,7 @@ def test_a_package_carries_what_it_takes_to_audit_and_reproduce_it(cloud: LocalC
     assert package["MetadataProperties"]["GeneratedBy"] == record["execution_arn"]
 
 
-def test_capture_holds_request_and_answer_as_sagemaker_writes_them(cloud: LocalCloud, model: Model) -> None:
+def test_capture_holds_request_and_answer_as_sagemaker_writes_them(cloud: LocalCloud, model: Names) -> None:
     bucket = cloud.outputs(f"{model.app}-platform-{model.stage}")["DataBucketName"]
     s3 = cloud.client("s3")
     prefix = f"{model.name}/capture/{model.endpoint}/AllTraffic/"
@@ -153,20 +155,20 @@ def test_capture_holds_request_and_answer_as_sagemaker_writes_them(cloud: LocalC
     assert captured["eventVersion"] == "0"
 
 
-def test_a_request_with_wrong_columns_is_the_callers_error(cloud: LocalCloud, model: Model) -> None:
+def test_a_request_with_wrong_columns_is_the_callers_error(cloud: LocalCloud, model: Names) -> None:
     with pytest.raises(ClientError, match="ModelError") as refused:
         ask(cloud, model, b"UA,EWR")
     assert "15" in str(refused.value), "the message says how many columns there should be"
     assert 0 < ask(cloud, model) < 1
 
 
-def test_an_oversized_body_is_refused(cloud: LocalCloud, model: Model) -> None:
+def test_an_oversized_body_is_refused(cloud: LocalCloud, model: Names) -> None:
     with pytest.raises(ClientError) as refused:
         ask(cloud, model, b"x" * (6 * 1024 * 1024 + 1))
     assert refused.value.response["Error"]["Code"] in {"ValidationError", "ValidationException"}
 
 
-def test_the_gate_refuses_with_a_sentence_and_registers_nothing(cloud: LocalCloud, model: Model) -> None:
+def test_the_gate_refuses_with_a_sentence_and_registers_nothing(cloud: LocalCloud, model: Names) -> None:
     before = versions(cloud, model)
     execution = execute(cloud, model, Minimum="0.99")
     assert execution["PipelineExecutionStatus"] == "Failed"
@@ -174,7 +176,7 @@ def test_the_gate_refuses_with_a_sentence_and_registers_nothing(cloud: LocalClou
     assert versions(cloud, model) == before
 
 
-def test_a_challenger_no_better_than_the_champion_is_not_registered(cloud: LocalCloud, model: Model) -> None:
+def test_a_challenger_no_better_than_the_champion_is_not_registered(cloud: LocalCloud, model: Names) -> None:
     before = versions(cloud, model)
     execution = execute(cloud, model)
     assert execution["PipelineExecutionStatus"] == "Failed"
@@ -182,7 +184,7 @@ def test_a_challenger_no_better_than_the_champion_is_not_registered(cloud: Local
     assert versions(cloud, model) == before
 
 
-def test_unchanged_steps_are_served_from_the_cache(cloud: LocalCloud, model: Model) -> None:
+def test_unchanged_steps_are_served_from_the_cache(cloud: LocalCloud, model: Names) -> None:
     execution = execute(cloud, model, MinImprovement="-1")
     ran = steps(cloud, execution)
     assert execution["PipelineExecutionStatus"] == "Succeeded"
@@ -192,7 +194,7 @@ def test_unchanged_steps_are_served_from_the_cache(cloud: LocalCloud, model: Mod
     assert "CacheHitResult" not in ran["Record"]
 
 
-def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud: LocalCloud, model: Model) -> None:
+def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud: LocalCloud, model: Names) -> None:
     found = versions(cloud, model)
     first, second = found[1]["ModelPackageArn"], found[2]["ModelPackageArn"]
     judge(cloud, second, "Approved")
@@ -202,7 +204,7 @@ def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud:
     assert 0 < ask(cloud, model) < 1
 
 
-def test_a_changed_artefact_is_refused_and_quarantined(cloud: LocalCloud, model: Model, artifact_bucket: str) -> None:
+def test_a_changed_artefact_is_refused_and_quarantined(cloud: LocalCloud, model: Names, artifact_bucket: str) -> None:
     sagemaker = cloud.client("sagemaker")
     execution = execute(cloud, model, MinImprovement="-1", Seed="77")
     arn = steps(cloud, execution)["Register"]["Metadata"]["RegisterModel"]["Arn"]
@@ -225,7 +227,7 @@ def _archive(content: bytes) -> bytes:
     return packed.getvalue()
 
 
-def test_a_package_of_another_group_changes_nothing(cloud: LocalCloud, model: Model) -> None:
+def test_a_package_of_another_group_changes_nothing(cloud: LocalCloud, model: Names) -> None:
     sagemaker = cloud.client("sagemaker")
     ours = sagemaker.describe_model_package(ModelPackageName=versions(cloud, model)[1]["ModelPackageArn"])
     sagemaker.create_model_package_group(ModelPackageGroupName="somebody-elses")
@@ -245,7 +247,7 @@ def test_a_package_of_another_group_changes_nothing(cloud: LocalCloud, model: Mo
     assert live_version(cloud, model) == before
 
 
-def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: LocalCloud, model: Model) -> None:
+def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: LocalCloud, model: Names) -> None:
     first = versions(cloud, model)[1]["ModelPackageArn"]
     judge(cloud, first, "Rejected")
     rows = wait_for(
@@ -259,50 +261,50 @@ def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: Loc
 
 
 @pytest.fixture(scope="module")
-def night(cloud: LocalCloud, model: Model) -> bad_model.BadNight:
+def bad(cloud: LocalCloud, model: Names) -> bad_model.BadRelease:
     """A version of which a fifth of the answers fail was approved, and is rolled back; no tick came since."""
-    day = flights.raw_file(story.folder(cloud), FIRST)
+    day = flights.raw_file(summary.folder(cloud), FIRST)
     return bad_model.roll_back(cloud, model, flights.one_by_one(flights.requests(day)))
 
 
 def test_a_bad_version_gets_no_more_than_its_canary_share_and_goes_back_within_its_bake(
-    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+    cloud: LocalCloud, model: Names, bad: bad_model.BadRelease
 ) -> None:
-    canary = night.canary
+    canary = bad.canary
     assert 0 < canary.reached <= canary.share * canary.asked
     assert canary.failed == pytest.approx(0.2 * canary.reached, rel=0.3)
     assert canary.lasted < canary.bake
-    assert live_version(cloud, model) == night.stays
-    version = night.package_arn.rsplit("/", 1)[1]
-    alarm = f"{model.endpoint}-{night.quarantine['reason'].split(f'{model.endpoint}-')[1].split('-5xx')[0]}-5xx"
+    assert live_version(cloud, model) == bad.stays
+    version = bad.package_arn.rsplit("/", 1)[1]
+    alarm = f"{model.endpoint}-{bad.quarantine['reason'].split(f'{model.endpoint}-')[1].split('-5xx')[0]}-5xx"
     assert f"-v{version}-" in alarm
     # Alarm, figure, version; in one sentence, to people and in the ledger.
-    for said in (night.told, night.quarantine["reason"], night.rollback["reason"]):
+    for said in (bad.alert, bad.quarantine["reason"], bad.rollback["reason"]):
         assert alarm in said
         assert "breached 0.01" in said
-    assert night.told.startswith(f"{model.name} in {model.stage}: v{version}-")
+    assert bad.alert.startswith(f"{model.name} in {model.stage}: v{version}-")
 
 
 def test_a_cdk_deploy_before_the_next_tick_does_not_bring_the_bad_version_back(
-    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+    cloud: LocalCloud, model: Names, bad: bad_model.BadRelease
 ) -> None:
     before = cloud.client("sagemaker").describe_endpoint(EndpointName=model.endpoint)["EndpointConfigName"]
     stack = f"{model.app}-serving-{model.name}-{model.stage}"
     cloud.cdk("deploy", "--app", str(cloud.assembly), stack, "--exclusively", "--require-approval", "never")
-    assert live_version(cloud, model) == night.stays
-    assert cloud.outputs(stack)["ReleaseId"] == night.stays.split("|")[0]
+    assert live_version(cloud, model) == bad.stays
+    assert cloud.outputs(stack)["ReleaseId"] == bad.stays.split("|")[0]
     after = cloud.client("sagemaker").describe_endpoint(EndpointName=model.endpoint)
     assert (after["EndpointStatus"], after["EndpointConfigName"]) == ("InService", before)
 
 
 def test_the_next_ticks_do_not_try_a_bad_version_again(
-    cloud: LocalCloud, model: Model, night: bad_model.BadNight
+    cloud: LocalCloud, model: Names, bad: bad_model.BadRelease
 ) -> None:
-    bad_model.look_again(cloud, model, night)
+    bad_model.require_quarantined(cloud, model, bad)
     assert 0 < ask(cloud, model) < 1
 
 
-@pytest.mark.usefixtures("night")
+@pytest.mark.usefixtures("bad")
 def test_the_runbooks_lines_run_as_pasted(cloud: LocalCloud) -> None:
     """Each block by itself after the first, which the others build on; none of them may complain."""
     text = (ROOT / "docs" / "operations" / "runbook.md").read_text(encoding="utf-8")
@@ -324,7 +326,7 @@ def test_the_runbooks_lines_run_as_pasted(cloud: LocalCloud) -> None:
         assert expected in said
 
 
-def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: Model) -> None:
+def test_a_killed_gateway_loses_nothing_acknowledged(cloud: LocalCloud, model: Names) -> None:
     before = versions(cloud, model)
     sagemaker = cloud.client("sagemaker")
     arn = sagemaker.start_pipeline_execution(

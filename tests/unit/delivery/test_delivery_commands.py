@@ -14,11 +14,13 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from configuration import Application, Configuration
-from evergreen.delivery import __main__ as commands
+from evergreen.cli import run
 from evergreen.delivery import accounts
-from evergreen.delivery.accounts import Platform, Unreachable, platform_of
-from evergreen.delivery.leases import LEASE_SECONDS, Leases, NotSettled
-from evergreen.delivery.trainings import Commit, NotAsked, Trainings
+from evergreen.delivery.accounts import platform_of
+from evergreen.delivery.leases import LEASE_SECONDS, Leases, NotSettledError
+from evergreen.delivery.trainings import Commit, NotRequestedError, Trainings
+from evergreen.deployed import Platform
+from evergreen.errors import UsageError
 
 _REAL_CALL = BaseClient._make_api_call  # type: ignore[attr-defined]
 TABLE = "ledger"
@@ -70,7 +72,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 @pytest.fixture(autouse=True)
 def application(configuration: Configuration, monkeypatch: pytest.MonkeyPatch) -> Application:
     """Let the commands read the test application."""
-    monkeypatch.setattr(commands, "load_application", lambda _root: configuration.application)
+    monkeypatch.setenv("EVERGREEN_CONFIG", "tests/fixtures/application/evergreen.yaml")
     return configuration.application
 
 
@@ -175,7 +177,7 @@ def test_a_release_under_way_is_waited_for(platform: Platform) -> None:
 
 def test_what_is_taken_is_given_back_where_the_rest_cannot_be_had(platform: Platform) -> None:
     lease("flight-delays", "release-controller/abc", NOW + 9 * 3600)
-    with pytest.raises(NotSettled, match=r"not at rest after 1 minutes: another holds the lease of flight-delays$"):
+    with pytest.raises(NotSettledError, match=r"after 1 minutes: another owner holds the lease of flight-delays$"):
         leases(platform, Clock()).take(60)
     assert {pk: item["owner"]["S"] for (pk, _), item in rows().items()} == {
         "flight-delays#prod": "release-controller/abc"
@@ -224,21 +226,21 @@ def test_a_stack_or_an_endpoint_that_moves_is_waited_for(account: Account, platf
     taken.take(600)
     assert clock.now == NOW + 30
     assert taken.said[:2] == [  # type: ignore[attr-defined]
-        f"prod waits: stack {serving} is UPDATE_IN_PROGRESS; endpoint {endpoint} is Updating",
-        f"prod waits: stack {serving} is UPDATE_ROLLBACK_IN_PROGRESS",
+        f"prod: waiting, because stack {serving} is UPDATE_IN_PROGRESS; endpoint {endpoint} is Updating",
+        f"prod: waiting, because stack {serving} is UPDATE_ROLLBACK_IN_PROGRESS",
     ]
 
 
 def test_before_the_first_deployment_there_is_nothing_to_lease(
     account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.main(["lease", "take", "--stage", "prod", "--owner", "codepipeline/1"]) == 0
-    assert capsys.readouterr().out == "prod was not deployed yet: nothing to do\n"
+    assert run(["delivery", "lease", "--target", "aws", "take", "--stage", "prod", "--owner", "codepipeline/1"]) == 0
+    assert capsys.readouterr().out == "prod is not deployed yet: nothing to do\n"
 
 
 def test_a_platform_older_than_the_delivery_is_named(account: Account, application: Application) -> None:
     account.deploy("evergreen-platform-prod", {"LedgerTableName": TABLE})
-    with pytest.raises(Unreachable, match="no output DeliveryRoleArn: deploy it once by hand, npx cdk deploy"):
+    with pytest.raises(UsageError, match="no output DeliveryRoleArn: deploy it once by hand, npx cdk deploy"):
         platform_of(boto3.Session(region_name="us-east-1"), application, application.stage)
 
 
@@ -251,14 +253,14 @@ def test_a_role_that_cannot_be_taken_says_what_to_do(
         raise ClientError(_error("AccessDenied", "User is not authorized to perform: sts:AssumeRole"), operation)
 
     monkeypatch.setattr(Account, "answer", deny)
-    with pytest.raises(Unreachable, match="cannot be taken; is prod's account bootstrapped with --trust"):
+    with pytest.raises(UsageError, match="cannot be assumed; is prod's account bootstrapped with --trust"):
         accounts._session(session, "arn:aws:iam::123456789012:role/x-lookup", application.stage)
 
 
 def test_a_stage_that_is_not_there_is_told_with_those_that_are(
     account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.main(["lease", "give", "--stage", "production", "--owner", "me"]) == 2
+    assert run(["delivery", "lease", "--target", "aws", "give", "--stage", "production", "--owner", "me"]) == 2
     assert capsys.readouterr().err == "evergreen.yaml has no stage 'production'; it has prod\n"
 
 
@@ -296,13 +298,13 @@ def test_content_that_was_never_trained_is_asked_for_once(
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
     function = Retrain()
     delivered, said = trainings(platform, function, monkeypatch)
-    delivered.ask(COMMIT)
-    delivered.ask(COMMIT)
+    delivered.request(COMMIT)
+    delivered.request(COMMIT)
     (request,) = function.asked
     assert (request["retrain"], request["code"], request["commit"]) == ("flight-delays", CONTENT, COMMIT.id)
     assert request["reason"].startswith("commit 0123456789ab of ada@example.com changed")
-    assert next(line for line in said if "bus-delays" in line).endswith("so there is nothing to train with")
-    assert said[-1] == f"flight-delays: unchanged since a delivery that was trained ({CONTENT[:12]})"
+    assert next(line for line in said if "bus-delays" in line).endswith("so there is nothing to train")
+    assert said[-1] == f"flight-delays: unchanged since a delivery that requested a training ({CONTENT[:12]})"
     assert rows()[("flight-delays#delivery", f"code#{CONTENT}")]["author"]["S"] == "ada@example.com"
 
 
@@ -315,7 +317,7 @@ def test_the_request_is_one_that_the_retrain_function_takes(
 
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
     function = Retrain()
-    trainings(platform, function, monkeypatch)[0].ask(COMMIT)
+    trainings(platform, function, monkeypatch)[0].request(COMMIT)
     asked = request_of(function.asked[0], ["flight-delays"], "invocation", datetime.now(UTC))
     assert asked is not None
     assert (asked.request.trigger, asked.request.id) == ("code", CONTENT)
@@ -328,9 +330,9 @@ def test_a_question_that_was_not_answered_is_asked_again(
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
     function = Retrain(error="the policy is not valid")
     delivered, _ = trainings(platform, function, monkeypatch)
-    with pytest.raises(NotAsked, match=r"^flight-delays: the retrain function refused: the policy is not valid$"):
-        delivered.ask(COMMIT)
+    with pytest.raises(NotRequestedError, match=r"^flight-delays: the retrain function failed: the policy"):
+        delivered.request(COMMIT)
     function.error = ""
-    delivered.ask(COMMIT)
-    delivered.ask(COMMIT)
+    delivered.request(COMMIT)
+    delivered.request(COMMIT)
     assert len(function.asked) == 2

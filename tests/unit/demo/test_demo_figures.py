@@ -1,19 +1,21 @@
-"""What the demo says at its end is what was asked, answered and decided."""
+"""The demo's figures, pictures and lines agree with what was answered and decided."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from evergreen.demo.__main__ import main
+from evergreen.cli import run
 from evergreen.demo.figures import Answered, Month, disagreement, months, read_answers, rows, write_answers
 from evergreen.demo.flights import one_by_one, opening, raw_file, requests
-from evergreen.demo.picture import Decision, Drift, Picture, page
+from evergreen.demo.picture import Decision, Drift, Picture, image, page
 from evergreen.demo.replay import ground_truth, news
+from evergreen.demo.summary import lines
 
 MARCH, APRIL = date(2013, 3, 1), date(2013, 4, 1)
 
@@ -73,7 +75,7 @@ def test_a_days_requests_hold_every_flight_that_landed_once_and_labels_in_the_or
 def test_a_decision_to_do_nothing_is_no_news() -> None:
     row = {"at": "2013-05-09T12:00:00+00:00", "reason": "because"}
     assert news({**row, "step": "Nothing"}) is None
-    assert news({**row, "step": "Start"}) == "2013-05-09  because"
+    assert news({**row, "step": "Start"}) == "09 May  because"
 
 
 @pytest.fixture
@@ -108,16 +110,45 @@ def test_the_picture_shows_every_figure_and_decision_and_fetches_nothing(picture
     assert {f"{one.at:%d %B}: {one.text}" for one in picture.decisions} <= set(tips)
 
 
-def test_what_is_drawn_stays_on_the_page(picture: Picture) -> None:
-    svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", page(picture), re.DOTALL)[0])  # type: ignore[index]
+def test_the_image_stands_alone_and_shows_the_result(picture: Picture) -> None:
+    text = image(picture)
+    assert not re.search(r"""(src|href)\s*=|url\(|@import|<script""", text)
+    svg = ElementTree.fromstring(text)
+    space = "{http://www.w3.org/2000/svg}"
+    assert svg.tag == f"{space}svg"
+    background = svg.find(f"{space}rect")
+    assert background is not None
+    assert background.attrib["fill"] == "#ffffff", "readable on a dark page too"
+    assert picture.summary in [one.text for one in svg.iter(f"{space}text")]
+    tips = {one.text for one in svg.iter(f"{space}title")}
+    assert {f"{one.at:%d %B}: {one.text}" for one in picture.decisions} <= tips
+
+
+def test_the_summary_has_a_line_for_each_release_and_refusal_and_the_result(picture: Picture) -> None:
+    assert list(lines(picture, None)) == [
+        "01 Mar  trained, approved, and version 1 is live",
+        "01 Apr  quality fell: retrained; the new version is not better, so the gate refused it",
+        "09 Apr  quality fell: retrained, approved, and version 2 is live",
+        "Mar-Apr  mean AUC 0.684 with the loop, 0.671 for the first version alone",
+    ]
+
+
+@pytest.mark.parametrize("drawn", [page, image])
+def test_what_is_drawn_stays_on_the_page(picture: Picture, drawn: Callable[[Picture], str]) -> None:
+    svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", drawn(picture), re.DOTALL)[0])  # type: ignore[index]
     _, _, width, height = map(float, svg.attrib["viewBox"].split())
     for shape in svg.iter():
         for name, limit in (("x", width), ("cx", width), ("x2", width), ("y", height), ("cy", height), ("y2", height)):
             assert 0 <= float(shape.attrib.get(name, 0)) <= limit, ElementTree.tostring(shape)
 
 
-def test_help_names_every_way_to_tell_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(option in said for option in ("--yes", "--quick", "--until", "--fresh", "--port", "--state"))
+    assert all(option in said for option in ("--yes", "--full", "--until", "--push", "--fresh", "--port", "--state"))
+
+
+@pytest.mark.parametrize("other", [["--quick"], ["--until", "live"]])
+def test_the_full_replay_excludes_a_shorter_one(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--full", *other]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

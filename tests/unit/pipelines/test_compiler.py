@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from configuration import Model
+from evergreen.cli import run
 from pipelines import CompileError, compiler
-from pipelines.__main__ import main
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_a_model_that_does_not_compile_is_named_with_the_reason(
 
 
 def test_an_unknown_model_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "nope"]) == 2
+    assert run(["pipeline", "show", "nope"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith("no model 'nope' under models/, there is: ")
+    assert output.err.startswith("There is no model 'nope' under models/; there is ")
     assert output.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What the first version would have answered had it never been retrained."""
+"""Scores of the first version on all flights, for the comparison with a model that is never retrained."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from pathlib import Path
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.flights import raw_file
 from evergreen.demo.terminal import DemoError
-from evergreen.demo.training import Model
+from evergreen.names import Names
 
 
-def scores(cloud: LocalCloud, model: Model, release: str, days: Iterable[date], folder: Path) -> dict[str, float]:
-    """The score by flight: the release's own archive, its own score.py, which goes through its own inference.py.
+def scores(cloud: LocalCloud, model: Names, release: str, days: Iterable[date], folder: Path) -> dict[str, float]:
+    """Return the score of each flight from the release's own archive, run in a process of its own.
 
     Args:
-        folder: Holds the days' raw objects; what is unpacked lies in `never` below it.
+        cloud: The local cloud.
+        model: The model's names.
+        release: Id of the release that is unpacked.
+        days: The days whose flights are scored.
+        folder: Holds the days' raw objects. The archive is unpacked in `never` below it.
+
+    Raises:
+        DemoError: The archive's score.py failed.
     """
     work = folder / "never"
     shutil.rmtree(work, ignore_errors=True)
@@ -31,7 +38,7 @@ def scores(cloud: LocalCloud, model: Model, release: str, days: Iterable[date], 
         link = raw_file(raw, day)
         link.parent.mkdir(parents=True)
         link.symlink_to(raw_file(folder, day).resolve())
-    bucket = cloud.outputs(f"{model.app}-platform-{model.stage}")["ArtifactBucketName"]
+    bucket = cloud.outputs(model.platform_stack)["ArtifactBucketName"]
     key = f"releases/{model.name}/{release}/model.tar.gz"
     archive = cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
