@@ -13,11 +13,19 @@ export AWS_CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK's modules take five seconds to compile: whatever a shell says, that is done once, not at each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Everything that talks to an account goes to the local cloud unless TARGET=aws is said aloud.
+EVERGREEN := .venv/bin/evergreen
+
+# Commands target the local cloud. Set TARGET=aws to use your account. PORT and STATE select another local cloud.
+WHERE := $(if $(PORT),--port $(PORT)) $(if $(STATE),--state $(STATE))
 ifeq ($(TARGET),aws)
 CLOUD :=
+AT := --target aws
+# The CDK CLI asks before it deploys broader permissions.
+APPROVAL :=
 else ifeq ($(TARGET),local)
-CLOUD := eval "$$(.venv/bin/localcloud env)" &&
+CLOUD := eval "$$(.venv/bin/localcloud env $(WHERE))" &&
+AT := --target local $(WHERE)
+APPROVAL := --require-approval never
 else
 $(error TARGET is local or aws, got $(TARGET))
 endif
@@ -25,8 +33,8 @@ endif
 help: ## List the verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready .venv/.layer node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --quick")
-	@$(PY) -m evergreen.demo $(ARGS)
+demo: .venv/.ready .venv/.layer node_modules/.ready ## Run the whole loop on real data, on this machine (ARGS="--yes --full")
+	@$(EVERGREEN) demo $(WHERE) $(ARGS)
 
 # mypy keeps one core busy for a minute or two when its cache is cold: the rest runs on the other meanwhile.
 check: lint ## What a delivery runs: lint, types, nag, unit and stacks tests
@@ -54,28 +62,28 @@ synth: .venv/.ready .venv/.layer node_modules/.ready ## Write the templates to c
 	@npx cdk synth --quiet $(ARGS) && ls cdk.out/*.template.json
 
 pipeline: .venv/.ready ## Print a model's compiled SageMaker Pipeline (MODEL=flight-delays)
-	@$(PY) -m pipelines show $(or $(MODEL),$(error say which: make pipeline MODEL=flight-delays))
+	@$(EVERGREEN) pipeline show $(or $(MODEL),$(error name the model: make pipeline MODEL=flight-delays))
 
 schema: .venv/.ready ## Write the JSON Schemas of evergreen.yaml and model.yaml
-	@$(PY) -m configuration schema
+	@$(EVERGREEN) schema
 
-up: .venv/.ready ## Start the local cloud
-	@.venv/bin/localcloud up $(ARGS)
+up: .venv/.ready ## Start the local cloud (PORT=, STATE=)
+	@.venv/bin/localcloud up $(WHERE) $(ARGS)
 
-down: .venv/.ready ## Stop the local cloud (ARGS=--purge forgets its state)
-	@.venv/bin/localcloud down $(ARGS)
+down: .venv/.ready ## Stop the local cloud (ARGS=--purge deletes its state)
+	@.venv/bin/localcloud down $(WHERE) $(ARGS)
 
-status: .venv/.ready ## Say what runs in the local cloud
-	@.venv/bin/localcloud status
+status: .venv/.ready ## Report what runs: the local cloud, and each model by stage
+	@$(if $(CLOUD),.venv/bin/localcloud status $(WHERE) &&) $(EVERGREEN) status $(AT) $(ARGS)
 
-preflight: .venv/.ready ## Say what the account can do, and which line to change (reads only)
-	@$(CLOUD) $(PY) -m evergreen.preflight
+preflight: .venv/.ready ## Report what the account lacks, and which line to change (reads only)
+	@$(EVERGREEN) preflight $(AT) $(ARGS)
 
 deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
-	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all --require-approval never $(ARGS)
+	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all $(APPROVAL) $(ARGS)
 
 deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/deploy.md)
-	@$(CLOUD) npx cdk deploy --context delivery=true --require-approval never "*-delivery" $(ARGS)
+	@$(CLOUD) npx cdk deploy --context delivery=true $(APPROVAL) "*-delivery" $(ARGS)
 
 diff: .venv/.ready .venv/.layer node_modules/.ready ## Show what a deploy would change
 	@$(CLOUD) npx cdk diff $(ARGS)
@@ -93,14 +101,14 @@ lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
 clean: ## Remove what can be made again (not the local cloud's state)
 	@rm -rf .venv node_modules cdk.out .cache .mypy_cache .ruff_cache .pytest_cache
 
-# What the pipeline's own steps need (python -m delivery): no CDK, no SDK, and by uv, seconds instead of a minute.
+# The environment of the pipeline's own steps (evergreen delivery): no CDK, no SDK, made by uv in seconds.
 .cache/delivery/.ready: export PATH := $(PATH):$(CURDIR)/.cache/uv/bin
 .cache/delivery/.ready: constraints.txt
 	@mkdir -p .cache
 	@command -v uv >/dev/null || \
 	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target .cache/uv uv==$(UV_VERSION)
 	@uv venv --quiet --clear --python $(PYTHON) .cache/delivery
-	@uv pip install --quiet --python .cache/delivery/bin/python -c constraints.txt boto3 pydantic pyyaml
+	@uv pip install --quiet --python .cache/delivery/bin/python -c constraints.txt boto3 pydantic pyyaml rich typer
 	@touch $@
 
 .venv/.ready: requirements.txt requirements-dev.txt constraints.txt packages/localcloud/pyproject.toml packages/analyzer/pyproject.toml pyproject.toml

@@ -220,11 +220,11 @@ class DeliveryPipeline(Construct):
         return self._step(f"{stage.name}-train", f'train --commit "$COMMIT" {author}', commit)
 
     def _step(self, step_id: str, arguments: str, variables: dict[str, str]) -> pipelines.CodeBuildStep:
-        """One command of the room `delivery`, in an environment that is made in seconds."""
+        """Define a build that runs `evergreen delivery` in an environment of its own, made in seconds."""
         return pipelines.CodeBuildStep(
             step_id,
             input=self._source,
-            commands=[f"make {_TOOLS}/.ready", f"{_TOOLS}/bin/python -m evergreen.delivery {arguments}"],
+            commands=[f"make {_TOOLS}/.ready", f"{_TOOLS}/bin/python -m evergreen delivery {arguments} --target aws"],
             env={"EXECUTION": "#{codepipeline.PipelineExecutionId}", **variables},
             role=self._role,
             timeout=cdk.Duration.hours(3),

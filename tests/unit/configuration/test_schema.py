@@ -7,4 +7,4 @@ from configuration.schema import schemas
 
 def test_the_schemas_in_the_tree_are_current() -> None:
     for path, text in schemas().items():
-        assert path.read_text(encoding="utf-8") == text, f"run python -m configuration schema: {path.name} is old"
+        assert path.read_text(encoding="utf-8") == text, f"run `evergreen schema`: {path.name} is old"
