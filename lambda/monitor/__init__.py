@@ -1,1 +1,1 @@
-"""The monitor functions: what the analyzer finds in captured data and scheduled runs, as rows and metrics."""
+"""The monitor functions: run the analyzer on captured data and on schedules; write verdict rows and metrics."""

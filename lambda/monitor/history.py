@@ -1,4 +1,4 @@
-"""What was found before and what was done about it, out of the ledger, for the reports."""
+"""Earlier verdicts and the controllers' decisions, read from the ledger for the reports."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _DAYS = 60
-_DEEDS = 6
-# Rows are written at each tick, too, and most of them say that nothing is to be done.
-_LOOKED_AT = 400
-_QUIET = ("Nothing", "Wait", "Overtaken")
+_MAX_DECISIONS = 6
+# Every tick writes a row, and most rows are of an idle step.
+_MAX_ROWS = 400
+_IDLE_STEPS = ("Nothing", "Wait", "Overtaken")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A controller's decision: when (ISO), which step, and why."""
+    """A controller's decision: its time (ISO), step and reason."""
 
     at: str
     step: str
@@ -30,35 +30,40 @@ class Decision:
 
 @dataclass(frozen=True)
 class History:
-    """Verdicts on earlier windows, oldest first; what the controllers did, newest first."""
+    """Verdicts on earlier windows, oldest first, and the controllers' decisions, newest first."""
 
     verdicts: tuple[Verdict, ...]
-    deeds: tuple[Decision, ...]
+    decisions: tuple[Decision, ...]
 
 
 def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until: datetime) -> History:
-    """The last 60 days of verdicts before a window's end, and the last decisions on retraining and release."""
+    """Read the verdicts of the 60 days before `until`, and the last decisions on retraining and release.
+
+    If no decision took a step, the last idle decision is returned.
+    """
     verdicts = Verdicts(dynamodb, table, model=model, stage=stage).since(until - timedelta(days=_DAYS))
     pk = f"{model}#{stage}"
-    deeds = _decisions(dynamodb, table, pk, _LOOKED_AT, acted=True)[:_DEEDS]
-    deeds = deeds or _decisions(dynamodb, table, pk, 1, acted=False)[:1]
-    return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(deeds))
+    decisions = _decisions(dynamodb, table, pk, _MAX_ROWS, skip_idle=True)[:_MAX_DECISIONS]
+    decisions = decisions or _decisions(dynamodb, table, pk, 1, skip_idle=False)[:1]
+    return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(decisions))
 
 
-def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, acted: bool) -> list[Decision]:
-    """The controllers' last decisions, newest first; `acted` leaves those out that did nothing."""
-    quiet: dict[str, AttributeValueTypeDef] = {f":{step.lower()}": {"S": step} for step in _QUIET} if acted else {}
-    only: Any = {"FilterExpression": f"NOT step IN ({', '.join(quiet)})"} if acted else {}
+def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, skip_idle: bool) -> list[Decision]:
+    """Read the last `limit` rows of each controller, newest first."""
+    idle: dict[str, AttributeValueTypeDef] = (
+        {f":{step.lower()}": {"S": step} for step in _IDLE_STEPS} if skip_idle else {}
+    )
+    condition: Any = {"FilterExpression": f"NOT step IN ({', '.join(idle)})"} if skip_idle else {}
     found = [
         Decision(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
         for prefix in ("retrain-decision#", "decision#")
         for item in dynamodb.query(
             TableName=table,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={":pk": {"S": pk}, ":prefix": {"S": prefix}, **quiet},
+            ExpressionAttributeValues={":pk": {"S": pk}, ":prefix": {"S": prefix}, **idle},
             ScanIndexForward=False,
             Limit=limit,
-            **only,
+            **condition,
         )["Items"]
     ]
-    return sorted(found, key=lambda deed: deed.at, reverse=True)
+    return sorted(found, key=lambda decision: decision.at, reverse=True)

@@ -1,4 +1,4 @@
-"""The part of a page that tells what came before: what was done, quality over time, and earlier windows."""
+"""Sections of a report about the past: recent decisions, quality over time, and earlier verdicts."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,32 +12,32 @@ _COLORS = {"OK": "var(--ok)", "Drift": "var(--bad)", "Violation": "var(--bad)"}
 
 
 def sections(history: History, now: Verdict) -> str:
-    """Below a page's verdict: `now` is that verdict's row."""
+    """Render the sections below a report's verdict; `now` is that verdict's row."""
     verdicts = [*history.verdicts, now]
     same = [verdict for verdict in verdicts if verdict.kind == now.kind][-_SHOWN:]
     quality = [verdict for verdict in verdicts if verdict.kind == "model_quality"][-_SHOWN:]
-    return _done(history.deeds) + _quality(quality) + _windows(same)
+    return _decisions(history.decisions) + _quality(quality) + _windows(same)
 
 
-def _done(deeds: Sequence[Decision]) -> str:
+def _decisions(decisions: Sequence[Decision]) -> str:
     rows = "".join(
-        f"<tr><td class=when>{escape(deed.at[:16].replace('T', ' '))}<td><b>{escape(deed.step)}</b>"
-        f"<td>{escape(deed.reason)}"
-        for deed in deeds
+        f"<tr><td class=when>{escape(decision.at[:16].replace('T', ' '))}<td><b>{escape(decision.step)}</b>"
+        f"<td>{escape(decision.reason)}"
+        for decision in decisions
     )
-    shown = f"<table>{rows}</table>" if rows else "<div class=dim>Nothing so far: no controller has decided yet.</div>"
-    return f"<h2>What was done</h2><div class=card>{shown}</div>"
+    shown = f"<table>{rows}</table>" if rows else "<div class=dim>None yet.</div>"
+    return f"<h2>Recent decisions on release and retraining</h2><div class=card>{shown}</div>"
 
 
 def _quality(verdicts: Sequence[Verdict]) -> str:
     points = [QualityPoint(f"{v.window_start:%Y-%m-%d %H:%M}", v.metric, v.labels_coverage) for v in verdicts]
     if len(points) < 2:
         return ""
-    return quality_chart(Quality("the metric of model quality", None, tuple(points)))
+    return quality_chart(Quality("model quality metric", None, tuple(points)))
 
 
 def _windows(verdicts: Sequence[Verdict]) -> str:
-    """One block a window, by its verdict."""
+    """Draw a block for each window, in the colour of its verdict."""
     if len(verdicts) < 2:
         return ""
     step = 1000 / len(verdicts)
@@ -52,7 +52,7 @@ def _windows(verdicts: Sequence[Verdict]) -> str:
         f'<text x="1030" y="52" text-anchor="end" fill="var(--dim)">{verdicts[-1].window_start:%Y-%m-%d %H:%M}</text>'
     )
     return (
-        f'<h2>Windows so far</h2><div class=card><svg viewBox="0 0 1040 58">{blocks}{ends}</svg>'
-        '<p class="dim key"><i style="background:var(--ok)"></i>fine<i style="background:var(--bad)"></i>drift or '
-        'violation<i style="background:var(--base)"></i>too little to say</p></div>'
+        f'<h2>Verdicts by window</h2><div class=card><svg viewBox="0 0 1040 58">{blocks}{ends}</svg>'
+        '<p class="dim key"><i style="background:var(--ok)"></i>no drift<i style="background:var(--bad)"></i>drift or '
+        'violation<i style="background:var(--base)"></i>inconclusive</p></div>'
     )

@@ -1,4 +1,4 @@
-"""The verdict row that the retrain controller reads (docs/reference/contracts.md, "Verdicts")."""
+"""Convert a monitor's findings to the ledger's verdict row (docs/reference/contracts.md, "Verdicts")."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,54 +11,56 @@ from shared.verdict import Verdict
 _STATUS = {"Ok": "OK", "Drift": "Drift", "InsufficientData": "InsufficientData"}
 
 
-def of_window(judged: DriftVerdict, start: int, seconds: int, release: str, report: str) -> Verdict:
-    """The row of a window of captured data. `start` in epoch seconds."""
-    broken = broken_features(judged.violations)
-    status = "Violation" if broken else _STATUS[judged.status]
-    measured = [moved for moved in judged.features if moved.judged]
-    if status == "OK" and measured and all(moved.low_power for moved in measured):
+def of_window(verdict: DriftVerdict, start: int, seconds: int, release: str, report: str) -> Verdict:
+    """Return the row of a window of captured data; `start` is in epoch seconds."""
+    broken = broken_features(verdict.violations)
+    status = "Violation" if broken else _STATUS[verdict.status]
+    judged = [feature for feature in verdict.features if feature.judged]
+    if status == "OK" and judged and all(feature.low_power for feature in judged):
         status = "LowPower"
-    moved = sorted((m for m in judged.features if m.drifted), key=lambda m: -m.distance / (m.threshold or 1.0))
-    reason = f"{len(broken)} features of another type or missing, {judged.reason}" if broken else judged.reason
+    drifted = sorted((f for f in verdict.features if f.drifted), key=lambda f: -f.distance / (f.threshold or 1.0))
+    reason = f"{len(broken)} features of another type or missing, {verdict.reason}" if broken else verdict.reason
     return Verdict(
         kind="data_quality",
         status=status,
         window_start=_utc(start),
         window_end=_utc(start + seconds),
         release_id=release,
-        evidence=f"{reason} ({judged.rows} rows)",
-        features=tuple(broken) or tuple(m.name for m in moved),
+        evidence=f"{reason} ({verdict.rows} rows)",
+        features=tuple(broken) or tuple(feature.name for feature in drifted),
         report=report,
-        metric=judged.share if judged.status != "InsufficientData" else None,
+        metric=verdict.share if verdict.status != "InsufficientData" else None,
     )
 
 
 def of_run(
     kind: str,
     violations: Sequence[Mapping[str, Any]],
-    said: Mapping[str, Any],
+    verdict: Mapping[str, Any],
     *,
     window: tuple[datetime, datetime],
     release: str,
     report: str,
 ) -> Verdict:
-    """The row of a scheduled run, by either engine.
+    """Return the row of a scheduled run of either engine.
 
     Args:
-        violations: of `constraint_violations.json`.
-        said: `verdict.json`, which only the built-in engine writes; else empty.
+        kind: The monitor: data_quality, model_quality, bias or explainability.
+        violations: Violations of `constraint_violations.json`.
+        verdict: Body of `verdict.json`; empty for Model Monitor, which does not write it.
+        window: Start and end.
+        release: Id of the release whose baseline was used.
+        report: Address of the report.
     """
     broken = broken_features(violations) if kind == "data_quality" else []
-    status = "Violation" if broken else _STATUS[said.get("status") or ("Drift" if violations else "Ok")]
+    status = "Violation" if broken else _STATUS[verdict.get("status") or ("Drift" if violations else "Ok")]
     named = [str(v.get("feature_name") or v.get("facet") or v.get("metric_name") or v.get("label")) for v in violations]
-    evidence = str(said.get("reason") or f"{len(violations)} constraints violated")
+    evidence = str(verdict.get("reason") or f"{len(violations)} constraints violated")
     if violations:
-        # A value that was never seen before is no drift, and no reason that a person should read first.
-        telling = next(
-            (v for v in violations if v.get("constraint_check_type") == "baseline_drift_check"), violations[0]
-        )
-        said_of = f"{telling['feature_name']}: " if "feature_name" in telling else ""
-        evidence = f"{evidence}; {said_of}{telling.get('description', named[0])}"
+        # A person should read about drift before new values, which are not drift.
+        first = next((v for v in violations if v.get("constraint_check_type") == "baseline_drift_check"), violations[0])
+        feature = f"{first['feature_name']}: " if "feature_name" in first else ""
+        evidence = f"{evidence}; {feature}{first.get('description', named[0])}"
     return Verdict(
         kind=kind,
         status=status,
@@ -68,15 +70,15 @@ def of_run(
         evidence=evidence,
         features=tuple(dict.fromkeys(broken or named)),
         report=report,
-        metric=None if status == "InsufficientData" else _measured(said),
-        labels=int(said.get("labels") or 0),
-        labels_coverage=float(said.get("label_coverage") or 0.0),
+        metric=None if status == "InsufficientData" else _metric(verdict),
+        labels=int(verdict.get("labels") or 0),
+        labels_coverage=float(verdict.get("label_coverage") or 0.0),
     )
 
 
-def _measured(said: Mapping[str, Any]) -> float | None:
-    """The value that was judged: a quality metric, NDCG, or of data quality the share of drifted features."""
-    value = said.get("metric", said.get("share"))
+def _metric(verdict: Mapping[str, Any]) -> float | None:
+    """Return the judged value: a quality metric, NDCG, or for data quality the share of drifted features."""
+    value = verdict.get("metric", verdict.get("share"))
     return None if value is None else float(value)
 
 

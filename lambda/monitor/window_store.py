@@ -1,7 +1,8 @@
-"""Partials and verdicts in S3: written by whoever sees an object, read whole, so that events may repeat and overtake.
+"""Partial states and verdicts in S3.
 
-A partial is one object's share of one window, under a key made of the object's key and ETag: seeing the object twice
-writes the same bytes to the same place. A window is the merge of its partials, whatever their order.
+A partial state is one captured object's part of one window. Its key is derived from the object's key and ETag, so a
+repeated event overwrites the partial state with the same bytes. A window is the merge of its partial states in any
+order, so events may also arrive out of order.
 """
 
 import hashlib
@@ -17,23 +18,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Store:
-    """What a monitor keeps of one release, under `prefix` of `bucket`."""
+class WindowStore:
+    """The windows of one release, under `prefix` in `bucket`."""
 
     s3: "S3Client"
     bucket: str
     prefix: str
 
     def put_partial(self, window: int, key: str, etag: str, state: WindowState) -> None:
+        """Write an object's partial state of a window."""
         name = hashlib.sha256(f"{key}\n{etag}".encode()).hexdigest()[:32]
         self._put(f"partials/{window}/{name}.json", dumps(state.to_json()), "application/json")
 
     def partials(self, window: int) -> list[str]:
-        """Keys of the window's partials."""
+        """List the keys of the window's partial states."""
         return sorted(self._keys(f"partials/{window}/"))
 
     def merged(self, keys: list[str]) -> WindowState:
-        """The window that these partials make. `keys` is not empty."""
+        """Merge partial states; `keys` must not be empty."""
         states = (WindowState.from_json(self._get(key)) for key in keys)
         total = next(states)
         for state in states:
@@ -45,11 +47,11 @@ class Store:
         self._put(f"windows/{window}/{name}", body, content_type)
 
     def address(self, window: int, name: str) -> str:
-        """Where one of the window's files lies."""
+        """Return the S3 URI of one of the window's files."""
         return f"s3://{self.bucket}/{self.prefix}/windows/{window}/{name}"
 
     def verdicts_before(self, window: int, number: int = 3) -> list[dict[str, Any]]:
-        """The last verdicts of earlier windows, oldest first."""
+        """Read the last verdicts of earlier windows, oldest first."""
         found = [key for key in self._keys("windows/") if key.endswith("/verdict.json")]
         earlier = sorted((start, key) for key in found if (start := int(key.split("/")[-2])) < window)
         return [self._get(key) for _, key in earlier[-number:]]

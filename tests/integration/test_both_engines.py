@@ -334,5 +334,5 @@ def test_every_run_has_a_page_that_the_row_names(world: World) -> None:
         for row in rows:
             page = world.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
             assert "<svg" in page, (engine, row["sk"])
-            assert "What was done" in page
+            assert "Recent decisions" in page
             assert "bad records" in page

@@ -1,4 +1,4 @@
-"""The ledger as far as the monitors use it: rows in memory."""
+"""A ledger in memory, with the operations that the monitors use."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -8,11 +8,11 @@ import pytest
 
 
 class RowExists(Exception):
-    """Stands for ConditionalCheckFailedException."""
+    """The fake's ConditionalCheckFailedException."""
 
 
 class Ledger:
-    """Rows of one model by their sort key."""
+    """The rows of one model by sort key."""
 
     exceptions = SimpleNamespace(ConditionalCheckFailedException=RowExists)
 
@@ -27,9 +27,9 @@ class Ledger:
 
     def query(self, *, ExpressionAttributeValues: dict[str, Any], Limit: int, **_: Any) -> dict[str, Any]:
         values = {name: value["S"] for name, value in ExpressionAttributeValues.items()}
-        prefix, left_out = values.pop(":prefix"), set(values.values())
+        prefix, skipped_steps = values.pop(":prefix"), set(values.values())
         found = [row for key, row in sorted(self.rows.items(), reverse=True) if key.startswith(prefix)]
-        return {"Items": [row for row in found[:Limit] if row["step"]["S"] not in left_out]}
+        return {"Items": [row for row in found[:Limit] if row["step"]["S"] not in skipped_steps]}
 
     def get_paginator(self, name: str) -> "Ledger":
         assert name == "query"

@@ -1,7 +1,8 @@
-"""Captured data as it lands: events twice, out of order, and overtaken give the same verdict."""
+"""Captured data: events that are repeated or out of order give the same verdicts."""
 
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from drift_analyzer.baseline_builder import Column, build_baseline
 from monitor import handler as lambda_handler
-from monitor.handler import CapturedObject, Clients, Environment, objects
+from monitor.captured import CapturedObject, captured_objects
+from monitor.environment import CaptureEnvironment
 
 RNG = np.random.default_rng(8)
 KEY = "flight-delays/capture/evergreen-flight-delays-prod/AllTraffic/2026/02/14/17/{}.jsonl"
@@ -17,7 +19,7 @@ RELEASE = "releases/flight-delays/v3-0badcafe/baselines/data-quality"
 
 
 class Bucket:
-    """S3 as far as the handler uses it: objects in memory."""
+    """S3 in memory, with the operations that the handler uses."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
@@ -77,8 +79,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any, parameters: Parameters)
         KEY.format("d"): captured(2, 19),
     }
     found = Bucket(objects)
-    environment = Environment("evergreen", "prod", "artifacts", "ledger", 3600, "calibrated", 200)
-    clients = Clients(found, parameters, ledger)  # type: ignore[arg-type]
+    variables = {"APP": "evergreen", "STAGE": "prod", "LEDGER_TABLE": "ledger", "ARTIFACT_BUCKET": "artifacts"}
+    environment = CaptureEnvironment.read(variables)
+    clients = SimpleNamespace(s3=found, ssm=parameters, dynamodb=ledger)
     monkeypatch.setattr(lambda_handler, "_environment", lambda: environment)
     monkeypatch.setattr(lambda_handler, "_clients", lambda: clients)
     return found
@@ -114,7 +117,7 @@ def test_events_that_repeat_and_overtake_give_the_same_verdicts(bucket: Bucket, 
     assert sum(key.endswith("report.html") for key in bucket.objects) == 3
 
 
-def test_a_report_tells_what_came_before_and_what_was_done(bucket: Bucket, ledger: Any) -> None:
+def test_a_report_shows_earlier_verdicts_and_recent_decisions(bucket: Bucket, ledger: Any) -> None:
     for number, (at, step, reason) in enumerate(
         [
             ("2026-02-14T18:05:00+00:00", "Start", "drift in 3 of the last 6 verdicts"),
@@ -127,8 +130,8 @@ def test_a_report_tells_what_came_before_and_what_was_done(bucket: Bucket, ledge
         lambda_handler.handler({"Records": [message(KEY.format(name), place)]}, None)
     (page,) = [body.decode() for key, body in bucket.objects.items() if key.endswith("1771095600/report.html")]
     assert "drift in 3 of the last 6 verdicts" in page
-    assert "the cooldown lasts" not in page, "what was not done is told only where nothing was done"
-    assert page.count("<title>2026-02-14 ") == 3, "one block for each window so far"
+    assert "the cooldown lasts" not in page, "idle decisions are shown only if there is no other"
+    assert page.count("<title>2026-02-14 ") == 3, "one block for each window"
     assert "<script" not in page
     assert "http" not in page, "the page needs nothing from elsewhere"
 
@@ -162,7 +165,7 @@ def test_metrics_go_out_in_the_embedded_format(bucket: Bucket, capfd: pytest.Cap
 
 def test_only_captured_objects_are_taken_and_keys_of_notifications_are_decoded() -> None:
     other = {"bucket": {"name": "b"}, "object": {"key": "flight-delays/raw/dt=2026-01/x.csv", "etag": "e"}}
-    assert list(objects({"detail": other})) == []
+    assert captured_objects({"detail": other}) == []
     key = "m/capture/ep/AllTraffic/2026/01/01/00/a%2Bb.jsonl"
     notification = {"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": key, "eTag": "e"}}}]}
-    assert list(objects(notification)) == [CapturedObject("b", "m/capture/ep/AllTraffic/2026/01/01/00/a+b.jsonl", "e")]
+    assert captured_objects(notification) == [CapturedObject("b", "m/capture/ep/AllTraffic/2026/01/01/00/a+b.jsonl")]

@@ -1,23 +1,25 @@
-"""Scheduled monitors: what either engine's runs found ends in the same rows."""
+"""Scheduled monitors: the runs of both engines end in the same rows."""
 
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from drift_analyzer.baseline_builder import Column, build_baseline
-from monitor import scheduled, verdict_rows
-from monitor.scheduled import Clients, Environment, Plan
+from monitor import finished_run, scheduled_run, verdict_rows
+from monitor.environment import ScheduleEnvironment
+from monitor.monitor_run import MonitorRun
 from shared.verdict import Verdict, Verdicts
 
 RNG = np.random.default_rng(5)
 ENDPOINT = "evergreen-flight-delays-prod"
 RELEASE = "v3-0badcafe"
 NOW = datetime(2026, 2, 15, 0, 7, tzinfo=UTC)
-SAID: dict[str, Any] = {
+REQUEST: dict[str, Any] = {
     "model": "flight-delays",
     "kind": "data_quality",
     "schedule": f"{ENDPOINT}-data-quality",
@@ -28,11 +30,11 @@ SAID: dict[str, Any] = {
 
 
 class Missing(Exception):
-    """As `NoSuchKey`."""
+    """The fake's NoSuchKey and ResourceInUse."""
 
 
 class Cloud:
-    """S3, SageMaker, DynamoDB and SSM as far as the function uses them: in memory."""
+    """S3, SageMaker and SSM in memory, with the operations that the function uses."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -76,11 +78,11 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def clients(cloud: Cloud, ledger: Any) -> Clients:
-    return Clients(cloud, cloud, ledger, cloud)  # type: ignore[arg-type]
+def clients(cloud: Cloud, ledger: Any) -> Any:
+    return SimpleNamespace(s3=cloud, sagemaker=cloud, dynamodb=ledger, ssm=cloud)
 
 
-ENVIRONMENT = Environment("evergreen", "prod", "data", "artifacts", "ledger")
+ENVIRONMENT = ScheduleEnvironment("evergreen", "prod", "ledger", "data", "artifacts")
 
 
 def capture(cloud: Cloud, shift: float, day: int = 14) -> None:
@@ -95,11 +97,11 @@ def capture(cloud: Cloud, shift: float, day: int = 14) -> None:
 
 @pytest.mark.parametrize(("shift", "status"), [(0.0, "OK"), (2.0, "Drift")])
 def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
-    cloud: Cloud, clients: Clients, shift: float, status: str, ledger: Any, capfd: pytest.CaptureFixture[str]
+    cloud: Cloud, clients: Any, shift: float, status: str, ledger: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capture(cloud, shift)
     capture(cloud, 9.0, day=15)
-    assert scheduled.run(Plan.read(SAID, RELEASE, NOW), ENVIRONMENT, clients)["status"] == status
+    assert scheduled_run.run(MonitorRun.read(REQUEST, RELEASE, NOW), ENVIRONMENT, clients)["status"] == status
     ((key, row),) = ledger.rows.items()
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], row["release_id"]["S"]) == (status, RELEASE)
@@ -109,12 +111,12 @@ def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if "_aws" in line]
     emitted = {name: line[name] for line in lines for name in line if name in ("runs", "data_drift")}
     assert emitted == {"runs": 1.0, "data_drift": float(status == "Drift")}
-    assert {line["MonitoringSchedule"] for line in lines} == {SAID["schedule"]}
+    assert {line["MonitoringSchedule"] for line in lines} == {REQUEST["schedule"]}
 
 
 def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
-    """The event of a managed job that found one violation; its files are in the bucket."""
-    folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{SAID['schedule']}/2026/02/15/00"
+    """Write the files of a Model Monitor job that found one violation; return its event."""
+    folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{REQUEST['schedule']}/2026/02/15/00"
     violation = {"feature_name": "x", "constraint_check_type": check, "description": "distance: 0.5"}
     statistics, _ = build_baseline([Column("x", RNG.normal(2, 1, size=1000))])
     theirs = {"name": "x", "inferred_type": "Fractional"}
@@ -130,25 +132,27 @@ def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
             "start_time": "2026-02-14T00:00:00Z",
             "end_time": "2026-02-15T00:00:00Z",
             "sagemaker_endpoint_name": ENDPOINT,
-            "sagemaker_monitoring_schedule_name": SAID["schedule"],
+            "sagemaker_monitoring_schedule_name": REQUEST["schedule"],
         },
     }
 
 
-def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Clients, ledger: Any) -> None:
-    assert scheduled.ended(managed_run(cloud, "baseline_drift_check"), ENVIRONMENT, clients)["status"] == "Drift"
+def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Any, ledger: Any) -> None:
+    assert (
+        finished_run.record_job(managed_run(cloud, "baseline_drift_check"), ENVIRONMENT, clients)["status"] == "Drift"
+    )
     ((key, row),) = ledger.rows.items()
     assert key == "verdict#2026-02-15T00:00:00+00:00#data_quality"
     assert (row["status"]["S"], json.loads(row["features"]["S"])) == ("Drift", ["x"])
     page = cloud.objects[row["report"]["S"].removeprefix("s3://")].decode()
-    assert "<h1>Data drift</h1>" in page, "the managed engine writes no page, so it is made of its files"
+    assert "<h1>Data drift</h1>" in page, "Model Monitor writes no report, so it is rendered from its files"
     assert "distance: 0.5" in page
-    assert "What was done" in page
+    assert "Recent decisions" in page
 
 
 @pytest.mark.parametrize(("check", "kept"), [("baseline_drift_check", "OK"), ("data_type_check", "Violation")])
 def test_fixed_thresholds_do_not_overrule_the_calibrated_verdict_on_captured_data(
-    cloud: Cloud, clients: Clients, ledger: Any, check: str, kept: str
+    cloud: Cloud, clients: Any, ledger: Any, check: str, kept: str
 ) -> None:
     captured = Verdict(
         kind="data_quality",
@@ -156,22 +160,22 @@ def test_fixed_thresholds_do_not_overrule_the_calibrated_verdict_on_captured_dat
         window_start=NOW.replace(day=14, minute=0),
         window_end=NOW.replace(minute=0),
         release_id=RELEASE,
-        evidence="nothing moved",
+        evidence="no feature drifted",
     )
     Verdicts(ledger, "ledger", model="flight-delays", stage="prod").write(captured)
-    scheduled.ended(managed_run(cloud, check), ENVIRONMENT, clients)
+    finished_run.record_job(managed_run(cloud, check), ENVIRONMENT, clients)
     ((_, row),) = ledger.rows.items()
     assert row["status"]["S"] == kept
 
 
-def test_other_jobs_are_none_of_its_business(clients: Clients, ledger: Any) -> None:
+def test_other_jobs_are_ignored(clients: Any, ledger: Any) -> None:
     output = {"S3Output": {"S3Uri": "s3://artifacts/runs/flight-delays/abc/Preprocess/train"}}
     detail = {"ProcessingJobStatus": "Completed", "ProcessingOutputConfig": {"Outputs": [output]}}
-    assert scheduled.ended(detail, ENVIRONMENT, clients)["status"] == "Nothing"
+    assert finished_run.record_job(detail, ENVIRONMENT, clients)["status"] == "Nothing"
     assert not ledger.rows
 
 
-def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud, clients: Clients) -> None:
+def test_a_type_that_changed_is_a_violation_and_completeness_is_not(cloud: Cloud, clients: Any) -> None:
     for kind, status in (("data_type_check", "Violation"), ("completeness_check", "Drift")):
         violation = {"feature_name": "x", "constraint_check_type": kind, "description": "d"}
         window = (NOW - timedelta(days=1), NOW)
@@ -184,21 +188,23 @@ def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() 
         {"feature_name": "dest", "constraint_check_type": "categorical_values_check", "description": "new values"},
         {"feature_name": "temp", "constraint_check_type": "baseline_drift_check", "description": "distance: 0.9"},
     ]
-    said = {"status": "Drift", "reason": "critical features drifted: temp"}
+    request = {"status": "Drift", "reason": "critical features drifted: temp"}
     window = (NOW - timedelta(days=1), NOW)
-    row = verdict_rows.of_run("data_quality", found, said, window=window, release=RELEASE, report="")
+    row = verdict_rows.of_run("data_quality", found, request, window=window, release=RELEASE, report="")
     assert row.evidence == "critical features drifted: temp; temp: distance: 0.9"
 
 
 def test_quality_waits_for_labels_and_a_retry_judges_the_same_window() -> None:
-    plan = Plan.read({**SAID, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW)
+    plan = MonitorRun.read({**REQUEST, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW)
     assert (plan.start, plan.end) == (datetime(2026, 2, 12, tzinfo=UTC), datetime(2026, 2, 13, tzinfo=UTC))
-    later = Plan.read({**SAID, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW + timedelta(hours=9))
+    later = MonitorRun.read(
+        {**REQUEST, "kind": "model_quality", "label_delay_hours": 48}, RELEASE, NOW + timedelta(hours=9)
+    )
     assert later == plan
 
 
 def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_starts_no_second(
-    cloud: Cloud, clients: Clients
+    cloud: Cloud, clients: Any
 ) -> None:
     capture(cloud, 0.0)
     job = {
@@ -209,9 +215,9 @@ def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_sta
         ],
         "ProcessingOutputConfig": {"Outputs": [{"S3Output": {}}]},
     }
-    plan = Plan.read({**SAID, "kind": "explainability", "job": job}, RELEASE, NOW)
+    plan = MonitorRun.read({**REQUEST, "kind": "explainability", "job": job}, RELEASE, NOW)
     for _ in range(2):
-        assert scheduled.run(plan, ENVIRONMENT, clients)["status"] == "Started"
+        assert scheduled_run.run(plan, ENVIRONMENT, clients)["status"] == "Started"
     (request,) = cloud.jobs
     inputs = [one["S3Input"]["S3Uri"] for one in request["ProcessingInputs"]]
     assert inputs[0] == f"s3://artifacts/releases/flight-delays/{RELEASE}/model.tar.gz"
@@ -225,7 +231,7 @@ def test_a_job_gets_the_release_the_window_and_what_was_captured_and_a_retry_sta
 
 
 def test_a_window_is_one_listing_and_hours_outside_it_are_left_out(
-    cloud: Cloud, clients: Clients, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, clients: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, manifest = f"flight-delays/capture/{ENDPOINT}/AllTraffic", "{manifest}"
     hours = ["08/05", "08/06", "11/00", "14/23", "15/05", "15/06"]
@@ -244,14 +250,14 @@ def test_a_window_is_one_listing_and_hours_outside_it_are_left_out(
         "ProcessingInputs": [{"S3Input": {"S3Uri": manifest}}],
         "ProcessingOutputConfig": {"Outputs": [{"S3Output": {}}]},
     }
-    said = {**SAID, "kind": "explainability", "schedule_hours": 6, "window_hours": 168, "job": job}
-    scheduled.run(Plan.read(said, RELEASE, NOW.replace(hour=6)), ENVIRONMENT, clients)
+    request = {**REQUEST, "kind": "explainability", "schedule_hours": 6, "window_hours": 168, "job": job}
+    scheduled_run.run(MonitorRun.read(request, RELEASE, NOW.replace(hour=6)), ENVIRONMENT, clients)
     uri = cloud.jobs[0]["ProcessingInputs"][0]["S3Input"]["S3Uri"].removeprefix("s3://")
     assert [key[-16:-8] for key in json.loads(cloud.objects[uri])[1:]] == [f"02/{hour}" for hour in hours[1:-1]]
     assert listed == [f"{root}/2026/02/08/06/"]
 
 
-def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Clients, ledger: Any) -> None:
+def test_before_the_first_release_nothing_runs(cloud: Cloud, clients: Any, ledger: Any) -> None:
     cloud.record = "none|none|none|none"
-    assert scheduled.due(SAID, ENVIRONMENT, clients)["status"] == "Nothing"
+    assert scheduled_run.run_due(REQUEST, ENVIRONMENT, clients)["status"] == "Nothing"
     assert not ledger.rows

@@ -1,4 +1,4 @@
-"""What a monitor keeps of a release, on moto's S3."""
+"""The windows of a release, on moto's S3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from drift_analyzer.jsonio import dumps
-from monitor.window_store import Store
+from monitor.window_store import WindowStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,7 +25,7 @@ def s3() -> Iterator[S3Client]:
 
 
 def test_of_a_long_past_the_last_verdicts_alone_are_read(s3: S3Client) -> None:
-    store = Store(s3, "artifacts", "monitoring/flights/v1")
+    store = WindowStore(s3, "artifacts", "monitoring/flights/v1")
     for window in range(20):
         store.put(window, "verdict.json", dumps({"window": window}), "application/json")
     read: list[str] = []

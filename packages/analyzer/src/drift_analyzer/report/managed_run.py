@@ -18,7 +18,7 @@ from drift_analyzer.window_statistics import state_from_statistics
 Violations = Sequence[Mapping[str, str]]
 
 
-def managed_page(
+def render_managed_run(
     kind: str,
     files: Mapping[str, Any],
     baseline: Mapping[str, Any],
