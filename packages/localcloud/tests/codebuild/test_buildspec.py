@@ -1,4 +1,4 @@
-"""Buildspecs: what is read of them, and how their commands run in a real shell."""
+"""Parsing of buildspecs, and their commands in a real shell."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from localcloud.codebuild.buildspec import BuildSpecError, parse
-from localcloud.codebuild.script import Notes, commands, render
+from localcloud.codebuild.script import ProgressReader, commands, render
 
 
 def _run(text: str, folder: Path) -> tuple[list[str], str]:
-    """Run a buildspec's program; its notes and its output."""
+    """Run a buildspec's program; return its progress lines and its output."""
     spec = parse(text)
     exports = folder / "exports"
     exports.mkdir()
@@ -21,7 +21,7 @@ def _run(text: str, folder: Path) -> tuple[list[str], str]:
     program.write_text(render(spec, str(exports)))
     environment = {"PATH": "/usr/bin:/bin", "_CB_NOTES": str(folder / "notes")}
     done = subprocess.run([spec.shell, str(program)], cwd=folder, env=environment, capture_output=True, text=True)
-    return [" ".join(note) for note in Notes(folder / "notes").fresh()], done.stdout
+    return [" ".join(note) for note in ProgressReader(folder / "notes").new_entries()], done.stdout
 
 
 def _spec(**phases: str) -> str:
@@ -37,14 +37,14 @@ def test_all_commands_share_one_shell(tmp_path: Path) -> None:
     assert "hello from here" in said
 
 
-def test_a_failed_command_ends_its_phase_and_is_named(tmp_path: Path) -> None:
+def test_a_failed_command_ends_its_phase_and_is_reported(tmp_path: Path) -> None:
     notes, said = _run(_spec(build='["echo one", "(exit 3)", "echo never"]'), tmp_path)
     assert "failed BUILD 3 1" in notes
     assert "\nnever" not in said
     assert commands(parse(_spec(build='["echo one", "(exit 3)", "echo never"]')))[1] == "(exit 3)"
 
 
-def test_post_build_follows_a_failed_build_and_knows_of_it(tmp_path: Path) -> None:
+def test_post_build_runs_after_a_failed_build_and_sees_the_failure(tmp_path: Path) -> None:
     text = _spec(build='["false"]', post_build='["echo succeeding=$CODEBUILD_BUILD_SUCCEEDING"]')
     _, said = _run(text, tmp_path)
     assert "succeeding=0" in said
@@ -56,7 +56,7 @@ def test_a_failed_install_ends_the_build(tmp_path: Path) -> None:
     assert "\nbuilt" not in said
 
 
-def test_on_failure_continue_goes_on_and_abort_does_not(tmp_path: Path) -> None:
+def test_on_failure_decides_whether_the_build_continues(tmp_path: Path) -> None:
     going = (
         "version: 0.2\nphases:\n  install: {commands: ['false'], on-failure: CONTINUE}\n  build: {commands: ['true']}"
     )
@@ -84,7 +84,7 @@ def test_quotes_and_several_lines_reach_the_shell_unchanged(tmp_path: Path) -> N
     assert "it's so" in said
 
 
-def test_exported_variables_are_what_they_are_at_the_end(tmp_path: Path) -> None:
+def test_exported_variables_have_their_final_values(tmp_path: Path) -> None:
     text = "version: 0.2\nenv: {exported-variables: [WHAT, NONE]}\nphases: {build: {commands: ['WHAT=\"a b\"']}}"
     _run(text, tmp_path)
     assert (tmp_path / "exports" / "WHAT").read_text() == "a b"
@@ -104,6 +104,6 @@ def test_exported_variables_are_what_they_are_at_the_end(tmp_path: Path) -> None
         ("just words", "map"),
     ],
 )
-def test_what_cannot_be_run_is_refused_by_name(text: str, says: str) -> None:
+def test_unsupported_buildspecs_are_rejected_by_name(text: str, says: str) -> None:
     with pytest.raises(BuildSpecError, match=says):
         parse(text)

@@ -1,4 +1,4 @@
-"""Which execution goes where, and what its actions' ends make of it."""
+"""Executions in stages, and the effects of their actions' results."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ APPROVE = stage_of("Release", action("Approve", "Manual", "Approval"))
 
 
 def _hold(harness: CodePipelineHarness, name: str) -> threading.Event:
-    harness.held[name] = threading.Event()
-    return harness.held[name]
+    harness.blocked[name] = threading.Event()
+    return harness.blocked[name]
 
 
-def test_queued_executions_take_their_turns_in_order_of_arrival(harness: CodePipelineHarness) -> None:
+def test_queued_executions_run_in_the_order_of_their_start(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     harness.ran.clear()
     gate = _hold(harness, "Compile")
@@ -29,11 +29,11 @@ def test_queued_executions_take_their_turns_in_order_of_arrival(harness: CodePip
     until(lambda: len(harness.stage("Build").get("inboundExecutions", [])) == 2 or None)
     assert [name for name in harness.ran if name.startswith("Compile")] == ["Compile 2"]
     gate.set()
-    assert harness.settled(4) == ["Succeeded"] * 4
+    assert harness.wait_until_settled(4) == ["Succeeded"] * 4
     assert [name for name in harness.ran if name.startswith("Compile")] == ["Compile 2", "Compile 3", "Compile 4"]
 
 
-def test_a_superseding_pipeline_drops_what_waits_before_a_newer_one(harness: CodePipelineHarness) -> None:
+def test_a_newer_execution_supersedes_a_waiting_one(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, mode="SUPERSEDED")
     gate = _hold(harness, "Compile")
     harness.start()
@@ -43,10 +43,10 @@ def test_a_superseding_pipeline_drops_what_waits_before_a_newer_one(harness: Cod
     harness.start()
     until(lambda: [one["status"] for one in harness.records.executions("p")][2] == "Superseded")
     gate.set()
-    assert harness.settled(4) == ["Succeeded", "Succeeded", "Superseded", "Succeeded"]
+    assert harness.wait_until_settled(4) == ["Succeeded", "Succeeded", "Superseded", "Succeeded"]
 
 
-def test_actions_of_one_run_order_run_together_and_the_next_after_them(harness: CodePipelineHarness) -> None:
+def test_actions_of_one_run_order_run_in_parallel_before_the_next_order(harness: CodePipelineHarness) -> None:
     gates = _hold(harness, "A"), _hold(harness, "B")
     harness.call(
         "CreatePipeline",
@@ -57,18 +57,18 @@ def test_actions_of_one_run_order_run_together_and_the_next_after_them(harness: 
     until(lambda: harness.stage("Build")["actionStates"][0]["latestExecution"]["status"] == "Succeeded")
     assert "After 1" not in harness.ran
     gates[1].set()
-    assert harness.settled(1) == ["Succeeded"]
+    assert harness.wait_until_settled(1) == ["Succeeded"]
     assert harness.ran[-1] == "After 1"
 
 
-def test_a_retry_runs_the_failed_actions_only_and_carries_on(harness: CodePipelineHarness) -> None:
+def test_a_retry_runs_only_the_failed_actions_and_continues(harness: CodePipelineHarness) -> None:
     harness.failing["B"] = 1
     harness.create(stage_of("Build", action("A"), action("B")), DEPLOY)
     execution = harness.records.executions("p")[0]["pipelineExecutionId"]
     assert harness.status(execution) == "Failed"
     request = {"pipelineName": "p", "stageName": "Build", "pipelineExecutionId": execution}
     harness.call("RetryStageExecution", **request, retryMode="FAILED_ACTIONS")
-    assert harness.settled(1) == ["Succeeded"]
+    assert harness.wait_until_settled(1) == ["Succeeded"]
     assert sorted(harness.ran) == ["A 1", "B 1", "B 1", "Push 1", "Ship 1"]
     with pytest.raises(ApiError, match="not in a failed state"):
         harness.call("RetryStageExecution", **request, retryMode="ALL_ACTIONS")
@@ -79,7 +79,7 @@ def test_a_stage_that_a_newer_execution_has_entered_cannot_be_retried(harness: C
     harness.create(BUILD)
     execution = harness.records.executions("p")[0]["pipelineExecutionId"]
     harness.start()
-    harness.settled(2)
+    harness.wait_until_settled(2)
     with pytest.raises(ApiError) as refused:
         harness.call(
             "RetryStageExecution",
@@ -91,12 +91,12 @@ def test_a_stage_that_a_newer_execution_has_entered_cannot_be_retried(harness: C
     assert refused.value.code == "NotLatestPipelineExecutionException"
 
 
-def test_a_rollback_runs_the_one_stage_with_the_earlier_executions_commit(harness: CodePipelineHarness) -> None:
+def test_a_rollback_runs_one_stage_with_the_earlier_executions_commit(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     target = harness.records.executions("p")[0]["pipelineExecutionId"]
     harness.ran.clear()
     made = harness.call("RollbackStage", pipelineName="p", stageName="Deploy", targetPipelineExecutionId=target)
-    assert harness.settled(2) == ["Succeeded", "Succeeded"]
+    assert harness.wait_until_settled(2) == ["Succeeded", "Succeeded"]
     assert harness.ran == ["Ship 2"]
     found = harness.call("GetPipelineExecution", pipelineName="p", pipelineExecutionId=made["pipelineExecutionId"])
     assert found["pipelineExecution"]["executionType"] == "ROLLBACK"
@@ -105,32 +105,32 @@ def test_a_rollback_runs_the_one_stage_with_the_earlier_executions_commit(harnes
         harness.call("RollbackStage", pipelineName="p", stageName="Source", targetPipelineExecutionId=target)
 
 
-def test_a_stage_rolls_itself_back_to_its_last_success(harness: CodePipelineHarness) -> None:
+def test_a_failed_stage_is_rolled_back_automatically(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, stage_of("Deploy", action("Ship"), onFailure={"result": "ROLLBACK"}))
     harness.failing["Ship"] = 1
     harness.start()
-    assert harness.settled(3) == ["Succeeded", "Failed", "Succeeded"]
+    assert harness.wait_until_settled(3) == ["Succeeded", "Failed", "Succeeded"]
     assert harness.records.executions("p")[2]["trigger"]["triggerType"] == "AutomatedRollback"
 
 
-def test_an_update_cancels_what_is_under_way_at_the_end_of_its_stage(harness: CodePipelineHarness) -> None:
+def test_an_update_cancels_running_executions_after_their_stage(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     harness.ran.clear()
     gate = _hold(harness, "Compile")
     harness.start()
     until(lambda: "Compile 2" in harness.ran)
-    harness.start()  # has been in no stage but the source's when the update comes
+    harness.start()  # has entered only the source stage when the update comes
     until(lambda: harness.stage("Build").get("inboundExecutions"))
     updated = structure(BUILD, DEPLOY, stage_of("More", action("Extra")))
     harness.call("UpdatePipeline", pipeline=updated)
-    restarted = harness.start()  # what CloudFormation does for RestartExecutionOnUpdate
+    restarted = harness.start()  # as CloudFormation does for RestartExecutionOnUpdate
     gate.set()
-    assert harness.settled(4) == ["Succeeded", "Cancelled", "Cancelled", "Succeeded"]
+    assert harness.wait_until_settled(4) == ["Succeeded", "Cancelled", "Cancelled", "Succeeded"]
     assert harness.status(restarted) == "Succeeded"
     assert [name for name in harness.ran if name.startswith(("Ship", "Extra"))] == ["Ship 4", "Extra 4"]
 
 
-def test_a_stopped_execution_begins_nothing_more(harness: CodePipelineHarness) -> None:
+def test_a_stopped_execution_starts_no_further_action(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     gate = _hold(harness, "Compile")
     execution = harness.start()
@@ -138,23 +138,23 @@ def test_a_stopped_execution_begins_nothing_more(harness: CodePipelineHarness) -
     harness.call("StopPipelineExecution", pipelineName="p", pipelineExecutionId=execution, reason="enough")
     assert harness.status(execution) == "Stopping"
     gate.set()
-    assert harness.settled(2)[1] == "Stopped"
+    assert harness.wait_until_settled(2)[1] == "Stopped"
     assert "Ship 2" not in harness.ran
 
 
-def test_an_abandoned_action_does_not_come_back(harness: CodePipelineHarness) -> None:
+def test_the_result_of_an_abandoned_action_is_ignored(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     gate = _hold(harness, "Compile")
     execution = harness.start()
     until(lambda: "Compile 2" in harness.ran)
     harness.call("StopPipelineExecution", pipelineName="p", pipelineExecutionId=execution, abandon=True)
-    assert harness.settled(2)[1] == "Stopped"
+    assert harness.wait_until_settled(2)[1] == "Stopped"
     gate.set()
     statuses = [one["status"] for one in harness.records.actions("p", execution)]
     assert statuses == ["Succeeded", "Abandoned"]
 
 
-def test_a_disabled_transition_holds_executions_until_it_is_enabled(harness: CodePipelineHarness) -> None:
+def test_a_disabled_transition_blocks_executions_until_it_is_enabled(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, DEPLOY)
     harness.ran.clear()
     where = {"pipelineName": "p", "stageName": "Deploy", "transitionType": "Inbound"}
@@ -164,10 +164,10 @@ def test_a_disabled_transition_holds_executions_until_it_is_enabled(harness: Cod
     assert harness.stage("Deploy")["inboundTransitionState"]["disabledReason"] == "frozen"
     assert "Ship 2" not in harness.ran
     harness.call("EnableStageTransition", **where)
-    assert harness.settled(2)[1] == "Succeeded"
+    assert harness.wait_until_settled(2)[1] == "Succeeded"
 
 
-def test_an_approval_is_given_once_and_only_with_its_token(harness: CodePipelineHarness) -> None:
+def test_an_approval_needs_its_token_and_is_given_once(harness: CodePipelineHarness) -> None:
     harness.call("CreatePipeline", pipeline=structure(APPROVE, DEPLOY))
     token = until(lambda: harness.stage("Release")["actionStates"][0].get("latestExecution", {}).get("token"))
     request = {"pipelineName": "p", "stageName": "Release", "actionName": "Approve"}
@@ -176,7 +176,7 @@ def test_an_approval_is_given_once_and_only_with_its_token(harness: CodePipeline
         harness.call("PutApprovalResult", **request, token="00000000-0000-4000-8000-000000000000", result=result)
     assert refused.value.code == "InvalidApprovalTokenException"
     harness.call("PutApprovalResult", **request, token=token, result=result)
-    assert harness.settled(1) == ["Succeeded"]
+    assert harness.wait_until_settled(1) == ["Succeeded"]
     with pytest.raises(ApiError) as again:
         harness.call("PutApprovalResult", **request, token=token, result=result)
     assert again.value.code == "ApprovalAlreadyCompletedException"
@@ -193,29 +193,29 @@ def test_a_rejection_fails_the_stage(harness: CodePipelineHarness) -> None:
         token=token,
         result={"summary": "no", "status": "Rejected"},
     )
-    assert harness.settled(1) == ["Failed"]
+    assert harness.wait_until_settled(1) == ["Failed"]
     assert "Ship 1" not in harness.ran
 
 
-def test_a_restart_carries_on_where_the_documents_are(harness: CodePipelineHarness) -> None:
-    harness.held["Compile"] = threading.Event()
+def test_a_restart_continues_from_the_documents(harness: CodePipelineHarness) -> None:
+    harness.blocked["Compile"] = threading.Event()
     harness.call("CreatePipeline", pipeline=structure(BUILD, DEPLOY))
     until(lambda: "Compile 1" in harness.ran)
-    harness.worker.close()  # as an end of the process: nothing is written down
-    harness.worker.engine.shutdown()
+    harness.runner.close()  # like the end of the process: no result is stored
+    harness.runner.engine.shutdown()
     harness.api.close()
-    harness.held["Compile"].set()
+    harness.blocked["Compile"].set()
     harness.build()
-    harness.worker.engine.recover()
-    assert harness.settled(1) == ["Succeeded"]
+    harness.runner.engine.recover()
+    assert harness.wait_until_settled(1) == ["Succeeded"]
     assert harness.ran == ["Push 1", "Compile 1", "Compile 1", "Ship 1"]
 
 
-def test_variables_of_earlier_actions_reach_later_ones_and_missing_ones_fail(harness: CodePipelineHarness) -> None:
+def test_variables_reach_later_actions_and_missing_variables_fail(harness: CodePipelineHarness) -> None:
     good = action("Compile", configuration={"ProjectName": "at-#{Push.CommitId}"})
     bad = action("Ship", configuration={"ProjectName": "#{Push.Nothing}"})
     harness.create(stage_of("Build", good), stage_of("Deploy", bad))
-    assert harness.settled(1) == ["Failed"]
+    assert harness.wait_until_settled(1) == ["Failed"]
     details = harness.call("ListActionExecutions", pipelineName="p")["actionExecutionDetails"]
     by_name = {one["actionName"]: one for one in details}
     assert by_name["Compile"]["input"]["resolvedConfiguration"]["ProjectName"] == "at-latest"

@@ -1,4 +1,4 @@
-"""What CodePipeline refuses, by name."""
+"""Validation of pipelines and requests."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ BUILD = stage_of("Build", action("Compile"))
         ),
     ],
 )
-def test_what_is_not_run_here_is_refused_by_name(harness: CodePipelineHarness, pipeline: Document, says: str) -> None:
+def test_an_unsupported_structure_is_rejected_by_name(
+    harness: CodePipelineHarness, pipeline: Document, says: str
+) -> None:
     with pytest.raises(ApiError, match=says):
         harness.call("CreatePipeline", pipeline=pipeline)
     assert harness.records.pipelines() == []
 
 
-def test_an_operation_that_is_not_run_here_is_refused_by_name(harness: CodePipelineHarness) -> None:
+def test_an_unsupported_operation_is_rejected_by_name(harness: CodePipelineHarness) -> None:
     with pytest.raises(ApiError, match="CreateCustomActionType"):
         harness.call("CreateCustomActionType")
 
 
-def test_a_request_is_checked_against_the_services_model(harness: CodePipelineHarness) -> None:
+def test_a_request_is_validated_against_the_services_model(harness: CodePipelineHarness) -> None:
     with pytest.raises(ApiError, match="name") as refused:
         harness.call("GetPipeline", name="not a name")
     assert refused.value.code == "ValidationException"
@@ -45,12 +47,12 @@ def test_a_request_is_checked_against_the_services_model(harness: CodePipelineHa
     assert missing.value.code == "PipelineNotFoundException"
 
 
-def test_variables_need_values_that_the_pipeline_knows(harness: CodePipelineHarness) -> None:
+def test_undeclared_variables_are_rejected(harness: CodePipelineHarness) -> None:
     harness.create(BUILD, variables=[{"name": "Depth", "defaultValue": "1"}])
     with pytest.raises(ApiError, match="Width"):
         harness.call("StartPipelineExecution", name="p", variables=[{"name": "Width", "value": "2"}])
     harness.call("StartPipelineExecution", name="p", variables=[{"name": "Depth", "value": "2"}])
-    harness.settled(2)
+    harness.wait_until_settled(2)
     assert [one["variables"] for one in harness.records.executions("p")] == [{"Depth": "1"}, {"Depth": "2"}]
 
 
@@ -61,4 +63,4 @@ def test_the_same_request_token_starts_one_execution(harness: CodePipelineHarnes
         for _ in range(2)
     }
     assert len(ids) == 1
-    assert len(harness.settled(2)) == 2
+    assert len(harness.wait_until_settled(2)) == 2

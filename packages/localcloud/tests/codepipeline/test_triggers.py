@@ -1,4 +1,4 @@
-"""What a push starts."""
+"""Triggers: the executions that a push starts."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def pushed(harness: CodePipelineHarness, tmp_path: Path) -> tuple[Repository, str, str]:
-    """A repository with two commits: one of everything, one that changed `models/a/train.py`."""
-    work = tmp_path / "work"
-    work.mkdir()
-    _git(work, "init", "-q", "-b", "main")
+    """Return a repository with two commits; the second one changes only `models/a/train.py`."""
+    context = tmp_path / "work"
+    context.mkdir()
+    _git(context, "init", "-q", "-b", "main")
     for name in ("README.md", "models/a/train.py"):
-        (work / name).parent.mkdir(parents=True, exist_ok=True)
-        (work / name).write_text("1")
-    _git(work, "add", ".")
-    _git(work, "commit", "-qm", "one")
-    (work / "models/a/train.py").write_text("2")
-    _git(work, "commit", "-qam", "two")
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        (context / name).write_text("1")
+    _git(context, "add", ".")
+    _git(context, "commit", "-qm", "one")
+    (context / "models/a/train.py").write_text("2")
+    _git(context, "commit", "-qam", "two")
     repository = harness.repositories.ensure("team/code")
     for hook in ("pre-receive", "post-receive"):
         (repository.path / "hooks" / hook).unlink()  # no gateway here
-    _git(work, "push", "-q", str(repository.path), "main")
-    return repository, _git(work, "rev-parse", "main~1"), _git(work, "rev-parse", "main")
+    _git(context, "push", "-q", str(repository.path), "main")
+    return repository, _git(context, "rev-parse", "main~1"), _git(context, "rev-parse", "main")
 
 
 def _trigger(**push: Document) -> Document:
@@ -61,7 +61,7 @@ def _trigger(**push: Document) -> Document:
         ([_trigger(tags={"includes": ["v*"]})], "refs/heads/main", False),
     ],
 )
-def test_a_push_starts_what_follows_its_branch_and_paths(
+def test_a_push_starts_pipelines_whose_filters_match(
     harness: CodePipelineHarness,
     pushed: tuple[Repository, str, str],
     triggers: list[Document],
@@ -76,10 +76,10 @@ def test_a_push_starts_what_follows_its_branch_and_paths(
     if starts:
         assert executions[1]["sourceOverrides"] == {"Push": new}
         assert executions[1]["trigger"]["triggerType"] == "WebhookV2"
-        harness.settled(2)
+        harness.wait_until_settled(2)
 
 
-def test_a_repository_that_no_pipeline_names_starts_none(
+def test_a_push_to_another_repository_starts_nothing(
     harness: CodePipelineHarness, pushed: tuple[Repository, str, str]
 ) -> None:
     harness.create(BUILD)

@@ -1,4 +1,4 @@
-"""An in-memory cloud (moto's S3) under the real runtime: processes, namespaces and files are real."""
+"""Fixtures: moto's S3 under the real runtime; processes, namespaces and files are real."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import boto3
 import pytest
-from localcloud_support.containers import BUCKET, POWERLESS, DenyingClient, FakeAws, Jobs
+from localcloud_support.containers import BUCKET, DENIED_ROLE, DenyingClient, FakeAws, Jobs
 from moto import mock_aws
 
 from localcloud.cloud import Clock, Cloud
 from localcloud.store import Store
 
 
-# Not for the session: moto forgets nothing while an outer mock is open, and other tests count on an empty account.
+# Not session-scoped: moto keeps its state while an outer mock is open, and other tests need an empty account.
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, mock_aws():
@@ -33,7 +33,7 @@ def aws(tmp_path: Path, s3: Any) -> Iterator[FakeAws]:
 
     def client(service: str, *, role_arn: str | None = None) -> Any:
         assert service == "s3"
-        return DenyingClient() if role_arn == POWERLESS else s3
+        return DenyingClient() if role_arn == DENIED_ROLE else s3
 
     cloud = Cloud(
         state_dir=tmp_path / "state",

@@ -1,4 +1,4 @@
-"""Captured data are what Model Monitor reads: keys, records, encodings."""
+"""Data capture: keys, records and encodings as Model Monitor reads them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud_support.containers import POWERLESS, ROLE, FakeAws
+from localcloud_support.containers import DENIED_ROLE, ROLE, FakeAws
 
 from localcloud.cloud import Clock
 from localcloud.runtime.capture import DataCapture
 from localcloud.runtime.contract import Invocation, InvocationResult
-from localcloud.runtime.transfer import Clients, Transfer
+from localcloud.runtime.transfer import S3Clients, Transfer
 
 REQUEST = Invocation(b"69,0,153.7\n", "text/csv", inference_id="42", custom_attributes="trace=1")
 RESULT = InvocationResult(b"0.5\n", "text/csv; charset=utf-8")
 
 
-class Noon(Clock):
+class FixedClock(Clock):
     def now(self) -> datetime:
         return datetime(2026, 2, 14, 12, 25, 49, 87_000, tzinfo=UTC)
 
@@ -33,8 +33,8 @@ def capture(aws: FakeAws, role: str = ROLE, **changes: Any) -> DataCapture:
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
     }
-    cloud = replace(aws.cloud, clock=Noon())
-    return DataCapture(cloud, Transfer(Clients(cloud), role, cloud.region), config | changes, "prices", "AllTraffic")
+    cloud = replace(aws.cloud, clock=FixedClock())
+    return DataCapture(cloud, Transfer(S3Clients(cloud), role, cloud.region), config | changes, "prices", "AllTraffic")
 
 
 def written(aws: FakeAws) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def test_records_and_keys_have_sagemakers_form(aws: FakeAws) -> None:
     }  # fmt: skip
 
 
-def test_content_types_that_are_not_named_are_base64(aws: FakeAws) -> None:
+def test_unnamed_content_types_are_base64(aws: FakeAws) -> None:
     capturing = capture(aws, CaptureContentTypeHeader={"JsonContentTypes": ["application/json"]})
     capturing.record(REQUEST, InvocationResult(b"{}", "application/json"))
     capturing.close()
@@ -77,14 +77,14 @@ def test_content_types_that_are_not_named_are_base64(aws: FakeAws) -> None:
     assert record["captureData"]["endpointOutput"]["encoding"] == "JSON"
 
 
-def test_only_the_directions_asked_for_are_kept(aws: FakeAws) -> None:
+def test_only_the_configured_directions_are_captured(aws: FakeAws) -> None:
     capturing = capture(aws, CaptureOptions=[{"CaptureMode": "Output"}])
     capturing.record(REQUEST, RESULT)
     capturing.close()
     assert [list(record["captureData"]) for record in written(aws)] == [["endpointOutput"]]
 
 
-def test_the_sampling_percentage_is_kept(aws: FakeAws) -> None:
+def test_the_sampling_percentage_is_applied(aws: FakeAws) -> None:
     capturing = capture(aws, InitialSamplingPercentage=25)
     for _ in range(2000):
         capturing.record(REQUEST, RESULT)
@@ -92,7 +92,7 @@ def test_the_sampling_percentage_is_kept(aws: FakeAws) -> None:
     assert 350 < len(written(aws)) < 650
 
 
-def test_many_records_share_a_file_and_are_there_within_seconds(aws: FakeAws) -> None:
+def test_many_records_share_a_file_that_is_written_within_seconds(aws: FakeAws) -> None:
     capturing = capture(aws)
     for _ in range(100):
         capturing.record(REQUEST, RESULT)
@@ -104,8 +104,8 @@ def test_many_records_share_a_file_and_are_there_within_seconds(aws: FakeAws) ->
     capturing.close()
 
 
-def test_a_role_that_may_not_write_does_not_stop_the_answers(aws: FakeAws) -> None:
-    capturing = capture(aws, role=POWERLESS)
+def test_a_role_that_may_not_write_does_not_fail_invocations(aws: FakeAws) -> None:
+    capturing = capture(aws, role=DENIED_ROLE)
     capturing.record(REQUEST, RESULT)
     capturing.close()
     assert aws.keys() == []

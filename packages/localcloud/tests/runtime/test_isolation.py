@@ -1,4 +1,4 @@
-"""Containers end with their gateway; machines without namespaces run the same scripts."""
+"""Isolation: containers end with their gateway, and machines without namespaces run the same scripts."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def test_jobs_of_a_killed_gateway_are_ended_and_reported_failed(aws: FakeAws) ->
     container = box.start(["sleep", "4715"], {"PATH": os.defpath}, cwd="/")
     record = {"root": str(root), "pid": container.pid, "start": process_start(container.pid)}
     aws.cloud.store.put("RuntimeJob", "training/lost", record)
-    told: list[tuple[str, str, JobUpdate]] = []
-    jobs_module.JobRunner(aws.cloud, lambda *update: told.append(update)).recover()
+    updates: list[tuple[str, str, JobUpdate]] = []
+    jobs_module.JobRunner(aws.cloud, lambda *update: updates.append(update)).recover()
     container.wait()
     container.output.close()
-    assert [(kind, name, update.status) for kind, name, update in told] == [("training", "lost", "Failed")]
-    assert "ended while the job ran" in str(told[0][2].failure_reason)
+    assert [(kind, name, update.status) for kind, name, update in updates] == [("training", "lost", "Failed")]
+    assert "stopped while the job was running" in str(updates[0][2].failure_reason)
     assert not root.exists()
     assert aws.cloud.store.list("RuntimeJob") == []
 
 
-def test_shutdown_ends_running_jobs_and_says_so(aws: FakeAws) -> None:
+def test_shutdown_ends_running_jobs_and_reports_them(aws: FakeAws) -> None:
     running = Jobs(aws)
     running.runner.start("processing", "long", "arn", processing("long", ["sleep", "4716"]))
     running.wait_for("long", "Training")
@@ -101,7 +101,7 @@ def test_a_script_cannot_change_the_developers_environment(tmp_path: Path) -> No
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
-    """Of the processes that `work` starts and waits for."""
+    """Return the processor time of the processes that `work` starts and waits for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     work()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -109,7 +109,7 @@ def _processor_seconds(work: Callable[[], object]) -> float:
 
 
 def test_a_container_costs_no_more_than_a_few_starts_of_python(tmp_path: Path) -> None:
-    """In processor time against a floor in the same run: both sides feel a busy machine."""
+    """Compare processor times measured in the same run, because both depend on the machine's load."""
     sandbox.isolation()
 
     def contained() -> None:
@@ -146,7 +146,7 @@ def test_without_namespaces_hard_coded_paths_still_work(aws: FakeAws, jobs: Jobs
 
 
 @pytest.mark.usefixtures("no_namespaces")
-def test_without_namespaces_stopping_still_reaches_the_script(aws: FakeAws, jobs: Jobs) -> None:
+def test_without_namespaces_a_script_still_gets_sigterm(aws: FakeAws, jobs: Jobs) -> None:
     files = {"handles_sigterm.py": (FIXTURES / "handles_sigterm.py").read_bytes().replace(b"4711", b"0.1")}
     hyperparameters = script_mode("handles_sigterm.py", aws.put_archive("c.tar.gz", files))
     request = training("stopped", "sagemaker-scikit-learn:1.4-2", HyperParameters=hyperparameters)

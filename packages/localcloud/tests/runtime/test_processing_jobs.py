@@ -1,4 +1,4 @@
-"""Processing jobs under the container contract, with scripts written as if for SageMaker."""
+"""Processing jobs under the container contract, with scripts written for SageMaker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from localcloud_support.containers import BUCKET, POWERLESS, FakeAws, Jobs, processing
+from localcloud_support.containers import BUCKET, DENIED_ROLE, FakeAws, Jobs, processing
 
 from localcloud.runtime import images
 
@@ -41,9 +41,9 @@ def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
     aws: FakeAws, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_SECRET", "1")
-    seen = _look_around(aws, jobs, "around")
+    seen = _report_environment(aws, jobs, "around")
     assert seen["opt_ml"] == ["code", "config", "output", "processing"]
-    # A repository below /tmp is bound back in, or there would be no interpreter; a warm Python is found in .python.
+    # A repository below /tmp is visible, because it holds the interpreter; .python belongs to the fork server.
     interpreter = Path(sys.prefix)
     assert [name for name in seen["tmp"] if name != ".python"] == (
         [interpreter.parts[2]] if interpreter.is_relative_to("/tmp") else []
@@ -56,16 +56,16 @@ def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
 
 
 def test_network_isolation_leaves_loopback_only_and_no_credentials(aws: FakeAws, jobs: Jobs) -> None:
-    seen = _look_around(aws, jobs, "isolated", NetworkConfig={"EnableNetworkIsolation": True})
+    seen = _report_environment(aws, jobs, "isolated", NetworkConfig={"EnableNetworkIsolation": True})
     assert seen["interfaces"] == ["lo"]
     assert not {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} & set(seen["environment"])
 
 
-def _look_around(aws: FakeAws, jobs: Jobs, name: str, **changes: Any) -> Any:
+def _report_environment(aws: FakeAws, jobs: Jobs, name: str, **changes: Any) -> Any:
     request = processing(
         name,
-        ["/miniconda3/bin/python3", SCRIPT + "looks_around.py"],
-        inputs={"code": aws.put_script("looks_around.py")},
+        ["/miniconda3/bin/python3", SCRIPT + "report_environment.py"],
+        inputs={"code": aws.put_script("report_environment.py")},
         outputs={"seen": f"s3://{BUCKET}/seen"},
         Environment={"MINE": "yes"},
         **changes,
@@ -84,7 +84,9 @@ def _look_around(aws: FakeAws, jobs: Jobs, name: str, **changes: Any) -> Any:
         ("tr", ["tree/a.csv", "tree/deep/b.csv"]),
     ],
 )
-def test_an_s3_prefix_lands_as_sagemaker_lays_it_out(aws: FakeAws, jobs: Jobs, prefix: str, files: list[str]) -> None:
+def test_an_s3_prefix_is_downloaded_with_sagemakers_layout(
+    aws: FakeAws, jobs: Jobs, prefix: str, files: list[str]
+) -> None:
     aws.put("tree/a.csv", "1")
     aws.put("tree/deep/b.csv", "2")
     aws.put("tree/", "")
@@ -94,7 +96,7 @@ def test_an_s3_prefix_lands_as_sagemaker_lays_it_out(aws: FakeAws, jobs: Jobs, p
     assert aws.get("o/list").decode().split() == [f"./{name}" for name in files]
 
 
-def test_a_manifest_names_what_is_fetched(aws: FakeAws, jobs: Jobs) -> None:
+def test_a_manifest_names_the_objects_to_download(aws: FakeAws, jobs: Jobs) -> None:
     for name in ("one", "two", "three"):
         aws.put(f"m/{name}", name)
     manifest = aws.put("manifest.json", json.dumps([{"prefix": f"s3://{BUCKET}/m/"}, "one", "three"]))
@@ -105,7 +107,7 @@ def test_a_manifest_names_what_is_fetched(aws: FakeAws, jobs: Jobs) -> None:
     assert aws.get("o/list").decode().split() == ["one", "three"]
 
 
-def test_an_empty_prefix_fails_the_job_as_sagemaker_words_it(aws: FakeAws, jobs: Jobs) -> None:
+def test_an_empty_prefix_fails_the_job_with_sagemakers_message(aws: FakeAws, jobs: Jobs) -> None:
     request = processing("empty", ["true"], inputs={"x": f"s3://{BUCKET}/nothing"})
     update = jobs.run("processing", request)
     assert update.status == "Failed"
@@ -115,20 +117,20 @@ def test_an_empty_prefix_fails_the_job_as_sagemaker_words_it(aws: FakeAws, jobs:
 
 
 def test_a_role_that_may_not_read_fails_the_job_with_access_denied(aws: FakeAws, jobs: Jobs) -> None:
-    request = processing("denied", ["true"], inputs={"x": aws.put("a", "1")}, RoleArn=POWERLESS)
+    request = processing("denied", ["true"], inputs={"x": aws.put("a", "1")}, RoleArn=DENIED_ROLE)
     reason = str(jobs.run("processing", request).failure_reason)
     assert "AccessDenied" in reason
-    assert POWERLESS in reason
+    assert DENIED_ROLE in reason
 
 
-def test_an_output_bucket_that_is_not_there_fails_the_job(jobs: Jobs) -> None:
+def test_a_missing_output_bucket_fails_the_job(jobs: Jobs) -> None:
     write = ["sh", "-c", "echo 1 > /opt/ml/processing/out/f"]
     update = jobs.run("processing", processing("lost", write, outputs={"out": "s3://nonesuch/o"}))
     reason = "NoSuchBucket (404): The specified bucket does not exist (s3://nonesuch/o/f)"
     assert update.failure_reason == f"ClientError: Data upload failed:{reason}"
 
 
-def test_the_message_a_failing_container_leaves_is_the_failure_reason(jobs: Jobs) -> None:
+def test_a_failing_containers_message_is_the_failure_reason(jobs: Jobs) -> None:
     script = "echo 'Error: Encoding mismatch' > /opt/ml/output/message; exit 255"
     update = jobs.run("processing", processing("message", ["sh", "-c", script]))
     assert update.failure_reason == "AlgorithmError: Error: Encoding mismatch, exit code: 255"
@@ -168,7 +170,7 @@ def test_a_job_over_its_time_limit_is_stopped_with_all_its_processes(aws: FakeAw
         ),
     ],
 )
-def test_what_cannot_be_run_is_refused_by_name(jobs: Jobs, change: dict[str, Any], named: str) -> None:
+def test_unsupported_requests_are_rejected_by_name(jobs: Jobs, change: dict[str, Any], named: str) -> None:
     update = jobs.run("processing", processing("refused", ["true"]) | change)
     assert update.status == "Failed"
     assert named in str(update.failure_reason)

@@ -1,4 +1,4 @@
-"""Model servers: handlers of scripts written for SageMaker, the built-in algorithm, errors, crashes, isolation."""
+"""Model servers: scripts written for SageMaker, the built-in algorithm, errors, crashes and isolation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from localcloud_support.containers import FIXTURES, IMAGES, POWERLESS, ROLE, FakeAws
+from localcloud_support.containers import DENIED_ROLE, FIXTURES, IMAGES, ROLE, FakeAws
 
 from localcloud.runtime.contract import ContainerError, Invocation, ModelError, ModelNotReady, VariantSpec
 from localcloud.runtime.fleet import RECORDS, EndpointFleet
@@ -132,7 +132,7 @@ def test_several_hundred_small_requests_a_second_are_answered(fleet: EndpointFle
     assert time.monotonic() - began < 3
 
 
-def test_what_a_handler_raises_is_a_model_error(fleet: EndpointFleet, echo: str) -> None:
+def test_an_exception_in_a_handler_is_a_model_error(fleet: EndpointFleet, echo: str) -> None:
     with pytest.raises(ModelError) as raised:
         fleet.invoke(echo, csv("wrong"))
     assert raised.value.status == 500
@@ -165,10 +165,10 @@ def test_a_crashed_worker_is_restarted(fleet: EndpointFleet, echo: str) -> None:
         ({"code/inference.py": b"", "code/requirements.txt": b"nonesuch"}, {}, "nonesuch is not installed"),
         ({"a": b""}, {"environment": {}}, "this image serves scripts only"),
         ({"a": b""}, {"image": "mine:1", "environment": {}}, "mine:1 has no stand-in"),
-        ({"a": b""}, {"role_arn": POWERLESS}, "Could not access model data at s3://"),
+        ({"a": b""}, {"role_arn": DENIED_ROLE}, "Could not access model data at s3://"),
     ],
 )
-def test_a_model_that_cannot_be_served_says_why(
+def test_a_model_that_cannot_be_served_gives_a_reason(
     aws: FakeAws, fleet: EndpointFleet, files: dict[str, bytes], changes: dict[str, Any], named: str
 ) -> None:
     url = aws.put_archive("bad.tar.gz", files)
@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_served_says_why(
     assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_a_damaged_artefact_is_named(aws: FakeAws, fleet: EndpointFleet) -> None:
+def test_a_damaged_artifact_is_named(aws: FakeAws, fleet: EndpointFleet) -> None:
     url = aws.put("broken.tar.gz", b"\x1f\x8b not a tar")
     with pytest.raises(ContainerError, match=r"valid tar\.gz archive"):
         fleet.start(spec(url, XGBOOST))
@@ -202,7 +202,7 @@ def test_stopping_ends_the_process_and_removes_its_files(aws: FakeAws, fleet: En
     assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_workers_of_a_killed_gateway_are_ended_at_boot(aws: FakeAws) -> None:
+def test_workers_of_a_killed_gateway_are_ended_at_the_start(aws: FakeAws) -> None:
     box = Sandbox(aws.cloud.state_dir / "runtime/workers/x")
     box.ml.mkdir()
     container = box.start(["sleep", "4717"], {"PATH": os.defpath}, cwd="/")
@@ -215,7 +215,7 @@ def test_workers_of_a_killed_gateway_are_ended_at_boot(aws: FakeAws) -> None:
     assert aws.cloud.store.list(RECORDS) == []
 
 
-def test_a_process_that_only_has_the_same_pid_is_left_alone(aws: FakeAws) -> None:
+def test_a_process_with_a_reused_pid_is_not_ended(aws: FakeAws) -> None:
     me = os.getpid()
     document = {"root": str(aws.cloud.state_dir / "gone"), "pid": me, "start": "another time"}
     aws.cloud.store.put(RECORDS, "w", document)

@@ -1,4 +1,4 @@
-"""Training jobs under the container contract: script mode, the built-in algorithm, failures, limits and stops."""
+"""Training jobs under the container contract: script mode, built-in algorithm, failures, time limits and stops."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_a_script_mode_training_runs_unmodified(aws: FakeAws, jobs: Jobs) -> Non
     assert [(metric.name, metric.value) for metric in update.final_metrics] == [("train:accuracy", 1.0)]
 
 
-def test_the_toolkits_environment_is_there(aws: FakeAws, jobs: Jobs) -> None:
+def test_the_toolkits_environment_is_set(aws: FakeAws, jobs: Jobs) -> None:
     values = {"max_depth": 5, "learning-rate": 0.1, "note": "a b", "a": {"x": 1, "b": 2}}
     request = training(
         "environment",
         XGBOOST,
         channels={"train": aws.put("t/a.csv", "1"), "test": aws.put("v/b.csv", "1")},
-        HyperParameters=script_mode("looks_around.py", _code(aws, "looks_around.py"), **values),
+        HyperParameters=script_mode("report_environment.py", _code(aws, "report_environment.py"), **values),
         Environment={"MINE": "yes"},
     )
     artifacts = str(jobs.run("training", request).model_artifacts)
@@ -71,13 +71,13 @@ def test_the_toolkits_environment_is_there(aws: FakeAws, jobs: Jobs) -> None:
     assert seen["hyperparameters"]["max_depth"] == "5"
 
 
-def test_code_may_come_as_a_channel_of_an_isolated_job(aws: FakeAws, jobs: Jobs) -> None:
-    aws.put_script("looks_around.py")
+def test_an_isolated_job_gets_its_code_as_a_channel(aws: FakeAws, jobs: Jobs) -> None:
+    aws.put_script("report_environment.py")
     request = training(
         "isolated",
         XGBOOST,
         channels={"code": f"s3://{BUCKET}/code/"},
-        HyperParameters=script_mode("looks_around.py", "/opt/ml/input/data/code"),
+        HyperParameters=script_mode("report_environment.py", "/opt/ml/input/data/code"),
         EnableNetworkIsolation=True,
     )
     update = jobs.run("training", request)
@@ -86,13 +86,13 @@ def test_code_may_come_as_a_channel_of_an_isolated_job(aws: FakeAws, jobs: Jobs)
     assert "AWS_ACCESS_KEY_ID" not in seen["environment"]
 
 
-def test_an_isolated_container_cannot_fetch_its_code_from_s3(aws: FakeAws, jobs: Jobs) -> None:
+def test_an_isolated_container_cannot_download_its_code(aws: FakeAws, jobs: Jobs) -> None:
     code = _code(aws, "fails.py")
     request = training("x", SKLEARN, HyperParameters=script_mode("fails.py", code), EnableNetworkIsolation=True)
     assert "network-isolated" in str(jobs.run("training", request).failure_reason)
 
 
-def test_a_script_that_raises_fails_the_job_in_awss_words(aws: FakeAws, jobs: Jobs) -> None:
+def test_a_script_that_raises_fails_the_job_with_awss_message(aws: FakeAws, jobs: Jobs) -> None:
     request = training("fails", SKLEARN, HyperParameters=script_mode("fails.py", _code(aws, "fails.py"), epochs=2))
     update = jobs.run("training", request)
     assert (update.status, update.secondary_status) == ("Failed", "Failed")
@@ -172,7 +172,7 @@ def test_csv_libsvm_and_parquet_channels_hold_the_same_data(tmp_path: Path) -> N
         ({"num_round": "3", "eta": "x"}, "could not parse value 'x'"),
     ],
 )
-def test_the_built_in_xgboost_names_wrong_hyperparameters(
+def test_the_built_in_xgboost_names_invalid_hyperparameters(
     aws: FakeAws, jobs: Jobs, hyperparameters: dict[str, str], named: str
 ) -> None:
     request = training("h", XGBOOST, channels={"train": aws.put("x", "1,2")}, HyperParameters=hyperparameters)
@@ -203,7 +203,7 @@ def test_a_training_over_its_limit_that_ignores_sigterm_is_killed(aws: FakeAws, 
     assert not _running("ignores_sigterm.py")
 
 
-def test_the_same_model_files_make_the_same_archive(aws: FakeAws, jobs: Jobs) -> None:
+def test_the_same_model_files_give_the_same_archive(aws: FakeAws, jobs: Jobs) -> None:
     specification = {"ContainerEntrypoint": ["sh", "-c", "cd /opt/ml/model; mkdir c; echo 1 > c/b; echo 2 > a"]}
     archives = []
     for name in ("first", "second"):
@@ -228,19 +228,19 @@ def test_the_same_model_files_make_the_same_archive(aws: FakeAws, jobs: Jobs) ->
         ),
     ],
 )
-def test_what_cannot_be_trained_is_refused_by_name(jobs: Jobs, change: dict[str, Any], named: str) -> None:
+def test_unsupported_requests_are_rejected_by_name(jobs: Jobs, change: dict[str, Any], named: str) -> None:
     update = jobs.run("training", training("refused", XGBOOST) | change)
     assert update.status == "Failed"
     assert named in str(update.failure_reason)
 
 
-def test_plain_strings_and_json_are_both_hyperparameters() -> None:
+def test_hyperparameters_are_plain_strings_or_json() -> None:
     given = {"a": '"text"', "b": "text", "c": "0.5", "d": "[1]"}
     assert toolkit.decode(given) == {"a": "text", "b": "text", "c": 0.5, "d": [1]}
 
 
-def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(aws: FakeAws, jobs: Jobs) -> None:
-    """As `ModelTrainer.train()` of SageMaker's SDK v3 lays them out: a bash script in the channel `sm_drivers`."""
+def test_the_drivers_of_the_sdks_model_trainer_run(aws: FakeAws, jobs: Jobs) -> None:
+    """Run the files that `ModelTrainer.train()` of SageMaker's SDK v3 sends: a bash script in `sm_drivers`."""
     sdk = Path(str(importlib.util.find_spec("sagemaker.train").origin)).parent  # type: ignore[union-attr]
     drivers = sdk / "container_drivers"
     for path in drivers.rglob("*.py"):
@@ -253,8 +253,8 @@ def test_the_sdks_model_trainer_brings_its_own_drivers_and_they_run(aws: FakeAws
         execute_driver=templates["EXECUTE_BASIC_SCRIPT_DRIVER"],
     )
     aws.put("sdk/drivers/sm_train.sh", shell)
-    aws.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "looks_around.py"}))
-    aws.put("sdk/code/looks_around.py", (FIXTURES / "looks_around.py").read_bytes())
+    aws.put("sdk/drivers/sourcecode.json", json.dumps({"entry_script": "report_environment.py"}))
+    aws.put("sdk/code/report_environment.py", (FIXTURES / "report_environment.py").read_bytes())
     request = training(
         "sdk",
         "any-image:1",
@@ -274,12 +274,12 @@ def _wait_for_log(aws: FakeAws, jobs: Jobs, name: str) -> None:
 
     deadline = time.monotonic() + 20
     while "ready" not in aws.log_text():
-        assert time.monotonic() < deadline, "the script never said it was ready"
+        assert time.monotonic() < deadline, "the script did not become ready"
         time.sleep(0.02)
 
 
 def _running(word: str) -> bool:
-    """Whether any process of this machine has `word` on its command line."""
+    """Return whether any process on this machine has `word` on its command line."""
     lines = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -1,4 +1,4 @@
-"""A fork of a Python that has imported everything is, to its program, a Python that was just started."""
+"""Forked Pythons: a program in a fork behaves as in a newly started Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from localcloud.runtime.sandbox import Sandbox, isolation, process_start
 from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
 
 pytestmark = pytest.mark.skipif(
-    not isolation().pid_namespace, reason="without PID namespaces every container starts a Python of its own"
+    not isolation().pid_namespace, reason="without PID namespaces every container starts a new Python"
 )
 
 
@@ -72,7 +72,7 @@ NESTED = (
 )
 
 
-def test_it_is_a_fork_and_so_are_the_pythons_that_it_starts(run: Run) -> None:
+def test_the_program_and_the_pythons_that_it_starts_are_forks(run: Run) -> None:
     nested = NESTED.format(arguments=["-c", WAS_THERE + "print(warm)"])
     warm, cold = run({"script.py": WAS_THERE + "print(warm)\n" + nested}), run({"script.py": WAS_THERE}, cold=True)
     assert warm.output.startswith("True\n")
@@ -81,14 +81,14 @@ def test_it_is_a_fork_and_so_are_the_pythons_that_it_starts(run: Run) -> None:
 
 
 @pytest.mark.parametrize("python", ["python", "python3"])
-def test_so_is_what_a_shell_starts(run: Run, python: str) -> None:
+def test_a_python_started_by_a_shell_is_a_fork(run: Run, python: str) -> None:
     script = {"script.py": WAS_THERE + "print(warm, sys.argv)"}
     found = run(script, ["/bin/sh", "-c", f"PYTHONPATH=nonesuch.zip exec {python} script.py -x"])
     assert found == Outcome(0, "True ['script.py', '-x']\n")
 
 
 SAME = {
-    "what it was called with": "import sys; print(sys.argv, sys.orig_argv, __name__, __file__, sys.path[0], __spec__)",
+    "arguments": "import sys; print(sys.argv, sys.orig_argv, __name__, __file__, sys.path[0], __spec__)",
     "variables": "import os; print(sorted(item for item in os.environ.items() if item[0] != 'PATH'))",
     "success": "print('done')",
     "an exit code": "raise SystemExit(300)",
@@ -96,12 +96,12 @@ SAME = {
     "an error": "def f():\n    raise ValueError('boom')\nf()",
     "a syntax error": "def f(:",
     "a crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-    "a thread and what is registered": (
+    "a thread and an exit handler": (
         "import atexit, threading, time\n"
         "atexit.register(print, 'the end')\n"
         "threading.Thread(target=lambda: (time.sleep(0.1), print('a thread'))).start()"
     ),
-    "a file that nobody closes": (
+    "a file that is not closed": (
         "import atexit, os\n"
         "file = open('left.txt', 'w'); file.write('x' * 100)\n"
         "if not os.fork(): raise SystemExit\n"
@@ -121,7 +121,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("script", SAME.values(), ids=SAME.keys())
-def test_a_script_finds_and_leaves_what_it_would_otherwise(run: Run, script: str) -> None:
+def test_a_script_behaves_as_in_a_new_python(run: Run, script: str) -> None:
     command = ("python3", "script.py", "--depth", "5")
     assert run({"script.py": script}, command, MINE="yes") == run({"script.py": script}, command, cold=True, MINE="yes")
 
@@ -140,13 +140,13 @@ def test_a_script_finds_and_leaves_what_it_would_otherwise(run: Run, script: str
     ],
     ids=" ".join,
 )
-def test_a_python_started_by_a_script_does_what_it_would_otherwise(run: Run, arguments: list[str]) -> None:
+def test_a_python_started_by_a_script_behaves_as_a_new_python(run: Run, arguments: list[str]) -> None:
     files = {"script.py": NESTED.format(arguments=arguments), "module.py": "import sys; print(sys.argv, __name__)"}
     assert _called_python(run(files).output) == _called_python(run(files, cold=True).output)
 
 
 def _called_python(output: str) -> str:
-    """The interpreters' own names differ, in a command and in complaints about it."""
+    """Replace the interpreters' paths, which differ in commands and error messages."""
     for name in ("/tmp/.python/python3", str(Path(sys.executable).with_name("python3")), sys.executable):
         output = output.replace(name, "python")
     return output
@@ -161,15 +161,15 @@ def _called_python(output: str) -> str:
         ({}, {"PYTHONHASHSEED": "0"}),
         ({}, {"PATH": "/usr/bin:/bin"}),
     ],
-    ids=["a module of its name", "one of the standard library", "threads", "hashes", "another Python"],
+    ids=["shadowed module", "shadowed standard library", "threads", "hashes", "another Python"],
 )
-def test_what_is_read_at_the_start_asks_for_a_fresh_python(
+def test_settings_that_are_read_at_the_start_need_a_new_python(
     run: Run, files: dict[str, str], variables: dict[str, str]
 ) -> None:
     assert run({"script.py": WAS_THERE + "print(warm)"} | files, **variables).output == "False\n"
 
 
-def test_random_numbers_are_each_forks_own(run: Run) -> None:
+def test_each_fork_has_its_own_random_numbers(run: Run) -> None:
     script = {"script.py": "import random, numpy; print(random.random(), numpy.random.rand())"}
     first, second = run(script).output.split(), run(script).output.split()
     assert first[0] != second[0]
@@ -184,7 +184,7 @@ SLEEPER = (
 
 
 @pytest.mark.parametrize(("end", "signal_number"), [("terminate", signal.SIGTERM), ("kill", signal.SIGKILL)])
-def test_a_python_started_by_a_script_ends_when_it_is_told_to(run: Run, end: str, signal_number: int) -> None:
+def test_a_python_started_by_a_script_ends_on_a_signal(run: Run, end: str, signal_number: int) -> None:
     left = (
         "import os\n"
         "time.sleep(0.1)\n"
@@ -194,7 +194,7 @@ def test_a_python_started_by_a_script_ends_when_it_is_told_to(run: Run, end: str
     assert output == f"{-signal_number}\n2 processes: init and this\n"
 
 
-def test_stopping_reaches_the_script(tmp_path: Path, warm: WarmPython) -> None:
+def test_a_script_gets_sigterm(tmp_path: Path, warm: WarmPython) -> None:
     box = Sandbox(tmp_path)
     box.ml.mkdir()
     script = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(7)); print('up'); time.sleep(60)"
@@ -226,26 +226,28 @@ def test_everything_ends_when_the_gateway_is_killed(tmp_path: Path) -> None:
     assert gateway.returncode == -signal.SIGKILL, gateway.stderr
     launcher, server, namespace = map(int, gateway.stdout.split())
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and (process_start(launcher) or process_start(server) or _lives_in(namespace)):
+    while time.monotonic() < deadline and (
+        process_start(launcher) or process_start(server) or _processes_in(namespace)
+    ):
         time.sleep(0.02)
     assert process_start(launcher) is None
     assert process_start(server) is None
-    assert not _lives_in(namespace)
+    assert not _processes_in(namespace)
 
 
-def _lives_in(namespace: int) -> list[str]:
+def _processes_in(namespace: int) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             inside = (process / "ns/pid").stat().st_ino == namespace
         except OSError:
-            continue  # it has ended by now
+            continue  # it has ended
         if inside:
             found.append(process.name)
     return found
 
 
-def test_one_that_has_ended_is_replaced(tmp_path: Path) -> None:
+def test_a_fork_server_that_has_ended_is_replaced(tmp_path: Path) -> None:
     warm = WarmPython(("json",))
     assert warm.wait(20)
     assert warm._process is not None

@@ -1,4 +1,4 @@
-"""CodeBuild: projects, and builds as supervised subprocesses in a clean checkout."""
+"""CodeBuild: projects, and builds that run as supervised subprocesses in a clean checkout."""
 
 from localcloud.codebuild.cfn import CFN_TYPES
 from localcloud.codebuild.service import CodeBuild

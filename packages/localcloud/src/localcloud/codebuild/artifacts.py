@@ -1,4 +1,4 @@
-"""A build's input and output: zips in S3, read and written with the project's service role; git for CodeCommit."""
+"""Input and output of builds: zips in S3, transferred with the project's service role, and git for CodeCommit."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from localcloud.codebuild.buildspec import Files
 from localcloud.globs import matches
 from localcloud.source.repositories import Repositories, SourceError
 
-CLONE_REFERENCE = ".codepipeline-clone.json"  # in place of a tree: which commit of which repository to clone
+CLONE_REFERENCE = ".codepipeline-clone.json"  # file that names the repository and commit to clone, instead of sources
 REVISION = "codepipeline-artifact-revision-id"  # S3 metadata of a source action's artifact
 _S3 = "arn:aws:s3:::"
 _EXECUTABLE, _LINK = 0o100, 0o120000
 
 
-# (IAM action, resource) → why the build's role may not, or None
+# (IAM action, resource) → the reason why the build's role is denied, or None
 Denied = Callable[[str, str], str | None]
 
 
-class TransferError(Exception):
+class ArtifactError(Exception):
     """An artifact could not be read or written; `code` is the phase context's status code."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -34,65 +34,75 @@ class TransferError(Exception):
 
 
 def s3_arn(bucket: str, key: str) -> str:
+    """Return the ARN of an object."""
     return f"{_S3}{bucket}/{key}"
 
 
-def s3_place(location: str) -> tuple[str, str]:
-    """`arn:aws:s3:::bucket/key` or `bucket/key` → (bucket, key)."""
+def split_location(location: str) -> tuple[str, str]:
+    """Split `arn:aws:s3:::bucket/key` or `bucket/key` into (bucket, key)."""
     bucket, _, key = location.removeprefix(_S3).partition("/")
     return bucket, key
 
 
 def download(s3: Any, location: str, folder: Path, repositories: Repositories, denied: Denied) -> str | None:
-    """Unpack a zip of S3 into a new folder; follow a reference to a commit with a clone.
+    """Unpack a zip from S3 into a new folder; where it is a reference to a commit, clone the repository.
 
     Args:
-        denied: (action, resource) → why the role may not, or None; a clone needs one of the reference's permissions.
+        s3: client with the role's credentials.
+        location: of the zip.
+        folder: target.
+        repositories: the repositories to clone from.
+        denied: (action, resource) → the reason why the role is denied, or None. A clone needs one of the permissions
+            that the reference names.
 
     Returns:
-        The commit that the archive was made of, where a source action says so.
+        The commit of the archive, where a source action recorded it.
 
     Raises:
-        TransferError: it is not there, not readable with the role, or no zip.
+        ArtifactError: the object does not exist, the role may not read it, or it is not a zip.
     """
-    bucket, key = s3_place(location)
+    bucket, key = split_location(location)
     try:
         held = s3.get_object(Bucket=bucket, Key=key)
         body = held["Body"].read()
     except ClientError as error:
-        raise TransferError("CLIENT_ERROR", f"{error} for primary source {location}") from error
+        raise ArtifactError("CLIENT_ERROR", f"{error} for primary source {location}") from error
     try:
         unpack(body, folder)
     except zipfile.BadZipFile as error:
-        raise TransferError("CLIENT_ERROR", f"{location} is no zip archive") from error
+        raise ArtifactError("CLIENT_ERROR", f"{location} is not a zip archive") from error
     reference = folder / CLONE_REFERENCE
     if reference.exists():
         wanted = json.loads(reference.read_text())
         reference.unlink()
         denials = [denied(action, resource) for action, resource in wanted["permissions"]]
         if all(denials):
-            raise TransferError("GIT_CLONE_FAILED", str(denials[0]))
+            raise ArtifactError("GIT_CLONE_FAILED", str(denials[0]))
         clone(repositories, wanted["repository"], wanted["commit"], folder)
     revision = held["Metadata"].get(REVISION)
     return None if revision is None else str(revision)
 
 
 def clone(repositories: Repositories, name: str, version: str, folder: Path) -> None:
-    """Check a commit or branch of a repository out, with its history."""
+    """Clone a repository with its history, and check out a commit or branch.
+
+    Raises:
+        ArtifactError: the repository or the version does not exist.
+    """
     repository = repositories.find(name)
     if repository is None:
-        raise TransferError("CLIENT_ERROR", f"there is no repository {name} in the local cloud")
+        raise ArtifactError("CLIENT_ERROR", f"there is no repository {name} in the local cloud")
     try:
         repository.clone(repository.commit(version).id, folder)
     except SourceError as error:
-        raise TransferError("CLIENT_ERROR", str(error)) from error
+        raise ArtifactError("CLIENT_ERROR", str(error)) from error
 
 
 def unpack(body: bytes, folder: Path) -> None:
-    """Unpack with the modes and symbolic links that the zip holds.
+    """Unpack a zip with its file modes and symbolic links.
 
     Raises:
-        TransferError: an entry would lie outside of the folder.
+        ArtifactError: an entry would be outside of the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     links = []
@@ -100,20 +110,20 @@ def unpack(body: bytes, folder: Path) -> None:
         for entry in archive.infolist():
             mode = entry.external_attr >> 16
             if not (folder / entry.filename).resolve().is_relative_to(folder.resolve()):
-                raise TransferError("CLIENT_ERROR", f"the archive's entry {entry.filename} lies outside of it")
+                raise ArtifactError("CLIENT_ERROR", f"the archive's entry {entry.filename} is outside of its folder")
             if mode & 0o170000 == _LINK:
                 links.append((folder / entry.filename, archive.read(entry).decode()))
                 continue
             path = Path(archive.extract(entry, folder))
             if mode & _EXECUTABLE and path.is_file():
                 path.chmod(0o755)
-    for path, target in links:  # last, so that no file is written through one
+    for path, target in links:  # last, so that no file is written through a link
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
 
 
 def matching(files: Files, source: Path) -> list[tuple[Path, str]]:
-    """(file, name in the archive) of what the patterns choose, in order of their names."""
+    """Return (file, name in the archive) of the files that match, sorted by name."""
     base = source / files.base_directory
     found = []
     for path in sorted(base.rglob("*")):
@@ -125,17 +135,17 @@ def matching(files: Files, source: Path) -> list[tuple[Path, str]]:
 
 
 def pack(files: Files, source: Path) -> bytes:
-    """Zip what the patterns choose.
+    """Return a zip of the files that match.
 
     Raises:
-        TransferError: nothing matches.
+        ArtifactError: no file matches.
     """
     base = source / files.base_directory
     if not base.is_dir():
-        raise TransferError("CLIENT_ERROR", f"no matching base directory path found for {files.base_directory}")
+        raise ArtifactError("CLIENT_ERROR", f"no matching base directory path found for {files.base_directory}")
     chosen = matching(files, source)
     if not chosen:
-        raise TransferError("CLIENT_ERROR", f"no matching artifact paths found for {', '.join(files.patterns)}")
+        raise ArtifactError("CLIENT_ERROR", f"no matching artifact paths found for {', '.join(files.patterns)}")
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False) as archive:
         for path, name in chosen:
@@ -149,16 +159,16 @@ def pack(files: Files, source: Path) -> bytes:
 
 
 def upload(s3: Any, location: str, body: bytes, key_id: str | None) -> None:
-    """Put an archive where the pipeline asked for it, encrypted with its key.
+    """Upload an archive, encrypted with the pipeline's key.
 
     Raises:
-        TransferError: the role may not.
+        ArtifactError: the role may not write it.
     """
-    bucket, key = s3_place(location)
+    bucket, key = split_location(location)
     encryption: dict[str, str] = {"ServerSideEncryption": "aws:kms"}
     if key_id and not key_id.endswith("alias/aws/s3"):
         encryption["SSEKMSKeyId"] = key_id
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=body, **encryption)
     except ClientError as error:
-        raise TransferError("CLIENT_ERROR", f"Error in UPLOAD_ARTIFACTS phase: {error}") from error
+        raise ArtifactError("CLIENT_ERROR", f"Error in UPLOAD_ARTIFACTS phase: {error}") from error

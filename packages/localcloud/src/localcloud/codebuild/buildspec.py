@@ -1,4 +1,4 @@
-"""Buildspecs: what a build runs (AWS CodeBuild User Guide, "Build specification reference for CodeBuild")."""
+"""Parser of buildspecs (AWS CodeBuild User Guide, "Build specification reference for CodeBuild")."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ON_FAILURE = {"ABORT", "CONTINUE"}
 
 
 class BuildSpecError(Exception):
-    """The buildspec cannot be run; the text is the build's `YAML_FILE_ERROR`."""
+    """The buildspec is not valid or not supported; the message is the build's `YAML_FILE_ERROR`."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase's commands; `on_failure` is None where the transitions between phases decide."""
+    """The commands of one phase; with `on_failure` None the default transitions between phases apply."""
 
     commands: tuple[str, ...] = ()
     finally_commands: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Files:
-    """What an artifact or a report collects: glob patterns below a directory of the source."""
+    """The files of an artifact or a report: glob patterns below a directory of the source."""
 
     patterns: tuple[str, ...] = ()
     base_directory: str = ""
@@ -52,15 +52,15 @@ class BuildSpec:
 
 
 def parse(text: str) -> BuildSpec:
-    """Read a buildspec's YAML or JSON.
+    """Parse a buildspec in YAML or JSON.
 
     Raises:
-        BuildSpecError: it is malformed, or asks for what the local cloud does not do.
+        BuildSpecError: the buildspec is malformed, or uses an unsupported feature.
     """
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BuildSpecError(f"the buildspec is no YAML: {error}") from error
+        raise BuildSpecError(f"the buildspec is not valid YAML: {error}") from error
     if not isinstance(document, dict):
         raise BuildSpecError("the buildspec must be a map with version and phases")
     if str(document.get("version")) != "0.2":

@@ -1,4 +1,4 @@
-"""CloudFormation's types of CodeBuild, on the service's own API."""
+"""CloudFormation's CodeBuild types, on the service's API."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What stands in for CodeBuild's image: this machine's programs, behind a home and a Python of each build's own.
+"""Stand-in for CodeBuild's image: this machine's programs, with a home and a virtual environment for each build.
 
-Nothing that a build installs reaches the developer's environment: `pip install` goes to the build's virtual environment
-(which sees the packages of the local cloud's), `npm install -g` to a prefix in its home. Downloads are shared: uv's,
-pip's and npm's caches are the developer's, and so are the registries that they are told to use.
+A build cannot change the developer's environment: `pip install` installs into the build's virtual environment, which
+also sees the local cloud's packages, and `npm install -g` into a prefix in the build's home. The download caches of uv,
+pip and npm and the configured registries are the developer's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from pathlib import Path
 
 from localcloud import loopback
 
-# Settings of package managers and of the way to them; none of AWS's.
-_HANDED_ON = ("PIP_", "UV_", "NPM_CONFIG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "JSII_SILENCE_")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+# Variables that builds inherit: settings of package managers, proxies and certificates; none of AWS.
+_INHERITED_PREFIXES = ("PIP_", "UV_", "NPM_CONFIG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "JSII_SILENCE_")
+_INHERITED_NAMES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 
 def prepare(home: Path, python: Path, inside_python: str) -> None:
-    """Make the home and the Python environment.
+    """Create a build's home and Python environment.
 
     Args:
-        inside_python: where the build sees `python`.
+        home: the home directory.
+        python: the virtual environment.
+        inside_python: the path of `python` in the build's sandbox.
     """
     (home / ".npm-global").mkdir(parents=True)
     has_pip = importlib.util.find_spec("pip") is not None
@@ -42,12 +44,12 @@ def prepare(home: Path, python: Path, inside_python: str) -> None:
 
 
 def environment(inside_home: str, inside_python: str) -> dict[str, str]:
-    """A build's variables before anything of the project: nothing of the gateway's own, and no credentials."""
+    """Return a build's variables without the project's: no credentials, and none of the gateway's variables."""
     user = Path.home()
-    handed_on = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
-        if name.upper().startswith(_HANDED_ON) or name in _CERTIFICATES
+        if name.upper().startswith(_INHERITED_PREFIXES) or name in _INHERITED_NAMES
     }
     caches = {
         "UV_CACHE_DIR": str(user / ".cache" / "uv"),
@@ -60,7 +62,7 @@ def environment(inside_home: str, inside_python: str) -> dict[str, str]:
     path = [f"{inside_home}/.npm-global/bin", f"{inside_python}/bin", os.environ.get("PATH", os.defpath), str(own)]
     return {
         **caches,
-        **handed_on,
+        **inherited,
         "npm_config_prefix": f"{inside_home}/.npm-global",
         **loopback.no_proxy(os.environ),
         "PATH": os.pathsep.join(path),
@@ -70,5 +72,5 @@ def environment(inside_home: str, inside_python: str) -> dict[str, str]:
 
 
 def with_shell_safe_names(variables: Mapping[str, str]) -> dict[str, str]:
-    """Only what a shell can hold: other names are not set, as in a container."""
+    """Return the variables that a shell can hold; a container drops the others too."""
     return {name: value for name, value in variables.items() if name and "=" not in name and "\0" not in value}

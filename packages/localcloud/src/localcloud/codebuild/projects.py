@@ -1,4 +1,4 @@
-"""CodeBuild's projects: kept as they were given, and refused by name where a build could not honour them."""
+"""CodeBuild's projects; unsupported settings are rejected by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARIABLES = frozenset({"PLAINTEXT", "PARAMETER_STORE"})
 
 
 class Projects:
-    """`CreateProject` and its kin."""
+    """The operations on projects."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._store = cloud, cloud.store
@@ -29,10 +29,15 @@ class Projects:
         }
 
     def arn(self, name: str) -> str:
+        """Return a project's ARN."""
         return f"arn:aws:codebuild:{self._cloud.region}:{self._cloud.account}:project/{name}"
 
     def get(self, name_or_arn: str) -> Document:
-        """A project; ResourceNotFoundException otherwise."""
+        """Return a project.
+
+        Raises:
+            AwsError: ResourceNotFoundException.
+        """
         found = self._store.get(PROJECT, name_or_arn.rpartition("/")[2])
         if found is None:
             raise AwsError("ResourceNotFoundException", f"Project cannot be found: {self.arn(name_or_arn)}")
@@ -81,10 +86,10 @@ class Projects:
 
 
 def check(project: Mapping[str, Any]) -> None:
-    """Refuse what a build would not honour.
+    """Check that a build supports all settings.
 
     Raises:
-        AwsError: InvalidInputException that names it.
+        AwsError: InvalidInputException that names the unsupported setting.
     """
     environment = project["environment"]
     problems = [
@@ -100,6 +105,6 @@ def check(project: Mapping[str, Any]) -> None:
             for variable in environment.get("environmentVariables", [])
         ),
     ]
-    for wrong, what in problems:
-        if wrong:
+    for is_unsupported, what in problems:
+        if is_unsupported:
             raise AwsError("InvalidInputException", f"The local cloud's CodeBuild does not support {what}")

@@ -1,4 +1,4 @@
-"""Test reports: report groups, reports and their test cases, from JUnit's XML."""
+"""Test reports: report groups, reports and test cases, read from JUnit XML."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NANO = 1_000_000_000
 
 
 class ReportError(Exception):
-    """A report file cannot be read as one."""
+    """A report file is not JUnit XML."""
 
 
 class Reports:
-    """The reports' operations, and how a build adds to them."""
+    """The operations on reports, and the reports that builds add."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._store = cloud, cloud.store
@@ -40,19 +40,20 @@ class Reports:
         }
 
     def group_arn(self, name: str) -> str:
-        """A report group's ARN; in a buildspec a group may be named by it already."""
+        """Return a report group's ARN, given its name or, as a buildspec may do, its ARN."""
         if name.startswith("arn:"):
             return name
         return f"arn:aws:codebuild:{self._cloud.region}:{self._cloud.account}:report-group/{name}"
 
     def has_group(self, arn: str) -> bool:
+        """Return whether the report group exists."""
         return self._store.get(_GROUP, arn) is not None
 
     def add(self, group_arn: str, build_arn: str, files: Sequence[Path]) -> str:
-        """Make a report of a build's result files; return its ARN.
+        """Create a report from a build's result files; return its ARN.
 
         Raises:
-            ReportError: a file is no JUnit XML.
+            ReportError: a file is not JUnit XML.
         """
         cases = [case for file in files for case in _cases(file)]
         counts = Counter(case["status"] for case in cases)
@@ -161,19 +162,19 @@ def _cases(file: Path) -> list[Document]:
     try:
         root = ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
-        raise ReportError(f"{file.name} is no JUnit XML: {error}") from error
+        raise ReportError(f"{file.name} is not JUnit XML: {error}") from error
     suites = [root] if root.tag == "testsuite" else list(root.iter("testsuite"))
     return [_case(suite.get("name", ""), case, file) for suite in suites for case in suite.findall("testcase")]
 
 
 def _case(suite: str, case: Any, file: Path) -> Document:
-    trouble = next((child for child in case if child.tag in _OUTCOMES), None)
+    problem = next((child for child in case if child.tag in _OUTCOMES), None)
     return {
         "testRawDataPath": file.name,
         "prefix": case.get("classname", ""),
         "name": case.get("name", ""),
-        "status": "SUCCEEDED" if trouble is None else _OUTCOMES[trouble.tag],
+        "status": "SUCCEEDED" if problem is None else _OUTCOMES[problem.tag],
         "durationInNanoSeconds": round(float(case.get("time") or 0) * _NANO),
-        "message": "" if trouble is None else (trouble.get("message") or trouble.text or "").strip(),
+        "message": "" if problem is None else (problem.get("message") or problem.text or "").strip(),
         "testSuiteName": suite,
     }

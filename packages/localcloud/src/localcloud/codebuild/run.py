@@ -1,4 +1,4 @@
-"""One build, from its source to its artifacts, as a supervised process tree in a directory of its own."""
+"""One build, from source to artifacts: a supervised process tree in a directory of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 
 from localcloud.cloud import Cloud, RoleError
 from localcloud.codebuild import artifacts, image, script
-from localcloud.codebuild.artifacts import TransferError
+from localcloud.codebuild.artifacts import ArtifactError
 from localcloud.codebuild.buildspec import BuildSpec, BuildSpecError, Files, parse
-from localcloud.codebuild.records import Records
+from localcloud.codebuild.records import BuildRecords
 from localcloud.codebuild.reports import ReportError, Reports
 from localcloud.json_api import Document
 from localcloud.roles import Credentials, Roles
@@ -27,14 +27,14 @@ from localcloud.runtime.logs import LogStream
 from localcloud.runtime.sandbox import Container, Sandbox
 from localcloud.source.repositories import Repositories
 
-RUNNING = "CodeBuildRunning"  # the processes of builds, for who comes after a kill
-_LOOK_SECONDS = 0.1
+RUNNING = "CodeBuildRunning"  # the processes of builds, to end them after a kill
+_POLL_SECONDS = 0.1
 _SPEC_FILE = "buildspec.yml"
 log = logging.getLogger(__name__)
 
 
 class _Failed(Exception):
-    """A phase failed; the build's status, and the phase context's code and message."""
+    """A phase failed: the build's status, and the code and message of the phase context."""
 
     def __init__(self, code: str, message: str, status: str = "FAILED") -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class BuildRun:
         self,
         cloud: Cloud,
         roles: Roles,
-        records: Records,
+        records: BuildRecords,
         reports: Reports,
         repositories: Repositories,
         slots: threading.Semaphore,
@@ -60,83 +60,85 @@ class BuildRun:
         self._build = build
         self._root = cloud.state_dir.resolve() / "codebuild" / "builds" / self.id.replace(":", "-")
         self._wake = threading.Event()
-        self._end: str | None = None  # STOPPED or TIMED_OUT or FAULT, once somebody or something ends it
+        self._end: str | None = None  # STOPPED, TIMED_OUT or FAULT, once the build has been ended early
         self._log_file = cloud.state_dir / "codebuild" / "logs" / f"{self.id.replace(':', '/')}.log"
-        self._failed: set[str] = set()  # phases that failed
+        self._failed: set[str] = set()  # names of failed phases
         self._in_phase = ""
         self.thread = threading.Thread(target=self._run, name=f"build {self.id}", daemon=True)
 
     def stop(self, status: str = "STOPPED") -> None:
-        """End the build's processes; it ends as `status`."""
+        """End the build's processes, with the build status `status`."""
         self._end = self._end or status
         self._wake.set()
 
     def _run(self) -> None:
-        box = None
+        sandbox = None
         status = "FAULT"
         self._cloud.store.put(RUNNING, self.id, {"root": str(self._root), "pid": None, "start": None})
         has_slot = self._wait_for_a_slot()
         try:
             if has_slot:
-                box = Sandbox(self._root)
-                status = self._work(box)
+                sandbox = Sandbox(self._root)
+                status = self._work(sandbox)
             else:
                 status = self._end or status
         except _Failed as failure:
             status = failure.status
         except Exception as error:
-            log.exception("build %s", self.id)
+            log.exception("the build %s failed", self.id)
             self._records.end(self.id, "FAULT", "INTERNAL_SERVICE_ERROR", f"{type(error).__name__}: {error}")
         finally:
-            if box is not None:
-                box.remove()
+            if sandbox is not None:
+                sandbox.remove()
             if has_slot:
                 self._slots.release()
             self._cloud.store.delete(RUNNING, self.id)
             self._records.complete(self.id, status)
 
     def _wait_for_a_slot(self) -> bool:
-        """Stay QUEUED until the machine has room; whether it has, before somebody stopped the build."""
+        """Wait in the phase QUEUED for a slot; return False where the build was stopped first."""
         self._records.begin(self.id, "QUEUED")
-        while not self._slots.acquire(timeout=_LOOK_SECONDS):
+        while not self._slots.acquire(timeout=_POLL_SECONDS):
             if self._end:
                 self._records.end(self.id, self._end)
                 return False
         self._records.end(self.id, "SUCCEEDED")
         return True
 
-    def _work(self, box: Sandbox) -> str:
-        box.ml.mkdir(exist_ok=True)
-        place = _Place(box)
-        self._phase_begins("PROVISIONING")
-        credentials = self._guarded(self._provision, place)
+    def _work(self, sandbox: Sandbox) -> str:
+        sandbox.ml.mkdir(exist_ok=True)
+        directories = _BuildDirectories(sandbox)
+        self._begin_phase("PROVISIONING")
+        credentials = self._run_phase(self._provision, directories)
         self._records.end(self.id, "SUCCEEDED")
-        self._phase_begins("DOWNLOAD_SOURCE")
-        spec = self._guarded(self._download, place, credentials)
-        variables = self._guarded(self._variables, spec, credentials)
+        self._begin_phase("DOWNLOAD_SOURCE")
+        spec = self._run_phase(self._download, directories, credentials)
+        variables = self._run_phase(self._variables, spec, credentials)
         self._records.end(self.id, "SUCCEEDED")
-        status = self._execute(box, place, spec, {**self._environment(place), **variables, **credentials})
-        self._collect_reports(place, spec, credentials)
+        status = self._execute(
+            sandbox, directories, spec, {**self._environment(directories), **variables, **credentials}
+        )
+        self._collect_reports(directories, spec, credentials)
         if status == "SUCCEEDED":
-            self._phase_begins("UPLOAD_ARTIFACTS")
-            self._guarded(self._upload, place, spec, credentials)
+            self._begin_phase("UPLOAD_ARTIFACTS")
+            self._run_phase(self._upload, directories, spec, credentials)
             self._records.end(self.id, "SUCCEEDED")
-        self._phase_begins("FINALIZING")
+        self._begin_phase("FINALIZING")
         self._records.end(self.id, "SUCCEEDED")
         return status
 
-    def _phase_begins(self, name: str) -> None:
+    def _begin_phase(self, name: str) -> None:
         if self._end:
             raise _Failed("", "", self._end)
         self._records.begin(self.id, name)
 
-    def _guarded(self, act: Any, *arguments: Any) -> Any:
-        """Run a phase's work; whatever is wrong with it is the phase's failure."""
+    def _run_phase(self, act: Any, *arguments: Any) -> Any:
+        """Run the work of a phase, and record errors as the phase's failure."""
         try:
             return act(*arguments)
         except _Failed as failure:
             self._fail(failure.code, str(failure))
-        except TransferError as error:
+        except ArtifactError as error:
             self._fail(error.code, str(error))
         except BuildSpecError as error:
             self._fail("YAML_FILE_ERROR", f"Message: {error}")
@@ -149,10 +151,10 @@ class BuildRun:
 
     def _fail(self, code: str, message: str) -> None:
         self._records.end(self.id, "FAILED", code, message)
-        self._say([f"[Container] Phase context status code: {code} Message: {message}"])
+        self._write_log([f"[Container] Phase context status code: {code} Message: {message}"])
         raise _Failed(code, message)
 
-    def _provision(self, place: _Place) -> Credentials:
+    def _provision(self, directories: _BuildDirectories) -> Credentials:
         credentials = self._roles.assume(self._build["serviceRole"], "codebuild.amazonaws.com", self._session())
         group = self._build["logs"]["groupName"]
         arn = f"arn:aws:logs:{self._cloud.region}:{self._cloud.account}:log-group:{group}"
@@ -164,20 +166,20 @@ class BuildRun:
                     f"Service role {self._build['serviceRole']} does not allow AWS CodeBuild to create Amazon "
                     f"CloudWatch Logs log streams for build {self._build['arn']}. Error message: {denied}",
                 )
-        image.prepare(place.home, place.python, place.inside(place.python))
+        image.prepare(directories.home, directories.python, directories.inside(directories.python))
         return credentials
 
     def _session(self) -> str:
         return f"AWSCodeBuild-{self.id.rpartition(':')[2]}"
 
-    def _download(self, place: _Place, credentials: Credentials) -> BuildSpec:
-        self._checkout(self._build["source"], self._build.get("sourceVersion"), place.source, credentials)
+    def _download(self, directories: _BuildDirectories, credentials: Credentials) -> BuildSpec:
+        self._checkout(self._build["source"], self._build.get("sourceVersion"), directories.source, credentials)
         versions = {one["sourceIdentifier"]: one for one in self._build.get("secondarySourceVersions", [])}
         for source in self._build.get("secondarySources", []):
             name = source["sourceIdentifier"]
             version = versions.get(name, {}).get("sourceVersion")
-            self._checkout(source, version, place.secondary(name), credentials)
-        return parse(self._spec_text(place))
+            self._checkout(source, version, directories.secondary(name), credentials)
+        return parse(self._spec_text(directories))
 
     def _checkout(self, source: Mapping[str, Any], version: str | None, folder: Path, credentials: Credentials) -> None:
         kind = source["type"]
@@ -193,22 +195,22 @@ class BuildRun:
             arn = f"arn:aws:codecommit:{self._cloud.region}:{self._cloud.account}:{name}"
             refused = self._roles.denied(credentials, "codecommit:GitPull", arn)
             if refused:
-                raise TransferError("GIT_CLONE_FAILED", refused)
+                raise ArtifactError("GIT_CLONE_FAILED", refused)
             artifacts.clone(self._repositories, name, version or "main", folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def _spec_text(self, place: _Place) -> str:
+    def _spec_text(self, directories: _BuildDirectories) -> str:
         given = str(self._build["source"].get("buildspec") or _SPEC_FILE)
         if "\n" in given or given.lstrip().startswith("{"):
             return given
-        file = (place.source / given).resolve()
-        if not file.is_relative_to(place.source.resolve()) or not file.is_file():
+        file = (directories.source / given).resolve()
+        if not file.is_relative_to(directories.source.resolve()) or not file.is_file():
             raise BuildSpecError(f"stat {given}: no such file or directory")
         return file.read_text()
 
     def _variables(self, spec: BuildSpec, credentials: Credentials) -> dict[str, str]:
-        """The buildspec's variables under the project's and the build's own, with parameters read by the role."""
+        """Return the buildspec's variables, overridden by the project's and the build's; the role reads parameters."""
         parameters = dict(spec.parameters)
         plain = dict(spec.variables)
         for variable in self._build["environment"].get("environmentVariables", []):
@@ -219,14 +221,14 @@ class BuildRun:
             other.pop(variable["name"], None)
         ssm = self._roles.client("ssm", credentials) if parameters else None
         for name, parameter in parameters.items():
-            assert ssm is not None  # made where there are parameters
+            assert ssm is not None  # created where there are parameters
             plain[name] = ssm.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"]
         return image.with_shell_safe_names(plain)
 
-    def _environment(self, place: _Place) -> dict[str, str]:
+    def _environment(self, directories: _BuildDirectories) -> dict[str, str]:
         build = self._build
         variables = {
-            **image.environment(place.inside(place.home), place.inside(place.python)),
+            **image.environment(directories.inside(directories.home), directories.inside(directories.python)),
             "AWS_ENDPOINT_URL": self._cloud.endpoint_url,
             "AWS_REGION": self._cloud.region,
             "AWS_DEFAULT_REGION": self._cloud.region,
@@ -241,26 +243,28 @@ class BuildRun:
             "CODEBUILD_RESOLVED_SOURCE_VERSION": str(build.get("resolvedSourceVersion") or ""),
             "CODEBUILD_SOURCE_VERSION": str(build.get("sourceVersion") or ""),
             "CODEBUILD_START_TIME": str(round(build["startTime"] * 1000)),
-            "CODEBUILD_SRC_DIR": place.inside(place.source),
-            "_CB_NOTES": place.inside(place.notes),
+            "CODEBUILD_SRC_DIR": directories.inside(directories.source),
+            "_CB_NOTES": directories.inside(directories.progress),
         }
         for source in build.get("secondarySources", []):
             name = source["sourceIdentifier"]
-            variables[f"CODEBUILD_SRC_DIR_{name}"] = place.inside(place.secondary(name))
+            variables[f"CODEBUILD_SRC_DIR_{name}"] = directories.inside(directories.secondary(name))
         return variables
 
-    def _execute(self, box: Sandbox, place: _Place, spec: BuildSpec, variables: Mapping[str, str]) -> str:
-        place.exports.mkdir()
-        program = place.exports.parent / "build.sh"
-        program.write_text(script.render(spec, place.inside(place.exports)))
-        command = [spec.shell, place.inside(program)]
+    def _execute(
+        self, sandbox: Sandbox, directories: _BuildDirectories, spec: BuildSpec, variables: Mapping[str, str]
+    ) -> str:
+        directories.exports.mkdir()
+        program = directories.exports.parent / "build.sh"
+        program.write_text(script.render(spec, directories.inside(directories.exports)))
+        command = [spec.shell, directories.inside(program)]
         try:
-            container = box.start(command, variables, cwd=place.inside(place.source))
+            container = sandbox.start(command, variables, cwd=directories.inside(directories.source))
         except ContainerError as error:
             self._records.begin(self.id, "INSTALL")
             self._fail("COMMAND_EXECUTION_ERROR", str(error))
         orphans.record(self._cloud.store, RUNNING, self.id, container.pid)
-        code = self._supervise(container, script.Notes(place.notes), script.commands(spec))
+        code = self._supervise(container, script.ProgressReader(directories.progress), script.commands(spec))
         if self._end:
             self._records.end(self.id, self._end)
             raise _Failed("", "", self._end)
@@ -268,17 +272,17 @@ class BuildRun:
             self.id,
             exportedEnvironmentVariables=[
                 {"name": file.name, "value": file.read_text(errors="replace")}
-                for file in sorted(place.exports.iterdir())
+                for file in sorted(directories.exports.iterdir())
             ],
         )
-        if self._in_phase:  # the shell ended in the middle: `exit`, or something killed it
+        if self._in_phase:  # the shell ended in the middle of a phase: by `exit` or by a signal
             self._records.end(self.id, "FAILED", "COMMAND_EXECUTION_ERROR", f"The shell exited with status {code}")
             self._failed.add(self._in_phase)
         ignored = {name.upper() for name, phase in spec.phases.items() if phase.on_failure == "CONTINUE"}
         return "FAILED" if self._failed - ignored else "SUCCEEDED"
 
-    def _supervise(self, container: Container, notes: script.Notes, commands: Sequence[str]) -> int:
-        """Follow the shell's notes until it ends, its time is over, or somebody stops it; return its exit code."""
+    def _supervise(self, container: Container, progress: script.ProgressReader, commands: Sequence[str]) -> int:
+        """Apply the shell's progress until it ends, times out or is stopped; return its exit code."""
         logs = self._build["logs"]
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("a") as file:
@@ -290,19 +294,19 @@ class BuildRun:
             output = LogStream(self._cloud, logs["groupName"], logs["streamName"], container.output, write)
             deadline = time.monotonic() + 60 * self._build["timeoutInMinutes"]
             while container.process.poll() is None:
-                self._take(notes, commands)
+                self._apply_progress(progress, commands)
                 if time.monotonic() > deadline:
                     self.stop("TIMED_OUT")
-                if self._wake.wait(_LOOK_SECONDS):
+                if self._wake.wait(_POLL_SECONDS):
                     break
             container.kill()
             code = container.wait()
             output.finish()
-        self._take(notes, commands)
+        self._apply_progress(progress, commands)
         return code
 
-    def _take(self, notes: script.Notes, commands: Sequence[str]) -> None:
-        for word, *rest in notes.fresh():
+    def _apply_progress(self, progress: script.ProgressReader, commands: Sequence[str]) -> None:
+        for word, *rest in progress.new_entries():
             if word == "begin":
                 self._in_phase = rest[0]
                 self._records.begin(self.id, rest[0])
@@ -315,8 +319,8 @@ class BuildRun:
                 self._in_phase = ""
                 self._records.end(self.id, "SUCCEEDED")
 
-    def _collect_reports(self, place: _Place, spec: BuildSpec, credentials: Credentials) -> None:
-        """Make reports of result files; what cannot be made is said in the log and fails nothing, as on AWS."""
+    def _collect_reports(self, directories: _BuildDirectories, spec: BuildSpec, credentials: Credentials) -> None:
+        """Create reports from result files; errors go to the log and do not fail the build, as on AWS."""
         arns = []
         for name, files in spec.reports.items():
             group = name if name.startswith("arn:") else f"{self._build['projectName']}-{name}"
@@ -328,7 +332,7 @@ class BuildRun:
             problem = next(filter(None, denials), None)
             if files.file_format != "JUNITXML":
                 problem = f"the local cloud reads reports of the format JUNITXML, not {files.file_format}"
-            found = [path for path, _ in artifacts.matching(files, place.source)]
+            found = [path for path, _ in artifacts.matching(files, directories.source)]
             if problem is None and not found:
                 problem = f"no matching report paths found for {', '.join(files.patterns)}"
             if problem is None:
@@ -337,11 +341,11 @@ class BuildRun:
                 except ReportError as error:
                     problem = str(error)
             if problem is not None:
-                self._say([f"[Container] Error processing report {name}: {problem}"])
+                self._write_log([f"[Container] Error processing report {name}: {problem}"])
         if arns:
             self._records.update(self.id, reportArns=arns)
 
-    def _upload(self, place: _Place, spec: BuildSpec, credentials: Credentials) -> None:
+    def _upload(self, directories: _BuildDirectories, spec: BuildSpec, credentials: Credentials) -> None:
         wanted: list[tuple[Document, Files | None]] = []
         if self._build["artifacts"].get("location"):
             wanted.append((self._build["artifacts"], spec.artifacts))
@@ -350,12 +354,12 @@ class BuildRun:
         for target, files in wanted:
             if files is None:
                 name = target.get("artifactIdentifier") or "artifacts"
-                raise TransferError("CLIENT_ERROR", f"no definition for {name} in the buildspec")
-            body = artifacts.pack(files, place.source)
+                raise ArtifactError("CLIENT_ERROR", f"no definition for {name} in the buildspec")
+            body = artifacts.pack(files, directories.source)
             s3 = self._roles.client("s3", credentials)
             artifacts.upload(s3, target["location"], body, self._build["encryptionKey"])
 
-    def _say(self, lines: Sequence[str]) -> None:
+    def _write_log(self, lines: Sequence[str]) -> None:
         now = int(self._records.now() * 1000)
         logs = self._build["logs"]
         self._cloud.put_logs(logs["groupName"], logs["streamName"], [(now, line) for line in lines])
@@ -364,24 +368,25 @@ class BuildRun:
             file.writelines(f"{line}\n" for line in lines)
 
 
-class _Place:
-    """A build's directories, outside and inside of its sandbox."""
+class _BuildDirectories:
+    """A build's directories, on the host and in its sandbox."""
 
-    def __init__(self, box: Sandbox) -> None:
-        self._box = box
-        base = box.tmp / "codebuild"
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._box = sandbox
+        base = sandbox.tmp / "codebuild"
         if base.exists():
             shutil.rmtree(base)
         base.mkdir()
         self._base = base
         self.source, self.home, self.python = base / "src", base / "home", base / "python"
-        self.notes, self.exports = base / "notes", base / "exports"
+        self.progress, self.exports = base / "notes", base / "exports"
 
     def secondary(self, name: str) -> Path:
+        """Return the directory of a secondary source."""
         return self._base / f"src-{name}"
 
     def inside(self, path: Path) -> str:
-        """The path as the build sees it: the sandbox's `tmp` is its /tmp, where it has one."""
+        """Return the path in the sandbox, whose `tmp` is the build's /tmp; without namespaces the host's path."""
         if not self._box.level.namespaces:
             return str(path)
-        return str(Path("/tmp") / path.relative_to(self._box.tmp))  # noqa: S108 - the build's own
+        return str(Path("/tmp") / path.relative_to(self._box.tmp))  # noqa: S108 (the build's /tmp)

@@ -1,4 +1,4 @@
-"""The shell program of a build: all phases in one shell, as buildspec version 0.2 has it, and its reports to us."""
+"""The shell program of a build, which runs all phases in one shell as buildspec version 0.2 demands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localcloud.codebuild.buildspec import PHASES, BuildSpec, Phase
 
-# What the program notes, line by line: `begin BUILD`, `failed BUILD 2 <number of the command>`, `end BUILD`.
+# The program reports its progress in lines: `begin BUILD`, `failed BUILD 2 <number of the command>`, `end BUILD`.
 _PROLOGUE = """\
 _cb_note() { printf '%s\\n' "$*" >> "$_CB_NOTES"; }
 _cb_command() {
@@ -29,15 +29,16 @@ _ENDS_THE_BUILD = {"install": True, "pre_build": True, "build": False, "post_bui
 
 
 def commands(spec: BuildSpec) -> list[str]:
-    """Every command in the order of the numbers that the program's notes give."""
+    """Return all commands in the order of the numbers in the progress lines."""
     return [text for name in PHASES for text in (*spec.phases[name].commands, *spec.phases[name].finally_commands)]
 
 
 def render(spec: BuildSpec, exports: str) -> str:
-    """The program's text.
+    """Return the text of the program.
 
     Args:
-        exports: folder that gets one file for each exported variable.
+        spec: the buildspec.
+        exports: folder for one file per exported variable.
     """
     lines = [_PROLOGUE]
     number = 0
@@ -70,19 +71,19 @@ def _render_phase(name: str, phase: Phase, number: int) -> str:
 
 
 @dataclass
-class Notes:
-    """Reads what the program has noted so far."""
+class ProgressReader:
+    """Reader of the program's progress lines."""
 
     file: Path
-    _place: int = 0
+    _offset: int = 0
 
-    def fresh(self) -> list[list[str]]:
-        """The complete lines since the last call, in words."""
+    def new_entries(self) -> list[list[str]]:
+        """Return the words of each complete line since the last call."""
         if not self.file.exists():
             return []
         with self.file.open() as source:
-            source.seek(self._place)
+            source.seek(self._offset)
             text = source.read()
         complete = text[: text.rfind("\n") + 1]
-        self._place += len(complete.encode())
+        self._offset += len(complete.encode())
         return [line.split() for line in complete.splitlines()]

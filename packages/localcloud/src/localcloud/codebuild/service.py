@@ -10,7 +10,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.codebuild.projects import Projects, check
-from localcloud.codebuild.records import Records
+from localcloud.codebuild.records import BuildRecords
 from localcloud.codebuild.reports import Reports
 from localcloud.codebuild.run import RUNNING, BuildRun
 from localcloud.errors import AwsError
@@ -20,7 +20,7 @@ from localcloud.runtime import orphans
 from localcloud.source.repositories import Repositories
 
 _SHUTDOWN_SECONDS = 10.0
-# StartBuild's overrides of what the project says, by the build's member.
+# Member of a build → StartBuild's member that overrides the project's value.
 _OVERRIDES = {
     "artifacts": "artifactsOverride",
     "secondaryArtifacts": "secondaryArtifactsOverride",
@@ -42,7 +42,7 @@ class CodeBuild:
 
     def __init__(self, cloud: Cloud, roles: Roles, repositories: Repositories, identify: Identify) -> None:
         self._cloud, self._roles, self._repositories = cloud, roles, repositories
-        self._records, self._reports, self._projects = Records(cloud), Reports(cloud), Projects(cloud)
+        self._records, self._reports, self._projects = BuildRecords(cloud), Reports(cloud), Projects(cloud)
         self._runs: dict[str, BuildRun] = {}
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(max(2, os.cpu_count() or 2))
@@ -61,18 +61,19 @@ class CodeBuild:
         )
 
     def under_way(self) -> list[str]:
-        """What the clock must wait for."""
+        """Return descriptions of the builds that have not ended."""
         return [f"build {build['id']}" for build in self._records.running()]
 
     def recover(self) -> None:
-        """At boot: end what a killed gateway left behind, and fail those builds."""
+        """End the processes that a killed gateway left behind, and fail their builds; call this at the start."""
         for key, record in self._cloud.store.list(RUNNING):
             orphans.end(record)
             self._cloud.store.delete(RUNNING, key)
         for build in self._records.running():
-            self._records.lose(build)
+            self._records.fail_lost(build)
 
     def shutdown(self) -> None:
+        """Stop all builds."""
         with self._lock:
             runs = list(self._runs.values())
         for run in runs:
@@ -111,7 +112,8 @@ class CodeBuild:
         version = request.get("sourceVersion")
         if source["type"] == "CODEPIPELINE" and not str(version).startswith("arn:aws:s3:::"):
             raise AwsError(
-                "InvalidInputException", f"Project {name} has a source of type CODEPIPELINE: only a pipeline starts it"
+                "InvalidInputException",
+                f"Project {name} has a source of type CODEPIPELINE: only a pipeline can start it",
             )
         environment = dict(project["environment"])
         variables = {one["name"]: one for one in environment.get("environmentVariables", [])}
@@ -190,7 +192,7 @@ class CodeBuild:
 
 
 def _initiator(artifacts: Mapping[str, Any], version: Any) -> str:
-    """`codepipeline/<name>` where a pipeline's artifact is built: its key begins with the pipeline's name."""
+    """Return `codepipeline/<name>` for a pipeline's artifact, whose key starts with the pipeline's name, or `user`."""
     if artifacts.get("type") != "CODEPIPELINE":
         return "user"
     return f"codepipeline/{str(version).removeprefix('arn:aws:s3:::').split('/')[1]}"

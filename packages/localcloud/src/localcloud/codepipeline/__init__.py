@@ -1,4 +1,4 @@
-"""CodePipeline: pipelines of type V1 and V2, their executions, and what starts them."""
+"""CodePipeline: pipelines of type V1 and V2, their executions and triggers."""
 
 from localcloud.codepipeline.cfn import CFN_TYPES
 from localcloud.codepipeline.service import CodePipeline

@@ -1,4 +1,4 @@
-"""Pipelines: created, updated, read, deleted, tagged; their stages' transitions."""
+"""The API of pipelines, their tags and their stage transitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localcloud.source.repositories import Repositories, SourceError
 
 
 class Catalog:
-    """`CreatePipeline` and its kin."""
+    """The operations on pipelines."""
 
     def __init__(self, cloud: Cloud, records: Records, engine: Engine, repositories: Repositories) -> None:
         self._cloud, self._records, self._engine, self._repositories = cloud, records, engine, repositories
@@ -38,7 +38,7 @@ class Catalog:
         name = structure["name"]
         if any(one["pipeline"]["name"] == name for one in self._records.pipelines()):
             raise AwsError("PipelineNameInUseException", f"A pipeline with the name '{name}' already exists")
-        self._offer_repositories(structure)
+        self._create_repositories(structure)
         now = self._records.now()
         document = {
             "pipeline": structure,
@@ -51,8 +51,8 @@ class Catalog:
         self._engine.start(name, trigger, variables=defaults(structure))
         return {"pipeline": structure, "tags": request.get("tags", [])}
 
-    def _offer_repositories(self, structure: Mapping[str, Any]) -> None:
-        """Make the repositories that the pipeline's sources name, so that they can be pushed to."""
+    def _create_repositories(self, structure: Mapping[str, Any]) -> None:
+        """Create the repositories of the pipeline's sources, so that they accept pushes."""
         for action in sources(structure):
             configuration = action.get("configuration", {})
             full_name = configuration.get("FullRepositoryId") or configuration.get("RepositoryName", "")
@@ -69,7 +69,7 @@ class Catalog:
             document["pipeline"] = structure
             document["metadata"]["updated"] = self._records.now()
             self._records.put_pipeline(document)
-        self._offer_repositories(structure)
+        self._create_repositories(structure)
         self._engine.advance(structure["name"])
         return {"pipeline": structure}
 
@@ -89,7 +89,7 @@ class Catalog:
                 if execution["status"] in ACTIVE:
                     reason = "The pipeline was deleted"
                     self._engine.stop(name, execution["pipelineExecutionId"], reason, abandon=True)
-            self._records.drop_pipeline(name)
+            self._records.delete_pipeline(name)
         return {}
 
     def _list(self, request: Mapping[str, Any], _caller: str) -> Document:

@@ -1,4 +1,4 @@
-"""CloudFormation's type of pipelines, on the service's own API."""
+"""CloudFormation's CodePipeline type, on the service's API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executions: started, stopped, retried, rolled back."""
+"""The operations that start, stop, retry and roll back executions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from localcloud.json_api import Document, Operations
 
 
 class Control:
-    """`StartPipelineExecution` and its kin."""
+    """The operations that change executions."""
 
     def __init__(self, records: Records, engine: Engine) -> None:
         self._records, self._engine = records, engine
@@ -68,7 +68,7 @@ class Control:
 
 
 def defaults(structure: Mapping[str, Any]) -> dict[str, str]:
-    """The pipeline's variables as an execution that names none has them."""
+    """Return the default values of the pipeline's variables."""
     return {one["name"]: one["defaultValue"] for one in structure.get("variables", []) if "defaultValue" in one}
 
 
@@ -80,7 +80,7 @@ def _variables(structure: Mapping[str, Any], given: list[Mapping[str, str]]) -> 
     values = {**defaults(structure), **{one["name"]: one["value"] for one in given}}
     missing = sorted(known - set(values))
     if missing:
-        raise validation(f"The variable {missing[0]} has no default value; give it one")
+        raise validation(f"The variable {missing[0]} has no default value and was not given")
     return values
 
 

@@ -1,6 +1,6 @@
-"""The engine: which execution may enter which stage, which actions begin, and what their ends mean.
+"""The engine of CodePipeline: it moves executions through stages, starts actions and handles their results.
 
-Each decision is one transaction on the documents, so a start after a kill only decides again.
+Each decision is one transaction on the documents. After a restart the engine continues from the documents.
 Source: AWS CodePipeline User Guide, "How pipeline executions work".
 """
 
@@ -12,65 +12,68 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from localcloud.codepipeline.records import ACTIVE, Records, adopt
+from localcloud.codepipeline.records import ACTIVE, Records, follow_structure
 from localcloud.codepipeline.structure import groups
 from localcloud.errors import AwsError
 from localcloud.json_api import Document
 
 _UPDATED = "The pipeline's definition was updated before the execution could be completed."
 _log = logging.getLogger(__name__)
-# (action execution) → None; runs an action to its end, or leaves it in progress for somebody else to end
-Perform = Callable[[Document], None]
+# (action execution) → None; runs an action to its end, or leaves it in progress where an API call ends it
+RunAction = Callable[[Document], None]
 
 
 class Engine:
-    """Moves executions on; actions run on threads of the pool."""
+    """Runner of executions; actions run on threads of a pool."""
 
-    def __init__(self, records: Records, perform: Perform) -> None:
-        self._records, self._perform = records, perform
+    def __init__(self, records: Records, run: RunAction) -> None:
+        self._records, self._run_action = records, run
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="codepipeline")
         self._closed = False
 
     def shutdown(self) -> None:
+        """Stop the threads; the next `recover` continues the executions."""
         self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def recover(self) -> None:
-        """Carry on where the documents say that executions were."""
+        """Continue executions from their documents; call this at the start."""
         for action in self._records.actions():
             if action["status"] == "InProgress":
-                self._submit(self._perform, action)
+                self._submit(self._run_action, action)
         for pipeline in self._records.pipelines():
             self.advance(pipeline["pipeline"]["name"])
 
     def start(self, name: str, trigger: Document, **members: Any) -> Document:
-        """Queue an execution of a pipeline."""
+        """Start an execution of a pipeline, and return it."""
         with self._lock, self._records.change():
             execution = self._records.new_execution(self._records.pipeline(name), trigger, **members)
         self.advance(name)
         return execution
 
     def advance(self, name: str) -> None:
-        """Let the pipeline's executions take the steps that are theirs to take."""
-        begun: list[Document] = []
+        """Advance the pipeline's executions as far as possible."""
+        started: list[Document] = []
         with self._lock, self._records.change():
             moved = True
             while moved:
                 active = [one for one in self._records.executions(name) if one["status"] in ACTIVE]
-                steps = [self._step(execution, begun) for execution in active]  # each of them, so no generator
+                steps = [
+                    self._advance_execution(execution, started) for execution in active
+                ]  # each of them, so no generator
                 moved = any(steps)
-        for action in begun:
-            self._submit(self._perform, action)
+        for action in started:
+            self._submit(self._run_action, action)
 
     def end_action(self, action: Document, status: str) -> None:
-        """An action ended; `action` holds its output."""
+        """Record the end of an action, whose document holds its output."""
         with self._lock, self._records.change():
             known = self._records.action(
                 action["pipelineName"], action["pipelineExecutionId"], action["actionExecutionId"]
             )
             if known is None or known["status"] != "InProgress":
-                return  # abandoned in the meantime, or its pipeline deleted
+                return  # the action was abandoned, or its pipeline deleted
             self._records.set_action(action, status)
             execution = self._records.execution(action["pipelineName"], action["pipelineExecutionId"])
             if status == "Succeeded":
@@ -79,7 +82,11 @@ class Engine:
         self.advance(action["pipelineName"])
 
     def stop(self, name: str, execution_id: str, reason: str, *, abandon: bool) -> None:
-        """Stop an execution: no further action begins; with `abandon`, those under way are not waited for."""
+        """Stop an execution: no further action starts; `abandon` also ends the running ones.
+
+        Raises:
+            AwsError: the execution has ended or is already stopping.
+        """
         with self._lock, self._records.change():
             execution = self._records.execution(name, execution_id)
             if execution["status"] not in ACTIVE:
@@ -98,14 +105,14 @@ class Engine:
         self.advance(name)
 
     def retry(self, name: str, stage_name: str, execution_id: str, *, everything: bool) -> None:
-        """Run a failed stage's failed actions, or all of them, once more.
+        """Retry a failed stage: its failed actions, or with `everything` all of them.
 
         Raises:
-            AwsError: the stage did not fail, or a newer execution has been in it.
+            AwsError: the stage has not failed, or a newer execution has entered it.
         """
         with self._lock, self._records.change():
             execution = self._records.execution(name, execution_id)
-            place, stage = _stage(execution, stage_name)
+            index, stage = _stage(execution, stage_name)
             if stage["status"] not in ("Failed", "Stopped") or execution["status"] in ACTIVE:
                 raise AwsError("StageNotRetryableException", f"The stage {stage_name} is not in a failed state")
             newer = self._newer_in_stage(execution, stage_name)
@@ -116,20 +123,20 @@ class Engine:
                 )
             if execution["pipelineVersion"] != self._records.pipeline(name)["pipeline"]["version"]:
                 raise AwsError("StageNotRetryableException", "The pipeline's structure was updated since")
-            self._again(execution, place, stage, everything=everything, trigger="ManualStageRetry")
+            self._restart_stage(execution, index, stage, everything=everything, trigger="ManualStageRetry")
         self.advance(name)
 
     def roll_back(self, name: str, stage_name: str, target_id: str, trigger: Document) -> Document:
-        """Run a stage with what an earlier execution brought into it.
+        """Run a stage with the artifacts and variables of an earlier execution.
 
         Raises:
-            AwsError: that execution did not succeed there, or ran under another structure.
+            AwsError: that execution did not succeed in the stage, or ran under another structure.
         """
         with self._lock, self._records.change():
             pipeline = self._records.pipeline(name)
             target = self._records.execution(name, target_id)
-            place, stage = _stage(target, stage_name)
-            if place == 0:
+            index, stage = _stage(target, stage_name)
+            if index == 0:
                 raise AwsError("UnableToRollbackStageException", "A source stage cannot be rolled back")
             if target["pipelineVersion"] != pipeline["pipeline"]["version"]:
                 raise AwsError(
@@ -140,23 +147,25 @@ class Engine:
                 raise AwsError(
                     "UnableToRollbackStageException", f"The execution {target_id} did not succeed in {stage_name}"
                 )
-            execution = self._roll_back(pipeline, target, place, trigger)
+            execution = self._roll_back(pipeline, target, index, trigger)
         self.advance(name)
         return execution
 
-    def _roll_back(self, pipeline: Document, target: Document, place: int, trigger: Document) -> Document:
-        carried = ("artifacts", "artifactRevisions", "outputVariables", "variables")
+    def _roll_back(self, pipeline: Document, target: Document, index: int, trigger: Document) -> Document:
+        copied = ("artifacts", "artifactRevisions", "outputVariables", "variables")
         return self._records.new_execution(
             pipeline,
             trigger,
             executionType="ROLLBACK",
             rollbackMetadata={"rollbackTargetPipelineExecutionId": target["pipelineExecutionId"]},
-            at=place,
-            until=place,
-            **{member: target[member] for member in carried},
+            at=index,
+            until=index,
+            **{member: target[member] for member in copied},
         )
 
-    def _again(self, execution: Document, place: int, stage: Document, *, everything: bool, trigger: str) -> None:
+    def _restart_stage(
+        self, execution: Document, index: int, stage: Document, *, everything: bool, trigger: str
+    ) -> None:
         name, execution_id = execution["pipelineName"], execution["pipelineExecutionId"]
         kept = {} if everything else {
             action_name: action_id
@@ -168,30 +177,30 @@ class Engine:
         counter = "autoStageRetryAttempt" if trigger == "AutomatedStageRetry" else "manualStageRetryAttempt"
         retries[counter] += 1
         retries["latestRetryTrigger"] = trigger
-        execution["at"] = place
+        execution["at"] = index
         self._records.set_status(execution, "InProgress", event="RESUMED")
         self._records.set_stage(execution, stage, "InProgress", event="RESUMED")
 
-    def _step(self, execution: Document, begun: list[Document]) -> bool:
-        """One decision on one execution; whether it changed something that others may wait for."""
+    def _advance_execution(self, execution: Document, started: list[Document]) -> bool:
+        """Make one decision about an execution; return whether it may unblock other executions."""
         if execution["at"] > execution["until"]:
             self._records.set_status(execution, "Succeeded")
             return True
         stage = execution["stages"][execution["at"]]
         if stage["status"] == "InProgress":
-            return self._continue_stage(execution, stage, begun)
+            return self._continue_stage(execution, stage, started)
         if execution["status"] == "Stopping":
             self._records.set_status(execution, "Stopped", execution["stopTrigger"]["reason"])
             return True
-        return self._enter_stage(execution, begun)
+        return self._enter_stage(execution, started)
 
-    def _enter_stage(self, execution: Document, begun: list[Document]) -> bool:
+    def _enter_stage(self, execution: Document, started: list[Document]) -> bool:
         pipeline = self._records.pipeline(execution["pipelineName"])
         if execution["pipelineVersion"] != pipeline["pipeline"]["version"]:
             if any(stage["status"] for stage in execution["stages"]) or execution["executionType"] == "ROLLBACK":
                 self._records.set_status(execution, "Cancelled", _UPDATED)
                 return True
-            adopt(execution, pipeline["pipeline"])
+            follow_structure(execution, pipeline["pipeline"])
             self._records.put(execution)
         stage = execution["stages"][execution["at"]]
         if execution["executionMode"] != "PARALLEL":
@@ -205,7 +214,7 @@ class Engine:
                 one["stages"][one["at"]]["status"] == "InProgress" or one["sequence"] < execution["sequence"]
                 for one in there
             ):
-                return False  # the stage is taken, or another's turn is first
+                return False  # the stage is occupied, or an earlier execution waits for it
         inbound = pipeline["transitions"].get(stage["name"], {}).get("Inbound")
         outbound = None
         if execution["at"] > 0 and execution["executionType"] == "STANDARD":
@@ -214,10 +223,10 @@ class Engine:
         if inbound or outbound:
             return False
         self._records.set_stage(execution, stage, "InProgress")
-        return self._continue_stage(execution, stage, begun) or True
+        return self._continue_stage(execution, stage, started) or True
 
     def _others_at(self, execution: Document, stage_name: str) -> list[Document]:
-        """The other executions that are in a stage or wait for it."""
+        """Return the other executions that are in a stage or wait for it."""
         return [
             other
             for other in self._records.executions(execution["pipelineName"])
@@ -227,7 +236,7 @@ class Engine:
             and other["stages"][other["at"]]["name"] == stage_name
         ]
 
-    def _continue_stage(self, execution: Document, stage: Document, begun: list[Document]) -> bool:
+    def _continue_stage(self, execution: Document, stage: Document, started: list[Document]) -> bool:
         declared = next(one for one in self._records.structure(execution)["stages"] if one["name"] == stage["name"])
         for group in groups(declared):
             states = {action["name"]: self._action_status(execution, stage, action["name"]) for action in group}
@@ -241,7 +250,7 @@ class Engine:
                 self._records.set_status(execution, "Stopped", execution["stopTrigger"]["reason"])
                 return True
             if missing:
-                begun += [self._records.new_action(execution, stage, action) for action in missing]
+                started += [self._records.new_action(execution, stage, action) for action in missing]
                 return False
         execution["at"] += 1
         self._records.set_stage(execution, stage, "Succeeded")
@@ -256,9 +265,9 @@ class Engine:
         self._records.set_status(execution, "Failed")
         on_failure = declared.get("onFailure") or {}
         attempts = stage.get("retries", {}).get("autoStageRetryAttempt", 0)
-        if on_failure.get("result") == "RETRY" and attempts == 0:  # AWS retries once by itself
+        if on_failure.get("result") == "RETRY" and attempts == 0:  # AWS retries once
             mode = (on_failure.get("retryConfiguration") or {}).get("retryMode")
-            self._again(
+            self._restart_stage(
                 execution, execution["at"], stage, everything=mode == "ALL_ACTIONS", trigger="AutomatedStageRetry"
             )
         elif on_failure.get("result") == "ROLLBACK" and execution["executionType"] == "STANDARD":
@@ -296,22 +305,22 @@ class Engine:
         def run() -> None:
             try:
                 act(*arguments)
-            except Exception:  # noqa: BLE001 (the thread's last line of defence)
-                _log.exception("codepipeline")
+            except Exception:  # noqa: BLE001 (the pool would discard the exception)
+                _log.exception("a CodePipeline action failed")
 
         if not self._closed:
             self._pool.submit(run)
 
 
 def _stage(execution: Document, name: str) -> tuple[int, Document]:
-    for place, stage in enumerate(execution["stages"]):
+    for index, stage in enumerate(execution["stages"]):
         if stage["name"] == name:
-            return place, stage
+            return index, stage
     raise AwsError("StageNotFoundException", f"The pipeline has no stage named {name}")
 
 
 def _keep_output(execution: Document, action: Document) -> None:
-    """Artifacts and variables of an action for those that come after it."""
+    """Store an action's artifacts and variables for later actions."""
     for artifact in action["output"].get("outputArtifacts", []):
         execution["artifacts"][artifact["name"]] = artifact["s3location"]
     namespace = action["declaration"].get("namespace")

@@ -1,4 +1,4 @@
-"""What happened, and what is: executions, actions, and the state of a pipeline's stages."""
+"""The operations that read executions, actions and the state of stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from localcloud.json_api import Document, Operations, page
 
 
 class History:
-    """`GetPipelineState` and the lists."""
+    """The operations that read executions and their state."""
 
     def __init__(self, records: Records) -> None:
         self._records = records

@@ -1,4 +1,4 @@
-"""CodePipeline's API over its parts."""
+"""The service CodePipeline: its API and its background work."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import partial
 
 from localcloud.cloud import Cloud
 from localcloud.codepipeline import providers
+from localcloud.codepipeline.action_runner import ActionRunner
 from localcloud.codepipeline.catalog import Catalog
 from localcloud.codepipeline.control import Control
-from localcloud.codepipeline.decisions import Decisions
+from localcloud.codepipeline.external_results import ExternalResults
 from localcloud.codepipeline.history import History
 from localcloud.codepipeline.records import Records
 from localcloud.codepipeline.triggers import Triggers
-from localcloud.codepipeline.work import Worker
 from localcloud.json_api import Identify, JsonApi
 from localcloud.roles import Roles
 from localcloud.source.repositories import Repositories
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class CodePipeline:
@@ -26,7 +26,7 @@ class CodePipeline:
 
     def __init__(self, cloud: Cloud, roles: Roles, repositories: Repositories, identify: Identify) -> None:
         self._records = records = Records(cloud)
-        self._worker = Worker(
+        self._runner = ActionRunner(
             cloud,
             roles,
             records,
@@ -39,8 +39,8 @@ class CodePipeline:
                 "Lambda": providers.function,
             },
         )
-        engine = self._worker.engine
-        self._decisions = Decisions(records, self._worker)
+        engine = self._runner.engine
+        self._external_results = ExternalResults(records, self._runner)
         self.triggers = Triggers(records, engine)
         self.api = JsonApi(
             "codepipeline",
@@ -48,38 +48,41 @@ class CodePipeline:
                 **Catalog(cloud, records, engine, repositories).operations,
                 **Control(records, engine).operations,
                 **History(records).operations,
-                **self._decisions.operations,
+                **self._external_results.operations,
             },
             identify,
         )
         self._seen: tuple[int, list[tuple[str, bool]]] = (-1, [])
         self._closed = threading.Event()
-        self._clock = threading.Thread(target=self._watch, name="codepipeline-expiries", daemon=True)
+        self._clock = threading.Thread(target=self._expire_regularly, name="codepipeline-expiries", daemon=True)
 
     def recover(self) -> None:
-        """At boot, when the gateway answers: carry executions on."""
-        self._worker.engine.recover()
+        """Continue executions after a restart; call this once the gateway accepts requests."""
+        self._runner.engine.recover()
         self._clock.start()
 
     def shutdown(self) -> None:
-        """Stop; what was under way is carried on by the next `recover`."""
+        """Stop; the next `recover` continues executions that were in progress."""
         self._closed.set()
         if self._clock.is_alive():
             self._clock.join()
-        self._worker.close()
-        self._worker.engine.shutdown()
+        self._runner.close()
+        self._runner.engine.shutdown()
         self.api.close()
 
     def under_way(self) -> list[str]:
-        """Actions that do something now; those that wait for a person do not."""
-        return [name for name, waits in self._look() if not waits]
+        """Return the running actions, without those that wait for a person."""
+        return [name for name, waits in self._actions_in_progress() if not waits]
 
     def approvals(self) -> list[str]:
-        """Manual approvals that wait for a person."""
-        return [f"approval of {name}" for name, waits in self._look() if waits]
+        """Return the manual approvals that wait for a person."""
+        return [f"approval of {name}" for name, waits in self._actions_in_progress() if waits]
 
-    def _look(self) -> list[tuple[str, bool]]:
-        """(action in progress, whether it waits for a person); read anew only after a change: the clock asks often."""
+    def _actions_in_progress(self) -> list[tuple[str, bool]]:
+        """Return (action in progress, whether it waits for a person).
+
+        The clock asks often, so documents are read again only after a change.
+        """
         revision = self._records.revision
         if self._seen[0] != revision:
             actions = [action for action in self._records.actions() if action["status"] == "InProgress"]
@@ -91,6 +94,6 @@ class CodePipeline:
             self._seen = (revision, seen)
         return self._seen[1]
 
-    def _watch(self) -> None:
-        while not self._closed.wait(_LOOK_SECONDS):
-            self._decisions.expire()
+    def _expire_regularly(self) -> None:
+        while not self._closed.wait(_POLL_SECONDS):
+            self._external_results.expire()

@@ -1,4 +1,4 @@
-"""A pipeline's structure: what of it is run here, and what is refused by name."""
+"""Validation of a pipeline's structure; unsupported features are rejected by name."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ Action = Mapping[str, Any]
 
 
 def actions(structure: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Action]]:
-    """Every (stage, action) in order."""
+    """Yield every (stage, action) in order."""
     for stage in structure["stages"]:
         for action in stage["actions"]:
             yield stage, action
 
 
 def sources(structure: Mapping[str, Any]) -> list[Action]:
+    """Return the source actions."""
     return [action for _, action in actions(structure) if action["actionTypeId"]["category"] == "Source"]
 
 
 def groups(stage: Mapping[str, Any]) -> list[list[Action]]:
-    """The stage's actions by run order: a group runs at once, after the one before it."""
+    """Return the stage's actions grouped by run order; the actions of a group run in parallel."""
     orders = sorted({action.get("runOrder", 1) for action in stage["actions"]})
     return [[action for action in stage["actions"] if action.get("runOrder", 1) == order] for order in orders]
 
@@ -49,7 +50,7 @@ def checked(structure: Mapping[str, Any]) -> Document:
     """Return the structure with AWS's defaults.
 
     Raises:
-        AwsError: InvalidStructureException, or InvalidActionDeclarationException for what is not run here.
+        AwsError: InvalidStructureException, or InvalidActionDeclarationException for unsupported features.
     """
     pipeline: Document = {"executionMode": "SUPERSEDED", "pipelineType": "V1", **structure}
     names = [stage["name"] for stage in pipeline["stages"]]
@@ -108,10 +109,10 @@ def _check_action(action: Action, made: set[str]) -> None:
 
 
 def resolved(configuration: Mapping[str, str], variables: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Put values in place of `#{namespace.variable}`.
+    """Return the configuration with `#{namespace.variable}` replaced by values.
 
     Raises:
-        LookupError: a variable has no value; the text names it.
+        LookupError: a variable has no value; the message names it.
     """
 
     def value(found: re.Match[str]) -> str:

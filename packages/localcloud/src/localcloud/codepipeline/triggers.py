@@ -1,4 +1,4 @@
-"""What a push starts: pipelines whose source is the branch, through their triggers' filters where they have any.
+"""Triggers: a push starts the pipelines whose source is the branch, subject to their triggers' filters.
 
 Source: AWS CodePipeline User Guide, "Filter triggers on code push or pull requests".
 """
@@ -6,6 +6,7 @@ Source: AWS CodePipeline User Guide, "Filter triggers on code push or pull reque
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from localcloud.codepipeline.control import defaults
@@ -18,14 +19,31 @@ from localcloud.source.repositories import Repository, short
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 
+@dataclass(frozen=True)
+class _Push:
+    """A pushed reference.
+
+    Attributes:
+        reference: `refs/heads/…` or `refs/tags/…`.
+        old: the commit before the push.
+        new: the commit after it.
+    """
+
+    repository: Repository
+    reference: str
+    old: str
+    new: str
+
+
 class Triggers:
-    """CodePipeline's own detection of changes; CodeCommit's events come through the pipelines' EventBridge rules."""
+    """CodePipeline's detection of changes; CodeCommit's events arrive through EventBridge rules instead."""
 
     def __init__(self, records: Records, engine: Engine) -> None:
         self._records, self._engine = records, engine
 
     def pushed(self, repository: Repository, reference: str, old: str, new: str) -> list[str]:
-        """Start what a push starts; return what to tell who pushed."""
+        """Start the pipelines that a push triggers; return the lines to print to the user who pushed."""
+        push = _Push(repository, reference, old, new)
         lines = []
         for document in self._records.pipelines():
             structure = document["pipeline"]
@@ -33,34 +51,26 @@ class Triggers:
                 configuration = action.get("configuration", {})
                 full_name = configuration.get("FullRepositoryId") or configuration.get("RepositoryName", "")
                 if short(full_name) == repository.name:
-                    lines += self._consider(structure, action, repository, reference, old, new)
+                    lines += self._start_if_triggered(structure, action, push)
         return lines
 
     def started_by_rule(self, name: str, rule_arn: str) -> None:
-        """An EventBridge rule has the pipeline as its target."""
+        """Start a pipeline that is the target of an EventBridge rule."""
         structure = self._records.pipeline(name)["pipeline"]
         trigger = {"triggerType": "CloudWatchEvent", "triggerDetail": rule_arn}
         self._engine.start(name, trigger, variables=defaults(structure))
 
-    def _consider(
-        self,
-        structure: Mapping[str, Any],
-        action: Mapping[str, Any],
-        repository: Repository,
-        reference: str,
-        old: str,
-        new: str,
-    ) -> list[str]:
+    def _start_if_triggered(self, structure: Mapping[str, Any], action: Mapping[str, Any], push: _Push) -> list[str]:
         name, provider = structure["name"], action["actionTypeId"]["provider"]
         kind = "WebhookV2" if provider == "CodeStarSourceConnection" else "PollForSourceChanges"
-        if not self._wanted(structure, action, repository, reference, old, new):
-            if provider == "CodeCommit" and reference == _HEADS + str(action["configuration"].get("BranchName")):
+        if not _is_triggered(structure, action, push):
+            if provider == "CodeCommit" and push.reference == _HEADS + str(action["configuration"].get("BranchName")):
                 return [f"Pipeline {name} follows this branch by its EventBridge rule"]
-            return [f"Pipeline {name} does not follow this push ({reference}): its branch or filters say otherwise"]
+            return [f"Pipeline {name} does not follow this push ({push.reference}): its branch or filters exclude it"]
         execution = self._engine.start(
             name,
-            {"triggerType": kind, "triggerDetail": f"{repository.name} {reference} {new}"},
-            sourceOverrides={action["name"]: new} if kind == "WebhookV2" else {},
+            {"triggerType": kind, "triggerDetail": f"{push.repository.name} {push.reference} {push.new}"},
+            sourceOverrides={action["name"]: push.new} if kind == "WebhookV2" else {},
             variables=defaults(structure),
         )
         return [
@@ -69,43 +79,36 @@ class Triggers:
             f"  or:   aws codepipeline get-pipeline-state --name {name}",
         ]
 
-    @staticmethod
-    def _wanted(
-        structure: Mapping[str, Any],
-        action: Mapping[str, Any],
-        repository: Repository,
-        reference: str,
-        old: str,
-        new: str,
-    ) -> bool:
-        configuration = action.get("configuration", {})
-        filters = [
-            trigger["gitConfiguration"]
-            for trigger in structure.get("triggers", [])
-            if trigger["gitConfiguration"]["sourceActionName"] == action["name"]
-        ]
-        if filters:
-            entries = [entry for one in filters for entry in one.get("push", [])]
-            return any(_passes(entry, repository, reference, old, new) for entry in entries)
-        # Without triggers a connection detects changes by default, CodeCommit is polled by default.
-        switch = "DetectChanges" if "FullRepositoryId" in configuration else "PollForSourceChanges"
-        on = str(configuration.get(switch, "true")).lower() == "true"
-        return on and reference == _HEADS + str(configuration.get("BranchName"))
+
+def _is_triggered(structure: Mapping[str, Any], action: Mapping[str, Any], push: _Push) -> bool:
+    configuration = action.get("configuration", {})
+    filters = [
+        trigger["gitConfiguration"]
+        for trigger in structure.get("triggers", [])
+        if trigger["gitConfiguration"]["sourceActionName"] == action["name"]
+    ]
+    if filters:
+        entries = [entry for one in filters for entry in one.get("push", [])]
+        return any(_matches_filters(entry, push) for entry in entries)
+    # Without triggers a connection detects changes by default, and CodeCommit is polled by default.
+    switch = "DetectChanges" if "FullRepositoryId" in configuration else "PollForSourceChanges"
+    on = str(configuration.get(switch, "true")).lower() == "true"
+    return on and push.reference == _HEADS + str(configuration.get("BranchName"))
 
 
-def _passes(entry: Mapping[str, Any], repository: Repository, reference: str, old: str, new: str) -> bool:
-    """All of an entry's filters hold; tags and branches exclude each other."""
-    if reference.startswith(_TAGS):
-        return "tags" in entry and _chosen(entry["tags"], [reference.removeprefix(_TAGS)])
+def _matches_filters(entry: Mapping[str, Any], push: _Push) -> bool:
+    """Return whether all filters of an entry match; tags and branches exclude each other."""
+    if push.reference.startswith(_TAGS):
+        return "tags" in entry and _includes(entry["tags"], [push.reference.removeprefix(_TAGS)])
     if "tags" in entry:
         return False
-    if not _chosen(entry.get("branches", {}), [reference.removeprefix(_HEADS)]):
+    if not _includes(entry.get("branches", {}), [push.reference.removeprefix(_HEADS)]):
         return False
-    return "filePaths" not in entry or _chosen(entry["filePaths"], repository.changed_files(old, new))
+    return "filePaths" not in entry or _includes(entry["filePaths"], push.repository.changed_files(push.old, push.new))
 
 
-def _chosen(patterns: Mapping[str, Sequence[str]], names: Sequence[str]) -> bool:
-    """Some name is included and not excluded; without includes every name is."""
+def _includes(patterns: Mapping[str, Sequence[str]], names: Sequence[str]) -> bool:
+    """Return whether a name is included and not excluded; without includes every name is included."""
     includes, excludes = patterns.get("includes") or ["**"], patterns.get("excludes") or []
     return any(
         any(matches(one, name) for one in includes) and not any(matches(one, name) for one in excludes)

@@ -1,1 +1,1 @@
-"""Containers without Docker: SageMaker's jobs and model servers as supervised processes of this machine."""
+"""Containers without Docker: SageMaker's jobs and model servers run as supervised processes on this machine."""

@@ -1,4 +1,4 @@
-"""Data capture: what a variant was asked and answered, as JSON lines in S3, written as SageMaker writes them.
+"""Data capture: requests and responses of a variant as JSON lines in S3, in SageMaker's format.
 
 Source: SageMaker Developer Guide, "Capture data from real-time endpoint": one file for many records, below
 `{prefix}/{endpoint}/{variant}/yyyy/mm/dd/hh/`.
@@ -28,10 +28,10 @@ _FLUSH_BYTES = 4 << 20
 
 
 class DataCapture:
-    """Collects records and writes them in batches from a thread of its own, so that no answer waits for S3.
+    """Collects records and writes them in batches from a thread of its own, so that no response waits for S3.
 
     Args:
-        config: `EndpointConfig.DataCaptureConfig`, as given.
+        config: `EndpointConfig.DataCaptureConfig`.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class DataCapture:
         self._thread.start()
 
     def record(self, request: Invocation, result: InvocationResult) -> None:
-        """Take one answered request, or leave it out, by the sampling percentage."""
-        if random.random() >= self._share:  # noqa: S311 - a sample, not a secret
+        """Collect one request with its response, subject to the sampling percentage."""
+        if random.random() >= self._share:  # noqa: S311 (sampling needs no secure randomness)
             return
         now = self._cloud.clock.now().astimezone(UTC)
         data = {}
@@ -79,7 +79,7 @@ class DataCapture:
                 self._due.set()
 
     def flush(self) -> None:
-        """Write what has been collected: one file for each hour of it."""
+        """Write the collected records, one file for each hour."""
         with self._writing:
             with self._lock:
                 records, self._records, self._size = self._records, [], 0
@@ -93,10 +93,12 @@ class DataCapture:
                 try:
                     self._transfer.put(f"{self._base}/{hour}/{name}", body, "application/json")
                 except (ClientError, BotoCoreError) as error:
-                    log.error("%d captured records of %s are lost: %s", len(batch), self._base, error)
+                    log.error(
+                        "%d captured records of %s could not be written and are lost: %s", len(batch), self._base, error
+                    )
 
     def close(self) -> None:
-        """Write the rest."""
+        """Stop the thread and write the remaining records."""
         self._closed = True
         self._due.set()
         self._thread.join()
@@ -109,7 +111,7 @@ class DataCapture:
             self.flush()
 
     def _side(self, content_type: str, mode: str, body: bytes) -> dict[str, str]:
-        """One direction. Content types that the configuration does not name are kept as BASE64."""
+        """Return the record of one direction; content types that the configuration does not name become BASE64."""
         kind = _media_type(content_type)
         encoding = "CSV" if kind in self._csv else "JSON" if kind in self._json else "BASE64"
         text = base64.b64encode(body).decode() if encoding == "BASE64" else body.decode("utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""What the runtime and the control plane say to each other."""
+"""Types that the runtime and the control plane exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JobStatus = Literal["InProgress", "Completed", "Failed", "Stopping", "Stopped"]
 
 @dataclass(frozen=True)
 class Metric:
-    """The last value that a `MetricDefinitions` regular expression found in the log."""
+    """The last value that a regular expression of `MetricDefinitions` found in the log."""
 
     name: str
     value: float
@@ -22,16 +22,16 @@ class Metric:
 
 @dataclass(frozen=True)
 class JobUpdate:
-    """One change of a job; everything known so far is in every update, so the last one wins.
+    """One change of a job; each update holds everything known so far.
 
     Attributes:
         secondary_status: as `DescribeTrainingJob.SecondaryStatus` (`Starting`, `Downloading`, `Training`, `Uploading`,
             `Stopping`, `Completed`, `Failed`, `Stopped`, `MaxRuntimeExceeded`); processing jobs carry it too.
-        status_message: the sentence that goes with it in `SecondaryStatusTransitions`.
+        status_message: `StatusMessage` in `SecondaryStatusTransitions`.
         failure_reason: at most 1,024 characters, worded as AWS does (`AlgorithmError: …, exit code: 1`).
         exit_message: a processing container's `/opt/ml/output/message`, at most 1,024 characters.
         model_artifacts: `s3://…/<job>/output/model.tar.gz`, once uploaded.
-        training_started_at: when the container began (`TrainingStartTime`, `ProcessingStartTime`).
+        training_started_at: when the container started (`TrainingStartTime`, `ProcessingStartTime`).
         ended_at: set in the last update only.
     """
 
@@ -53,9 +53,9 @@ class VariantSpec:
 
     Attributes:
         model_data_url: a `model.tar.gz` or None.
-        model_data_source: `ModelDataSource.S3DataSource` (uncompressed prefixes too); wins over the URL.
-        data_capture: `EndpointConfig.DataCaptureConfig` as given, or None.
-        log_group: where its log goes; None: to the endpoint's.
+        model_data_source: `ModelDataSource.S3DataSource` (also uncompressed prefixes); overrides the URL.
+        data_capture: `EndpointConfig.DataCaptureConfig`, or None.
+        log_group: the log group; None for the endpoint's.
         startup_timeout: seconds until the first successful ping (`ContainerStartupHealthCheckTimeoutInSeconds`).
     """
 
@@ -85,7 +85,7 @@ class Invocation:
 
 @dataclass(frozen=True)
 class InvocationResult:
-    """The model's answer."""
+    """The model's response."""
 
     body: bytes
     content_type: str
@@ -93,17 +93,18 @@ class InvocationResult:
 
 
 class ContainerError(Exception):
-    """A container could not be started; the text is the endpoint's `FailureReason`."""
+    """A container could not be started; the message is the endpoint's `FailureReason`."""
 
 
 class ModelError(Exception):
-    """The model's container answered with an error: HTTP 424 `ModelError` of `InvokeEndpoint`.
+    """The model's container responded with an error: HTTP 424 `ModelError` of `InvokeEndpoint`.
+
+    The exception's text is `Message`, as AWS words it.
 
     Attributes:
         status: `OriginalStatusCode`.
-        message: `OriginalMessage`, what the container wrote.
+        message: `OriginalMessage`, the container's response.
         log_stream_arn: `LogStreamArn`.
-    The exception's text is `Message`, as AWS words it.
     """
 
     def __init__(self, status: int, message: str, text: str | None = None, log_stream_arn: str = "") -> None:

@@ -11,7 +11,7 @@ from localcloud.cloud import Cloud
 from localcloud.runtime import orphans
 from localcloud.runtime.capture import DataCapture
 from localcloud.runtime.contract import Invocation, InvocationResult, VariantSpec
-from localcloud.runtime.transfer import Clients
+from localcloud.runtime.transfer import S3Clients
 from localcloud.runtime.worker import Worker
 
 RECORDS = "RuntimeWorker"
@@ -25,29 +25,29 @@ class _Variant:
 
 
 class EndpointFleet:
-    """Starts, asks and ends model servers. Safe to use from any thread."""
+    """Starts, invokes and stops model servers. Thread-safe."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._clients = Clients(cloud)
+        self._clients = S3Clients(cloud)
         self._root = cloud.state_dir.resolve() / "runtime" / "workers"
         self._variants: dict[str, _Variant] = {}
         self._lock = threading.Lock()
 
     def start(self, spec: VariantSpec) -> str:
-        """Block until the variant's server answers ping; return its worker id.
+        """Start a variant's server, and wait until it answers the health check; return its worker id.
 
         Raises:
-            ContainerError: it does not; the text is the endpoint's `FailureReason`.
+            ContainerError: the server did not start; the message is the endpoint's `FailureReason`.
         """
         worker_id = uuid.uuid4().hex
         root = self._root / worker_id
         self._cloud.store.put(RECORDS, worker_id, {"root": str(root), "pid": None, "start": None})
 
-        def remember(pid: int) -> None:
+        def record(pid: int) -> None:
             orphans.record(self._cloud.store, RECORDS, worker_id, pid)
 
-        worker = Worker(self._cloud, self._clients, spec, root, remember)
+        worker = Worker(self._cloud, self._clients, spec, root, record)
         try:
             worker.start()
         except BaseException:
@@ -63,12 +63,12 @@ class EndpointFleet:
         return worker_id
 
     def invoke(self, worker_id: str, request: Invocation) -> InvocationResult:
-        """Ask a variant's model and capture what was said.
+        """Send a request to a variant's model, and capture request and response.
 
         Raises:
-            ModelError: the container answered with an error.
-            ModelNotReady: it is being restarted.
-            KeyError: there is no such worker.
+            ModelError: the container responded with an error.
+            ModelNotReady: the container is being restarted.
+            KeyError: the worker does not exist.
         """
         variant = self._variants[worker_id]
         result = variant.worker.invoke(request)
@@ -77,13 +77,13 @@ class EndpointFleet:
         return result
 
     def flush(self) -> None:
-        """Write what has been captured so far."""
+        """Write the data captured so far."""
         for variant in list(self._variants.values()):
             if variant.capture is not None:
                 variant.capture.flush()
 
     def stop(self, worker_id: str) -> None:
-        """End a worker and write the rest of its captured data; one that is not there is no error."""
+        """Stop a worker, if it exists, and write the rest of its captured data."""
         with self._lock:
             variant = self._variants.pop(worker_id, None)
         if variant is None:
@@ -94,12 +94,12 @@ class EndpointFleet:
         self._cloud.store.delete(RECORDS, worker_id)
 
     def recover(self) -> None:
-        """At boot: end the workers that a killed gateway left behind."""
+        """End the workers that a killed gateway left behind; call this at the start."""
         for worker_id, record in self._cloud.store.list(RECORDS):
             orphans.end(record)
             self._cloud.store.delete(RECORDS, worker_id)
 
     def shutdown(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
         for worker_id in list(self._variants):
             self.stop(worker_id)

@@ -1,4 +1,4 @@
-"""Which container images have a stand-in on this machine, by repository name."""
+"""Stand-ins for container images, by repository name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from localcloud.runtime.contract import ContainerError
 
 @dataclass(frozen=True)
 class StandIn:
-    """What runs instead of an image.
+    """The replacement for an image.
 
     Attributes:
-        framework: module of `image/sagemaker_stand_in/` that holds its algorithm and default handlers.
-        trains: the container trains without an entry point of the request (script mode or an algorithm).
-        algorithm: it trains and serves without any script.
+        framework: module of `image/sagemaker_stand_in/` that holds the algorithm and the default handlers.
+        trains: the container trains without an entry point in the request (script mode or an algorithm).
+        algorithm: it trains and serves without a script.
         serves: it has a model server.
-        program: what a processing job runs that names no entry point of its own.
-        imports: what most of its programs import; one process does it for all of them.
-        packages: the image's own packages, which this environment must have (the extra `frameworks`).
+        program: the command of processing jobs that name no entry point.
+        imports: modules that most of its programs import; one fork server imports them for all.
+        packages: the image's packages, which this environment must have (the extra `frameworks`).
     """
 
     framework: str
@@ -38,7 +38,7 @@ class StandIn:
 
 
 ENTRY_POINTS = "localcloud.images"
-"""Entry point group: an installed package offers the module that runs in place of an image's own program."""
+"""Entry point group by which an installed package offers a module that runs in place of an image's program."""
 
 _MERGER = StandIn("monitor", program=("python3", "-m", "sagemaker_stand_in.groundtruth_merge"))
 
@@ -65,7 +65,7 @@ STAND_INS = {
 
 @cache
 def stand_ins() -> Mapping[str, StandIn]:
-    """Return every stand-in by repository name: our own, and those that installed packages offer.
+    """Return all stand-ins by repository name: the built-in ones, and those that installed packages offer.
 
     An entry point `sagemaker-clarify-processing = "some.module"` of the group `localcloud.images` makes processing jobs
     on that image run `python3 -m some.module`. The module is not imported here.
@@ -81,17 +81,17 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
 def repository(image: str) -> str:
-    """`…/sagemaker-xgboost:3.2-0` and `…/sagemaker-xgboost@sha256:…` → `sagemaker-xgboost`."""
+    """Return an image's repository: `…/sagemaker-xgboost:3.2-0` → `sagemaker-xgboost`; also with a digest."""
     return image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
 
 
 def stand_in(image: str) -> StandIn | None:
-    """Return what runs instead of `image`, None where only an explicit entry point can be run."""
+    """Return the stand-in for `image`; None where only an explicit entry point can run."""
     return stand_ins().get(repository(image))
 
 
-def no_stand_in(image: str) -> ContainerError:
-    """The refusal of an image that cannot be run without Docker."""
+def no_stand_in_error(image: str) -> ContainerError:
+    """Return the error for an image that cannot run without Docker."""
     return ContainerError(
         f"ClientError: image {image} has no stand-in in the local cloud and no ContainerEntrypoint to run instead; "
         f"stand-ins: {', '.join(sorted(stand_ins()))}"
@@ -99,10 +99,10 @@ def no_stand_in(image: str) -> ContainerError:
 
 
 def check_packages(image: str) -> None:
-    """Check that this environment has the packages that an image holds.
+    """Check that this environment has the packages of an image.
 
     Raises:
-        ContainerError: Some are not installed; the text says how to install them.
+        ContainerError: packages are missing; the message says how to install them.
     """
     found = stand_in(image)
     missing = [name for name in found.packages if find_spec(name) is None] if found is not None else []
@@ -114,12 +114,12 @@ def check_packages(image: str) -> None:
 
 
 def search_path() -> str:
-    """The container's PATH: `python` and `python3` are this environment's."""
+    """Return the container's PATH, on which `python` and `python3` are this environment's."""
     return f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def host_command(command: Sequence[str]) -> list[str]:
-    """An image's own interpreter (`/miniconda3/bin/python3`) is this environment's; the rest stays as it is."""
+    """Return the command with an image's interpreter (`/miniconda3/bin/python3`) replaced by this environment's."""
     first = command[0]
     if first.startswith("/") and _PYTHON.fullmatch(Path(first).name):
         first = sys.executable

@@ -1,4 +1,4 @@
-"""Processing and training jobs as supervised process trees, from download to upload."""
+"""Processing and training jobs as supervised process trees: download, run, upload."""
 
 from __future__ import annotations
 
@@ -19,57 +19,60 @@ from localcloud.runtime import orphans
 from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metric
 from localcloud.runtime.logs import LogStream
 from localcloud.runtime.processing import Processing
-from localcloud.runtime.program import HOST, Program, Refused, warm_python
+from localcloud.runtime.program import HOST, Program, UnsupportedRequest, warm_python
 from localcloud.runtime.sandbox import Container, Sandbox, isolation
 from localcloud.runtime.toolkit import ScriptError
 from localcloud.runtime.training import Training
-from localcloud.runtime.transfer import Clients, Transfer, TransferError
+from localcloud.runtime.transfer import S3Clients, Transfer, TransferError
 
 RECORDS = "RuntimeJob"
 STOP_GRACE_SECONDS = 120.0  # "SIGTERM, which delays job termination for 120 seconds" (StopTrainingJob)
 _SHUTDOWN_SECONDS = 10.0
-_LOST = "InternalServerError: the local cloud ended while the job ran; its processes were ended. Start the job again."
+_LOST = (
+    "InternalServerError: the local cloud was stopped while the job was running, and ended its processes. "
+    "Start the job again."
+)
 
 OnUpdate = Callable[[str, str, JobUpdate], None]
 log = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Runs each job in a thread of its own; tells `on_update` of every change, from that thread."""
+    """Runs each job in a thread of its own, and calls `on_update` from it after every change."""
 
     def __init__(self, cloud: Cloud, on_update: OnUpdate, *, stop_grace: float = STOP_GRACE_SECONDS) -> None:
         self._cloud, self._on_update, self._grace = cloud, on_update, stop_grace
-        self._clients = Clients(cloud)
+        self._clients = S3Clients(cloud)
         self._root = cloud.state_dir.resolve() / "runtime" / "jobs"
         self._jobs: dict[tuple[str, str], Job] = {}
         self._lock = threading.Lock()
 
     @property
     def isolation(self) -> str:
-        """One sentence for `status`: how containers are kept apart on this machine."""
+        """One sentence for `status` about the isolation of containers on this machine."""
         return isolation().sentence
 
     def start(self, kind: JobKind, name: str, arn: str, request: Mapping[str, Any]) -> None:
-        """Start a job from its validated `Create*Job` request; return at once.
+        """Start a job from its validated `Create*Job` request, and return at once.
 
-        Whatever is wrong with it is the job's failure, told by `on_update`.
+        Errors are reported to `on_update` as the job's failure.
         """
         root = self._root / f"{kind}-{name}-{uuid.uuid4().hex[:8]}"
         self._cloud.store.put(RECORDS, f"{kind}/{name}", {"root": str(root), "pid": None, "start": None})
-        job = Job(self._cloud, self._clients, kind, name, arn, request, root, self._grace, self._tell)
+        job = Job(self._cloud, self._clients, kind, name, arn, request, root, self._grace, self._notify)
         with self._lock:
             self._jobs[kind, name] = job
         job.thread.start()
 
     def stop(self, kind: JobKind, name: str) -> None:
-        """Ask a job to stop: SIGTERM now, SIGKILL after the grace; a job that is not running is left as it is."""
+        """Stop a job, if it is running: SIGTERM now, SIGKILL after the grace period."""
         with self._lock:
             job = self._jobs.get((kind, name))
         if job is not None:
             job.stop()
 
     def recover(self) -> None:
-        """At boot: end what a killed gateway left behind and report those jobs Failed."""
+        """End the jobs that a killed gateway left behind, and report them as failed; call this at the start."""
         now = self._cloud.clock.now()
         for key, record in self._cloud.store.list(RECORDS):
             kind, _, name = key.partition("/")
@@ -78,9 +81,9 @@ class JobRunner:
             self._cloud.store.delete(RECORDS, key)
 
     def shutdown(self) -> None:
-        """End every container now and report its job Failed; return when all is told and removed.
+        """End all containers now, report their jobs as failed, and wait until they are removed.
 
-        A job that is in the middle of a transfer has ten seconds to notice; the rest is `recover`'s.
+        A job in the middle of a transfer has ten seconds to end; otherwise the next `recover` ends it.
         """
         with self._lock:
             jobs = list(self._jobs.values())
@@ -89,7 +92,7 @@ class JobRunner:
         for job in jobs:
             job.thread.join(_SHUTDOWN_SECONDS)
 
-    def _tell(self, job: Job, update: JobUpdate) -> None:
+    def _notify(self, job: Job, update: JobUpdate) -> None:
         try:
             self._on_update(job.kind, job.name, update)
         finally:
@@ -99,19 +102,19 @@ class JobRunner:
                     self._jobs.pop((job.kind, job.name), None)
 
 
-class _Ended(Exception):
-    """The job was stopped or aborted between two steps."""
+class _Interrupted(Exception):
+    """The job was stopped or aborted before its program started."""
 
 
 class Job:
-    """One job's life; `thread` runs it."""
+    """One job; `thread` runs it."""
 
     def __init__(
-        self, cloud: Cloud, clients: Clients, kind: JobKind, name: str, arn: str, request: Mapping[str, Any],
-        root: Path, grace: float, tell: Callable[[Job, JobUpdate], None],
+        self, cloud: Cloud, clients: S3Clients, kind: JobKind, name: str, arn: str, request: Mapping[str, Any],
+        root: Path, grace: float, notify: Callable[[Job, JobUpdate], None],
     ) -> None:  # fmt: skip
         self.kind, self.name, self._arn, self._request = kind, name, arn, request
-        self._cloud, self._clients, self._root, self._grace, self._tell = cloud, clients, root, grace, tell
+        self._cloud, self._clients, self._root, self._grace, self._notify = cloud, clients, root, grace, notify
         self._wake = threading.Condition()
         self._stopping = self._aborted = self._exited = self._timed_out = False
         self._metrics: dict[str, Metric] = {}
@@ -120,11 +123,13 @@ class Job:
         self.thread = threading.Thread(target=self._run, name=f"{kind} job {name}", daemon=True)
 
     def stop(self) -> None:
+        """Stop the job: SIGTERM, and SIGKILL after the grace period."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
 
     def abort(self) -> None:
+        """End the job now, as failed."""
         with self._wake:
             self._aborted = True
             self._wake.notify_all()
@@ -134,7 +139,7 @@ class Job:
         final = replace(self._state, status="Failed", secondary_status="Failed")
         try:
             final = self._work(box)
-        except (Refused, TransferError, ContainerError) as error:
+        except (UnsupportedRequest, TransferError, ContainerError) as error:
             final = self._failed(str(error))
         except ClientError as error:
             final = self._failed(
@@ -142,17 +147,17 @@ class Job:
             )
         except ScriptError as error:
             final = self._failed(f"AlgorithmError: {error}, exit code: 1")
-        except _Ended:
+        except _Interrupted:
             final = self._failed(_LOST) if self._aborted else self._ended("Stopped", "Stopped", "Job stopped")
         except Exception as error:
-            log.exception("%s job %s", self.kind, self.name)
+            log.exception("the %s job %s failed", self.kind, self.name)
             final = self._failed(f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             box.remove()
-            self._tell(self, final)
+            self._notify(self, final)
 
     def _work(self, box: Sandbox) -> JobUpdate:
-        """Download, run, upload; return how it ended."""
+        """Download, run and upload; return the final update."""
         job = (Training if self.kind == "training" else Processing)(
             self._cloud, self.name, self._arn, self._request, box
         )
@@ -162,7 +167,7 @@ class Job:
         transfer = Transfer(self._clients, job.role_arn, self._cloud.region)
         self._update("Downloading", "Downloading input data")
         job.download(transfer)
-        self._unless_ended()
+        self._check_not_stopped()
         program = job.program()
         container = box.start(
             program.command,
@@ -175,26 +180,26 @@ class Job:
         self._update("Training", f"{self.kind.capitalize()} in progress", training_started_at=self._cloud.clock.now())
         code, lines = self._supervise(container, job.log_group)
         self._state = replace(self._state, exit_message=job.exit_message(), final_metrics=tuple(self._metrics.values()))
-        return self._conclude(job, transfer, program, code, lines)
+        return self._finish(job, transfer, program, code, lines)
 
-    def _conclude(
+    def _finish(
         self, job: Training | Processing, transfer: Transfer, program: Program, code: int, lines: list[str]
     ) -> JobUpdate:
         if self._aborted:
             return self._failed(_LOST)
         if self._timed_out or self._stopping:
-            artefacts = job.upload_after_stop(transfer)
+            artifacts = job.upload_after_stop(transfer)
             if self._timed_out and not self._stopping:
                 text = "Job runtime exceeded MaxRuntimeInSeconds provided"
-                return self._ended("Stopped", "MaxRuntimeExceeded", text, artefacts)
-            return self._ended("Stopped", "Stopped", "Job stopped", artefacts)
+                return self._ended("Stopped", "MaxRuntimeExceeded", text, artifacts)
+            return self._ended("Stopped", "Stopped", "Job stopped", artifacts)
         if code != 0:
             return self._failed(job.failure(code, lines, program))
         self._update("Uploading", "Uploading generated output")
         return self._ended("Completed", "Completed", f"{self.kind.capitalize()} job completed", job.upload(transfer))
 
     def _supervise(self, container: Container, group: str) -> tuple[int, list[str]]:
-        """Wait for the program's end, its time limit, or somebody who stops it; return exit code and last lines."""
+        """Wait until the program ends, exceeds its time limit or is stopped; return exit code and last log lines."""
         stream = f"{self.name}/{HOST}-{int(self._cloud.clock.now().timestamp())}"
         output = LogStream(self._cloud, group, stream, container.output, self._match if self._patterns else None)
         waiter = threading.Thread(target=self._wait_for_exit, args=(container,), daemon=True)
@@ -205,7 +210,7 @@ class Job:
             overdue = not (self._exited or self._aborted)
             self._timed_out = overdue and not self._stopping
         if overdue:
-            self._let_stop(container)
+            self._stop_gracefully(container)
         if not self._exited:
             container.kill()
         code = container.wait()
@@ -213,8 +218,8 @@ class Job:
         output.finish()
         return code, list(output.tail)
 
-    def _let_stop(self, container: Container) -> None:
-        """Ask the program to end and give it time to."""
+    def _stop_gracefully(self, container: Container) -> None:
+        """Send SIGTERM, and wait for the grace period."""
         container.terminate()
         self._state = replace(self._state, status="InProgress" if self._timed_out else "Stopping")
         self._update("Stopping", "Stopping the job")
@@ -238,9 +243,9 @@ class Job:
                 continue
             self._metrics[name] = Metric(name, value, self._cloud.clock.now())
 
-    def _unless_ended(self) -> None:
+    def _check_not_stopped(self) -> None:
         if self._stopping or self._aborted:
-            raise _Ended
+            raise _Interrupted
 
     def _update(self, secondary: str, message: str, training_started_at: datetime | None = None) -> None:
         self._state = replace(
@@ -249,7 +254,7 @@ class Job:
             status_message=message,
             training_started_at=training_started_at or self._state.training_started_at,
         )
-        self._tell(self, self._state)
+        self._notify(self, self._state)
 
     def _failed(self, reason: str) -> JobUpdate:
         return replace(
@@ -261,12 +266,12 @@ class Job:
             ended_at=self._cloud.clock.now(),
         )
 
-    def _ended(self, status: Any, secondary: str, message: str, artefacts: str | None = None) -> JobUpdate:
+    def _ended(self, status: Any, secondary: str, message: str, artifacts: str | None = None) -> JobUpdate:
         return replace(
             self._state,
             status=status,
             secondary_status=secondary,
             status_message=message,
-            model_artifacts=artefacts,
+            model_artifacts=artifacts,
             ended_at=self._cloud.clock.now(),
         )

@@ -1,4 +1,4 @@
-"""A container's output: line by line into CloudWatch Logs, and the end of it kept for failure reasons."""
+"""Delivery of a container's output to CloudWatch Logs; its last lines are kept for failure reasons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEPT_LINES = 200
 
 
 class LogStream:
-    """Reads a pipe in a thread of its own until it is closed at the other end."""
+    """Reads a pipe in a thread of its own until the other end closes it."""
 
     def __init__(
         self, cloud: Cloud, group: str, stream: str, pipe: IO[bytes], on_line: Callable[[str], None] | None = None
@@ -29,14 +29,14 @@ class LogStream:
         self._on_line = on_line
         self._batch: list[tuple[int, str]] = []
         self.tail: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._thread = threading.Thread(target=self._pump, name=f"log {group} {stream}", daemon=True)
+        self._thread = threading.Thread(target=self._read, name=f"log {group} {stream}", daemon=True)
         self._thread.start()
 
     def finish(self, timeout: float = 5.0) -> None:
-        """Wait until all that the container wrote has been delivered."""
+        """Wait until all output has been delivered."""
         self._thread.join(timeout)
 
-    def _pump(self) -> None:
+    def _read(self) -> None:
         rest = b""
         due = time.monotonic() + _BATCH_SECONDS
         with self._pipe, selectors.DefaultSelector() as selector:
@@ -48,20 +48,20 @@ class LogStream:
                         break
                     *lines, rest = (rest + piece).split(b"\n")
                     for line in lines:
-                        self._take(line)
+                        self._add(line)
                 if time.monotonic() >= due or len(self._batch) >= _BATCH_LINES:
                     self._flush()
                     due = time.monotonic() + _BATCH_SECONDS
             if rest:
-                self._take(rest)
+                self._add(rest)
             self._flush()
 
-    def _take(self, line: bytes) -> None:
+    def _add(self, line: bytes) -> None:
         text = line.decode("utf-8", errors="replace").rstrip("\r")
         self.tail.append(text)
         if self._on_line is not None:
             self._on_line(text)
-        if text:  # CloudWatch Logs takes no empty events
+        if text:  # CloudWatch Logs rejects empty events
             self._batch.append((int(self._cloud.clock.now().timestamp() * 1000), text))
 
     def _flush(self) -> None:
@@ -70,5 +70,5 @@ class LogStream:
             return
         try:
             self._cloud.put_logs(self._group, self._stream, batch)
-        except Exception:  # lines that cannot be delivered must not block the container that writes them
-            log.exception("could not deliver %d lines to %s %s", len(batch), self._group, self._stream)
+        except Exception:  # a failed delivery must not block the container
+            log.exception("%d lines could not be delivered to %s %s", len(batch), self._group, self._stream)

@@ -1,7 +1,7 @@
-"""What a container leaves in `/opt/ml/output/metrics/cloudwatch/`, brought to CloudWatch.
+"""Publication of the metrics that a container writes to `/opt/ml/output/metrics/cloudwatch/`.
 
-Source: "Container contract outputs" (SageMaker Developer Guide, Model Monitor): files of JSON lines, one metric
-each, in the members of `PutMetricData`.
+Source: "Container contract outputs" (SageMaker Developer Guide, Model Monitor). The files hold JSON lines, one metric
+each, with the members of `PutMetricData`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.runtime.program import Refused
+from localcloud.runtime.program import UnsupportedRequest
 
 _DEFAULT_NAMESPACE = "aws/sagemaker/Endpoints/data-metrics"
 _AT_ONCE = 500
-_STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # both spellings are found in analyzers' files
+_STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # analyzers write both spellings
 
 
 def publish(cloud: Cloud, folder: Path) -> None:
-    """Put every metric that the files hold.
+    """Publish all metrics in the files.
 
     Raises:
-        Refused: a line is no metric; the text is the job's failure reason.
+        UnsupportedRequest: a line is not a metric; the message is the job's failure reason.
     """
     by_namespace: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.json")):
@@ -52,7 +52,7 @@ def _metric(line: str, where: str) -> tuple[str, dict[str, Any]]:
         namespace = str(metric.pop("Namespace", _DEFAULT_NAMESPACE))
         wanted = {"MetricName", "Timestamp", "Dimensions", "Value", "StatisticValues", "Unit"}
         if not metric.get("MetricName") or not {"Value", "StatisticValues"} & set(metric):
-            raise ValueError("a metric has a MetricName, and a Value or StatisticValues")
+            raise ValueError("a metric needs a MetricName, and a Value or StatisticValues")
         return namespace, {name: value for name, value in metric.items() if name in wanted}
     except (ValueError, TypeError) as error:
-        raise Refused(f"AlgorithmError: metrics/cloudwatch/{where} is no metric: {error}") from error
+        raise UnsupportedRequest(f"AlgorithmError: metrics/cloudwatch/{where} is not a metric: {error}") from error

@@ -1,6 +1,6 @@
-"""What a killed gateway left behind: processes by recorded pid and start time, and their directories.
+"""Processes that a killed gateway left behind, by recorded pid and start time, and their directories.
 
-The launchers end by themselves when their lifeline to the gateway breaks; this makes sure of it before a restart.
+Launchers end by themselves when their lifeline closes; this module makes sure of it before a restart.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from typing import Any
 from localcloud.runtime.sandbox import Sandbox, process_start
 from localcloud.store import Store
 
-_PATIENCE_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 
 
 def record(store: Store, kind: str, key: str, pid: int) -> None:
-    """Remember a container's launcher durably."""
+    """Store the pid and start time of a container's launcher."""
     store.update(kind, key, pid=pid, start=process_start(pid))
 
 
 def end(document: Mapping[str, Any]) -> None:
-    """End the recorded process, if it is still the same one, wait until it is gone, and remove its directory."""
+    """End the recorded process, unless its pid was reused, wait for its end, and remove its directory.
+
+    Raises:
+        TimeoutError: the process does not end.
+    """
     pid, start = document["pid"], document["start"]
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while pid is not None and start is not None and process_start(pid) == start:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"process {pid} of {document['root']} does not end")
+            raise TimeoutError(f"process {pid} of {document['root']} did not end in {_TIMEOUT_SECONDS:g} seconds")
         _kill_session(pid)
         time.sleep(0.02)
     root = Path(document["root"])
@@ -38,7 +42,7 @@ def end(document: Mapping[str, Any]) -> None:
 
 
 def _kill_session(leader: int) -> None:
-    """The launcher leads a session; its end is its container's (parent-death signal), and its group goes with it."""
+    """Kill the process group of a launcher; its container ends by the parent-death signal."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The processing container contract.
+"""Contract of processing containers.
 
 Source: SageMaker Developer Guide, "Build Your Own Processing Container" and "How Amazon SageMaker Processing Runs Your
 Processing Container Image".
@@ -15,7 +15,15 @@ from typing import Any
 from localcloud.cloud import Cloud
 from localcloud.runtime import images
 from localcloud.runtime.metrics import publish
-from localcloud.runtime.program import HOST, Program, Refused, base_environment, one_instance, refuse, resource_config
+from localcloud.runtime.program import (
+    HOST,
+    Program,
+    UnsupportedRequest,
+    base_environment,
+    check_one_instance,
+    reject_if,
+    resource_config,
+)
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer
 
@@ -38,28 +46,33 @@ class Processing:
         self.image = str(request["AppSpecification"]["ImageUri"])
 
     def check(self) -> None:
-        """Refuse what cannot be run here, before anything is done."""
+        """Reject requests that cannot run here.
+
+        Raises:
+            UnsupportedRequest: the request uses an unsupported feature.
+            ContainerError: the image has no stand-in, or packages are missing.
+        """
         application = self._request["AppSpecification"]
         if not self._command:
-            raise images.no_stand_in(application["ImageUri"])
+            raise images.no_stand_in_error(application["ImageUri"])
         images.check_packages(application["ImageUri"])
-        one_instance(self._request["ProcessingResources"]["ClusterConfig"])
+        check_one_instance(self._request["ProcessingResources"]["ClusterConfig"])
         for source in self._request.get("ProcessingInputs", ()):
             name = source["InputName"]
-            refuse(source.get("AppManaged") and "Prefixes" not in source, f"AppManaged (input {name})")
-            refuse("DatasetDefinition" in source, f"DatasetDefinition (input {name})")
+            reject_if(source.get("AppManaged") and "Prefixes" not in source, f"AppManaged (input {name})")
+            reject_if("DatasetDefinition" in source, f"DatasetDefinition (input {name})")
             s3 = source["S3Input"]
-            refuse(s3.get("S3InputMode", "File") != "File", f"S3InputMode {s3.get('S3InputMode')} (input {name})")
-            refuse(s3.get("S3CompressionType", "None") != "None", f"S3CompressionType Gzip (input {name})")
+            reject_if(s3.get("S3InputMode", "File") != "File", f"S3InputMode {s3.get('S3InputMode')} (input {name})")
+            reject_if(s3.get("S3CompressionType", "None") != "None", f"S3CompressionType Gzip (input {name})")
             self._check_path(s3.get("LocalPath", _ROOT))
         for output in self._outputs:
             name = output["OutputName"]
-            refuse(output.get("AppManaged"), f"AppManaged (output {name})")
-            refuse("FeatureStoreOutput" in output, f"FeatureStoreOutput (output {name})")
+            reject_if(output.get("AppManaged"), f"AppManaged (output {name})")
+            reject_if("FeatureStoreOutput" in output, f"FeatureStoreOutput (output {name})")
             self._check_path(output["S3Output"].get("LocalPath", _ROOT))
 
     def download(self, transfer: Transfer) -> None:
-        """Lay out `/opt/ml/config` and the inputs; make the outputs' directories."""
+        """Write `/opt/ml/config`, download the inputs, and create the outputs' directories."""
         for directory in ("config", "output", "processing", "code"):
             (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
         config = {"ProcessingJobArn": self._arn, "ProcessingJobName": self._name}
@@ -71,7 +84,7 @@ class Processing:
             s3 = source["S3Input"]
             target = self._box.host_path(s3.get("LocalPath", _ROOT))
             target.mkdir(parents=True, exist_ok=True)
-            if "Prefixes" in source:  # laid out by the control plane: the hours that a monitor looks at
+            if "Prefixes" in source:  # staged by the control plane: the hourly folders of a monitoring execution
                 for prefix in source["Prefixes"]:
                     transfer.download_prefix(s3["S3Uri"] + prefix, target / prefix)
             elif s3.get("S3DataType") == "ManifestFile":
@@ -82,7 +95,7 @@ class Processing:
             self._box.host_path(output["S3Output"].get("LocalPath", _ROOT)).mkdir(parents=True, exist_ok=True)
 
     def program(self) -> Program:
-        """What runs: the entry point with its arguments."""
+        """Return the entry point with its arguments."""
         application = self._request["AppSpecification"]
         environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
         environment |= {"PROCESSING_JOB_NAME": self._name, "PROCESSING_JOB_ARN": self._arn}
@@ -95,24 +108,25 @@ class Processing:
         return Program(images.host_command(command), environment, "/opt/ml/code")
 
     def upload(self, transfer: Transfer) -> None:
-        """Upload every output."""
+        """Upload all outputs and publish the metrics."""
         self._upload(transfer, self._outputs)
         publish(self._cloud, self._box.ml / "output/metrics/cloudwatch")
 
     def upload_after_stop(self, transfer: Transfer) -> None:
-        """Of a stopped job only what would have been uploaded while it ran."""
+        """Upload only the outputs that a running job uploads continuously."""
         self._upload(transfer, (o for o in self._outputs if o["S3Output"].get("S3UploadMode") == "Continuous"))
 
     def metric_patterns(self) -> list[tuple[str, str]]:
+        """Return no patterns: only training jobs have metric definitions."""
         return []
 
     def exit_message(self) -> str | None:
-        """`/opt/ml/output/message`, at most one KB."""
+        """Return the start of `/opt/ml/output/message` (at most 1,024 characters), or None."""
         path = self._box.ml / "output/message"
         return path.read_text(errors="replace")[:1024] if path.is_file() else None
 
     def failure(self, code: int, _lines: list[str], _program: Program) -> str:
-        """`FailureReason`, worded as AWS does."""
+        """Return `FailureReason`, worded as AWS words it."""
         path = self._box.ml / "output/failure"
         written = path.read_text(errors="replace") if path.is_file() else self.exit_message()
         if written:
@@ -126,14 +140,14 @@ class Processing:
 
     def _check_path(self, path: str) -> None:
         if not PurePosixPath(posixpath.normpath(path)).is_relative_to(_ROOT):
-            raise Refused(f"ClientError: LocalPath must be under {_ROOT}, got {path!r}")
+            raise UnsupportedRequest(f"ClientError: LocalPath must be under {_ROOT}, got {path!r}")
 
     def _write(self, name: str, content: object) -> None:
         (self._box.ml / "config" / f"{name}.json").write_text(json.dumps(content, default=str))
 
     @property
     def _command(self) -> list[str]:
-        """The request's entry point, or what the image's stand-in runs without one; empty where there is neither."""
+        """The request's entry point, or the stand-in's program; empty where there is neither."""
         application = self._request["AppSpecification"]
         stand_in = images.stand_in(application["ImageUri"])
         return list(application.get("ContainerEntrypoint") or (stand_in.program if stand_in else ()))

@@ -1,4 +1,4 @@
-"""What a prepared container runs, and the environment that every container has."""
+"""A container's program, and the environment that all containers have."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Program:
     """A command inside the container.
 
     Attributes:
-        explain: turns (exit code, last lines of the log) into what a toolkit writes to `/opt/ml/output/failure` when
-            the script fails; "" where nothing would be written.
+        explain: (exit code, last log lines) → the text that a toolkit writes to `/opt/ml/output/failure` when the
+            script fails; "" where it writes nothing.
     """
 
     command: list[str]
@@ -29,12 +29,12 @@ class Program:
 
 
 def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str, str]:
-    """A container's environment before anything of the request: nothing of the gateway's own.
+    """Return a container's environment without the request's variables; it has none of the gateway's variables.
 
-    A container without a network gets no credentials either: it could not use them.
+    A container without a network gets no credentials, because it could not use them.
     """
     environment = interpreter_environment() | {
-        "HOME": "/tmp",  # noqa: S108 - the container's own
+        "HOME": "/tmp",  # noqa: S108 (the container's /tmp)
         "AWS_REGION": cloud.region,
         "AWS_DEFAULT_REGION": cloud.region,
     }
@@ -44,13 +44,13 @@ def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str
 
 
 def warm_python(image: str) -> WarmPython | None:
-    """What has imported the framework of an image already."""
+    """Return the fork server for an image, or None."""
     found = stand_in(image)
     return python_with(found.imports) if found is not None and found.imports else None
 
 
 def resource_config(instance_type: str) -> dict[str, Any]:
-    """`/opt/ml/{input/config,config}/resourceconfig.json` of a job on one instance."""
+    """Return `resourceconfig.json` of a job on one instance."""
     return {
         "current_host": HOST,
         "current_instance_type": instance_type,
@@ -63,21 +63,26 @@ def resource_config(instance_type: str) -> dict[str, Any]:
     }
 
 
-def refuse(condition: object, what: str) -> None:
-    """Refuse a feature by name.
+def reject_if(condition: object, what: str) -> None:
+    """Reject a feature, named by `what`, where `condition` is true.
 
     Raises:
-        Refused: `condition` holds.
+        UnsupportedRequest: `condition` is true.
     """
     if condition:
-        raise Refused(f"ClientError: {what} is not supported by the local cloud")
+        raise UnsupportedRequest(f"ClientError: {what} is not supported by the local cloud")
 
 
-class Refused(Exception):
-    """The request asks for something that is not supported here; the text is the job's `FailureReason`."""
+class UnsupportedRequest(Exception):
+    """The request is not supported or not valid; the message is the job's `FailureReason`."""
 
 
-def one_instance(cluster: Mapping[str, Any]) -> None:
-    refuse(cluster.get("InstanceGroups"), "a heterogeneous cluster (InstanceGroups)")
+def check_one_instance(cluster: Mapping[str, Any]) -> None:
+    """Reject a job on more than one instance.
+
+    Raises:
+        UnsupportedRequest: the job has several instances or instance groups.
+    """
+    reject_if(cluster.get("InstanceGroups"), "a heterogeneous cluster (InstanceGroups)")
     count = cluster.get("InstanceCount", 1)
-    refuse(count != 1, f"a job on several instances (InstanceCount {count})")
+    reject_if(count != 1, f"a job on several instances (InstanceCount {count})")

@@ -1,4 +1,4 @@
-"""Containers as seen from the gateway: what isolation this machine allows, and one supervised process tree."""
+"""Containers: the isolation that this machine allows, a container's directories, and its process tree."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Isolation:
-    """What this machine allows.
+    """The isolation that this machine allows.
 
     Attributes:
-        namespaces: containers have an `/opt/ml`, a `/tmp` and, where asked, a network of their own.
-        pid_namespace: the kernel ends all of a container's processes with it.
-        sentence: the same for `status` and the log.
+        namespaces: containers have their own `/opt/ml`, `/tmp` and, on request, network.
+        pid_namespace: the kernel ends all processes of a container with it.
+        sentence: a description for `status` and the log.
     """
 
     namespaces: bool
@@ -44,22 +44,26 @@ class Isolation:
 
 @functools.cache
 def isolation() -> Isolation:
-    """Try, once, what this machine allows; say it in the log when it is less than everything."""
+    """Determine the isolation that this machine allows; log a warning where it is not full."""
     if sys.platform != "linux":
         found = Isolation(False, False, f"no Linux namespaces on {sys.platform}: {_FALLBACK}")
     elif _works(pid_namespace=True):
-        return Isolation(True, True, "each container has its own /opt/ml, /tmp, processes and, isolated, no network")
+        return Isolation(
+            True,
+            True,
+            "each container has its own /opt/ml, /tmp and process table; network isolation removes the network",
+        )
     elif _works(pid_namespace=False):
-        found = Isolation(True, False, "containers share the host's process table (no PID namespace may be made here)")
+        found = Isolation(True, False, "containers share the host's process table (PID namespaces are not permitted)")
     else:
-        found = Isolation(False, False, f"namespaces may not be made here: {_FALLBACK}")
+        found = Isolation(False, False, f"namespaces are not permitted: {_FALLBACK}")
     log.warning("container isolation: %s", found.sentence)
     return found
 
 
 _FALLBACK = (
-    "containers use real directories (SM_* variables; Python's file functions map /opt/ml to them), "
-    "network isolation only withholds credentials and endpoint"
+    "containers use real directories (SM_* variables and Python's file functions map /opt/ml to them), "
+    "and network isolation only withholds the credentials and the endpoint URL"
 )
 
 
@@ -77,7 +81,10 @@ def _works(*, pid_namespace: bool) -> bool:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process began, in a form that only equals itself; None when it is gone. A pid alone may be reused."""
+    """Return when a process started, as an opaque text, or None when it has ended.
+
+    Together with the pid it identifies a process, because pids are reused.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -92,7 +99,7 @@ def process_start(pid: int) -> str | None:
 
 
 def _kept_below_tmp() -> list[str]:
-    """What the container needs of a host's /tmp that it does not see: the interpreter, this project, the clock."""
+    """Return the paths below the host's /tmp that a container needs: the interpreter, this project and the clock."""
     needed = {Path(sys.prefix), Path(sys.base_prefix), IMAGE_ROOT.resolve().parents[2]}
     if virtual_clock.VARIABLE in os.environ:
         needed.add(Path(os.environ[virtual_clock.VARIABLE]).parent)
@@ -110,10 +117,11 @@ class Container:
 
     @property
     def pid(self) -> int:
+        """The launcher's process id."""
         return self.process.pid
 
     def wait(self) -> int:
-        """Return the exit code: 128 + n for a program that signal n ended."""
+        """Wait for the end, and return the exit code: 128 + n for a program that signal n ended."""
         code = self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -125,13 +133,13 @@ class Container:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End every process of the container, now: without its lifeline the launcher does not spare anything."""
+        """Kill every process of the container, by closing the launcher's lifeline."""
         if self.process.stdin is not None:
             self.process.stdin.close()
 
 
 class Sandbox:
-    """A container's directories below `root`: `ml` becomes `/opt/ml`."""
+    """A container's directories below `root`; `ml` is its `/opt/ml`."""
 
     def __init__(self, root: Path, level: Isolation | None = None) -> None:
         self.root = root
@@ -143,11 +151,11 @@ class Sandbox:
             directory.mkdir(parents=True, exist_ok=True)
 
     def host_path(self, inside: str) -> Path:
-        """Where a path below /opt/ml lies on the host."""
+        """Return the host's path for a path below /opt/ml."""
         return self.ml / Path(os.path.normpath(inside)).relative_to(OPT_ML)
 
     def inside(self, path: str) -> str:
-        """The path that the container uses for a path below /opt/ml: itself, or without namespaces the real one."""
+        """Return the path that the container uses for a path below /opt/ml; without namespaces the host's path."""
         if self.level.namespaces or not (path == OPT_ML or path.startswith(OPT_ML + "/")):
             return path
         return str(self.host_path(path))
@@ -162,10 +170,18 @@ class Sandbox:
         pass_fds: Sequence[int] = (),
         warm: WarmPython | None = None,
     ) -> Container:
-        """Start `command` as the container's program, as a fork of `warm` where that is ready.
+        """Start `command` as the container's program.
+
+        Args:
+            command: the program and its arguments.
+            environment: its variables.
+            cwd: its working directory.
+            isolate_network: give it no network but loopback.
+            pass_fds: descriptors that it inherits.
+            warm: a fork server; where it is ready, the program is a fork of it.
 
         Raises:
-            ContainerError: it could not be started; the text says what and why.
+            ContainerError: it could not be started; the message says why.
         """
         variables = dict(environment)
         clock = os.environ.get(virtual_clock.VARIABLE)
@@ -218,7 +234,7 @@ class Sandbox:
         return Container(process, process.stdout)
 
     def remove(self) -> None:
-        """Delete everything, directories that a program made unreadable included."""
+        """Delete all directories, including those that a program made unreadable."""
         for parent, directories, _ in os.walk(self.root):
             for name in directories:
                 path = Path(parent, name)

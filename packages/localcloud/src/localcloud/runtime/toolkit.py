@@ -1,4 +1,4 @@
-"""Script mode: what SageMaker's training toolkit makes of hyperparameters, code and channels.
+"""Script mode: hyperparameters, code and channels as in SageMaker's training toolkit.
 
 Source: the README of aws/sagemaker-training-toolkit ("Important environment variables") and its behaviour.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from localcloud.runtime.program import HOST, Program, Refused
+from localcloud.runtime.program import HOST, Program, UnsupportedRequest
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer, unpack
 
@@ -26,11 +26,11 @@ _ERROR_LINE = re.compile(r"^\s*([A-Za-z_][\w.]*(Error|Exception|Warning|Exit|Int
 
 
 class ScriptError(Exception):
-    """The toolkit itself fails; the text is what it writes to `/opt/ml/output/failure`."""
+    """The toolkit fails; the message is the text that it writes to `/opt/ml/output/failure`."""
 
 
 def decode(hyperparameters: Mapping[str, str]) -> dict[str, Any]:
-    """Hyperparameters arrive as strings that hold JSON, or plain strings."""
+    """Decode hyperparameters, which are JSON or plain strings."""
     decoded = {}
     for name, text in hyperparameters.items():
         try:
@@ -41,7 +41,7 @@ def decode(hyperparameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 def command_line(hyperparameters: Mapping[str, Any]) -> list[str]:
-    """`{"max_depth": 5, "a": "x"}` → `["-a", "x", "--max_depth", "5"]`."""
+    """Return hyperparameters as arguments: `{"max_depth": 5, "a": "x"}` → `["-a", "x", "--max_depth", "5"]`."""
     words = []
     for name in sorted(hyperparameters):
         value = hyperparameters[name]
@@ -53,7 +53,7 @@ def command_line(hyperparameters: Mapping[str, Any]) -> list[str]:
 def environment_variables(
     request: Mapping[str, Any], hyperparameters: Mapping[str, Any], resources: Mapping[str, Any], box: Sandbox
 ) -> dict[str, str]:
-    """The `SM_*` variables. Paths are the container's own, or real ones where it has no namespace."""
+    """Return the `SM_*` variables; their paths are the container's, or the host's where it has no namespace."""
     user = {name: value for name, value in hyperparameters.items() if not name.startswith("sagemaker_")}
     own = {name: value for name, value in hyperparameters.items() if name.startswith("sagemaker_")}
     channels = {channel["ChannelName"]: channel for channel in request.get("InputDataConfig", ())}
@@ -118,7 +118,7 @@ def environment_variables(
 
 
 def input_data_config(request: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """`/opt/ml/input/config/inputdataconfig.json`."""
+    """Return `/opt/ml/input/config/inputdataconfig.json`."""
     config = {}
     for channel in request.get("InputDataConfig", ()):
         source = channel["DataSource"]["S3DataSource"]
@@ -138,13 +138,13 @@ def _text(value: object) -> str:
 
 
 def fetch_code(directory: str, box: Sandbox, transfer: Transfer, *, isolated: bool) -> None:
-    """Put the user's code into `/opt/ml/code`, from a tar.gz in S3, a directory, or an archive in the container."""
+    """Copy the user's code to `/opt/ml/code`, from a tar.gz in S3, a directory, or an archive in the container."""
     code = box.host_path(CODE)
     if directory.startswith("s3://"):
         if isolated:
-            raise Refused(
+            raise UnsupportedRequest(
                 f"ClientError: a network-isolated container cannot fetch sagemaker_submit_directory {directory}; "
-                "hand the code in as an input channel"
+                "pass the code as an input channel"
             )
         archive = box.root / "sourcedir.tar.gz"
         transfer.download_file(directory, archive)
@@ -158,14 +158,14 @@ def fetch_code(directory: str, box: Sandbox, transfer: Transfer, *, isolated: bo
     elif source.is_file():
         unpack(source, code, directory)
     else:
-        raise ScriptError(f"ClientError: sagemaker_submit_directory {directory} is no S3 URI, directory or archive")
+        raise ScriptError(f"ClientError: sagemaker_submit_directory {directory} is not an S3 URI, directory or archive")
 
 
 def check_requirements(code: Path) -> None:
-    """The real toolkit installs `requirements.txt`; here nothing is installed, so it must hold already.
+    """Check that the environment satisfies `requirements.txt`, because nothing is installed here.
 
     Raises:
-        ScriptError: it names what is not there, or what cannot be checked.
+        ScriptError: requirements are not satisfied or cannot be checked; the message names them.
     """
     path = code / "requirements.txt"
     if not path.exists():
@@ -197,7 +197,7 @@ def check_requirements(code: Path) -> None:
 
 
 def script_program(program: str, arguments: Sequence[str], environment: dict[str, str], box: Sandbox) -> Program:
-    """The command that runs the user's entry point as the toolkit does."""
+    """Return the command that runs the user's entry point as the toolkit does."""
     code = box.host_path(CODE)
     if not (code / program).is_file():
         raise ScriptError(f"ClientError: the entry point {program!r} (sagemaker_program) is not in the submitted code")
@@ -219,7 +219,7 @@ def script_program(program: str, arguments: Sequence[str], environment: dict[str
 
 
 def error_message(lines: Sequence[str]) -> str:
-    """The last error that a program wrote: a traceback's last line and what follows it."""
+    """Return the last error that a program wrote: the last line of a traceback and what follows it."""
     for start in range(len(lines) - 1, -1, -1):
         if _ERROR_LINE.match(lines[start]):
             return "\n".join(lines[start:]).strip()

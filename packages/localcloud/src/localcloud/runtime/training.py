@@ -1,4 +1,4 @@
-"""The training container contract: what lies where before it runs, and what is taken from it afterwards.
+"""Contract of training containers: their files before the run, and their outputs after it.
 
 Source: SageMaker Developer Guide, "How Amazon SageMaker AI Provides Training Information", "Run Your Training Image".
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime import images, toolkit
-from localcloud.runtime.program import Program, base_environment, one_instance, refuse, resource_config
+from localcloud.runtime.program import Program, base_environment, check_one_instance, reject_if, resource_config
 from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer, pack
 
@@ -31,26 +31,31 @@ class Training:
         self.image = str(request["AlgorithmSpecification"].get("TrainingImage", ""))
 
     def check(self) -> None:
-        """Refuse what cannot be run here, before anything is done."""
+        """Reject requests that cannot run here.
+
+        Raises:
+            UnsupportedRequest: the request uses an unsupported feature.
+            ContainerError: the image has no stand-in, or packages are missing.
+        """
         specification = self._request["AlgorithmSpecification"]
-        refuse(specification.get("AlgorithmName"), "AlgorithmName (an algorithm resource)")
-        one_instance(self._request["ResourceConfig"])
+        reject_if(specification.get("AlgorithmName"), "AlgorithmName (an algorithm resource)")
+        check_one_instance(self._request["ResourceConfig"])
         stand_in = images.stand_in(specification["TrainingImage"])
         if not specification.get("ContainerEntrypoint") and not (stand_in and stand_in.trains):
-            raise images.no_stand_in(specification["TrainingImage"])
+            raise images.no_stand_in_error(specification["TrainingImage"])
         images.check_packages(specification["TrainingImage"])
         for channel in self._request.get("InputDataConfig", ()):
             name = channel["ChannelName"]
             mode = channel.get("InputMode", specification.get("TrainingInputMode", "File"))
-            refuse(mode == "Pipe", f"input mode Pipe (channel {name})")
+            reject_if(mode == "Pipe", f"input mode Pipe (channel {name})")
             source = channel["DataSource"]
-            refuse("S3DataSource" not in source, f"the data source {', '.join(source)} (channel {name})")
+            reject_if("S3DataSource" not in source, f"the data source {', '.join(source)} (channel {name})")
             kind = source["S3DataSource"].get("S3DataType", "S3Prefix")
-            refuse(kind not in ("S3Prefix", "ManifestFile"), f"S3DataType {kind} (channel {name})")
-            refuse(channel.get("CompressionType", "None") != "None", f"CompressionType Gzip (channel {name})")
+            reject_if(kind not in ("S3Prefix", "ManifestFile"), f"S3DataType {kind} (channel {name})")
+            reject_if(channel.get("CompressionType", "None") != "None", f"CompressionType Gzip (channel {name})")
 
     def download(self, transfer: Transfer) -> None:
-        """Lay out `/opt/ml/input` and `/opt/ml/code`."""
+        """Write `/opt/ml/input` and `/opt/ml/code`, and download the channels."""
         for directory in _DIRECTORIES:
             (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
         self._write("hyperparameters", self._request.get("HyperParameters", {}))
@@ -72,7 +77,7 @@ class Training:
             toolkit.fetch_code(directory, self._box, transfer, isolated=self.isolated)
 
     def program(self) -> Program:
-        """What runs: an explicit entry point, the user's script, or the image's algorithm."""
+        """Return the program: an explicit entry point, the user's script, or the image's algorithm."""
         request = self._request
         environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
         environment |= {"TRAINING_JOB_NAME": self._name, "TRAINING_JOB_ARN": self._arn}
@@ -96,7 +101,7 @@ class Training:
         return Program(command, environment, toolkit.CODE)
 
     def upload(self, transfer: Transfer) -> str:
-        """Upload the model, the output and checkpoints; return the model artefact's S3 URI."""
+        """Upload the model, the output and the checkpoints; return the S3 URI of the model artifact."""
         output = self._request["OutputDataConfig"]
         base = f"{output['S3OutputPath'].rstrip('/')}/{self._name}/output"
         checkpoints = self._request.get("CheckpointConfig")
@@ -112,11 +117,11 @@ class Training:
         return self._upload_archive("model", transfer, base)
 
     def upload_after_stop(self, transfer: Transfer) -> str | None:
-        """A stopped job's model is kept: "SageMaker uploads the artefacts that exist" (StopTrainingJob)."""
+        """Upload the artifacts of a stopped job, as SageMaker does (StopTrainingJob); return the model's S3 URI."""
         return self.upload(transfer)
 
     def metric_patterns(self) -> list[tuple[str, str]]:
-        """(name, regular expression): the request's, and those that a built-in algorithm brings."""
+        """Return (name, regular expression) of the request's metrics and of the built-in algorithm's."""
         specification = self._request["AlgorithmSpecification"]
         given = [(item["Name"], item["Regex"]) for item in specification.get("MetricDefinitions", ())]
         stand_in = images.stand_in(specification["TrainingImage"])
@@ -131,10 +136,11 @@ class Training:
         ]
 
     def exit_message(self) -> str | None:
+        """Return None: only processing jobs have an exit message."""
         return None
 
     def failure(self, code: int, lines: list[str], program: Program) -> str:
-        """`FailureReason`, worded as AWS does."""
+        """Return `FailureReason`, worded as AWS words it."""
         path = self._box.ml / "output/failure"
         written = path.read_text(errors="replace") if path.is_file() else program.explain(code, lines)
         return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"

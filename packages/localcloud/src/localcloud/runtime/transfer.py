@@ -1,4 +1,4 @@
-"""Data in and out of containers: SageMaker's reading of S3 addresses, with the role's credentials."""
+"""Transfer of files between S3 and containers, with the role's credentials and SageMaker's reading of S3 URIs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from localcloud.cloud import Cloud
 
 _WORKERS = 8
-_CLIENT_SECONDS = 900  # well below the hour that a role's temporary credentials live
-_WHOLE_OBJECTS = TransferConfig(multipart_threshold=1 << 30, use_threads=False)  # one request beats ten on one machine
+_CLIENT_SECONDS = 900  # a role's temporary credentials expire after an hour
+_WHOLE_OBJECTS = TransferConfig(multipart_threshold=1 << 30, use_threads=False)  # on one machine one request is fastest
 
 
 class TransferError(Exception):
-    """Data could not be moved; the text is the job's `FailureReason`."""
+    """A transfer failed; the message is the job's `FailureReason`."""
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """`s3://bucket/a/b` → (`bucket`, `a/b`)."""
+    """Split a URI: `s3://bucket/a/b` → (`bucket`, `a/b`).
+
+    Raises:
+        TransferError: the text is not an S3 URI.
+    """
     if not uri.startswith("s3://") or len(uri) == len("s3://"):
         raise TransferError(f"ClientError: {uri!r} is not an S3 URI (s3://bucket/prefix)")
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -38,10 +42,10 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def local_name(key: str, prefix: str) -> str:
-    """Where an object found under `prefix` lands, relative to the input's directory.
+    """Return the path of an object below the input's directory.
 
-    A prefix may end anywhere: it is a directory (`data/`), a directory without its slash (`data`), one object
-    (`data/a.csv`), or the beginning of several names (`data/part-`).
+    A prefix may be a directory (`data/`), a directory without its slash (`data`), one object (`data/a.csv`), or the
+    start of several names (`data/part-`).
     """
     directory = prefix if prefix.endswith("/") or not prefix else prefix + "/"
     if key.startswith(directory):
@@ -49,8 +53,8 @@ def local_name(key: str, prefix: str) -> str:
     return key[prefix.rfind("/") + 1 :]
 
 
-class Clients:
-    """S3 clients by role: making one takes longer than most transfers."""
+class S3Clients:
+    """Cache of S3 clients by role, because creating one takes longer than most transfers."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -58,6 +62,7 @@ class Clients:
         self._made: dict[str, tuple[float, Any]] = {}
 
     def s3(self, role_arn: str) -> Any:
+        """Return a client with the role's credentials."""
         with self._lock:
             made, client = self._made.get(role_arn, (0.0, None))
             if client is None or time.monotonic() - made > _CLIENT_SECONDS:
@@ -67,9 +72,9 @@ class Clients:
 
 
 class Transfer:
-    """Moves files for one container, as its role."""
+    """Transfers files for one container, with its role."""
 
-    def __init__(self, clients: Clients, role_arn: str, region: str) -> None:
+    def __init__(self, clients: S3Clients, role_arn: str, region: str) -> None:
         self._clients, self._role, self._region = clients, role_arn, region
 
     @property
@@ -77,10 +82,10 @@ class Transfer:
         return self._clients.s3(self._role)
 
     def download_prefix(self, uri: str, target: Path, *, required: bool = True) -> int:
-        """Fetch every object whose key starts with the URI's key; return how many.
+        """Download every object whose key starts with the URI's key; return their number.
 
         Raises:
-            TransferError: nothing there, or not allowed; worded as SageMaker does.
+            TransferError: no object exists, or access is denied; worded as SageMaker words it.
         """
         bucket, prefix = split_uri(uri)
         try:
@@ -95,10 +100,17 @@ class Transfer:
         return len(keys)
 
     def download_manifest(self, uri: str, target: Path) -> int:
-        """Fetch what a `ManifestFile` lists: `[{"prefix": "s3://…/"}, "relative/path", …]`; return how many."""
+        """Download the objects in a `ManifestFile`: `[{"prefix": "s3://…/"}, "relative/path", …]`.
+
+        Returns:
+            The number of objects.
+
+        Raises:
+            TransferError: the manifest is not valid, or an object cannot be read.
+        """
         bucket, key = split_uri(uri)
         try:
-            entries = json.loads(self.read(bucket, key))
+            entries = json.loads(self._read(bucket, key))
         except ValueError as error:
             raise TransferError(f"ClientError: manifest {uri} is not JSON: {error}") from error
         if not isinstance(entries, list) or not isinstance(entries[0] if entries else None, dict):
@@ -110,18 +122,19 @@ class Transfer:
         self._download(source, [(prefix + name, target / _safe(name)) for name in names])
         return len(names)
 
-    def read(self, bucket: str, key: str) -> bytes:
+    def _read(self, bucket: str, key: str) -> bytes:
         try:
             return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         except (ClientError, BotoCoreError) as error:
             raise _download_failed(bucket, key, error) from error
 
     def download_file(self, uri: str, target: Path) -> None:
+        """Download one object; raise TransferError where that fails."""
         bucket, key = split_uri(uri)
         self._download(bucket, [(key, target)])
 
     def upload_tree(self, source: Path, uri: str) -> int:
-        """Upload every file below `source` under the URI; return how many."""
+        """Upload every file below `source` to the URI; return their number."""
         bucket, prefix = split_uri(uri.rstrip("/"))
         files = sorted(path for path in source.rglob("*") if path.is_file())
         names = (PurePosixPath(prefix, *path.relative_to(source).parts) for path in files)
@@ -129,10 +142,12 @@ class Transfer:
         return len(files)
 
     def upload_file(self, source: Path, uri: str) -> None:
+        """Upload one file; raise TransferError where that fails."""
         bucket, key = split_uri(uri)
         self._put(source, bucket, key)
 
     def put(self, uri: str, body: bytes, content_type: str) -> None:
+        """Write one object; raise botocore's errors."""
         bucket, key = split_uri(uri)
         self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
@@ -189,7 +204,7 @@ def _safe(name: str) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, Boto3Error) and error.__context__ is not None:
-        error = error.__context__  # s3transfer's wrapping adds nothing but a path of this machine
+        error = error.__context__  # s3transfer's own error adds only a path of this machine
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
         details = error.response.get("Error", {})
@@ -202,7 +217,7 @@ def _download_failed(bucket: str, key: str, error: Exception) -> TransferError:
 
 
 def pack(directory: Path, archive: Path) -> None:
-    """Write `directory`'s contents as a tar.gz that depends on nothing but them: the same files, the same bytes."""
+    """Write a reproducible tar.gz of `directory`: the same files give the same bytes."""
     with (
         archive.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as zipped,
@@ -219,10 +234,15 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def unpack(archive: Path, directory: Path, what: str) -> None:
-    """Extract a tar (compressed or not) that may have been made by anybody.
+    """Extract an untrusted tar archive, compressed or not.
+
+    Args:
+        archive: the file.
+        directory: the target.
+        what: the archive's name in errors.
 
     Raises:
-        TransferError: it is no archive, is damaged, or wants to write outside of `directory`.
+        TransferError: the file is not an archive, is damaged, or has entries outside of `directory`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:

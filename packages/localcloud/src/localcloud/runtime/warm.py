@@ -1,4 +1,4 @@
-"""Pythons that have imported what an image's programs import, ready to fork: two seconds less for each container."""
+"""Fork servers: Pythons that have imported an image's framework, which saves two seconds for each container."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from localcloud.hooks import virtual_clock
 from localcloud.runtime.images import search_path
 
 HOOKS = Path(virtual_clock.__file__).parent
-_PROGRAM = Path(__file__).parent / "container" / "warm.py"
+_PROGRAM = Path(__file__).parent / "container" / "fork_server.py"
 log = logging.getLogger(__name__)
 
 
 def interpreter_environment() -> dict[str, str]:
-    """What a container's Python is started with, whatever it runs."""
+    """Return the variables that every container's Python starts with."""
     environment = {
         "PATH": search_path(),
         "LANG": "C.UTF-8",
@@ -37,12 +37,12 @@ def interpreter_environment() -> dict[str, str]:
 
 @functools.cache
 def python_with(modules: tuple[str, ...]) -> WarmPython:
-    """This process's Python with these modules; made when it is asked for the first time."""
+    """Return the fork server for these modules; it is created on first use."""
     return WarmPython(modules)
 
 
 class WarmPython:
-    """A process that has imported `modules` and forks. Safe to use from any thread."""
+    """A fork server that has imported `modules`. Thread-safe."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         self._modules = modules
@@ -53,7 +53,7 @@ class WarmPython:
         atexit.register(self.close)
 
     def connection(self) -> socket.socket | None:
-        """One end of a connection whose other end is a new fork's; None while there is none, and one is on its way."""
+        """Return a connection to a new fork; None while the server is starting, which this call triggers."""
         with self._lock:
             if self._control is None:
                 self._start()
@@ -68,19 +68,19 @@ class WarmPython:
                 with theirs:
                     socket.send_fds(self._control, [b"+"], [theirs.fileno()])
             except OSError as error:
-                log.warning("the Python with %s ended (%s); containers start their own", self._modules, error)
+                log.warning("the fork server for %s ended (%s); containers start a new Python", self._modules, error)
                 self._end()
                 return None
             return ours
 
     def wait(self, seconds: float) -> bool:
-        """Start it where that is yet to be done, and return whether it is ready within the time."""
+        """Start the server if necessary, and return whether it is ready within `seconds`."""
         with self._lock:
             control = self._control or self._start()
             return self._ready or bool(select.select([control], [], [], seconds)[0])
 
     def close(self) -> None:
-        """End it, and with it all containers that are its forks."""
+        """End the server and all containers that are its forks."""
         with self._lock:
             self._end()
 

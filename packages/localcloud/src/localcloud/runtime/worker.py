@@ -1,4 +1,4 @@
-"""One variant's model server: prepared, started, asked, restarted when it crashes, ended."""
+"""Model server of one variant; it is restarted when it crashes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from localcloud.runtime.contract import (
     VariantSpec,
 )
 from localcloud.runtime.logs import LogStream
-from localcloud.runtime.program import Refused, base_environment, warm_python
+from localcloud.runtime.program import UnsupportedRequest, base_environment, warm_python
 from localcloud.runtime.sandbox import IMAGE_ROOT, Container, Sandbox
-from localcloud.runtime.transfer import Clients, Transfer, TransferError, unpack
+from localcloud.runtime.transfer import S3Clients, Transfer, TransferError, unpack
 
 INVOCATION_SECONDS = 60.0  # "customer model containers must respond to requests within 60 seconds" (InvokeEndpoint)
 _CONCURRENCY = 8
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A model server behind a pool of connections; `on_process` is told the pid of each process it starts."""
+    """A model server behind a pool of connections; `on_process` is called with the pid of each process."""
 
     def __init__(
-        self, cloud: Cloud, clients: Clients, spec: VariantSpec, root: Path, on_process: Callable[[int], None]
+        self, cloud: Cloud, clients: S3Clients, spec: VariantSpec, root: Path, on_process: Callable[[int], None]
     ) -> None:
         self._cloud, self._spec, self._on_process = cloud, spec, on_process
         self._box = Sandbox(root)
@@ -49,47 +49,47 @@ class Worker:
         self._log_group = spec.log_group or f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
         instance = hashlib.sha256(root.name.encode()).hexdigest()[:17]
         self._log_stream = f"{spec.variant_name}/i-{instance}"
-        self._places = threading.Semaphore(_CONCURRENCY)
+        self._slots = threading.Semaphore(_CONCURRENCY)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._server: _Server | None = None
-        self._keeper = threading.Thread(target=self._keep_running, name=self._log_stream, daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, name=self._log_stream, daemon=True)
 
     def start(self) -> None:
-        """Fetch the model and start the server.
+        """Download the model and start the server.
 
         Raises:
-            ContainerError: with the endpoint's `FailureReason`.
+            ContainerError: the server did not start; the message is the endpoint's `FailureReason`.
         """
         try:
             self._prepare()
             self._server = self._launch()
-        except (Refused, TransferError, toolkit.ScriptError, ClientError) as error:
+        except (UnsupportedRequest, TransferError, toolkit.ScriptError, ClientError) as error:
             self._box.remove()
             raise ContainerError(str(error)) from error
         except ContainerError:
             self._box.remove()
             raise
-        self._keeper.start()
+        self._supervisor.start()
 
     def invoke(self, request: Invocation) -> InvocationResult:
-        """Ask the model.
+        """Send a request to the model.
 
         Raises:
-            ModelError: it answered with an error, not within 60 seconds, or died.
-            ModelNotReady: it crashed and is being restarted.
+            ModelError: it responded with an error, did not respond in 60 seconds, or crashed.
+            ModelNotReady: it has crashed and is being restarted.
         """
-        with self._places:
+        with self._slots:
             with self._lock:
                 server = self._server
-            if server is None or server.gone.is_set():
+            if server is None or server.ended.is_set():
                 raise ModelNotReady(
                     f"Variant {self._spec.variant_name} of endpoint {self._spec.endpoint_name} is being restarted "
                     f"after its container ended; see {self._log_group}"
                 )
             head = {"path": "/invocations", "content_type": request.content_type, "accept": request.accept}
             try:
-                status, content_type, body = server.ask(head, request.body, INVOCATION_SECONDS)
+                status, content_type, body = server.request(head, request.body, INVOCATION_SECONDS)
             except TimeoutError as error:
                 text = (
                     "Your invocation timed out while waiting for a response from container primary. Review the latency "
@@ -97,7 +97,7 @@ class Worker:
                 )
                 raise ModelError(0, text, log_stream_arn=self._log_arn) from error
             except (EOFError, OSError) as error:
-                server.gone.set()
+                server.ended.set()
                 raise ModelError(500, "the container ended during the request", log_stream_arn=self._log_arn) from error
         if status >= 400:
             message = body.decode("utf-8", errors="replace")
@@ -110,13 +110,13 @@ class Worker:
         return InvocationResult(body, content_type)
 
     def stop(self) -> None:
-        """End the server and remove its files."""
+        """Stop the server and remove its files."""
         self._stopping.set()
         with self._lock:
             server, self._server = self._server, None
         if server is not None:
             server.end()
-        self._keeper.join()  # it may be in the middle of a restart, and would leave a process behind
+        self._supervisor.join()  # a restart in progress would leave a process behind
         self._box.remove()
 
     @property
@@ -124,7 +124,7 @@ class Worker:
         return f"arn:aws:logs:{self._cloud.region}:{self._cloud.account}:log-group:{self._log_group}"
 
     def _prepare(self) -> None:
-        """Lay out `/opt/ml/model` and the user's code."""
+        """Prepare `/opt/ml/model` and the user's code."""
         spec = self._spec
         model, code = self._box.ml / "model", self._box.host_path(toolkit.CODE)
         for directory in (model, code):
@@ -132,7 +132,7 @@ class Worker:
         source = spec.model_data_source
         uri = str(source["S3Uri"]) if source is not None else spec.model_data_url
         if uri is not None:
-            self._fetch_model(uri, model, packed=source is None or source.get("CompressionType", "None") == "Gzip")
+            self._download_model(uri, model, packed=source is None or source.get("CompressionType", "None") == "Gzip")
         program = spec.environment.get("SAGEMAKER_PROGRAM")
         if program:
             submitted = spec.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
@@ -141,7 +141,7 @@ class Worker:
                 raise ContainerError(f"ClientError: SAGEMAKER_PROGRAM {program!r} is not in {submitted}")
             toolkit.check_requirements(code)
 
-    def _fetch_model(self, uri: str, model: Path, *, packed: bool) -> None:
+    def _download_model(self, uri: str, model: Path, *, packed: bool) -> None:
         try:
             if not packed:
                 self.transfer.download_prefix(uri, model)
@@ -167,7 +167,7 @@ class Worker:
         spec = self._spec
         stand_in = images.stand_in(spec.image)
         if stand_in is None or not stand_in.serves:
-            raise images.no_stand_in(spec.image)
+            raise images.no_stand_in_error(spec.image)
         images.check_packages(spec.image)
         environment = base_environment(self._cloud, spec.role_arn, isolated=spec.network_isolation)
         environment |= {"SAGEMAKER_REGION": self._cloud.region, "SM_MODEL_DIR": self._box.inside("/opt/ml/model")}
@@ -187,7 +187,7 @@ class Worker:
         output = LogStream(self._cloud, self._log_group, self._log_stream, container.output)
         server = _Server(container, control, output)
         try:
-            server.ask({"path": "/ping"}, b"", spec.startup_timeout)
+            server.request({"path": "/ping"}, b"", spec.startup_timeout)
         except (TimeoutError, EOFError, OSError) as error:
             server.end()
             why = "" if isinstance(error, TimeoutError) else f" It ended with exit code {container.wait()}."
@@ -198,8 +198,8 @@ class Worker:
             ) from error
         return server
 
-    def _keep_running(self) -> None:
-        """Restart a server that ended by itself, with growing pauses."""
+    def _supervise(self) -> None:
+        """Restart a server that crashed, with growing delays."""
         failures = 0
         while not self._stopping.is_set():
             server = self._server
@@ -207,19 +207,19 @@ class Worker:
                 return
             began = time.monotonic()
             server.container.wait()
-            server.gone.set()
+            server.ended.set()
             server.end()
             failures = 0 if time.monotonic() - began > _HEALTHY_SECONDS else failures + 1
             if self._stopping.wait(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1]):
                 return
-            log.warning("%s %s ended; restarting it", self._log_group, self._log_stream)
+            log.warning("the model server %s %s ended; restarting it", self._log_group, self._log_stream)
             self._restart()
 
     def _restart(self) -> None:
         try:
             replacement = self._launch()
         except ContainerError as error:
-            log.error("%s", error)
+            log.error("the model server %s %s could not be restarted: %s", self._log_group, self._log_stream, error)
             return
         with self._lock:
             if not self._stopping.is_set():
@@ -233,12 +233,12 @@ class _Server:
 
     def __init__(self, container: Container, control: socket.socket, output: LogStream) -> None:
         self.container = container
-        self.gone = threading.Event()
+        self.ended = threading.Event()
         self._control, self._output = control, output
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 
-    def ask(self, head: dict[str, str | None], body: bytes, timeout: float) -> tuple[int, str, bytes]:
-        """Send one message; return status, content type and body."""
+    def request(self, head: dict[str, str | None], body: bytes, timeout: float) -> tuple[int, str, bytes]:
+        """Send one message; return (status, content type, body)."""
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
@@ -257,8 +257,8 @@ class _Server:
         return int(described["status"]), str(described["content_type"]), content
 
     def end(self) -> None:
-        """End the container; its connections break by themselves."""
-        self.gone.set()
+        """End the container and close its connections."""
+        self.ended.set()
         self.container.kill()
         self.container.wait()
         self._output.finish()
@@ -267,7 +267,7 @@ class _Server:
             self._idle.get().close()
 
     def _connect(self) -> Connection:
-        """Hand the server one end of a fresh pair."""
+        """Send the server one end of a new socket pair; return the other end."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])

@@ -1,4 +1,4 @@
-"""CodePipeline without a gateway: its API over a store, with providers that tests play."""
+"""CodePipeline without a gateway: its API on a store, with fake providers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localcloud.cloud import Clock, Cloud
+from localcloud.codepipeline.action_runner import ActionContext, ActionFailed, ActionRunner
 from localcloud.codepipeline.catalog import Catalog
 from localcloud.codepipeline.control import Control
-from localcloud.codepipeline.decisions import Decisions
+from localcloud.codepipeline.external_results import ExternalResults
 from localcloud.codepipeline.history import History
 from localcloud.codepipeline.providers import approval
 from localcloud.codepipeline.records import Records
 from localcloud.codepipeline.triggers import Triggers
-from localcloud.codepipeline.work import ActionFailed, Work, Worker
 from localcloud.json_api import JsonApi
 from localcloud.source.repositories import Repositories
 from localcloud.store import Store
@@ -29,15 +29,15 @@ T = TypeVar("T")
 
 
 class ApiError(Exception):
-    """What the API refused, with its code."""
+    """An error response of the API."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class AnyRole:
-    """Every role may do everything; nothing is sent."""
+class PermissiveRoles:
+    """Roles that may do everything; no request is sent."""
 
     def assume(self, role_arn: str, principal: str, session: str) -> Mapping[str, str]:
         return {"AWS_ACCESS_KEY_ID": role_arn, "AWS_SECRET_ACCESS_KEY": session, "AWS_SESSION_TOKEN": principal}
@@ -46,14 +46,20 @@ class AnyRole:
         return self.assume(role_arn, credentials["AWS_ACCESS_KEY_ID"], session)
 
     def client(self, service: str, credentials: Mapping[str, str] | None) -> Any:
-        raise AssertionError(f"nobody asked for a client of {service}")
+        raise AssertionError(f"unexpected request for a client of {service}")
 
     def denied(self, credentials: Mapping[str, str], action: str, resource: str) -> str | None:
         return None
 
 
 class CodePipelineHarness:
-    """A pipeline service; `held` actions go on until they are let go, `failing` ones fail that often."""
+    """CodePipeline with actions that a test can block or let fail.
+
+    Attributes:
+        blocked: by action name, an event that lets the action end.
+        failing: by action name, the number of times that the action fails.
+        ran: `<action name> <number of the execution>` of every action that ran.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.events: list[tuple[str, Document]] = []
@@ -71,23 +77,23 @@ class CodePipelineHarness:
             put_logs=lambda *_: None,
             role_environment=lambda _: {},
         )
-        self.held: dict[str, threading.Event] = {}
+        self.blocked: dict[str, threading.Event] = {}
         self.failing: dict[str, int] = {}
         self.ran: list[str] = []
         self.build()
 
     def build(self) -> None:
-        """Start the service, or start it again, on what the store holds."""
+        """Start or restart the service on the store."""
         self.records = Records(self.cloud)
         providers = {"CodeStarSourceConnection": self._source, "CodeBuild": self._act, "Manual": approval}
-        self.worker = Worker(self.cloud, AnyRole(), self.records, providers)
-        engine = self.worker.engine
+        self.runner = ActionRunner(self.cloud, PermissiveRoles(), self.records, providers)
+        engine = self.runner.engine
         self.triggers = Triggers(self.records, engine)
         operations = {
             **Catalog(self.cloud, self.records, engine, self.repositories).operations,
             **Control(self.records, engine).operations,
             **History(self.records).operations,
-            **Decisions(self.records, self.worker).operations,
+            **ExternalResults(self.records, self.runner).operations,
         }
         self.api = JsonApi("codepipeline", operations, lambda _: (f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT))
 
@@ -95,19 +101,19 @@ class CodePipelineHarness:
         body = {"source": source, "detail-type": kind, "resources": list(resources), "detail": dict(detail)}
         self.events.append((kind, json.loads(json.dumps(body))))
 
-    def _source(self, work: Work) -> bool:
-        work.variables["CommitId"] = work.execution["sourceOverrides"].get(work.action["actionName"], "latest")
-        return self._act(work)
+    def _source(self, context: ActionContext) -> bool:
+        context.variables["CommitId"] = context.execution["sourceOverrides"].get(context.action["actionName"], "latest")
+        return self._act(context)
 
-    def _act(self, work: Work) -> bool:
-        name = work.action["actionName"]
-        self.ran.append(f"{name} {work.execution['sequence']}")
-        gate = self.held.get(name)
+    def _act(self, context: ActionContext) -> bool:
+        name = context.action["actionName"]
+        self.ran.append(f"{name} {context.execution['sequence']}")
+        gate = self.blocked.get(name)
         while gate is not None and not gate.is_set():
-            work.wait(0.01)
+            context.wait(0.01)
         if self.failing.get(name, 0) > 0:
             self.failing[name] -= 1
-            raise ActionFailed("JobFailed", f"{name} was told to fail")
+            raise ActionFailed("JobFailed", f"{name} fails in this test")
         return True
 
     def call(self, operation: str, **request: Any) -> Document:
@@ -119,9 +125,9 @@ class CodePipelineHarness:
         return answer
 
     def create(self, *stages: Document, mode: str = "QUEUED", **members: Any) -> None:
-        """A pipeline `p` of a source and these stages, whose first execution has ended."""
+        """Create a pipeline `p` of a source and these stages, and wait until its first execution has ended."""
         self.call("CreatePipeline", pipeline=structure(*stages, mode=mode, **members))
-        self.settled(1)
+        self.wait_until_settled(1)
 
     def start(self) -> str:
         return str(self.call("StartPipelineExecution", name="p")["pipelineExecutionId"])
@@ -130,34 +136,34 @@ class CodePipelineHarness:
         found = self.call("GetPipelineExecution", pipelineName="p", pipelineExecutionId=execution_id)
         return str(found["pipelineExecution"]["status"])
 
-    def settled(self, count: int) -> list[str]:
-        """The statuses of `count` executions, oldest first, once none is under way."""
+    def wait_until_settled(self, count: int) -> list[str]:
+        """Wait until `count` executions have ended; return their statuses, oldest first."""
 
-        def look() -> list[str] | None:
+        def check() -> list[str] | None:
             seen = [one["status"] for one in self.records.executions("p")]
             return seen if len(seen) >= count and not {"InProgress", "Stopping"} & set(seen) else None
 
-        return until(look)
+        return until(check)
 
     def stage(self, name: str) -> Document:
         states: list[Document] = self.call("GetPipelineState", name="p")["stageStates"]
         return next(one for one in states if one["stageName"] == name)
 
     def close(self) -> None:
-        for gate in self.held.values():
+        for gate in self.blocked.values():
             gate.set()
-        self.worker.close()
-        self.worker.engine.shutdown()
+        self.runner.close()
+        self.runner.engine.shutdown()
         self.api.close()
 
 
-def until(look: Callable[[], T | None], seconds: float = 10) -> T:
+def until(check: Callable[[], T | None], seconds: float = 10) -> T:
     deadline = time.monotonic() + seconds
     while True:
-        value = look()
+        value = check()
         if value:
             return value
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.01)
 
 

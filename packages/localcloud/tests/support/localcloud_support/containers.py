@@ -1,4 +1,4 @@
-"""An in-memory cloud (moto's S3) under the real runtime: processes, namespaces and files are real."""
+"""moto's S3 under the real runtime, and requests for jobs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from localcloud.runtime.contract import JobKind, JobUpdate
 from localcloud.runtime.jobs import JobRunner
 
 ROLE = "arn:aws:iam::000000000000:role/job"
-POWERLESS = "arn:aws:iam::000000000000:role/powerless"
+DENIED_ROLE = "arn:aws:iam::000000000000:role/denied"
 IMAGES = "683313688378.dkr.ecr.us-east-1.amazonaws.com/"
 BUCKET = "data"
 FIXTURES = Path(__file__).parents[2] / "runtime" / "fixtures"
 
 
 class DenyingClient:
-    """A role whose policies allow nothing."""
+    """S3 client of a role without permissions."""
 
     def get_object(self, **_: Any) -> None:
         error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
@@ -41,7 +41,7 @@ class DenyingClient:
 
 @dataclass
 class FakeAws:
-    """The cloud, what was logged in it, and shorthands for S3."""
+    """The cloud, its logs, and shortcuts for S3."""
 
     cloud: Cloud
     s3: Any
@@ -81,7 +81,7 @@ class FakeAws:
 
 
 class Jobs:
-    """The runner under test, and what it told."""
+    """The runner under test, and the updates that it reported."""
 
     def __init__(self, aws: FakeAws) -> None:
         self.updates: dict[str, list[JobUpdate]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What actions do, by provider."""
+"""Implementations of actions, by provider."""
 
 from localcloud.codepipeline.providers.approval import approval
 from localcloud.codepipeline.providers.build import build

@@ -1,4 +1,4 @@
-"""Manual approvals: a token, a notification, and a person."""
+"""Manual approvals: a token and a notification."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import json
 import uuid
 from datetime import UTC, datetime
 
-from localcloud.codepipeline.work import Work
+from localcloud.codepipeline.action_runner import ActionContext
 
-SECONDS = 7 * 86400  # an approval that nobody gives fails after seven days
+_SECONDS = 7 * 86400  # an approval without a result fails after seven days
 
 
-def approval(work: Work) -> bool:
-    """Ask; `PutApprovalResult` ends the action."""
-    if work.notes.get("token"):
-        return False  # asked before the restart
+def approval(context: ActionContext) -> bool:
+    """Request an approval; `PutApprovalResult` ends the action."""
+    if context.notes.get("token"):
+        return False  # requested before a restart
     token = str(uuid.uuid4())
-    expires = work.cloud.clock.now().timestamp() + 60 * work.action["declaration"].get(
-        "timeoutInMinutes", SECONDS // 60
+    expires = context.cloud.clock.now().timestamp() + 60 * context.action["declaration"].get(
+        "timeoutInMinutes", _SECONDS // 60
     )
-    topic = work.configuration.get("NotificationArn")
+    topic = context.configuration.get("NotificationArn")
     if topic:
-        work.client("sns").publish(
+        context.client("sns").publish(
             TopicArn=topic,
-            Subject=f"APPROVAL NEEDED: AWS CodePipeline {work.action['pipelineName']}"[:100],
-            Message=json.dumps(_message(work, token, expires)),
+            Subject=f"APPROVAL NEEDED: AWS CodePipeline {context.action['pipelineName']}"[:100],
+            Message=json.dumps(_message(context, token, expires)),
         )
-    work.note(token=token, expires=expires)
+    context.note(token=token, expires=expires)
     return False
 
 
-def _message(work: Work, token: str, expires: float) -> dict[str, object]:
-    """Source: AWS CodePipeline User Guide, "JSON data format for manual approval notifications"."""
-    action, configuration = work.action, work.configuration
+def _message(context: ActionContext, token: str, expires: float) -> dict[str, object]:
+    """Return the notification (AWS: "JSON data format for manual approval notifications")."""
+    action, configuration = context.action, context.configuration
     given = {
         "customData": configuration.get("CustomData"),
         "externalEntityLink": configuration.get("ExternalEntityLink"),
     }
     return {
-        "region": work.cloud.region,
-        "consoleLink": f"{work.cloud.endpoint_url}/codepipeline/{action['pipelineName']}",
+        "region": context.cloud.region,
+        "consoleLink": f"{context.cloud.endpoint_url}/codepipeline/{action['pipelineName']}",
         "approval": {
             "pipelineName": action["pipelineName"],
             "stageName": action["stageName"],
             "actionName": action["actionName"],
             "token": token,
             "expires": datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%MZ"),
-            "approvalReviewLink": f"{work.cloud.endpoint_url}/codepipeline/{action['pipelineName']}",
+            "approvalReviewLink": f"{context.cloud.endpoint_url}/codepipeline/{action['pipelineName']}",
             **{name: value for name, value in given.items() if value},
         },
     }

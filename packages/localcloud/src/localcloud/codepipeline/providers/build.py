@@ -1,4 +1,4 @@
-"""CodeBuild actions: a build with the pipeline's artifacts, through the API and the action's role."""
+"""CodeBuild actions: a build with the pipeline's artifacts, through the API with the action's role."""
 
 from __future__ import annotations
 
@@ -6,60 +6,61 @@ import json
 from typing import Any
 
 from localcloud.codebuild.artifacts import s3_arn
-from localcloud.codepipeline.work import ActionFailed, Work
+from localcloud.codepipeline.action_runner import ActionContext, ActionFailed
 
-_LOOK_SECONDS = 0.3
+_POLL_SECONDS = 0.3
 
 
-def build(work: Work) -> bool:
-    """Start the project's build, or find the one that was started before a kill, and wait for its end."""
-    client = work.client("codebuild")
-    started = client.start_build(**_request(work))["build"]
-    work.result |= {"externalExecutionId": started["id"], "externalExecutionUrl": started["logs"]["deepLink"]}
-    work.note(externalExecutionId=started["id"])
+def build(context: ActionContext) -> bool:
+    """Start the project's build, or find the one started before a restart, and wait for its end."""
+    client = context.client("codebuild")
+    started = client.start_build(**_request(context))["build"]
+    context.result |= {"externalExecutionId": started["id"], "externalExecutionUrl": started["logs"]["deepLink"]}
+    context.note(externalExecutionId=started["id"])
     while True:
         seen = client.batch_get_builds(ids=[started["id"]])["builds"][0]
         if seen["buildComplete"]:
             break
-        work.wait(_LOOK_SECONDS)
-    work.result["logStreamARN"] = seen["logs"].get("cloudWatchLogsArn")
+        context.wait(_POLL_SECONDS)
+    context.result["logStreamARN"] = seen["logs"].get("cloudWatchLogsArn")
     if seen["buildStatus"] != "SUCCEEDED":
         raise ActionFailed("JobFailed", _reason(seen))
-    work.variables |= {one["name"]: one["value"] for one in seen.get("exportedEnvironmentVariables", [])}
+    context.variables |= {one["name"]: one["value"] for one in seen.get("exportedEnvironmentVariables", [])}
     return True
 
 
-def _request(work: Work) -> dict[str, Any]:
-    """StartBuild with the artifacts' places; the token makes a second call find the first one's build."""
-    primary = work.configuration.get("PrimarySource") or next(iter(work.inputs), None)
-    if primary is None or primary not in work.inputs:
-        raise ActionFailed("ConfigurationError", f"PrimarySource {primary} is no input artifact of the action")
-    others = [name for name in work.inputs if name != primary]
+def _request(context: ActionContext) -> dict[str, Any]:
+    """Return the StartBuild request with the artifacts' locations; the token makes repeated calls return one build."""
+    primary = context.configuration.get("PrimarySource") or next(iter(context.inputs), None)
+    if primary is None or primary not in context.inputs:
+        raise ActionFailed("ConfigurationError", f"PrimarySource {primary} is not an input artifact of the action")
+    others = [name for name in context.inputs if name != primary]
     request: dict[str, Any] = {
-        "projectName": work.require("ProjectName"),
-        "idempotencyToken": work.action["actionExecutionId"],
-        "sourceVersion": s3_arn(**work.inputs[primary]),
-        "environmentVariablesOverride": _variables(work),
+        "projectName": context.require("ProjectName"),
+        "idempotencyToken": context.action["actionExecutionId"],
+        "sourceVersion": s3_arn(**context.inputs[primary]),
+        "environmentVariablesOverride": _variables(context),
         "secondarySourcesOverride": [{"type": "CODEPIPELINE", "sourceIdentifier": name} for name in others],
         "secondarySourcesVersionOverride": [
-            {"sourceIdentifier": name, "sourceVersion": s3_arn(**work.inputs[name])} for name in others
+            {"sourceIdentifier": name, "sourceVersion": s3_arn(**context.inputs[name])} for name in others
         ],
     }
-    if work.key_id:
-        request["encryptionKeyOverride"] = work.key_id
-    places = {name: f"{place['bucket']}/{place['key']}" for name, place in work.outputs.items()}
-    if len(places) == 1:
-        request["artifactsOverride"] = {"type": "CODEPIPELINE", "location": next(iter(places.values()))}
+    if context.key_id:
+        request["encryptionKeyOverride"] = context.key_id
+    locations = {name: f"{output['bucket']}/{output['key']}" for name, output in context.outputs.items()}
+    if len(locations) == 1:
+        request["artifactsOverride"] = {"type": "CODEPIPELINE", "location": next(iter(locations.values()))}
     else:
         request["artifactsOverride"] = {"type": "CODEPIPELINE"}
         request["secondaryArtifactsOverride"] = [
-            {"type": "CODEPIPELINE", "artifactIdentifier": name, "location": place} for name, place in places.items()
+            {"type": "CODEPIPELINE", "artifactIdentifier": name, "location": location}
+            for name, location in locations.items()
         ]
     return request
 
 
-def _variables(work: Work) -> list[dict[str, str]]:
-    given = json.loads(work.configuration.get("EnvironmentVariables") or "[]")
+def _variables(context: ActionContext) -> list[dict[str, str]]:
+    given = json.loads(context.configuration.get("EnvironmentVariables") or "[]")
     return [{"name": one["name"], "value": one["value"], "type": one.get("type", "PLAINTEXT")} for one in given]
 
 

@@ -1,4 +1,4 @@
-"""CloudFormation actions: change sets and stacks, through the API and the action's role.
+"""CloudFormation actions: change sets and stacks, through the API with the action's role.
 
 Source: AWS CodePipeline User Guide, "AWS CloudFormation deploy action reference".
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from localcloud.codepipeline.work import ActionFailed, Work
+from localcloud.codepipeline.action_runner import ActionContext, ActionFailed
 
-_LOOK_SECONDS = 0.2
-_LARGEST_BODY = 51200  # bytes of a template in a request; larger ones go by URL
+_POLL_SECONDS = 0.2
+_LARGEST_BODY = 51200  # bytes of a template in a request; larger templates are passed by URL
 _NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
 _FAILED_STACKS = frozenset(
@@ -25,10 +25,10 @@ _FAILED_STACKS = frozenset(
 Stack = dict[str, Any]
 
 
-def deploy(work: Work) -> bool:
-    """Do what the action's mode says."""
-    action = _Deployment(work)
-    mode = work.require("ActionMode")
+def deploy(context: ActionContext) -> bool:
+    """Run the action's mode."""
+    action = _Deployment(context)
+    mode = context.require("ActionMode")
     modes = {
         "CHANGE_SET_REPLACE": action.replace_change_set,
         "CHANGE_SET_EXECUTE": action.execute_change_set,
@@ -41,20 +41,20 @@ def deploy(work: Work) -> bool:
 
 
 class _Deployment:
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._client = work.client("cloudformation")
-        self._name = work.require("StackName")
+    def __init__(self, context: ActionContext) -> None:
+        self._context = context
+        self._client = context.client("cloudformation")
+        self._name = context.require("StackName")
 
     def replace_change_set(self) -> None:
-        """Make the change set anew; one without changes is no failure."""
-        change_set = self._work.require("ChangeSetName")
+        """Replace the change set; a change set without changes is not a failure."""
+        change_set = self._context.require("ChangeSetName")
         stack = self._stack()
         is_new = stack is None or stack["StackStatus"] == "REVIEW_IN_PROGRESS"
         if stack is not None and self._change_set(change_set) is not None:
             self._client.delete_change_set(StackName=self._name, ChangeSetName=change_set)
             while self._change_set(change_set) is not None:
-                self._work.wait(_LOOK_SECONDS)
+                self._context.wait(_POLL_SECONDS)
         with self._template() as template:
             made = self._client.create_change_set(
                 StackName=self._name,
@@ -63,34 +63,34 @@ class _Deployment:
                 **template,
                 **self._settings(),
             )
-            self._work.result["externalExecutionId"] = made["Id"]
+            self._context.result["externalExecutionId"] = made["Id"]
             while True:
                 seen = self._change_set(change_set) or {"Status": "FAILED", "StatusReason": "it was deleted"}
                 if seen["Status"] in ("CREATE_COMPLETE", "FAILED"):
                     break
-                self._work.wait(_LOOK_SECONDS)
+                self._context.wait(_POLL_SECONDS)
         if seen["Status"] == "FAILED" and not _is_empty(seen):
             raise ActionFailed("JobFailed", f"Change set {change_set} failed: {seen.get('StatusReason')}")
-        self._work.result["externalExecutionSummary"] = f"Change set {change_set} was created."
+        self._context.result["externalExecutionSummary"] = f"Change set {change_set} was created."
 
     def execute_change_set(self) -> None:
-        """Execute the change set that an earlier action made."""
-        change_set = self._work.require("ChangeSetName")
-        if not self._work.notes.get("begun"):
+        """Execute the change set that an earlier action created."""
+        change_set = self._context.require("ChangeSetName")
+        if not self._context.notes.get("begun"):
             seen = self._change_set(change_set)
             if seen is None:
                 raise ActionFailed("JobFailed", f"ChangeSet [{change_set}] of stack {self._name} does not exist")
             if _is_empty(seen):
-                self._work.result["externalExecutionSummary"] = "The change set contains no changes."
+                self._context.result["externalExecutionSummary"] = "The change set contains no changes."
                 self._end(self._stack() or {})
                 return
             self._client.execute_change_set(StackName=self._name, ChangeSetName=change_set)
-            self._work.note(begun=True)
-        self._end(self._settled())
+            self._context.note(started=True)
+        self._end(self._wait_until_stable())
 
     def create_or_update(self) -> None:
-        """Create the stack, or update it; an update without changes is no failure."""
-        if not self._work.notes.get("begun"):
+        """Create or update the stack; an update without changes is not a failure."""
+        if not self._context.notes.get("begun"):
             stack = self._stack()
             with self._template() as template:
                 request = {"StackName": self._name, **template, **self._settings()}
@@ -104,22 +104,23 @@ class _Deployment:
                         raise
                     self._end(stack or {})
                     return
-                self._work.note(begun=True)
-        self._end(self._settled())
+                self._context.note(started=True)
+        self._end(self._wait_until_stable())
 
     def replace_on_failure(self) -> None:
-        """As `create_or_update`, over the ruins of a failed stack."""
+        """Delete a failed stack, then create or update it."""
         stack = self._stack()
-        if stack is not None and stack["StackStatus"] in _FAILED_STACKS and not self._work.notes.get("begun"):
+        if stack is not None and stack["StackStatus"] in _FAILED_STACKS and not self._context.notes.get("begun"):
             self._delete()
         self.create_or_update()
 
     def delete(self) -> None:
+        """Delete the stack, if it exists."""
         if self._stack() is not None:
             self._delete()
 
     def _delete(self) -> None:
-        role = self._work.configuration.get("RoleArn")
+        role = self._context.configuration.get("RoleArn")
         self._client.delete_stack(StackName=self._name, **({"RoleARN": role} if role else {}))
         while True:
             stack = self._stack()
@@ -127,36 +128,40 @@ class _Deployment:
                 return
             if stack["StackStatus"] == "DELETE_FAILED":
                 raise ActionFailed("JobFailed", f"Stack {self._name}: {self._reason(stack)}")
-            self._work.wait(_LOOK_SECONDS)
+            self._context.wait(_POLL_SECONDS)
 
-    def _settled(self) -> Stack:
+    def _wait_until_stable(self) -> Stack:
         while True:
             stack = self._stack()
             if stack is None:
                 raise ActionFailed("JobFailed", f"Stack {self._name} does not exist")
             if not stack["StackStatus"].endswith("_IN_PROGRESS"):
                 return stack
-            self._work.wait(_LOOK_SECONDS)
+            self._context.wait(_POLL_SECONDS)
 
     def _end(self, stack: Stack) -> None:
-        """Take the stack's outputs, or fail with the reason of its failure."""
+        """Set the action's outputs from the stack.
+
+        Raises:
+            ActionFailed: the stack failed; the message is the reason.
+        """
         status = stack.get("StackStatus", "")
-        self._work.result["externalExecutionId"] = stack.get("StackId", "")
+        self._context.result["externalExecutionId"] = stack.get("StackId", "")
         if status not in _GOOD and status != "UPDATE_ROLLBACK_COMPLETE":
             raise ActionFailed("JobFailed", f"Stack {self._name} is {status}: {self._reason(stack)}")
-        if status == "UPDATE_ROLLBACK_COMPLETE" and self._work.notes.get("begun"):
+        if status == "UPDATE_ROLLBACK_COMPLETE" and self._context.notes.get("begun"):
             raise ActionFailed("JobFailed", f"Stack {self._name} was rolled back: {self._reason(stack)}")
         outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
-        self._work.variables |= outputs
-        self._work.result.setdefault("externalExecutionSummary", f"Deployment {status}")
-        if self._work.outputs and self._work.configuration.get("OutputFileName"):
+        self._context.variables |= outputs
+        self._context.result.setdefault("externalExecutionSummary", f"Deployment {status}")
+        if self._context.outputs and self._context.configuration.get("OutputFileName"):
             body = io.BytesIO()
             with zipfile.ZipFile(body, "w") as archive:
-                archive.writestr(self._work.configuration["OutputFileName"], json.dumps(outputs))
-            self._work.write(next(iter(self._work.outputs)), body.getvalue())
+                archive.writestr(self._context.configuration["OutputFileName"], json.dumps(outputs))
+            self._context.write(next(iter(self._context.outputs)), body.getvalue())
 
     def _reason(self, stack: Stack) -> str:
-        """The first failure that the stack's events tell of."""
+        """Return the first failure in the stack's events."""
         try:
             events = self._client.describe_stack_events(StackName=stack.get("StackId") or self._name)["StackEvents"]
         except ClientError:
@@ -188,12 +193,12 @@ class _Deployment:
         return found
 
     def _template(self) -> _Template:
-        return _Template(self._work, self._file(self._work.require("TemplatePath")))
+        return _Template(self._context, self._file(self._context.require("TemplatePath")))
 
     def _file(self, path: str) -> str:
-        """`artifact::file`, read out of the artifact."""
+        """Return the content of `artifact::file`."""
         artifact, _, name = path.partition("::")
-        with zipfile.ZipFile(io.BytesIO(self._work.read(artifact))) as archive:
+        with zipfile.ZipFile(io.BytesIO(self._context.read(artifact))) as archive:
             try:
                 return archive.read(name).decode()
             except KeyError as error:
@@ -202,8 +207,8 @@ class _Deployment:
                 ) from error
 
     def _settings(self) -> dict[str, Any]:
-        """Parameters, tags, stack policy, capabilities and role of the request."""
-        configuration = self._work.configuration
+        """Return the request's parameters, tags, stack policy, capabilities and role."""
+        configuration = self._context.configuration
         document: dict[str, Any] = {}
         if configuration.get("TemplateConfiguration"):
             document = json.loads(self._file(configuration["TemplateConfiguration"]))
@@ -224,24 +229,24 @@ class _Deployment:
 
 
 class _Template:
-    """A template as a request takes it; a large one lies in the artifact bucket while the request needs it."""
+    """A template for a request; a large one is stored in the artifact bucket while the request needs it."""
 
-    def __init__(self, work: Work, body: str) -> None:
-        self._work, self._body = work, body
-        self._bucket = next(iter(work.inputs.values()))["bucket"]
+    def __init__(self, context: ActionContext, body: str) -> None:
+        self._context, self._body = context, body
+        self._bucket = next(iter(context.inputs.values()))["bucket"]
         self._key: str | None = None
 
     def __enter__(self) -> dict[str, str]:
         if len(self._body.encode()) <= _LARGEST_BODY:
             return {"TemplateBody": self._body}
-        self._key = f"{self._work.action['pipelineName']}/templates/{uuid.uuid4()}"
-        # CodePipeline hands templates over by itself: no permission of the action's role is asked for it.
-        self._work.roles.client("s3", None).put_object(Bucket=self._bucket, Key=self._key, Body=self._body.encode())
-        return {"TemplateURL": f"{self._work.cloud.endpoint_url}/{self._bucket}/{self._key}"}
+        self._key = f"{self._context.action['pipelineName']}/templates/{uuid.uuid4()}"
+        # CodePipeline passes templates itself, so the action's role needs no permission for it.
+        self._context.roles.client("s3", None).put_object(Bucket=self._bucket, Key=self._key, Body=self._body.encode())
+        return {"TemplateURL": f"{self._context.cloud.endpoint_url}/{self._bucket}/{self._key}"}
 
     def __exit__(self, *_: object) -> None:
         if self._key is not None:
-            self._work.roles.client("s3", None).delete_object(Bucket=self._bucket, Key=self._key)
+            self._context.roles.client("s3", None).delete_object(Bucket=self._bucket, Key=self._key)
 
 
 def _is_empty(change_set: Stack) -> bool:

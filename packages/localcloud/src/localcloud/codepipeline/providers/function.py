@@ -1,46 +1,46 @@
-"""Lambda actions: the function gets a job, and ends it by `PutJobSuccessResult` or `PutJobFailureResult`."""
+"""Lambda actions: the function gets a job and ends it with `PutJobSuccessResult` or `PutJobFailureResult`."""
 
 from __future__ import annotations
 
 import json
 
-from localcloud.codepipeline.work import Work
+from localcloud.codepipeline.action_runner import ActionContext
 
-SECONDS = 20 * 60  # without a result the action fails
+_SECONDS = 20 * 60  # without a result the action fails after this time
 
 
-def function(work: Work) -> bool:
-    """Hand the job over; asked again where an earlier call of the function asked to be continued."""
-    if work.notes.get("invoked"):
-        return False  # before a restart; its result is still to come
-    token = work.notes.get("continuationToken")
-    expires = work.notes.get("expires") or work.cloud.clock.now().timestamp() + SECONDS
-    work.note(expires=expires, invoked=True)
-    work.client("lambda").invoke(
-        FunctionName=work.require("FunctionName"),
+def function(context: ActionContext) -> bool:
+    """Invoke the function with the job, or again where its last call returned a continuation token."""
+    if context.notes.get("invoked"):
+        return False  # invoked before a restart; the result has not arrived
+    token = context.notes.get("continuationToken")
+    expires = context.notes.get("expires") or context.cloud.clock.now().timestamp() + _SECONDS
+    context.note(expires=expires, invoked=True)
+    context.client("lambda").invoke(
+        FunctionName=context.require("FunctionName"),
         InvocationType="Event",
-        Payload=json.dumps({"CodePipeline.job": _job(work, token)}).encode(),
+        Payload=json.dumps({"CodePipeline.job": _job(context, token)}).encode(),
     )
     return False
 
 
-def _job(work: Work, token: str | None) -> dict[str, object]:
-    """Source: AWS CodePipeline User Guide, "Invoke an AWS Lambda function", "Example JSON event"."""
+def _job(context: ActionContext, token: str | None) -> dict[str, object]:
+    """Return the job (AWS CodePipeline User Guide, "Invoke an AWS Lambda function", "Example JSON event")."""
     data: dict[str, object] = {
-        "actionConfiguration": {"configuration": dict(work.configuration)},
-        "inputArtifacts": [_artifact(name, place) for name, place in work.inputs.items()],
-        "outputArtifacts": [_artifact(name, place) for name, place in work.outputs.items()],
+        "actionConfiguration": {"configuration": dict(context.configuration)},
+        "inputArtifacts": [_artifact(name, place) for name, place in context.inputs.items()],
+        "outputArtifacts": [_artifact(name, place) for name, place in context.outputs.items()],
         "artifactCredentials": {
-            "accessKeyId": work.credentials["AWS_ACCESS_KEY_ID"],
-            "secretAccessKey": work.credentials["AWS_SECRET_ACCESS_KEY"],
-            "sessionToken": work.credentials["AWS_SESSION_TOKEN"],
+            "accessKeyId": context.credentials["AWS_ACCESS_KEY_ID"],
+            "secretAccessKey": context.credentials["AWS_SECRET_ACCESS_KEY"],
+            "sessionToken": context.credentials["AWS_SESSION_TOKEN"],
         },
     }
     if token:
         data["continuationToken"] = token
-    if work.key_id:
-        data["encryptionKey"] = {"id": work.key_id, "type": "KMS"}
-    return {"id": work.action["actionExecutionId"], "accountId": work.cloud.account, "data": data}
+    if context.key_id:
+        data["encryptionKey"] = {"id": context.key_id, "type": "KMS"}
+    return {"id": context.action["actionExecutionId"], "accountId": context.cloud.account, "data": data}
 
 
 def _artifact(name: str, place: object) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Source actions: a commit of a local repository becomes the pipeline's first artifact."""
+"""Source actions: they store a commit of a local repository as the pipeline's first artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from localcloud.codebuild.artifacts import CLONE_REFERENCE, REVISION
-from localcloud.codepipeline.work import ActionFailed, Work
+from localcloud.codepipeline.action_runner import ActionContext, ActionFailed
 from localcloud.source.repositories import Commit, Repositories, Repository, SourceError
 
 _USE = ("codestar-connections:UseConnection", "codeconnections:UseConnection")
@@ -21,79 +21,84 @@ _CODE_COMMIT = (
 )
 
 
-def connection(work: Work, repositories: Repositories) -> bool:
-    """`CodeStarSourceConnection`: the repository of the full id's last part, whatever the connection."""
-    arn, full_name = work.require("ConnectionArn"), work.require("FullRepositoryId")
-    denials = [work.roles.denied(work.credentials, action, arn) for action in _USE]
-    if all(denials):  # AWS takes the permission under the service's old and new name
+def connection(context: ActionContext, repositories: Repositories) -> bool:
+    """Run `CodeStarSourceConnection`: the last part of the full repository id names the local repository."""
+    arn, full_name = context.require("ConnectionArn"), context.require("FullRepositoryId")
+    denials = [context.roles.denied(context.credentials, action, arn) for action in _USE]
+    if all(denials):  # AWS accepts the permission under the service's old and new name
         raise ActionFailed("PermissionError", str(denials[0]))
-    commit = _take(work, repositories, full_name, [(action, arn) for action in _USE])
-    work.variables |= {
+    commit = _write_source(context, repositories, full_name, [(action, arn) for action in _USE])
+    context.variables |= {
         "AuthorDate": commit.author_date,
         "AuthorDisplayName": commit.author,
         "AuthorEmail": commit.email,
         "AuthorId": "",
-        "BranchName": work.require("BranchName"),
+        "BranchName": context.require("BranchName"),
         "CommitId": commit.id,
         "CommitMessage": commit.message,
         "ConnectionArn": arn,
         "FullRepositoryName": full_name,
         "ProviderType": "GitHub",
     }
-    work.result["externalExecutionSummary"] = json.dumps(
+    context.result["externalExecutionSummary"] = json.dumps(
         {"ProviderType": "GitHub", "CommitMessage": commit.message.partition("\n")[0]}
     )
     return True
 
 
-def code_commit(work: Work, repositories: Repositories) -> bool:
-    """`CodeCommit`: the repository of that name."""
-    name = work.require("RepositoryName")
-    arn = f"arn:aws:codecommit:{work.cloud.region}:{work.cloud.account}:{name}"
+def code_commit(context: ActionContext, repositories: Repositories) -> bool:
+    """Run `CodeCommit`: the local repository has the same name."""
+    name = context.require("RepositoryName")
+    arn = f"arn:aws:codecommit:{context.cloud.region}:{context.cloud.account}:{name}"
     for action in _CODE_COMMIT:
-        denied = work.roles.denied(work.credentials, action, arn)
+        denied = context.roles.denied(context.credentials, action, arn)
         if denied:
             raise ActionFailed("PermissionError", denied)
-    commit = _take(work, repositories, name, [("codecommit:GitPull", arn)])
-    work.variables |= {
+    commit = _write_source(context, repositories, name, [("codecommit:GitPull", arn)])
+    context.variables |= {
         "AuthorDate": commit.author_date,
-        "BranchName": work.require("BranchName"),
+        "BranchName": context.require("BranchName"),
         "CommitId": commit.id,
         "CommitMessage": commit.message,
         "CommitterDate": commit.committer_date,
         "RepositoryName": name,
     }
-    work.result["externalExecutionSummary"] = commit.message.partition("\n")[0]
+    context.result["externalExecutionSummary"] = commit.message.partition("\n")[0]
     return True
 
 
-def _take(work: Work, repositories: Repositories, full_name: str, to_clone: list[tuple[str, str]]) -> Commit:
-    """Put the commit that started the execution, or the branch's latest, into the action's artifact.
+def _write_source(
+    context: ActionContext, repositories: Repositories, full_name: str, to_clone: list[tuple[str, str]]
+) -> Commit:
+    """Store the commit that started the execution, or the branch's latest one, as the action's artifact.
 
     Args:
-        to_clone: (action, resource) of which a build's role needs one, where the artifact is to be cloned.
+        context: the action.
+        repositories: the local repositories.
+        full_name: the repository.
+        to_clone: (action, resource) pairs; a build's role needs one of them to clone the artifact.
     """
     try:
         repository = repositories.ensure(full_name)
-        wanted = work.execution["sourceOverrides"].get(work.action["actionName"]) or work.require("BranchName")
+        wanted = context.execution["sourceOverrides"].get(context.action["actionName"]) or context.require("BranchName")
         commit = repository.commit(wanted)
     except SourceError as error:
         raise ActionFailed("ConfigurationError", str(error)) from error
-    artifact = next(iter(work.outputs))
+    artifact = next(iter(context.outputs))
     body = _archive(repository, commit.id)
-    if work.configuration.get("OutputArtifactFormat", "CODE_ZIP") == "CODEBUILD_CLONE_REF":
+    if context.configuration.get("OutputArtifactFormat", "CODE_ZIP") == "CODEBUILD_CLONE_REF":
         body = _reference(repository.name, commit.id, to_clone)
-    work.write(artifact, body, **{REVISION: commit.id})
-    work.note(
+    context.write(artifact, body, **{REVISION: commit.id})
+    context.note(
         revision={
             "name": artifact,
             "revisionId": commit.id,
             "revisionSummary": commit.message.partition("\n")[0],
-            "created": work.cloud.clock.now().timestamp(),
-            "actionName": work.action["actionName"],
+            "created": context.cloud.clock.now().timestamp(),
+            "actionName": context.action["actionName"],
         }
     )
-    work.result["externalExecutionId"] = commit.id
+    context.result["externalExecutionId"] = commit.id
     return commit
 
 
@@ -105,7 +110,7 @@ def _archive(repository: Repository, commit_id: str) -> bytes:
 
 
 def _reference(repository: str, commit_id: str, permissions: list[tuple[str, str]]) -> bytes:
-    """A full clone's artifact: CodeBuild clones what it refers to."""
+    """Return an artifact that refers to a commit, which CodeBuild clones."""
     wanted = {"repository": repository, "commit": commit_id, "permissions": permissions}
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:

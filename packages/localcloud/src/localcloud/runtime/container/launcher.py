@@ -1,15 +1,16 @@
-"""Starts one container and ends it with everything in it. Run as a program: `python -E -s -S launcher.py <status fd>`.
+"""Launcher: starts one container, and ends it with all its processes.
 
-It imports next to nothing (no pathlib either), because each job pays for its start. The plan comes as one line of JSON
-on standard input (it holds credentials, which have no place on a command line); the pipe stays open afterwards as a
-lifeline: when the gateway dies, even by `kill -9`, it closes and the container is ended. Errors before the program runs
-go to the status pipe, which closes without a word when the program has been started.
+Run as `python -E -s -S launcher.py <status fd>`. It imports little (not even pathlib), because each job pays for its
+start. The plan arrives as one line of JSON on standard input, because it holds credentials, which must not be on a
+command line. The pipe then stays open as a lifeline: when the gateway dies, even by `kill -9`, the pipe closes and the
+container is ended. Errors before the program runs are written to the status pipe. The status pipe closes empty when the
+program has started.
 
-With namespaces there are two processes above the program: this one, outside, and the container's init, inside, whose
-end makes the kernel end every process of the container, however it detached itself.
+With namespaces there are two processes above the program: this one, outside, and the container's init, inside. When
+init ends, the kernel ends every process of the container, also detached ones.
 
-Where the plan names a connection to a warm Python (warm.py), a fork of that does all this, and this process passes on
-what is told to it.
+Where the plan names a connection to a fork server (fork_server.py), a fork of that server runs the container, and this
+process forwards signals and the lifeline to it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ Plan = dict[str, Any]
 
 
 def call(name: str, *arguments: Any) -> None:
+    """Call a function of the C library; raise OSError where it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
@@ -47,6 +49,7 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    """Mount `source` on `target`."""
     try:
         call("mount", source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
     except OSError as error:
@@ -54,11 +57,12 @@ def mount(source: str, target: str, kind: str | None, flags: int) -> None:
 
 
 def bind(source: str, target: str) -> None:
+    """Bind-mount `source` on `target`."""
     mount(source, target, None, MS_BIND | MS_REC)
 
 
 def enter_namespaces(plan: Plan) -> None:
-    """Leave the host's namespaces; who may not do so as itself becomes root of a user namespace of its own."""
+    """Enter new namespaces; a user other than root becomes root of a new user namespace first."""
     flags = CLONE_NEWNS
     flags |= CLONE_NEWPID if plan["pid_namespace"] else 0
     flags |= CLONE_NEWNET if plan["isolate_network"] else 0
@@ -73,7 +77,7 @@ def enter_namespaces(plan: Plan) -> None:
 
 
 def mirror(directory: str, staging: str, hidden: set[str]) -> None:
-    """Make `staging` show what `directory` holds, except the names in `hidden`."""
+    """Bind the entries of `directory` into `staging`, except those named in `hidden`."""
     for entry in os.scandir(directory):
         place = os.path.join(staging, entry.name)
         if entry.name in hidden or os.path.lexists(place):
@@ -89,7 +93,7 @@ def mirror(directory: str, staging: str, hidden: set[str]) -> None:
 
 
 def build_root(plan: Plan) -> None:
-    """Give the container its own /opt/ml and /tmp; all else is the host's."""
+    """Mount the container's own /opt/ml and /tmp; everything else is the host's."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     if os.path.isdir("/opt/ml"):
         bind(plan["opt_ml"], "/opt/ml")
@@ -99,31 +103,31 @@ def build_root(plan: Plan) -> None:
         os.makedirs(os.path.join(staging, "ml"), exist_ok=True)
         bind(plan["opt_ml"], os.path.join(staging, "ml"))
         bind(staging, "/opt")
-    for path in plan["keep"]:  # the interpreter or the project may themselves live below /tmp
+    for path in plan["keep"]:  # the interpreter or the project may be below /tmp
         place = os.path.join(plan["tmp"], os.path.relpath(path, "/tmp"))  # noqa: S108
         os.makedirs(place, exist_ok=True)
         bind(path, place)
     bind(plan["tmp"], "/tmp")  # noqa: S108
-    protect(plan["interpreter"])
+    make_read_only(plan["interpreter"])
     if plan["pid_namespace"]:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if plan["isolate_network"]:
-        raise_loopback()
+        enable_loopback()
 
 
-def protect(directory: str) -> None:
-    """Make the Python environment read-only: a script's `pip install` must not change the developer's."""
+def make_read_only(directory: str) -> None:
+    """Make the Python environment read-only, so that a script's `pip install` cannot change the developer's."""
     flags = os.statvfs(directory).f_flag
     kept = (flags & ST_SAME_AS_MS) | (MS_RELATIME if flags & ST_RELATIME else 0)  # locked in a user namespace
     bind(directory, directory)
     try:
         mount("none", directory, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
     except PermissionError:
-        return  # some hosts forbid it; the container works as well without
+        return  # some hosts forbid it, and the container works without
 
 
-def raise_loopback() -> None:
-    """A container without a network still has itself."""
+def enable_loopback() -> None:
+    """Enable the loopback interface of a container without a network."""
     import fcntl
     import socket
     import struct
@@ -133,27 +137,33 @@ def raise_loopback() -> None:
 
 
 def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends (Linux)."""
     if sys.platform == "linux":
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Become(Exception):
-    """Raised in the process that is to be `program`, through all that made it."""
+class BecomeProgram(Exception):
+    """Raised in a forked process, to unwind the stack and run `program` at the outermost level."""
 
     def __init__(self, program: PythonProgram) -> None:
         self.program = program
 
 
-class Guests(Protocol):
-    """Further programs that the container's init starts when one of its programs asks for them."""
+class ForkService(Protocol):
+    """Starts further programs in the container's init, when a program of the container asks for one."""
 
-    def descriptors(self) -> list[int]: ...
-    def attend(self, ready: list[int]) -> None: ...
-    def ended(self, process: int, state: int) -> None: ...
+    def descriptors(self) -> list[int]:
+        """Return the descriptors to wait for."""
+
+    def handle(self, ready: list[int]) -> None:
+        """Handle the descriptors that are ready."""
+
+    def on_exit(self, process: int, state: int) -> None:
+        """Report the end of a process; `state` is from `waitpid`."""
 
 
 def default_signals(*, python: bool) -> None:
-    """What a program finds when it starts; Python itself changes two of them."""
+    """Restore the signal handlers that a new program has; Python changes two of them."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -162,7 +172,7 @@ def default_signals(*, python: bool) -> None:
 
 
 def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
-    """Become the program; never returns."""
+    """Replace this process by the program; never return."""
     command, environment = plan["command"], plan["environment"]
     try:
         die_with_parent()
@@ -178,20 +188,20 @@ def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
         default_signals(python=program is not None)
         if interpreter is None or program is None:
             os.execvpe(command[0], command, environment)
-        interpreter.close_all_but(set(plan["pass_fds"]))
+        interpreter.close_descriptors_except(set(plan["pass_fds"]))
     except OSError as error:
         os.write(status, f"{command[0]}: {error.strerror}".encode())
         os._exit(127)
-    raise Become(program)
+    raise BecomeProgram(program)
 
 
 def exit_code(state: int) -> int:
-    """128 + n for a process that signal n ended."""
+    """Return the exit code, 128 + n for a process that signal n ended."""
     return os.WEXITSTATUS(state) if os.WIFEXITED(state) else 128 + os.WTERMSIG(state)
 
 
-def waking_on_signals(terminate: Callable[[], None]) -> int:
-    """Call `terminate` on SIGTERM; return a descriptor that can be read when a signal or a child's end has come."""
+def watch_signals(terminate: Callable[[], None]) -> int:
+    """Call `terminate` on SIGTERM; return a descriptor that is readable after a signal, also after SIGCHLD."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -209,13 +219,21 @@ def supervise(
     terminate: Callable[[], None],
     kill: Callable[[], None],
     lifeline: int | None,
-    guests: Guests | None = None,
+    fork_service: ForkService | None = None,
 ) -> int:
-    """Pass SIGTERM on, end the child when the lifeline breaks, reap what dies; return the child's exit code.
+    """Supervise a child: forward SIGTERM, kill it when the lifeline closes, and reap all processes.
 
-    What is said over the lifeline stands for SIGTERM too.
+    Args:
+        child: its process id.
+        terminate: sends SIGTERM to it.
+        kill: sends SIGKILL to it.
+        lifeline: data on this descriptor means SIGTERM, its end means SIGKILL.
+        fork_service: starts further programs.
+
+    Returns:
+        The child's exit code.
     """
-    reader = waking_on_signals(terminate)
+    reader = watch_signals(terminate)
     waiting = [reader] if lifeline is None else [reader, lifeline]
     while True:
         while True:
@@ -227,9 +245,9 @@ def supervise(
                 return exit_code(state)
             if process == 0:
                 break
-            if guests is not None:
-                guests.ended(process, state)
-        ready, _, _ = select.select([*waiting, *(guests.descriptors() if guests else ())], [], [])
+            if fork_service is not None:
+                fork_service.on_exit(process, state)
+        ready, _, _ = select.select([*waiting, *(fork_service.descriptors() if fork_service else ())], [], [])
         if reader in ready:
             os.read(reader, 4096)
         if lifeline is not None and lifeline in ready:
@@ -238,11 +256,13 @@ def supervise(
             else:
                 kill()
                 waiting = [reader]
-        if guests is not None:
-            guests.attend(ready)
+        if fork_service is not None:
+            fork_service.handle(ready)
 
 
-def signal_quietly(send: Callable[[int, int], None], process: int, number: int) -> Callable[[], None]:
+def signal_sender(send: Callable[[int, int], None], process: int, number: int) -> Callable[[], None]:
+    """Return a function that sends a signal, and does nothing where the process has ended."""
+
     def deliver() -> None:
         try:
             send(process, number)
@@ -253,8 +273,8 @@ def signal_quietly(send: Callable[[int, int], None], process: int, number: int) 
 
 
 def run_program(plan: Plan, status: int, lifeline: int | None, interpreter: Interpreter | None = None) -> int:
-    """Run the program as a process group of its own, below this process."""
-    guests = None if interpreter is None else interpreter.guests()
+    """Run the program in a process group of its own, below this process; return its exit code."""
+    fork_service = None if interpreter is None else interpreter.fork_service()
     child = os.fork()
     if child == 0:
         execute(plan, status, interpreter)
@@ -262,10 +282,10 @@ def run_program(plan: Plan, status: int, lifeline: int | None, interpreter: Inte
     for descriptor in plan["pass_fds"]:
         os.close(descriptor)
     if plan["pid_namespace"]:
-        everyone = signal_quietly(os.kill, -1, signal.SIGTERM)
-        return supervise(child, everyone, signal_quietly(os.kill, -1, signal.SIGKILL), lifeline, guests)
-    kill = signal_quietly(os.killpg, child, signal.SIGKILL)
-    code = supervise(child, signal_quietly(os.killpg, child, signal.SIGTERM), kill, lifeline)
+        everyone = signal_sender(os.kill, -1, signal.SIGTERM)
+        return supervise(child, everyone, signal_sender(os.kill, -1, signal.SIGKILL), lifeline, fork_service)
+    kill = signal_sender(os.killpg, child, signal.SIGKILL)
+    code = supervise(child, signal_sender(os.killpg, child, signal.SIGTERM), kill, lifeline)
     kill()
     return code
 
@@ -274,7 +294,7 @@ def run(plan: Plan, status: int, lifeline: int, interpreter: Interpreter | None 
     """Run the container; return its exit code.
 
     Raises:
-        Become: in the process that is its program, where `interpreter` is to become it.
+        BecomeProgram: in the process that must run the program with `interpreter`.
     """
     if not plan["namespaces"]:
         return run_program(plan, status, lifeline)
@@ -298,17 +318,17 @@ def run(plan: Plan, status: int, lifeline: int, interpreter: Interpreter | None 
     for descriptor in plan["pass_fds"]:
         os.close(descriptor)
     return supervise(
-        init, signal_quietly(os.kill, init, signal.SIGTERM), signal_quietly(os.kill, init, signal.SIGKILL), lifeline
+        init, signal_sender(os.kill, init, signal.SIGTERM), signal_sender(os.kill, init, signal.SIGKILL), lifeline
     )
 
 
-def hand_over(plan: Plan, status: int) -> int:
-    """Let a fork of a warm Python run the container; return its exit code."""
+def run_in_fork(plan: Plan, status: int) -> int:
+    """Let a fork of the fork server run the container; return its exit code."""
     connection = messages.socket_of(plan["warm"])
     messages.send(connection, json.dumps(plan).encode(), [1, status, *plan["pass_fds"]])
     for descriptor in (status, *plan["pass_fds"]):
         os.close(descriptor)
-    reader = waking_on_signals(lambda: connection.sendall(b"T"))
+    reader = watch_signals(lambda: connection.sendall(b"T"))
     waiting = [reader, 0, connection.fileno()]
     while True:
         ready, _, _ = select.select(waiting, [], [])
@@ -318,11 +338,12 @@ def hand_over(plan: Plan, status: int) -> int:
             connection.shutdown(messages.WRITING)
             waiting.remove(0)
         if connection.fileno() in ready:
-            said = connection.recv(16)
-            return int(said) if said else 128 + signal.SIGKILL
+            reply = connection.recv(16)
+            return int(reply) if reply else 128 + signal.SIGKILL
 
 
 def read_plan() -> Plan:
+    """Read the plan from standard input."""
     text = b""
     while not text.endswith(b"\n"):
         piece = os.read(0, 65536)
@@ -333,11 +354,12 @@ def read_plan() -> Plan:
 
 
 def main() -> None:
+    """Run the container, and exit with its exit code."""
     status = int(sys.argv[1])
     os.set_inheritable(status, False)
     plan = read_plan()
     try:
-        code = run(plan, status, 0) if plan["warm"] is None else hand_over(plan, status)
+        code = run(plan, status, 0) if plan["warm"] is None else run_in_fork(plan, status)
     except OSError as error:
         os.write(status, f"container: {error.strerror}".encode())
         code = 127

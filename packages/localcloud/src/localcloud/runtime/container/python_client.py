@@ -1,7 +1,7 @@
-"""What `sys.executable` names in a container with a warm Python: asks the container's init for one of its forks.
+"""Client that asks the container's init for a forked Python; `sys.executable` names it in such a container.
 
-Run as `python -E -s -S python_client.py <interpreter> <Python's arguments>`. It stands for the process that it asked
-for: signals go on to that one, its end is that one's end, and its exit code is that one's.
+Run as `python -E -s -S python_client.py <interpreter> <Python's arguments>`. It represents the forked process: it
+forwards signals to it, ends when it ends, and exits with its exit code.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import messages
 _FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def only_standard_descriptors() -> bool:
-    """Whether 0, 1 and 2 are open and nothing else; what is handed on otherwise has to keep its numbers."""
+def _only_standard_descriptors() -> bool:
+    """Return whether exactly 0, 1 and 2 are open; other descriptors would have to keep their numbers in the fork."""
     with os.scandir("/proc/self/fd") as entries:
         listed = {int(entry.name) for entry in entries}
-    return {0, 1, 2} <= listed and len(listed) == 4  # and the folder that is being listed
+    return {0, 1, 2} <= listed and len(listed) == 4  # the fourth is the folder being listed
 
 
 def main() -> None:
+    """Request a fork and represent it; run a new interpreter where that is not possible."""
     interpreter, *arguments = sys.argv[1:]
-    if not only_standard_descriptors():
+    if not _only_standard_descriptors():
         os.execv(interpreter, [interpreter, *arguments])
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -43,8 +44,8 @@ def main() -> None:
 
     for number in _FORWARDED:
         signal.signal(number, forward)
-    said = connection.recv(16)
-    code = int(said) if said else -signal.SIGKILL
+    reply = connection.recv(16)
+    code = int(reply) if reply else -signal.SIGKILL
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
         os.kill(os.getpid(), -code)

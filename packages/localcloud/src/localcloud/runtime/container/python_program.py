@@ -1,8 +1,8 @@
-"""What `python3 …` would do, done by a fork of a process that has imported a framework already.
+"""Python programs run by a fork of a process that has already imported a framework.
 
-Whatever a fresh interpreter would do otherwise is left to a fresh interpreter: `Interpreter.program` returns None for
-options, for variables that are read when a library is loaded, and where the script's folders hold a module that would
-have come before one that is loaded.
+A new interpreter is used where it would behave differently: `Interpreter.program` returns None for command line
+options, for variables that libraries read when they are loaded, and where the script's folders hold a module that
+would shadow a loaded one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _READ_AT_START = re.compile(
     "ARROW_|BLIS_|DYLD_|GLIBC_|GOMP_|KMP_|LANG|LC_|LD_|MALLOC_|MKL_|NUMEXPR_|OMP_|OPENBLAS|PYTHON|TZ|VECLIB_"
 )
-_PATIENCE_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 _OWN_MODULES = ("launcher", "messages", "python_program")
 
 
 class Interpreter:
-    """This process as it is when `modules` are imported and nothing was run."""
+    """The state of this process after importing `modules`, before any program runs."""
 
     def __init__(self, modules: Sequence[str], control: int) -> None:
-        self._variables = _read_at_start(os.environ)  # of the libraries, some set variables when they are imported
+        self._variables = _read_at_start(os.environ)  # before the imports, because some libraries set variables
         for name in modules:
             importlib.import_module(name)
         given = os.environ.get("PYTHONPATH")
@@ -52,16 +52,20 @@ class Interpreter:
         self._path = sys.path[1 + len(self._given) :]
         self._loaded = {name.partition(".")[0] for name in sys.modules} - {*_OWN_MODULES, "__main__"}
         self._open = _descriptors() - {control}
-        gc.freeze()  # a fork's collector leaves alone, and shares, what is here by now
-        self._guests: Guests | None = None
+        gc.freeze()  # the garbage collector of forks ignores these objects, so that their memory stays shared
+        self._fork_service: ForkService | None = None
 
     def program(self, command: Sequence[str], environment: Mapping[str, str]) -> PythonProgram | None:
-        """What `command` means in the present folder; None where a fresh interpreter would do something else."""
+        """Return the program of a command line in the current folder.
+
+        Returns:
+            None where a new interpreter would behave differently.
+        """
         words = list(command[1:])
-        if words[:1] == ["-u"]:  # output is never held back here
+        if words[:1] == ["-u"]:  # output is never buffered here
             words.pop(0)
         option = words.pop(0) if words[:1] in (["-c"], ["-m"]) else ""
-        if not words or not self._is_this(command[0], environment):
+        if not words or not self._is_own_python(command[0], environment):
             return None
         if not option and not (words[0].endswith(".py") and os.path.isfile(words[0])):
             return None
@@ -69,34 +73,35 @@ class Interpreter:
             return None
         first = {"-c": "", "-m": os.getcwd()}.get(option, os.path.dirname(os.path.realpath(words[0])))
         further = environment["PYTHONPATH"].split(os.pathsep) if environment.get("PYTHONPATH") else []
-        if any(self._hides(folder) for folder in (first, *further) if folder not in self._given):
+        if any(self._shadows_loaded(folder) for folder in (first, *further) if folder not in self._given):
             return None
         return PythonProgram(option, words, command, environment, [first, *further, *self._path])
 
     def on_path(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """A container's variables with its own `python3` before this one, where PATH would find this one."""
-        if not self._is_this("python3", environment):
+        """Return the variables with a PATH that finds the container's `python3`, where PATH would find this one."""
+        if not self._is_own_python("python3", environment):
             return dict(environment)
         return {**environment, "PATH": os.pathsep.join([HOME, environment.get("PATH", os.defpath)])}
 
-    def guests(self) -> Guests:
-        self._guests = Guests(self)
-        return self._guests
+    def fork_service(self) -> ForkService:
+        """Create the service that forks this process for the container's programs."""
+        self._fork_service = ForkService(self)
+        return self._fork_service
 
-    def close_all_but(self, kept: set[int]) -> None:
-        """In a fork that is a program: close what its parents have opened since the imports."""
-        if self._guests is not None:
-            self._guests.forget()
+    def close_descriptors_except(self, kept: set[int]) -> None:
+        """Close, in a fork that runs a program, the descriptors that its parents opened after the imports."""
+        if self._fork_service is not None:
+            self._fork_service.detach_sockets()
         for descriptor in _descriptors() - self._open - kept:
             os.close(descriptor)
 
-    def _is_this(self, word: str, environment: Mapping[str, str]) -> bool:
+    def _is_own_python(self, word: str, environment: Mapping[str, str]) -> bool:
         path = shutil.which(word, path=environment.get("PATH", os.defpath))
         folder, name = os.path.split(path or "")
         return folder in (HOME, os.path.dirname(self.executable)) and bool(_PYTHON.fullmatch(name))
 
-    def _hides(self, folder: str) -> bool:
-        """Whether a folder holds a module of the name of one that is loaded."""
+    def _shadows_loaded(self, folder: str) -> bool:
+        """Return whether a folder holds a module with the name of a loaded one."""
         if zipfile.is_zipfile(folder):
             with zipfile.ZipFile(folder) as archive:
                 return any(name.partition("/")[0].partition(".")[0] in self._loaded for name in archive.namelist())
@@ -114,7 +119,7 @@ class Interpreter:
 
 
 class PythonProgram:
-    """One command line of Python's, to be run at the outermost level of the process that is to be it."""
+    """One Python command line; run it at the outermost level of its process."""
 
     def __init__(
         self,
@@ -128,7 +133,7 @@ class PythonProgram:
         self._environment, self._path = environment, path
 
     def run(self) -> None:
-        """Do what the interpreter does with it, to the end of the process."""
+        """Run the program as the interpreter does, and end the process."""
         target, *arguments = self._words
         os.environ.clear()
         os.environ.update(self._environment)
@@ -141,13 +146,13 @@ class PythonProgram:
             sys.modules.pop(name, None)
         random = sys.modules.get("numpy.random")
         if random is not None:
-            random.seed()  # as a fresh process would: not what every other fork draws
+            random.seed()  # otherwise all forks would draw the same numbers
         imported = set(sys.modules) - {"__main__"}
-        code = self._outcome(target)
+        code = self._execute(target)
         end(code, imported)
 
-    def _outcome(self, target: str) -> int:
-        """Run it; return the exit code."""
+    def _execute(self, target: str) -> int:
+        """Run the code; return the exit code."""
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         main.__dict__["__builtins__"] = builtins
         try:
@@ -176,27 +181,27 @@ class PythonProgram:
 
 
 def end(code: int, kept: set[str]) -> None:
-    """End the process as the interpreter does, but leave the modules in `kept`: to free them takes half a second."""
+    """End the process as the interpreter does, but do not free the modules in `kept`, which takes half a second."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for name in [name for name in sys.modules if name not in kept]:
         del sys.modules[name]
-    gc.collect()  # files that were left open are written and closed
+    gc.collect()  # flushes and closes open files
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # taken away, closed, or nobody listens any more
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # removed, closed, or without a reader
             stream.flush()
     os._exit(code)
 
 
-class Guests:
-    """Pythons that the container's programs start by `sys.executable`: forks of its init, which answers a socket."""
+class ForkService:
+    """Forks the container's init for programs that start `sys.executable`; requests arrive over a Unix socket."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
         self._running: dict[int, socket.socket] = {}
         os.makedirs(HOME, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(SOCKET)  # a model server that crashed comes back in the folders that it had
+            os.unlink(SOCKET)  # a restarted model server reuses its folders
         with open(EXECUTABLE, "w") as file:
             file.write(
                 f'#!/bin/sh\nexec "{interpreter.executable}" -E -s -S "{CLIENT}" "{interpreter.executable}" "$@"\n'
@@ -209,55 +214,58 @@ class Guests:
         self._listener.listen(64)
 
     def descriptors(self) -> list[int]:
+        """Return the descriptors of the listener and of the open connections."""
         return [self._listener.fileno(), *(one.fileno() for one in self._running.values() if one.fileno() >= 0)]
 
-    def attend(self, ready: list[int]) -> None:
+    def handle(self, ready: list[int]) -> None:
+        """Forward signals and start programs, for the descriptors that are ready."""
         for process, connection in self._running.items():
             if connection.fileno() in ready:
-                self._hear(process, connection)
+                self._forward_signals(process, connection)
         if self._listener.fileno() in ready:
             self._start()
 
-    def ended(self, process: int, state: int) -> None:
+    def on_exit(self, process: int, state: int) -> None:
+        """Send a program's exit code to its client."""
         connection = self._running.pop(process, None)
         if connection is None:
             return
         code = -os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state)
-        with connection, contextlib.suppress(OSError):  # whoever asked may be gone
+        with connection, contextlib.suppress(OSError):  # the client may have ended
             connection.sendall(b"%d" % code)
 
-    def forget(self) -> None:
-        """In a fork: what these objects hold is closed by number, and must not be closed once more when they go."""
+    def detach_sockets(self) -> None:
+        """Detach the sockets in a fork: their descriptors are closed by number, and must not be closed twice."""
         for connection in (self._listener, *self._running.values()):
             connection.detach()
         self._running.clear()
 
     def _start(self) -> None:
         connection, _ = self._listener.accept()
-        connection.settimeout(_PATIENCE_SECONDS)
+        connection.settimeout(_TIMEOUT_SECONDS)
         try:
             body, received = messages.receive(connection)
         except (OSError, EOFError):
-            connection.close()  # whoever asked is gone
+            connection.close()  # the client has ended
             return
         process = fork()
         if process == 0:
             connection.detach()
-            raise launcher.Become(self._guest(body, received))
+            raise launcher.BecomeProgram(self._forked_program(body, received))
         for descriptor in received:
             os.close(descriptor)
         self._running[process] = connection
 
-    def _hear(self, process: int, connection: socket.socket) -> None:
-        """Pass signals on; who asked and is gone was ended, and what it stood for with it."""
+    def _forward_signals(self, process: int, connection: socket.socket) -> None:
+        """Forward signals from a client to its program; kill the program when its client has ended."""
         numbers = connection.recv(64)
         for number in numbers or [signal.SIGKILL]:
-            launcher.signal_quietly(os.kill, process, number)()
+            launcher.signal_sender(os.kill, process, number)()
         if not numbers:
             connection.close()
 
-    def _guest(self, body: bytes, received: list[int]) -> PythonProgram:
-        """In the new process: be what was asked for."""
+    def _forked_program(self, body: bytes, received: list[int]) -> PythonProgram:
+        """Prepare the new process and return its program."""
         count, _, rest = body.partition(b"\0")
         fields = [os.fsdecode(field) for field in rest.split(b"\0")]
         command, (folder, group), variables = fields[: int(count)], fields[int(count) :][:2], fields[int(count) + 2 :]
@@ -265,10 +273,10 @@ class Guests:
         try:
             os.setpgid(0, int(group))
         except PermissionError:
-            os.setpgid(0, 0)  # whoever asked has a session of its own
+            os.setpgid(0, 0)  # the client belongs to another session
         for number, descriptor in enumerate(received):
             os.dup2(descriptor, number)
-        self._interpreter.close_all_but(set())
+        self._interpreter.close_descriptors_except(set())
         os.chdir(folder)
         program = self._interpreter.program([EXECUTABLE, *command], environment)
         launcher.default_signals(python=program is not None)
@@ -278,7 +286,7 @@ class Guests:
 
 
 def fork() -> int:
-    """`os.fork` without the warning about threads: those of the libraries' are prepared for it."""
+    """Call `os.fork` without the warning about threads, because the libraries' threads support it."""
     import warnings
 
     with warnings.catch_warnings():
@@ -295,12 +303,12 @@ def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _descriptors() -> set[int]:
-    """Those above standard error that are open."""
+    """Return the open descriptors above standard error."""
     return {number for name in os.listdir("/proc/self/fd") if (number := int(name)) > 2 and _is_open(number)}
 
 
 def _is_open(number: int) -> bool:
-    """The folder that was listed is closed by now."""
+    """Return whether a descriptor is open; that of the listed folder is not any more."""
     try:
         os.fstat(number)
     except OSError:

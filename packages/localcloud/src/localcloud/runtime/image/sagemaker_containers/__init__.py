@@ -1,1 +1,1 @@
-"""The names that older inference scripts import from aws/sagemaker-containers."""
+"""Names that older inference scripts import from aws/sagemaker-containers."""

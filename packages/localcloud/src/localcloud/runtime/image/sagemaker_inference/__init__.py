@@ -1,1 +1,1 @@
-"""The names that inference scripts import from aws/sagemaker-inference-toolkit."""
+"""Names that inference scripts import from aws/sagemaker-inference-toolkit."""

@@ -1,4 +1,4 @@
-"""Request bodies to arrays."""
+"""Conversion of request bodies to arrays."""
 
 from sagemaker_stand_in.codec import decode
 

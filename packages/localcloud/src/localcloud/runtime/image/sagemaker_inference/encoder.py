@@ -1,4 +1,4 @@
-"""Arrays to response bodies."""
+"""Conversion of arrays to response bodies."""
 
 from sagemaker_stand_in.codec import encode
 

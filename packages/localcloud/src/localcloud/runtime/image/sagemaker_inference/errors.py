@@ -6,7 +6,7 @@ __all__ = ["BaseInferenceToolkitError", "GenericInferenceToolkitError", "Unsuppo
 
 
 class BaseInferenceToolkitError(Exception):
-    """Raised by a handler to answer with a status of its choice."""
+    """Error that a handler raises to respond with a certain status."""
 
     def __init__(self, status_code: int, message: str, phrase: str | None = None) -> None:
         self.status_code, self.message, self.phrase = status_code, message, phrase or message
@@ -14,4 +14,4 @@ class BaseInferenceToolkitError(Exception):
 
 
 class GenericInferenceToolkitError(BaseInferenceToolkitError):
-    """The same, for errors without a class of their own."""
+    """The base error, for cases without a class of their own."""

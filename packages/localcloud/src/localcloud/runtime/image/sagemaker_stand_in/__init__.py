@@ -1,1 +1,1 @@
-"""The programs that run inside the stand-ins of AWS's framework containers."""
+"""Programs that run in place of those in AWS's framework containers."""

@@ -1,4 +1,4 @@
-"""NumPy arrays to and from JSON, CSV and NPY, as the toolkits' default handlers do it."""
+"""Conversion of NumPy arrays to and from JSON, CSV and NPY, as in the toolkits' default handlers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UTF8_TYPES = [JSON, CSV]
 
 
 class UnsupportedFormatError(Exception):
-    """A content type that no default handler reads or writes."""
+    """No default handler reads or writes the content type."""
 
     def __init__(self, content_type: str) -> None:
         self.content_type = content_type
@@ -59,12 +59,16 @@ _ENCODERS: dict[str, Callable[[Any], str | bytes]] = {JSON: _to_json, CSV: _to_c
 
 
 def media_type(content_type: str) -> str:
-    """`text/csv; charset=utf-8` → `text/csv`."""
+    """Return the media type without parameters: `text/csv; charset=utf-8` → `text/csv`."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def decode(data: str | bytes, content_type: str) -> Any:
-    """Raises UnsupportedFormatError for what is neither JSON, CSV nor NPY."""
+    """Decode a body to an array.
+
+    Raises:
+        UnsupportedFormatError: the content type is not JSON, CSV or NPY.
+    """
     decoder = _DECODERS.get(media_type(content_type))
     if decoder is None:
         raise UnsupportedFormatError(content_type)
@@ -72,7 +76,11 @@ def decode(data: str | bytes, content_type: str) -> Any:
 
 
 def encode(value: Any, content_type: str) -> str | bytes:
-    """Raises UnsupportedFormatError for what is neither JSON, CSV nor NPY."""
+    """Encode an array as a body.
+
+    Raises:
+        UnsupportedFormatError: the content type is not JSON, CSV or NPY.
+    """
     encoder = _ENCODERS.get(media_type(content_type))
     if encoder is None:
         raise UnsupportedFormatError(content_type)

@@ -1,8 +1,8 @@
-"""Stands in for Model Monitor's merge container: captured requests joined with the labels that have come.
+"""Stand-in for Model Monitor's merge container: joins captured requests with their labels.
 
-A label belongs to a request by `inferenceId`, else by `eventId`; of two labels the one that came later counts. Requests
-without a label are left out. Source: "Ingest ground truth labels and merge them with predictions" (SageMaker Developer
-Guide).
+A label is matched to a request by `inferenceId`, else by `eventId`. Of two labels the later one counts. Requests
+without a label are left out.
+Source: "Ingest ground truth labels and merge them with predictions" (SageMaker Developer Guide).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def main() -> int:
-    """Merge, by the environment that the service gives; say how much."""
+    """Merge the data that the environment names, and print the number of labels."""
     environment = os.environ
     labels = {key: label for label in _lines(Path(environment["ground_truth_source"])) for key in _keys(label)[:1]}
     target = Path(environment["output_path"])
@@ -42,7 +42,7 @@ def _keys(record: dict[str, Any]) -> list[str]:
 
 
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records below the folder in the order of their files' names, which is the order of arrival."""
+    """Yield the records below the folder in the order of the file names, which is the order of arrival."""
     for path in sorted(folder.rglob("*.jsonl")):
         for line in path.read_text().splitlines():
             try:

@@ -1,4 +1,4 @@
-"""A model and its four handlers, the user's or the framework's own.
+"""A model and its four handlers: the user's, or the framework's defaults.
 
 Source: SageMaker SDK, "Serve a Scikit-learn Model" and "Serve an XGBoost Model"; aws/sagemaker-inference-toolkit.
 """
@@ -21,7 +21,7 @@ Handler = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back over the wire."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a framework's image does when the user's module has no handler of that name."""
+    """A framework's default handlers, for names that the user's module does not define."""
 
     input_fn: Handler
     predict_fn: Handler
@@ -38,14 +38,14 @@ class Defaults:
 
 
 def _call(function: Handler, *arguments: Any) -> Any:
-    """Handlers may take a context as a further argument."""
+    """Call a handler, which may take a context as a further argument."""
     if len(inspect.signature(function).parameters) == len(arguments) + 1:
         arguments = (*arguments, None)
     return function(*arguments)
 
 
 class UserModel:
-    """The user's module around a model: answers requests."""
+    """A model with the handlers of the user's module."""
 
     def __init__(self, program: str, model_dir: str, defaults: Defaults) -> None:
         module = importlib.import_module(program.removesuffix(".py").replace("/", "."))
@@ -64,7 +64,7 @@ class UserModel:
         self._model = _call(model_fn, model_dir)
 
     def answer(self, body: bytes, content_type: str, accept: str | None) -> Answer:
-        """Run the handlers; errors become the answers that the toolkit gives."""
+        """Run the handlers, and respond to errors as the toolkit does."""
         wanted = self._default_accept if accept in (None, "", codec.ANY) else str(accept)
         data: str | bytes = body.decode() if content_type in codec.UTF8_TYPES else body
         try:
@@ -73,26 +73,26 @@ class UserModel:
             try:
                 value = _call(self._input, data, content_type)
             except codec.UnsupportedFormatError as error:
-                return _refusal(415, error)
+                return _error(415, error)
             prediction = _call(self._predict, value, self._model)
             try:
                 return _answer(_call(self._output, prediction, wanted), wanted)
             except codec.UnsupportedFormatError as error:
-                return _refusal(406, error)
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the answer
+                return _error(406, error)
+        except Exception as error:  # noqa: BLE001 (any exception of the user's code becomes the response)
             traceback.print_exc()
             status = int(getattr(error, "status_code", 500))
             text = f"{error}\n{traceback.format_exc()}"
             return Answer(status, text.encode(), "text/plain")
 
 
-def _refusal(status: int, error: Exception) -> Answer:
+def _error(status: int, error: Exception) -> Answer:
     body = {"error": type(error).__name__, "error-message": str(error), "stack-trace": traceback.format_exc()}
     return Answer(status, json.dumps(body).encode(), codec.JSON)
 
 
 def _answer(result: Any, accept: str) -> Answer:
-    """A handler returns a body, (body, content type), or a response object."""
+    """Convert a handler's result: a body, (body, content type), or a response object."""
     content_type, status = accept, 200
     if isinstance(result, tuple):
         result, content_type = result[0], str(result[1])

@@ -1,7 +1,8 @@
-"""The model server: loads the model, then answers `/ping` and `/invocations` on connections handed in by the gateway.
+"""Model server: loads the model, then answers `/ping` and `/invocations` on connections from the gateway.
 
 Run as `python -m sagemaker_stand_in.serve <control descriptor> <framework>`. Connections arrive as descriptors over the
-control socket, so nothing listens anywhere and network isolation may hold. A message is a line of JSON, then the body.
+control socket, so the server needs no network and works with network isolation. A message is a line of JSON and the
+body.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ MODEL_DIR = "/opt/ml/model"
 
 
 class Model(Protocol):
-    def answer(self, body: bytes, content_type: str, accept: str | None) -> Answer: ...
+    """A loaded model."""
+
+    def answer(self, body: bytes, content_type: str, accept: str | None) -> Answer:
+        """Answer one invocation."""
 
 
 def load(framework: Any) -> Model:
-    """The user's module where SAGEMAKER_PROGRAM names one, the image's algorithm otherwise."""
+    """Load the user's module where SAGEMAKER_PROGRAM names one, the image's algorithm otherwise."""
     program = os.environ.get("SAGEMAKER_PROGRAM")
     if program:
         return UserModel(program, MODEL_DIR, framework.DEFAULTS)
@@ -35,7 +39,7 @@ def load(framework: Any) -> Model:
     return model
 
 
-def respond(model: Model, message: bytes) -> bytes:
+def _respond(model: Model, message: bytes) -> bytes:
     head, _, body = message.partition(b"\n")
     request = json.loads(head)
     if request["path"] == "/ping":
@@ -45,17 +49,18 @@ def respond(model: Model, message: bytes) -> bytes:
     return json.dumps({"status": answer.status, "content_type": answer.content_type}).encode() + b"\n" + answer.body
 
 
-def serve_connection(model: Model, connection: Connection) -> None:
+def _serve_connection(model: Model, connection: Connection) -> None:
     with connection:
         while True:
             try:
                 message = connection.recv_bytes()
             except EOFError:
                 return
-            connection.send_bytes(respond(model, message))
+            connection.send_bytes(_respond(model, message))
 
 
 def main() -> None:
+    """Serve until the gateway closes the control socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     model = load(importlib.import_module(f"{__package__}.{sys.argv[2]}_serve"))
     while True:
@@ -64,7 +69,7 @@ def main() -> None:
             os._exit(0)  # the gateway closed its end
         for descriptor in descriptors:
             arguments = (model, Connection(descriptor))
-            threading.Thread(target=serve_connection, args=arguments, daemon=True).start()
+            threading.Thread(target=_serve_connection, args=arguments, daemon=True).start()
 
 
 if __name__ == "__main__":

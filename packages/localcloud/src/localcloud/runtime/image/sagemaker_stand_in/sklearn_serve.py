@@ -1,4 +1,4 @@
-"""The scikit-learn container's default handlers. There is no default model_fn: each script loads its own model."""
+"""Default handlers of the scikit-learn container; there is no default `model_fn`, each script loads its model."""
 
 from __future__ import annotations
 

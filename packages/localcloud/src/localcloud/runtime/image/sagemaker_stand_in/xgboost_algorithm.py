@@ -1,4 +1,4 @@
-"""Trains the built-in XGBoost algorithm; only imported once the request has been found right."""
+"""Training of the built-in XGBoost algorithm; imported only after the request has been validated."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ _NOT_BOOSTER = {"num_round", "csv_weights", "early_stopping_rounds", "save_model
 
 
 class TrainingError(Exception):
-    """XGBoost refuses the data or the hyperparameters."""
+    """XGBoost rejected the data or the hyperparameters."""
 
 
 class Report(xgb.callback.TrainingCallback):  # type: ignore[misc]
-    """Writes each round as the container does; CloudWatch shows its tabs as `#011`, and metric patterns expect that."""
+    """Prints the scores of each round as the container does.
+
+    CloudWatch shows the container's tabs as `#011`, and metric patterns expect that.
+    """
 
     def after_iteration(self, _model: Any, epoch: int, evals_log: dict[str, dict[str, list[float]]]) -> bool:
+        """Print one round's scores; return whether training stops."""
         scores = [f"{data}-{name}:{log[-1]:.5f}" for data, logs in evals_log.items() for name, log in logs.items()]
         sys.stdout.write("#011".join([f"[{epoch}]", *scores]) + "\n")
         sys.stdout.flush()

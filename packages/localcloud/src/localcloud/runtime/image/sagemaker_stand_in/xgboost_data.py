@@ -1,4 +1,4 @@
-"""What XGBoost's container reads: training channels and request bodies, as CSV, LIBSVM or Parquet.
+"""Training channels and request bodies of XGBoost's container, as CSV, LIBSVM or Parquet.
 
 Source: SageMaker Developer Guide, "XGBoost algorithm", "Input/Output interface": CSV without header, label first.
 """
@@ -26,11 +26,11 @@ _NAMES = {
 
 
 class DataError(Exception):
-    """The data are not what the container reads."""
+    """The data have a format that the container does not read."""
 
 
 def channel_format(content_type: str | None) -> str:
-    """A channel's ContentType → `csv`, `libsvm` or `parquet`; without one it is LIBSVM, as in the container."""
+    """Return `csv`, `libsvm` or `parquet` for a channel's ContentType; without one LIBSVM, as in the container."""
     if content_type is None:
         return "libsvm"
     name = _NAMES.get(media_type(content_type))
@@ -40,10 +40,13 @@ def channel_format(content_type: str | None) -> str:
 
 
 def read_channel(directory: Path, kind: str, *, weights: bool = False, features: int | None = None) -> Any:
-    """Return a channel's files as one DMatrix; label first, then, with `weights`, the weight.
+    """Return a channel's files as one DMatrix.
 
     Args:
-        features: how many there are, where the format does not say (LIBSVM).
+        directory: the channel's folder.
+        kind: `csv`, `libsvm` or `parquet`. The label is the first column.
+        weights: the second column holds the weights.
+        features: number of features, which LIBSVM does not contain.
     """
     files = [p for p in sorted(directory.rglob("*")) if p.is_file() and not p.name.startswith((".", "_"))]
     if not files:
@@ -78,7 +81,7 @@ def _read_libsvm(files: list[Path], features: int | None) -> Any:
 
 
 def decode_payload(body: str | bytes, content_type: str) -> Any:
-    """A request body, without labels, as a DMatrix."""
+    """Return a request body, which has no labels, as a DMatrix."""
     kind = _NAMES.get(media_type(content_type))
     text = body.decode() if isinstance(body, bytes) else body
     if kind == "csv":

@@ -1,4 +1,4 @@
-"""The XGBoost container's default handlers, and its built-in algorithm's server for models without a script."""
+"""Default handlers of the XGBoost container, and the built-in algorithm's model for requests without a script."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ DEFAULTS = Defaults(
 
 
 class AlgorithmModel:
-    """A model that the built-in algorithm trained: CSV or LIBSVM in, one score a line out, or JSON."""
+    """A model that the built-in algorithm trained: it reads CSV or LIBSVM, and returns one score per line, or JSON."""
 
     def __init__(self, model_dir: str) -> None:
         files = [path for path in sorted(Path(model_dir).iterdir()) if path.is_file()]
         named = [path for path in files if path.name == "xgboost-model"] or files
         if not named:
             raise FileNotFoundError(f"no model file in {model_dir}")
-        # Bytes, because the file's name has no extension that would tell the format. Pickles are not loaded.
+        # XGBoost takes the format from a file's extension, which is missing, or from the bytes. Pickles are not loaded.
         self._booster = xgb.Booster(model_file=bytearray(named[0].read_bytes()))
         self._booster.set_param("nthread", 1)
         best = self._booster.attr("best_iteration")
         self._range = (0, int(best) + 1) if best is not None else (0, 0)
 
     def answer(self, body: bytes, content_type: str, accept: str | None) -> Answer:
-        """Answer as the container does: 415 for what cannot be parsed, 400 for what does not fit the model."""
+        """Answer as the container does: 415 for data that cannot be parsed, 400 for data that do not fit the model."""
         if not body:
             return Answer(204, b"", "text/csv")
         try:

@@ -1,4 +1,4 @@
-"""XGBoost's container without a script: the built-in algorithm, trained on the channels `train` and `validation`.
+"""XGBoost's container without a script: trains the built-in algorithm on the channels `train` and `validation`.
 
 Source: SageMaker Developer Guide, "XGBoost hyperparameters".
 """
@@ -29,7 +29,7 @@ _WORDS = {
 
 
 class UserError(Exception):
-    """The request is wrong."""
+    """The request is not valid."""
 
 
 def read_hyperparameters(given: dict[str, str]) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def read_hyperparameters(given: dict[str, str]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Validate the request and train."""
     config = ML / "input/config"
     try:
         hyperparameters = read_hyperparameters(json.loads((config / "hyperparameters.json").read_text()))
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Leave the reason where SageMaker looks for it."""
+    """Write the reason to `/opt/ml/output/failure`, and exit."""
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     (ML / "output/failure").write_text(f"framework error: {type(error).__name__}: {error}")
     raise SystemExit(1) from error

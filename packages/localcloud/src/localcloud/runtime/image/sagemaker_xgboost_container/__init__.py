@@ -1,1 +1,1 @@
-"""The names that XGBoost scripts import from aws/sagemaker-xgboost-container."""
+"""Names that XGBoost scripts import from aws/sagemaker-xgboost-container."""

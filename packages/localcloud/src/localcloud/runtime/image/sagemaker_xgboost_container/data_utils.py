@@ -1,4 +1,4 @@
-"""Training channels to DMatrix."""
+"""Conversion of training channels to DMatrix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ get_content_type = channel_format
 
 
 def get_dmatrix(data_path: str, content_type: str, csv_weights: int = 0) -> Any:
-    """A channel's directory as one DMatrix, label first; None where the channel does not exist."""
+    """Return a channel's directory as one DMatrix, label first; None where the channel does not exist."""
     path = Path(data_path)
     return read_channel(path, channel_format(content_type), weights=csv_weights == 1) if path.exists() else None

@@ -1,4 +1,4 @@
-"""Request bodies to DMatrix."""
+"""Conversion of request bodies to DMatrix."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ decode = decode_payload
 
 
 def csv_to_dmatrix(input: str | bytes, dtype: Any = None) -> Any:  # noqa: A002, ARG001 - the container's signature
-    """CSV rows without labels; values are single precision whatever `dtype` asks for, as XGBoost keeps them."""
+    """Convert CSV rows without labels; values have single precision, as in XGBoost, whatever `dtype` is."""
     return decode_payload(input, "text/csv")
 
 
 def libsvm_to_dmatrix(string_like: str | bytes) -> Any:
-    """LIBSVM rows."""
+    """Convert LIBSVM rows."""
     return decode_payload(string_like, "text/libsvm")

@@ -1,4 +1,4 @@
-"""`from sagemaker_containers.beta.framework import content_types, encoders, env, modules, transformer, worker`."""
+"""Names for `from sagemaker_containers.beta.framework import content_types, encoders, env, modules, …`."""
 
 from sagemaker_inference import content_types
 

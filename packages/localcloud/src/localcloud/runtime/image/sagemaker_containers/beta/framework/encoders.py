@@ -1,4 +1,4 @@
-"""Arrays to and from bodies."""
+"""Conversion of arrays to and from request and response bodies."""
 
 from sagemaker_stand_in.codec import decode, encode
 

@@ -1,5 +1,5 @@
-"""Imported by many scripts, used by few: what they would use of it is refused by name."""
+"""Module that many scripts import and few use: access to its attributes raises an error that names them."""
 
-from sagemaker_stand_in.absent import refusal
+from sagemaker_stand_in.unsupported import unsupported_attribute
 
-__getattr__ = refusal(__name__)
+__getattr__ = unsupported_attribute(__name__)

@@ -1,4 +1,4 @@
-"""The response object that `output_fn` of older scripts returns."""
+"""Response object that `output_fn` of older scripts returns."""
 
 from __future__ import annotations
 

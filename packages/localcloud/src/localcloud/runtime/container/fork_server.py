@@ -1,7 +1,8 @@
-"""A Python with a framework imported, of which each container is a fork. Run as `python warm.py <control> <modules>`.
+"""Fork server: a Python that has imported a framework, and forks for each container.
 
-The gateway sends one end of a connection over the control socket for each container; the container's launcher sends
-the plan over the other. When the gateway ends, the control socket closes, and this ends with all its forks.
+Run as `python fork_server.py <control> <modules>`. For each container the gateway sends one end of a connection over
+the control socket, and the container's launcher sends the plan over the other end. When the gateway ends, the control
+socket closes, and the fork server ends with all its forks.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from python_program import Interpreter, PythonProgram, fork
 
 
 def main() -> PythonProgram | None:
-    """Serve; returns the program in each process that is to be one, and None at the end."""
+    """Serve until the control socket closes.
+
+    Returns:
+        The program, in each process that must run one; None in the server itself.
+    """
     control = socket.socket(fileno=int(sys.argv[1]))
     interpreter = Interpreter(sys.argv[2:], control.fileno())
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for: they tell how they ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks report their exit code themselves
     control.sendall(b"R")
     while True:
         marker, received, _, _ = socket.recv_fds(control, 1, 1)
@@ -36,14 +41,14 @@ def main() -> PythonProgram | None:
 
 
 def contain(descriptor: int, interpreter: Interpreter) -> PythonProgram:
-    """In a fork: run the container that is asked for, and tell how it ended; returns in its program alone."""
+    """Run a container in a fork, and send its exit code; return only in the container's program."""
     os.setsid()
     launcher.default_signals(python=True)
     connection = messages.socket_of(descriptor)
     body, received = messages.receive(connection)
     connection.detach()
     plan = json.loads(body)
-    free = 1 + max([2, *plan["pass_fds"]])  # above all that the plan numbers
+    free = 1 + max([2, *plan["pass_fds"]])  # above all descriptors that the plan names
     lifeline, output, status, *passed = (
         fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, free) for number in (descriptor, *received)
     )
@@ -57,8 +62,8 @@ def contain(descriptor: int, interpreter: Interpreter) -> PythonProgram:
     os.close(output)
     try:
         code = launcher.run(plan, status, lifeline, interpreter)
-    except launcher.Become as become:
-        return become.program
+    except launcher.BecomeProgram as error:
+        return error.program
     except OSError as error:
         os.write(status, f"container: {error.strerror}".encode())
         code = 127

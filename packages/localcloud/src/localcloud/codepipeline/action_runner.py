@@ -1,4 +1,4 @@
-"""An action's work: what its provider is given, and how its end is written down."""
+"""Execution of actions: the context that a provider gets, and the result that is stored."""
 
 from __future__ import annotations
 
@@ -17,32 +17,37 @@ from localcloud.codepipeline.structure import resolved
 from localcloud.json_api import Document
 from localcloud.roles import Credentials, Roles
 
-PRINCIPAL = "codepipeline.amazonaws.com"
-_LOOK_SECONDS = 0.2
+_PRINCIPAL = "codepipeline.amazonaws.com"
+_POLL_SECONDS = 0.2
 
 
 class ActionFailed(Exception):
-    """The action failed: AWS's error code and message."""
+    """The action failed, with AWS's error code and message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class Interrupted(Exception):
-    """The gateway stops, or the action was abandoned: nothing is to be written down."""
+class ActionInterrupted(Exception):
+    """The gateway is stopping, or the action was abandoned: no result is stored."""
 
 
 @dataclass
-class Work:
-    """One action execution as its provider sees it.
+class ActionContext:
+    """One action execution, for its provider.
 
     Attributes:
         configuration: with variables resolved.
         credentials: of the action's role, or of the pipeline's.
-        inputs, outputs: artifact name → {"bucket", "key"}.
-        key_id: what artifacts are encrypted with, None for AWS's key.
-        notes: what a start after a kill must know; `note` makes it durable.
+        inputs: artifact name → {"bucket", "key"}.
+        outputs: artifact name → {"bucket", "key"}.
+        key_id: the key that encrypts artifacts; None for AWS's key.
+        notes: the provider's state, which survives a restart.
+        note: stores members of `notes`.
+        wait: pauses for seconds; raises ActionInterrupted where the action must end.
+        variables: the action's output variables.
+        result: the execution result.
     """
 
     cloud: Cloud
@@ -61,25 +66,34 @@ class Work:
     result: Document = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
+        """Return a client with the action's credentials."""
         return self.roles.client(service, self.credentials)
 
     def require(self, name: str) -> str:
-        """A configuration value; ActionFailed where it is absent."""
+        """Return a configuration value.
+
+        Raises:
+            ActionFailed: the value is missing.
+        """
         value = self.configuration.get(name)
         if not value:
             raise ActionFailed("ConfigurationError", f"The action configuration lacks {name}")
         return value
 
     def read(self, artifact: str) -> bytes:
-        """An input artifact's zip."""
+        """Return an input artifact's zip.
+
+        Raises:
+            ActionFailed: the action has no such input artifact.
+        """
         place = self.inputs.get(artifact)
         if place is None:
-            raise ActionFailed("ConfigurationError", f"{artifact} is no input artifact of the action")
+            raise ActionFailed("ConfigurationError", f"{artifact} is not an input artifact of the action")
         body: bytes = self.client("s3").get_object(Bucket=place["bucket"], Key=place["key"])["Body"].read()
         return body
 
     def write(self, artifact: str, body: bytes, **metadata: str) -> None:
-        """Put an output artifact where the pipeline keeps it."""
+        """Store an output artifact."""
         place = self.outputs[artifact]
         encryption = {"ServerSideEncryption": "aws:kms"}
         if self.key_id:
@@ -89,67 +103,68 @@ class Work:
         )
 
 
-# Does an action's work; False where somebody else ends it (a person, a function).
-Provider = Callable[[Work], bool]
+# Runs an action; returns False where an API call of a person or function ends it.
+Provider = Callable[[ActionContext], bool]
 
 
-class Worker:
-    """Performs action executions with the providers."""
+class ActionRunner:
+    """Runs action executions with the providers."""
 
     def __init__(self, cloud: Cloud, roles: Roles, records: Records, providers: Mapping[str, Provider]) -> None:
         self._cloud, self._roles, self._records, self._providers = cloud, roles, records, providers
         self._closed = threading.Event()
-        self.engine: Engine = Engine(records, self.perform)
+        self.engine: Engine = Engine(records, self.run)
 
     def close(self) -> None:
+        """Interrupt all running actions."""
         self._closed.set()
 
-    def perform(self, action: Document) -> None:
-        """Run one action to its end, or leave it to who ends it."""
+    def run(self, action: Document) -> None:
+        """Run one action to its end, or leave it in progress where an API call ends it."""
         provider = self._providers[action["declaration"]["actionTypeId"]["provider"]]
-        work = None
+        context = None
         try:
-            work = self._work(action)
-            if not provider(work):
+            context = self._context(action)
+            if not provider(context):
                 return
-        except Interrupted:
+        except ActionInterrupted:
             return
         except ActionFailed as failure:
-            self._fail(action, work, failure.code, str(failure))
+            self._fail(action, context, failure.code, str(failure))
         except LookupError as error:
-            self._fail(action, work, "InvalidActionConfiguration", str(error))
+            self._fail(action, context, "InvalidActionConfiguration", str(error))
         except RoleError as error:
             self._fail(
-                action, work, "PermissionError", f"CodePipeline is not authorized to perform AssumeRole. {error}"
+                action, context, "PermissionError", f"CodePipeline is not authorized to perform AssumeRole. {error}"
             )
         except ClientError as error:
             code = error.response["Error"].get("Code", "Error")
             denied = code in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
-            self._fail(action, work, "PermissionError" if denied else code, str(error))
+            self._fail(action, context, "PermissionError" if denied else code, str(error))
         except BotoCoreError as error:
-            self._fail(action, work, "InternalError", str(error))
+            self._fail(action, context, "InternalError", str(error))
         else:
-            self._finish(action, work, "Succeeded")
+            self._finish(action, context, "Succeeded")
 
-    def _fail(self, action: Document, work: Work | None, code: str, message: str) -> None:
-        if work is None:
+    def _fail(self, action: Document, context: ActionContext | None, code: str, message: str) -> None:
+        if context is None:
             action["output"] = {"executionResult": {"errorDetails": {"code": code, "message": message}}}
             self.engine.end_action(action, "Failed")
             return
-        work.result["errorDetails"] = {"code": code, "message": message}
-        self._finish(action, work, "Failed")
+        context.result["errorDetails"] = {"code": code, "message": message}
+        self._finish(action, context, "Failed")
 
-    def _finish(self, action: Document, work: Work, status: str) -> None:
+    def _finish(self, action: Document, context: ActionContext, status: str) -> None:
         action["output"] = {
-            "outputArtifacts": [{"name": name, "s3location": place} for name, place in work.outputs.items()]
+            "outputArtifacts": [{"name": name, "s3location": place} for name, place in context.outputs.items()]
             if status == "Succeeded"
             else [],
-            "executionResult": work.result,
-            "outputVariables": work.variables,
+            "executionResult": context.result,
+            "outputVariables": context.variables,
         }
         self.engine.end_action(action, status)
 
-    def _work(self, action: Document) -> Work:
+    def _context(self, action: Document) -> ActionContext:
         execution = self._records.execution(action["pipelineName"], action["pipelineExecutionId"])
         declaration, structure = action["declaration"], self._records.structure(execution)
         store = structure.get("artifactStore") or dict(structure.get("artifactStores", {})).get(self._cloud.region, {})
@@ -185,7 +200,7 @@ class Worker:
             "namespace": declaration.get("namespace"),
         }
         self._records.note_action(action, input=action["input"], notes=action["notes"])
-        return Work(
+        return ActionContext(
             cloud=self._cloud,
             roles=self._roles,
             execution=execution,
@@ -202,7 +217,7 @@ class Worker:
 
     def _credentials(self, pipeline_role: str, action_role: str | None, execution: Document) -> Credentials:
         session = execution["pipelineExecutionId"]
-        credentials = self._roles.assume(pipeline_role, PRINCIPAL, session)
+        credentials = self._roles.assume(pipeline_role, _PRINCIPAL, session)
         if action_role is None or action_role == pipeline_role:
             return credentials
         return self._roles.assume_further(credentials, action_role, session)
@@ -211,14 +226,14 @@ class Worker:
         action["notes"].update(members)
         self._records.note_action(action, notes=action["notes"])
 
-    def _wait(self, action: Document, seconds: float = _LOOK_SECONDS) -> None:
-        """Pause between two looks.
+    def _wait(self, action: Document, seconds: float = _POLL_SECONDS) -> None:
+        """Pause between two polls.
 
         Raises:
-            Interrupted: the gateway stops, or nobody waits for the action any more.
+            ActionInterrupted: the gateway is stopping, or the action is not in progress any more.
         """
         if self._closed.wait(seconds):
-            raise Interrupted
+            raise ActionInterrupted
         known = self._records.action(action["pipelineName"], action["pipelineExecutionId"], action["actionExecutionId"])
         if known is None or known["status"] != "InProgress":
-            raise Interrupted
+            raise ActionInterrupted

@@ -1,4 +1,4 @@
-"""Actions that somebody else ends: manual approvals by a person, Lambda actions by their function."""
+"""Actions that end by an API call: manual approvals by a person, Lambda actions by their function."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from localcloud.codepipeline.action_runner import ActionRunner
 from localcloud.codepipeline.records import Records
-from localcloud.codepipeline.work import Worker
 from localcloud.errors import AwsError
 from localcloud.json_api import Document, Operations
 
-_CONTINUE_SECONDS = 5.0  # AWS asks again after about half a minute
+_CONTINUE_SECONDS = 5.0  # AWS continues a job after about half a minute
 
 
-class Decisions:
-    """`PutApprovalResult`, `PutJobSuccessResult`, `PutJobFailureResult`, and the end of patience."""
+class ExternalResults:
+    """The operations `PutApprovalResult`, `PutJobSuccessResult` and `PutJobFailureResult`, and timeouts."""
 
-    def __init__(self, records: Records, worker: Worker) -> None:
-        self._records, self._worker = records, worker
+    def __init__(self, records: Records, runner: ActionRunner) -> None:
+        self._records, self._runner = records, runner
         self.operations: Operations = {
             "PutApprovalResult": self._approve,
             "PutJobSuccessResult": self._succeed,
@@ -26,13 +26,11 @@ class Decisions:
         }
 
     def expire(self) -> None:
-        """Fail what nobody decided in time."""
+        """Fail the actions whose result did not arrive in time."""
         now = self._records.now()
         for action in self._records.actions():
             if action["status"] == "InProgress" and action["notes"].get("expires", now) < now:
-                self._end(
-                    action, "Failed", {"errorDetails": {"code": "TimeoutError", "message": "Nobody decided in time"}}
-                )
+                self._end(action, "Failed", {"errorDetails": {"code": "TimeoutError", "message": "No result in time"}})
 
     def _approve(self, request: Mapping[str, Any], caller: str) -> Document:
         name, stage_name, action_name = request["pipelineName"], request["stageName"], request["actionName"]
@@ -46,7 +44,7 @@ class Decisions:
         if not found or (found[0]["stageName"], found[0]["actionName"]) != (stage_name, action_name):
             raise AwsError("InvalidApprovalTokenException", "The token is not that of an approval of this action")
         if found[0]["status"] != "InProgress":
-            raise AwsError("ApprovalAlreadyCompletedException", "The approval was already given or refused")
+            raise AwsError("ApprovalAlreadyCompletedException", "The approval was already given or rejected")
         result = request["result"]
         approved = result["status"] == "Approved"
         execution_result: Document = {"externalExecutionSummary": result["summary"]}
@@ -62,7 +60,7 @@ class Decisions:
             notes = {**action["notes"], "continuationToken": request["continuationToken"], "invoked": False}
             action["notes"] = notes
             self._records.note_action(action, notes=notes)
-            timer = threading.Timer(_CONTINUE_SECONDS, self._worker.perform, [action])
+            timer = threading.Timer(_CONTINUE_SECONDS, self._runner.run, [action])
             timer.daemon = True
             timer.start()
             return {}
@@ -94,4 +92,4 @@ class Decisions:
             "executionResult": result,
             "outputVariables": dict(variables or {}),
         }
-        self._worker.engine.end_action(action, status)
+        self._runner.engine.end_action(action, status)
