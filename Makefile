@@ -128,7 +128,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@touch $@
 
 # The analyzer with numpy and orjson, for arm64: a synth packs what lies here.
-.venv/.layer: $(wildcard lambda/layers/analyzer/*) $(shell find packages/analyzer/src -name '*.py')
+.venv/.layer: $(wildcard lambda/layers/analyzer/*) $(shell find packages/analyzer/src \( -name '*.py' -o -type d \) ! -name __pycache__)
 	@$(PY) lambda/layers/analyzer/build.py >/dev/null
 	@touch $@
 

@@ -1,8 +1,8 @@
-"""Does it alarm when nothing happened, and how soon when something did? `python -m benchmarks.detection`
+"""Measure false alarms and detection delay on data with known drift: `python -m benchmarks.detection`.
 
-Three kinds of data whose truth is known: independent rows; NannyML's car_loan (the change is at row 25,000 of 50,000);
-river's generators with drift where we put it, beside autocorrelated and seasonal noise without any. All windows go
-through the code that judges captured traffic. Ends with one JSON line.
+The data are independent rows; NannyML's car_loan, which changes at row 25,000 of 50,000; river's generators with drift
+at a known row; and autocorrelated and seasonal noise without drift. All windows are judged by the code that judges
+captured traffic. The last line of the output is JSON.
 """
 
 import csv
@@ -30,7 +30,13 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Result:
-    """Alarms (2 of 3 windows) before the change, windows before it, and windows until the first alarm after it."""
+    """The alarms of one data set.
+
+    Attributes:
+        alarms: Windows with an alarm before the change.
+        windows: Windows before the change.
+        delay: Windows from the change to the first alarm; None: no alarm.
+    """
 
     name: str
     alarms: int
@@ -39,7 +45,7 @@ class Result:
 
 
 def state_from_statistics(baseline: Baseline, columns: Sequence[Column], rows: slice) -> WindowState:
-    """A window's state straight from columns, as the reader of capture fills it."""
+    """Return the state of a window of columns, as the reader of captured files counts it."""
     state = WindowState.empty(baseline.features)
     for feature, column in zip(baseline.features, columns, strict=True):
         target = state.features[feature.name]
@@ -57,11 +63,12 @@ def state_from_statistics(baseline: Baseline, columns: Sequence[Column], rows: s
 
 
 def baseline_of(columns: Sequence[Column]) -> Baseline:
+    """Build a baseline in memory."""
     return read_baseline(*build_baseline(columns))
 
 
 def statuses(baseline: Baseline, columns: Sequence[Column], total: int, size: int) -> Iterator[Status]:
-    """The status of each window of `size` rows; a drifted feature clears later, as in production."""
+    """Yield the status of each window of `size` rows, in order, so that drifted features clear as in production."""
     before: tuple[str, ...] = ()
     for start in range(0, total - size + 1, size):
         verdict = judge(baseline, state_from_statistics(baseline, columns, slice(start, start + size)), RULES, before)
@@ -70,17 +77,19 @@ def statuses(baseline: Baseline, columns: Sequence[Column], total: int, size: in
 
 
 def alarms(found: Sequence[Status]) -> list[bool]:
+    """Return for each window whether there is an alarm after it."""
     return [alarm(found[: place + 1]) for place in range(len(found))]
 
 
 def result(name: str, found: Sequence[Status], change: int) -> Result:
+    """Return the result of a data set that changes at window `change`."""
     raised = alarms(found)
     after = raised[change:]
     return Result(name, sum(raised[:change]), change, after.index(True) if True in after else None)
 
 
 def independent() -> tuple[float, float]:
-    """Share of windows with a verdict of drift, and of features drifted, in independent rows of 25 features."""
+    """Return the share of windows, and of features, with drift in independent rows of 25 features."""
     generator = np.random.default_rng(0)
     windows = drifted = features = 0
     for reference in (2_000, 50_000):
@@ -112,35 +121,35 @@ def independent() -> tuple[float, float]:
 
 
 def car_loan(size: int) -> Result:
-    """NannyML's car_loan: the features that the model sees, `size` rows a window."""
+    """Judge the features of NannyML's car_loan in windows of `size` rows."""
 
     def read(name: str) -> tuple[dict[str, list[str]], list[str]]:
         with peers.data_file("nannyml", name).open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        left_out = {"id", "timestamp", "repaid", "y_pred_proba", "y_pred"}
-        names = [name for name in rows[0] if name not in left_out]
+        dropped = {"id", "timestamp", "repaid", "y_pred_proba", "y_pred"}
+        names = [name for name in rows[0] if name not in dropped]
         return {name: [row[name] for row in rows] for name in names}, names
 
     reference, names = read("synthetic_car_loan_reference.csv")
     columns = [infer_column(name, reference[name]) for name in names]
     baseline = baseline_of(columns)
     analysis, _ = read("synthetic_car_loan_analysis.csv")
-    coming = [
+    current = [
         infer_column(name, analysis[name])
         if column.numbers is not None
         else Column(name, strings=[cell or None for cell in analysis[name]])
         for name, column in zip(names, columns, strict=True)
     ]
-    found = list(statuses(baseline, coming, 50_000, size))
+    found = list(statuses(baseline, current, 50_000, size))
     return result(f"car_loan, windows of {size}", found, 25_000 // size)
 
 
 def stream(name: str, features: Floats, labels: NDArray[np.int64] | None, reference: int, change: int) -> Result:
-    """Drift of the features or of the quality of a model trained on the first half of the reference."""
+    """Judge the features, and with labels also the quality of a model trained on the first half of the reference."""
     columns = [Column(f"x{i}", features[:reference, i]) for i in range(features.shape[1])]
     baseline = baseline_of(columns)
-    coming = [Column(f"x{i}", features[reference:, i]) for i in range(features.shape[1])]
-    found = list(statuses(baseline, coming, len(features) - reference, ROWS))
+    current = [Column(f"x{i}", features[reference:, i]) for i in range(features.shape[1])]
+    found = list(statuses(baseline, current, len(features) - reference, ROWS))
     if labels is not None:
         worse = _quality(features, labels, reference)
         found = ["Drift" if bad else status for status, bad in zip(found, worse, strict=True)]
@@ -154,14 +163,14 @@ def _quality(features: Floats, labels: NDArray[np.int64], reference: int) -> lis
     model = xgboost.XGBClassifier(n_estimators=60, max_depth=4, n_jobs=1)
     model.fit(features[:half], labels[:half])
     scores = model.predict_proba(features)
-    said = scores.argmax(axis=1)
+    predictions = scores.argmax(axis=1)
     problem: quality.Problem = "BinaryClassification" if scores.shape[1] == 2 else "MulticlassClassification"
 
     def scored(start: int, end: int) -> quality.Scored:
         part = slice(start, end)
         if problem == "BinaryClassification":
-            return quality.Scored(labels[part], said[part], scores[part, 1].astype(np.float64))
-        return quality.Scored(labels[part], said[part])
+            return quality.Scored(labels[part], predictions[part], scores[part, 1].astype(np.float64))
+        return quality.Scored(labels[part], predictions[part])
 
     rules = quality.constraints(problem, scored(half, reference))
     section = f"{quality.SECTION[problem]}_constraints"
@@ -174,7 +183,7 @@ def _quality(features: Floats, labels: NDArray[np.int64], reference: int) -> lis
 
 
 def noise(seed: int) -> Iterator[tuple[str, Floats]]:
-    """Streams without drift that fool detectors: autocorrelated, and with a season of five windows."""
+    """Yield streams without drift that cause false alarms: autocorrelated, and with a season of five windows."""
     generator = np.random.default_rng(seed)
     rows, width = 60_000, 10
     for correlation in (0.9, 0.99, 0.999):
@@ -190,7 +199,7 @@ def noise(seed: int) -> Iterator[tuple[str, Floats]]:
 
 
 def river(folder: Path) -> list[Result]:
-    """All of river's streams and the noise; the streams are made once."""
+    """Judge river's streams and the noise; the streams are generated once."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "ready").exists():
         script = Path(__file__).with_name("river_streams.py")
@@ -208,6 +217,7 @@ def river(folder: Path) -> list[Result]:
 
 
 def main() -> int:
+    """Run all data sets and print the results."""
     windows, features = independent()
     print(f"independent: {windows:.2%} of windows alarm, {features:.3%} of features")
     loans = [car_loan(size) for size in (500, 1000, 2500, 5000)]

@@ -1,9 +1,10 @@
-"""Runs in Evidently's own environment: DataDriftPreset over two Parquet files, or scipy's KS test with `scipy`."""
+"""Run Evidently's DataDriftPreset or scipy's KS test over two Parquet files, in Evidently's own environment."""
 
 import sys
 
 
 def main(tool: str, reference: str, current: str) -> None:
+    """Run `evidently` or `scipy`."""
     import pandas
 
     base, now = pandas.read_parquet(reference), pandas.read_parquet(current)
@@ -21,6 +22,7 @@ def main(tool: str, reference: str, current: str) -> None:
 
 
 def parquet(array: str, target: str) -> None:
+    """Convert a numpy file to Parquet."""
     import numpy
     import pandas
 

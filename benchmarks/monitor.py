@@ -1,8 +1,9 @@
-"""Our analyzer from raw capture JSONL against Evidently and scipy from Parquet. `python -m benchmarks.monitor`
+"""Compare the analyzer on captured JSON lines with Evidently and scipy on Parquet: `python -m benchmarks.monitor`.
 
-The same rows for all: 25 features, 50,000 rows of reference, 10,000 and 1,000,000 rows of traffic. Whole processes are
-measured: wall, CPU, and the peak of any one process. Ours writes its files and its report; Evidently computes only.
-Also what the Lambda costs: its layer unpacked for arm64, and the import of its handler. Ends with one JSON line.
+All read the same rows: 25 features, 50,000 rows of reference, 10,000 and 1,000,000 rows of traffic. Whole processes are
+measured: wall time, CPU time, and the peak memory of one process. The analyzer writes its files and its report;
+Evidently only computes. The size of the Lambda layer and the import time of the handler are measured too.
+The last line of the output is JSON.
 """
 
 import json
@@ -37,7 +38,7 @@ LINE = (
 
 @dataclass(frozen=True)
 class Run:
-    """One program: seconds of wall and CPU with its children, and the peak of any one process in MB."""
+    """One program's cost: seconds of wall and CPU time with its children, and the peak memory of one process in MB."""
 
     name: str
     rows: int
@@ -51,30 +52,34 @@ class Run:
 
 @cache
 def _environment() -> dict[str, str]:
-    """Programs keep their bytecode, as installed ones have it: only a first run compiles."""
+    """Return variables by which programs keep their bytecode, as installed programs do."""
     found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return found | {"PYTHONPYCACHEPREFIX": str(peers.CACHE.parent / "bytecode")}
 
 
 def measured(name: str, rows: int, command: Sequence[str | Path], folder: Path = LAMBDA) -> Run:
-    """Run a program to its end. Raises RuntimeError with what it said where it failed."""
-    with tempfile.TemporaryFile() as said:
+    """Run a program and measure it.
+
+    Raises:
+        RuntimeError: The program failed; the message is the end of its output.
+    """
+    with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder, env=_environment(), stdout=said, stderr=said
+            [str(part) for part in command], cwd=folder, env=_environment(), stdout=output, stderr=output
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{name}: {said.read().decode()[-2000:]}")
+            output.seek(0)
+            raise RuntimeError(f"{name}: {output.read().decode()[-2000:]}")
     peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     return Run(name, rows, wall, usage.ru_utime + usage.ru_stime, peak)
 
 
-def best(name: str, rows: int, command: Sequence[str | Path], times: int) -> Run:
-    """The median by wall of several runs, after one that is not counted; the peak is the largest."""
+def median_run(name: str, rows: int, command: Sequence[str | Path], times: int) -> Run:
+    """Return the median by wall time of several runs after a warm-up; the peak is the greatest."""
     if times > 1:
         measured(name, rows, command)
     runs = sorted((measured(name, rows, command) for _ in range(times)), key=lambda run: run.wall)
@@ -83,7 +88,7 @@ def best(name: str, rows: int, command: Sequence[str | Path], times: int) -> Run
 
 
 def traffic(rows: int, seed: int) -> NDArray[np.float64]:
-    """Rows of mixed shapes, to five digits as a client would send them; a fifth of the features has moved a little."""
+    """Generate rows of mixed distributions with four decimals, as a client would send them."""
     generator = np.random.default_rng(seed)
     found = generator.normal(size=(rows, FEATURES))
     found[:, ::5] = np.exp(found[:, ::5])
@@ -92,7 +97,7 @@ def traffic(rows: int, seed: int) -> NDArray[np.float64]:
 
 
 def prepare(home: Path, rows: int) -> None:
-    """Capture as SageMaker lays it, files of 50,000 requests, and the same rows as Parquet."""
+    """Write captured files of 50,000 requests in SageMaker's layout, and the same rows as Parquet."""
     array = traffic(rows, seed=1)
     folder = home / f"capture-{rows}" / "endpoint" / "AllTraffic" / "2026" / "02" / "14" / "17"
     folder.mkdir(parents=True)
@@ -114,6 +119,7 @@ def _parquet(home: Path, name: str, array: NDArray[np.float64]) -> None:
 
 
 def reference(home: Path) -> None:
+    """Write the reference data, and build the baseline."""
     array = traffic(REFERENCE, seed=0)
     names = ",".join(f"f{index}" for index in range(FEATURES))
     np.savetxt(home / "reference.csv", array, fmt="%.4f", delimiter=",", header=names, comments="")
@@ -121,17 +127,17 @@ def reference(home: Path) -> None:
     command: list[str | Path] = [
         sys.executable,
         "-m",
-        "monitor",
+        "drift_analyzer",
         "baseline",
         home / "reference.csv",
         "--output",
         home / "baseline",
     ]
-    print(measured("ours, baseline", REFERENCE, command))
+    print(measured("drift-analyzer, baseline", REFERENCE, command))
 
 
-def apart(task: Callable[..., None], *arguments: object) -> None:
-    """Run a task in a process of its own: a child's peak begins with what its parent held when it forked."""
+def in_own_process(task: Callable[..., None], *arguments: object) -> None:
+    """Run a task in a process of its own, because a child's peak memory starts with its parent's at the fork."""
     process = get_context("fork").Process(target=task, args=arguments)
     process.start()
     process.join()
@@ -139,35 +145,37 @@ def apart(task: Callable[..., None], *arguments: object) -> None:
         raise RuntimeError(f"{task.__name__} failed")
 
 
-def ours(home: Path, rows: int, workers: int, times: int) -> Run:
+def analyzer(home: Path, rows: int, workers: int, times: int) -> Run:
+    """Measure the analyzer."""
     command: list[str | Path] = [
         sys.executable,
         "-m",
-        "monitor",
+        "drift_analyzer",
         "analyze",
         home / f"capture-{rows}",
         "--baseline",
         home / "baseline",
     ]
     command += ["--output", home / "out", "--workers", str(workers)]
-    return best(f"ours, {workers} process{'es' * (workers > 1)}", rows, command, times)
+    return median_run(f"drift-analyzer, {workers} process{'es' * (workers > 1)}", rows, command, times)
 
 
-def theirs(home: Path, tool: str, rows: int, times: int) -> Run:
+def peer(home: Path, tool: str, rows: int, times: int) -> Run:
+    """Measure `evidently` or `scipy`."""
     script = Path(__file__).with_name("evidently_drift.py")
     files = (home / "reference.parquet", home / f"current-{rows}.parquet")
-    return best(f"{tool}, from Parquet", rows, [peers.python("evidently"), script, tool, *files], times)
+    return median_run(f"{tool}, from Parquet", rows, [peers.python("evidently"), script, tool, *files], times)
 
 
 def handler_import(times: int = 5) -> float:
-    """Median seconds of a process that imports the handler, warm."""
+    """Return the median seconds of a process that imports the handler, after a warm-up."""
     command = [sys.executable, "-c", "import monitor.handler"]
     measured("import", 0, command)
     return statistics.median(measured("import", 0, command).wall for _ in range(times))
 
 
 def layer_size(home: Path) -> float:
-    """MB of the arm64 layer unpacked, with the analyzer beside it."""
+    """Return the size in MB of the function and its unpacked arm64 layer."""
     from layers.analyzer.build import build
 
     code = sum(path.stat().st_size for path in (LAMBDA / "monitor").rglob("*.py"))
@@ -175,16 +183,17 @@ def layer_size(home: Path) -> float:
 
 
 def main() -> int:
+    """Run all measurements and print them."""
     with tempfile.TemporaryDirectory(dir=peers.CACHE.parent) as folder:
         home = Path(folder)
         for rows in (SMALL, LARGE):
-            apart(prepare, home, rows)
-        apart(reference, home)
-        small = ours(home, SMALL, 1, 5)
-        large = ours(home, LARGE, 2, 3)
-        evidently = theirs(home, "evidently", LARGE, 1)
-        runs = [small, ours(home, LARGE, 1, 1), large, theirs(home, "evidently", SMALL, 1), evidently]
-        runs += [theirs(home, "scipy", SMALL, 1), theirs(home, "scipy", LARGE, 1)]
+            in_own_process(prepare, home, rows)
+        in_own_process(reference, home)
+        small = analyzer(home, SMALL, 1, 5)
+        large = analyzer(home, LARGE, 2, 3)
+        evidently = peer(home, "evidently", LARGE, 1)
+        runs = [small, analyzer(home, LARGE, 1, 1), large, peer(home, "evidently", SMALL, 1), evidently]
+        runs += [peer(home, "scipy", SMALL, 1), peer(home, "scipy", LARGE, 1)]
         for run in runs:
             print(run)
         print(f"import monitor.handler: {handler_import():.2f} s · function and layer: {layer_size(home):.0f} MB")

@@ -1,4 +1,4 @@
-"""Environments of their own for what we compare with, under .cache/peers, so that nothing of theirs becomes ours."""
+"""Environments of the compared tools, under .cache/peers, separate from the application's environment."""
 
 import hashlib
 import subprocess
@@ -10,12 +10,12 @@ CACHE = ROOT / ".cache" / "peers"
 PEERS = {
     "evidently": ["evidently==0.7.23", "pandas<3", "scipy", "pyarrow"],
     "river": ["river==0.26.1"],
-    "nannyml": ["--no-deps", "nannyml==0.13.1"],  # only the CSV files in its wheel are wanted
+    "nannyml": ["--no-deps", "nannyml==0.13.1"],  # only the CSV files of its wheel are used
 }
 
 
 def python(peer: str) -> Path:
-    """The interpreter of a peer's environment, made by uv on first use and again when its requirements change."""
+    """Return the interpreter of a tool's environment, which uv creates on first use and when requirements change."""
     wanted = PEERS[peer]
     home = CACHE / f"{peer}-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:8]}"
     interpreter = home / "bin" / "python"
@@ -29,7 +29,11 @@ def python(peer: str) -> Path:
 
 
 def data_file(peer: str, name: str) -> Path:
-    """A data file that lies in a peer's package. Raises FileNotFoundError."""
+    """Return a data file of a tool's package.
+
+    Raises:
+        FileNotFoundError: The package has no such file.
+    """
     home = python(peer).parent.parent
     for path in home.rglob(name):
         return path

@@ -1,4 +1,4 @@
-"""Runs in river's own environment: writes streams with a change where we put it. `python river_streams.py FOLDER`."""
+"""Write river's streams with drift at a known row, in river's own environment: `python river_streams.py FOLDER`."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ SEEDS = range(5)
 
 
 def streams(seed: int) -> Iterator[tuple[str, Iterable[Any]]]:
-    """Name to a river stream that changes at row CHANGE, abruptly or over 4,000 rows."""
+    """Yield names and streams that change at row CHANGE, abruptly or over 4,000 rows."""
     sea, agrawal, rbf = synth.SEA, synth.Agrawal, synth.RandomRBF
     yield "sea-abrupt", _then(sea(variant=0, seed=seed), sea(variant=3, seed=seed + 50, noise=0.1))
     for name, join in (("abrupt", _then), ("gradual", _drift)):
@@ -32,12 +32,13 @@ def _drift(one: Any, other: Any) -> Iterable[Any]:
 
 
 def _then(one: Any, other: Any) -> Iterator[Any]:
-    """The first until CHANGE, then the second from its start."""
+    """Yield the first stream until CHANGE, then the second from its start."""
     yield from one.take(CHANGE)
     yield from other.take(AFTER)
 
 
 def main(folder: Path) -> None:
+    """Write every stream as a numpy file."""
     for seed in SEEDS:
         for name, stream in streams(seed):
             rows = list(stream)

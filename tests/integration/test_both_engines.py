@@ -1,4 +1,4 @@
-"""Both engines on the same captured traffic of the real model: the application's own templates, in one local cloud."""
+"""Both engines judge the same captured traffic of the sample model, deployed from synthesised templates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROWS_A_REQUEST = 25
 
 @dataclass(frozen=True)
 class Training:
-    """What a release carries, and a day of another season: request rows and labels."""
+    """A trained model with its baselines, and the rows and labels of a day in another season."""
 
     archive: Path
     baselines: Path
@@ -48,19 +48,19 @@ class Training:
 
 
 @dataclass(frozen=True)
-class World:
-    """The cloud after three days: what each engine's ledger and folder hold."""
+class Engines:
+    """The local cloud after three days, with the ledger rows of each engine."""
 
     cloud: LocalCloud
     ledgers: dict[str, list[dict[str, Any]]]
 
     def row(self, engine: str, kind: str) -> dict[str, Any]:
-        """The verdict on the first of March."""
+        """Return the verdict on the first of March."""
         (row,) = [one for one in self.ledgers[engine] if one["sk"]["S"] == f"verdict#{WINDOW_END}#{kind}"]
         return row
 
     def violations(self, engine: str, kind: str) -> set[tuple[str, str]]:
-        """What was violated, and by which check, as the run's own file says."""
+        """Return the violated features or metrics with their checks, from the run's own file."""
         address = self.row(engine, kind)["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/")
         found = json.loads(self.read(address.replace("report.html", "constraint_violations.json")))["violations"]
         return {
@@ -69,6 +69,7 @@ class World:
         }
 
     def read(self, key: str) -> str:
+        """Read an object of the artifact bucket."""
         return str(self.cloud.client("s3").get_object(Bucket=ARTIFACTS, Key=key)["Body"].read().decode())
 
 
@@ -85,7 +86,7 @@ def model(configuration: Configuration) -> Model:
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Training:
-    """The model's own scripts on a fortnight of January, and a day of July as traffic."""
+    """Run the model's own scripts on a fortnight of January; return a day of July as traffic."""
     root = tmp_path_factory.mktemp("training")
 
     def script(code: str, **environment: str) -> None:
@@ -122,9 +123,9 @@ def training(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Training
 
 @pytest.fixture(scope="module")
 def templates(configuration: Configuration, model: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Where the application was synthesised with Model Monitor at hand, and without; the formulas are its own.
+    """Synthesise the application for each engine; return the folders.
 
-    Every kind judges one day, each day: Model Monitor's data quality knows no other window than its schedule's.
+    All monitors judge one day every day, because Model Monitor's data quality has no other window than its schedule.
     """
     from stacks import build
 
@@ -141,9 +142,9 @@ def templates(configuration: Configuration, model: Model, tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def world(
+def engines(
     tmp_path_factory: pytest.TempPathFactory, training: Training, templates: dict[str, Path], model: Model
-) -> Iterator[World]:
+) -> Iterator[Engines]:
     cloud = LocalCloud(tmp_path_factory.mktemp("engines") / "state", accelerated=True)
     cloud.up()
     try:
@@ -154,16 +155,16 @@ def world(
         cloud.create_rule(ended, {"Arn": functions["managed"]})
         for engine, folder in templates.items():
             _deploy(cloud, engine, folder, functions[engine])
-        _ask(cloud, training)
+        _send_requests(cloud, training)
         cloud.clock("advance", "--to", "2013-03-04T00:30:00+00:00")
         scan = cloud.client("dynamodb").scan
-        yield World(cloud, {engine: scan(TableName=engine)["Items"] for engine in templates})
+        yield Engines(cloud, {engine: scan(TableName=engine)["Items"] for engine in templates})
     finally:
         cloud.run("down", "--purge")
 
 
 def _platform(cloud: LocalCloud, training: Training) -> None:
-    """What the platform's stack would have made, as far as monitors look at it; and a release."""
+    """Create the platform's resources that monitors use, and a release."""
     s3 = cloud.client("s3")
     for bucket in (DATA, ARTIFACTS, ASSETS):
         s3.create_bucket(Bucket=bucket)
@@ -205,7 +206,7 @@ def _serve(cloud: LocalCloud, model: Model) -> None:
 
 
 def _function(cloud: LocalCloud, engine: str) -> str:
-    """The platform's function with a ledger of this engine's own."""
+    """Create the platform's function with a ledger for this engine; return its ARN."""
     cloud.client("dynamodb").create_table(
         TableName=engine,
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
@@ -246,7 +247,7 @@ def _function(cloud: LocalCloud, engine: str) -> str:
 
 
 def _deploy(cloud: LocalCloud, engine: str, folder: Path, function: str) -> None:
-    """The monitoring stack as it was synthesised, but for what has a name that both engines share."""
+    """Deploy the synthesised monitoring stack without the resources whose names both engines share."""
     s3 = cloud.client("s3")
     for asset in json.loads((folder / f"{STACK}.assets.json").read_text())["files"].values():
         (destination,) = asset["destinations"].values()
@@ -283,8 +284,8 @@ def _deploy(cloud: LocalCloud, engine: str, folder: Path, function: str) -> None
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
 
 
-def _ask(cloud: LocalCloud, training: Training) -> None:
-    """The day's flights, many to a request, answered as CSV or JSON; the last request's labels never come."""
+def _send_requests(cloud: LocalCloud, training: Training) -> None:
+    """Send the day's flights, several in a request, with CSV and JSON responses; the last request gets no labels."""
     lines = []
     for number, start in enumerate(range(0, len(training.rows), ROWS_A_REQUEST)):
         text = io.StringIO()
@@ -303,36 +304,38 @@ def _ask(cloud: LocalCloud, training: Training) -> None:
 
 
 @pytest.mark.parametrize("kind", ["data_quality", "model_quality", "bias"])
-def test_both_engines_give_the_same_verdict_on_the_same_capture(world: World, kind: str) -> None:
-    managed, builtin = (world.row(engine, kind) for engine in ("managed", "builtin"))
+def test_both_engines_give_the_same_verdict_on_the_same_capture(engines: Engines, kind: str) -> None:
+    managed, builtin = (engines.row(engine, kind) for engine in ("managed", "builtin"))
     for attribute in ("status", "window_start", "window_end", "release_id", "features"):
         assert managed[attribute] == builtin[attribute], attribute
     assert managed["status"]["S"] in ("OK", "Drift")
-    assert world.violations("managed", kind) == world.violations("builtin", kind)
+    assert engines.violations("managed", kind) == engines.violations("builtin", kind)
 
 
-def test_summer_is_seen_by_both_engines_and_nothing_else_is_made_of_it(world: World, training: Training) -> None:
-    found = world.violations("managed", "data_quality")
+def test_both_engines_detect_summer_as_drift_and_not_as_a_schema_violation(
+    engines: Engines, training: Training
+) -> None:
+    found = engines.violations("managed", "data_quality")
     assert {name for name, check in found if check == "baseline_drift_check"} >= {" temp", " dewp"}
     assert not [name for name, check in found if check.endswith("_column_check") or check == "data_type_check"], found
     rows = len(training.rows) - len(training.rows) % ROWS_A_REQUEST
-    assert int(world.row("builtin", "model_quality")["labels"]["N"]) == rows, "each row of a request has its label"
+    assert int(engines.row("builtin", "model_quality")["labels"]["N"]) == rows, "each row of a request has its label"
 
 
-def test_the_real_model_is_explained_isolated_on_its_own_image(world: World) -> None:
-    (job,) = world.cloud.client("sagemaker").list_processing_jobs(NameContains="explainability")[
+def test_the_sample_model_is_explained_in_isolation_on_its_own_image(engines: Engines) -> None:
+    (job,) = engines.cloud.client("sagemaker").list_processing_jobs(NameContains="explainability")[
         "ProcessingJobSummaries"
     ]
     assert job["ProcessingJobStatus"] == "Completed"
-    row = world.row("managed", "explainability")
+    row = engines.row("managed", "explainability")
     assert row["status"]["S"] in ("OK", "Drift")
     assert 0 < float(row["metric"]["N"]) <= 1
 
 
-def test_every_run_has_a_page_that_the_row_names(world: World) -> None:
-    for engine, rows in world.ledgers.items():
+def test_every_verdict_row_has_the_address_of_a_report(engines: Engines) -> None:
+    for engine, rows in engines.ledgers.items():
         for row in rows:
-            page = world.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
+            page = engines.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
             assert "<svg" in page, (engine, row["sk"])
             assert "Recent decisions" in page
             assert "bad records" in page

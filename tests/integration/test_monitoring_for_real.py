@@ -1,4 +1,4 @@
-"""Monitoring schedules in the real gateway, on the accelerated clock, with a toy model and a toy capture."""
+"""Monitoring schedules in the local cloud, on the accelerated clock, with a toy model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="module")
 def role(cloud: LocalCloud) -> str:
-    """What the jobs and the model may do; and with it an endpoint `toy` that captures, and baselines."""
+    """Create an endpoint `toy` with data capture, and its baselines; return the ARN of the jobs' role."""
     s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
     arn = cloud.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
@@ -72,8 +72,8 @@ def role(cloud: LocalCloud) -> str:
     wait_until(lambda: sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService", 40)
     _baseline(cloud, arn, "data", _table(1000, 0.0, "a,b"), {"analysis_type": "DATA_QUALITY"})
     quality = {"analysis_type": "MODEL_QUALITY", "problem_type": "BinaryClassification"}
-    quality |= {"inference_attribute": "said", "ground_truth_attribute": "truth"}
-    right = "said,truth\n" + "".join(f"{i % 2},{i % 2}\n" for i in range(400))
+    quality |= {"inference_attribute": "prediction", "ground_truth_attribute": "truth"}
+    right = "prediction,truth\n" + "".join(f"{i % 2},{i % 2}\n" for i in range(400))
     _baseline(cloud, arn, "quality", right, quality)
     return arn
 
@@ -85,7 +85,7 @@ def _table(rows: int, shift: float, header: str = "") -> str:
 
 
 def _baseline(cloud: LocalCloud, role: str, name: str, table: str, environment: dict[str, str]) -> None:
-    """A baseline by the analyzer's image, as the managed service's baselining job makes it."""
+    """Build a baseline with the analyzer's image, as Model Monitor's baselining job does."""
     cloud.client("s3").put_object(Bucket=BUCKET, Key=f"reference/{name}/data.csv", Body=table.encode())
     paths = {"dataset_source": "/opt/ml/processing/input", "output_path": "/opt/ml/processing/output"}
     source = {"S3Uri": f"s3://{BUCKET}/reference/{name}", "LocalPath": paths["dataset_source"]}
@@ -107,7 +107,7 @@ def _baseline(cloud: LocalCloud, role: str, name: str, table: str, environment: 
     assert job["ProcessingJobStatus"] == "Completed", job
 
 
-def _ask(cloud: LocalCloud, rows: int, shift: float, inference_id: str = "") -> None:
+def _send_rows(cloud: LocalCloud, rows: int, shift: float, inference_id: str = "") -> None:
     named = {"InferenceId": inference_id} if inference_id else {}
     cloud.client("sagemaker-runtime").invoke_endpoint(
         EndpointName="toy", ContentType="text/csv", Body=_table(rows, shift).encode(), **named
@@ -126,7 +126,7 @@ def _executions(cloud: LocalCloud, schedule: str) -> list[dict[str, Any]]:
     return list(listed["MonitoringExecutionSummaries"])
 
 
-def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(cloud: LocalCloud, role: str) -> None:
+def test_a_deployed_data_monitor_runs_every_hour_and_reports_drift(cloud: LocalCloud, role: str) -> None:
     sagemaker = cloud.client("sagemaker")
     url, queue = cloud.create_queue()
     cloud.create_rule(
@@ -168,10 +168,10 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
     with pytest.raises(ClientError, match="monitoring schedules: hourly"):
         sagemaker.delete_endpoint(EndpointName="toy")
 
-    _next_hour(cloud)  # nobody asked anything yet
-    _ask(cloud, 600, 0.0)
+    _next_hour(cloud)  # no requests yet
+    _send_rows(cloud, 600, 0.0)
     _next_hour(cloud)
-    _ask(cloud, 600, 2.0)
+    _send_rows(cloud, 600, 2.0)
     _next_hour(cloud)
 
     quiet, good, bad = _executions(cloud, "hourly")
@@ -193,9 +193,9 @@ def test_a_stack_s_data_monitor_runs_every_hour_and_speaks_where_the_data_moved(
         Period=3600, Statistics=["Maximum"],
     )["Datapoints"]  # fmt: skip
     assert max(point["Maximum"] for point in points) > 0.5 > min(point["Maximum"] for point in points)
-    told = [json.loads(message["Body"])["detail"] for message in _all(cloud, url)]
+    details = [json.loads(message["Body"])["detail"] for message in _all(cloud, url)]
     assert "CompletedWithViolations" in {
-        detail.get("LastMonitoringExecutionSummary", {}).get("MonitoringExecutionStatus") for detail in told
+        detail.get("LastMonitoringExecutionSummary", {}).get("MonitoringExecutionStatus") for detail in details
     }
     cloud.client("cloudformation").delete_stack(StackName="watch")
     wait_until(lambda: not sagemaker.list_monitoring_schedules()["MonitoringScheduleSummaries"], 20)
@@ -208,7 +208,7 @@ def _all(cloud: LocalCloud, url: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: LocalCloud, role: str) -> None:
+def test_a_quality_monitor_merges_late_labels(cloud: LocalCloud, role: str) -> None:
     sagemaker, s3 = cloud.client("sagemaker"), cloud.client("s3")
     sagemaker.create_model_quality_job_definition(
         JobDefinitionName="quality",
@@ -235,10 +235,10 @@ def test_a_quality_monitor_merges_the_labels_that_came_late(cloud: LocalCloud, r
         RoleArn=role,
     )
     for number in range(220):
-        _ask(cloud, 1, 0.0, f"request-{number}")
+        _send_rows(cloud, 1, 0.0, f"request-{number}")
     _next_hour(cloud)
     now = datetime.fromisoformat(cloud.clock("status")["now"])
-    lines = [  # labels that know nothing of what the model said
+    lines = [  # labels that are independent of the predictions
         {
             "groundTruthData": {"data": str(number % 2), "encoding": "CSV"},
             "eventMetadata": {"eventId": f"request-{number}"},

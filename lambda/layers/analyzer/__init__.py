@@ -1,1 +1,1 @@
-"""The Lambda layer: numpy and orjson for arm64, locked by hash, built without Docker."""
+"""The Lambda layer with the analyzer, numpy and orjson for arm64, locked by hash and built without Docker."""

@@ -1,7 +1,7 @@
-"""Build the analyzer's layer: wheels of `requirements.txt` for the function's platform, and the analyzer itself.
+"""Build the analyzer's Lambda layer: the wheels of `requirements.txt` for the function's platform, and the analyzer.
 
-Only wheels are taken, and only those whose hash is locked. What numpy does not need at run time (its tests, headers,
-and type stubs) is left out, so that the function with its layer stays below Lambda's limit by far.
+Only wheels whose hash is locked are installed. Files that numpy does not need at run time (tests, headers, type stubs)
+are left out, so the function with its layer stays far below Lambda's size limit.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 PLATFORM = "aarch64-manylinux_2_28"
 """numpy has no older arm64 wheels for 3.14; Lambda's Python 3.14 runs on Amazon Linux 2023, glibc 2.34."""
 PYTHON = "3.14"
-# Beside the environment's packages, where a synth looks for it: whichever copy of the tree it works on.
+# In the environment, where synthesis looks for it, so that copies of the tree share it.
 _HOME = Path(sys.prefix) / "share" / "evergreen" / "monitor-layer"
 _LOCK = Path(__file__).with_name("requirements.txt")
 _ANALYZER = Path(__file__).parents[3] / "packages" / "analyzer" / "src" / "drift_analyzer"
@@ -22,19 +22,29 @@ _NOT_NEEDED = ("**/tests", "**/include", "**/*.pyi", "**/*.lib", "**/*.a", "**/_
 
 
 def build(folder: Path, platform: str = PLATFORM, version: str = PYTHON) -> int:
-    """Fill `folder/python` anew, as Lambda wants a layer, and give back its size in bytes unpacked.
+    """Build the layer in `folder/python`, replacing what is there.
 
-    The lock is copied beside it when all else is done, so that a synth sees which lock the folder is built of.
+    The lock is copied beside it at the end: synthesis compares it to find out whether the layer is current.
 
-    Raises FileNotFoundError where uv is missing, CalledProcessError where a wheel or a hash is.
+    Args:
+        folder: The layer's folder.
+        platform: uv's name of the function's platform.
+        version: The function's Python version.
+
+    Returns:
+        The unpacked size in bytes.
+
+    Raises:
+        FileNotFoundError: uv is not installed.
+        CalledProcessError: A wheel is missing or has another hash.
     """
     target = folder / "python"
     (folder / _LOCK.name).unlink(missing_ok=True)
     if target.exists():
         shutil.rmtree(target)
     target.mkdir(parents=True)
-    beside = Path(sys.executable).parent / "uv"
-    uv = str(beside) if beside.exists() else shutil.which("uv")
+    own = Path(sys.executable).parent / "uv"
+    uv = str(own) if own.exists() else shutil.which("uv")
     if uv is None:
         raise FileNotFoundError("uv is not installed: pip install uv")
     subprocess.run(  # noqa: S603 (fixed arguments, no shell)
@@ -54,6 +64,7 @@ def build(folder: Path, platform: str = PLATFORM, version: str = PYTHON) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the layer; return 0, or 2 where it cannot be built."""
     parser = argparse.ArgumentParser(description="Build the analyzer's Lambda layer.")
     parser.add_argument(
         "folder", type=Path, nargs="?", default=_HOME, help="folder that becomes the layer (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""Baselines that a package carries are those of its own rows and answers, and monitors can use them."""
+"""The Baseline step builds baselines from the model's own rows and predictions, and monitors can use them."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from drift_analyzer.baseline_files import read_baseline
 from drift_analyzer.container_environment import ContainerEnvironment
 
 RNG = np.random.default_rng(3)
-SERVED = """
+INFERENCE = """
 import csv, io
 import numpy as np
 def model_fn(folder): return 2.0
@@ -51,7 +51,7 @@ def raw(rows: int) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A processing job's folder with inputs."""
+    """Write the inputs of the processing job."""
     inputs = tmp_path / "input"
     for split, rows in (("train", 2000), ("holdout", 1000)):
         folder = inputs / split / "flight-delays" / "raw" / "dt=2013-01-01"
@@ -60,8 +60,8 @@ def root(tmp_path: Path) -> Path:
     (inputs / "model").mkdir()
     with tarfile.open(inputs / "model" / "model.tar.gz", "w:gz") as tar:
         member = tarfile.TarInfo("code/inference.py")
-        member.size = len(SERVED.encode())
-        tar.addfile(member, io.BytesIO(SERVED.encode()))
+        member.size = len(INFERENCE.encode())
+        tar.addfile(member, io.BytesIO(INFERENCE.encode()))
     (inputs / "settings").mkdir()
     (inputs / "settings" / "0badcafe.json").write_text(json.dumps(SETTINGS))
     return tmp_path
@@ -71,16 +71,16 @@ def read(root: Path, file: str) -> Any:
     return json.loads((root / "output" / "baselines" / file).read_text())
 
 
-def test_every_kind_has_its_baseline(root: Path) -> None:
+def test_every_monitor_gets_its_baseline(root: Path) -> None:
     assert baseline_step.main(root, root / "message") == 0
     found = read_baseline(read(root, "data-quality/statistics.json"), read(root, "data-quality/constraints.json"))
     features = {feature.name: feature for feature in found.features}
-    assert list(features) == ["prediction", "origin", "temp"], "Model Monitor lays the answer first"
+    assert list(features) == ["prediction", "origin", "temp"], "Model Monitor puts the prediction first"
     assert (features["prediction"].source, features["prediction"].importance) == ("output", 0.0)
     assert features["temp"].present == 1960
     assert features["temp"].critical
     assert features["temp"].importance > features["origin"].importance
-    assert features["temp"].type == "Fractional", "as model.yaml says, whatever the fortnight held"
+    assert features["temp"].type == "Fractional", "as the settings say, although the rows hold whole numbers only"
     quality = read(root, "model-quality/constraints.json")["binary_classification_constraints"]
     assert 0.6 < quality["auc"]["threshold"] < 1
     facets = read(root, "bias/analysis.json")["post_training_bias_metrics"]["facets"]
@@ -89,9 +89,9 @@ def test_every_kind_has_its_baseline(root: Path) -> None:
     assert shap["temp"] > shap["origin"] == 0
 
 
-def test_a_model_that_cannot_explain_says_so_and_registers_nothing(root: Path) -> None:
+def test_a_model_that_cannot_explain_fails_the_step_with_the_reason(root: Path) -> None:
     archive = root / "input" / "model" / "model.tar.gz"
-    without = SERVED.partition("def explain_fn")[0].encode()
+    without = INFERENCE.partition("def explain_fn")[0].encode()
     with tarfile.open(archive, "w:gz") as tar:
         member = tarfile.TarInfo("code/inference.py")
         member.size = len(without)

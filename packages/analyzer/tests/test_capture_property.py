@@ -1,4 +1,4 @@
-"""The fast path reads what the JSON path reads, whatever the record looks like."""
+"""The bulk reader and the JSON reader give the same state for any record."""
 
 import base64
 import io
@@ -140,7 +140,7 @@ def read(lines: bytes, *, fast: bool, features: tuple[Feature, ...], hourly: boo
     st.sampled_from([FEATURES, WITH_OUTPUT]),
     st.booleans(),
 )
-def test_the_fast_path_reads_what_the_json_path_reads(
+def test_the_bulk_reader_reads_what_the_json_reader_reads(
     lines: list[bytes], ending: bytes, features: tuple[Feature, ...], hourly: bool
 ) -> None:
     data = ending.join(lines)
@@ -156,7 +156,7 @@ PLAIN = (
 )
 
 
-def test_plain_records_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_records_are_read_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
     original = Capture._read_json
 

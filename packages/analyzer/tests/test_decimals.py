@@ -1,4 +1,4 @@
-"""Numbers that are read as words are those that are read as text."""
+"""Decimals read as machine words are equal to those read by `float`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(cells: list[str]) -> tuple[list[float], list[bool]]:
 
 @given(st.lists(_CELL, min_size=1, max_size=30))
 @example(["-", ".", "-.", "", "..", "1..2", "9/", "/9", "123456789", "12345678", "-1234567", "-0", "-.0"])
-def test_what_is_read_as_a_word_is_what_float_reads_and_all_short_decimals_are(cells: list[str]) -> None:
+def test_all_short_decimals_are_read_and_equal_float_bit_for_bit(cells: list[str]) -> None:
     for cell, value, good in zip(cells, *read(cells), strict=True):
         assert good == (len(cell.encode()) <= decimals.WIDTH and _PLAIN.fullmatch(cell) is not None), cell
         if good:

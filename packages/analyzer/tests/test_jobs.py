@@ -30,13 +30,13 @@ def truth(event: str, label: str) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A baseline of two features, 400 captured requests of which the first has moved, and a bad line."""
+    """Write reference data of two features, and 400 captured requests with drift of the first and one bad line."""
     rows = RNG.normal(size=(3000, 2))
     (tmp_path / "reference.csv").write_text("a,b\n" + "\n".join(f"{a:.4f},{b:.4f}" for a, b in rows))
     capture = tmp_path / "capture" / "ep" / "AllTraffic" / "2026" / "02" / "14" / "17"
     capture.mkdir(parents=True)
-    moved = RNG.normal(size=(400, 2)) + np.array([2, 0])
-    lines = [line(index, f"{a:.4f},{b:.4f}") for index, (a, b) in enumerate(moved)]
+    drifted = RNG.normal(size=(400, 2)) + np.array([2, 0])
+    lines = [line(index, f"{a:.4f},{b:.4f}") for index, (a, b) in enumerate(drifted)]
     (capture / "one.jsonl").write_text("\n".join([*lines[:200], "{broken"]) + "\n")
     (capture / "two.jsonl").write_text("\n".join(lines[200:]) + "\n")
     return tmp_path
@@ -97,7 +97,7 @@ def test_data_outside_the_window_is_left_out(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "reason"),
     [
         ({"record_preprocessor_script": "/x.py"}, "record_preprocessor_script is not supported"),
         ({"dataset_format": "avro"}, "got 'avro'"),
@@ -108,16 +108,16 @@ def test_data_outside_the_window_is_left_out(home: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_fails_with_the_reason_in_the_message(
-    tmp_path: Path, values: dict[str, str], said: str
+    tmp_path: Path, values: dict[str, str], reason: str
 ) -> None:
     code, message, _ = job(tmp_path, **values)
     assert code == 1
-    assert said in message
+    assert reason in message
     assert len(message) <= 1024
 
 
 def merge_files(home: Path, flip: bool) -> dict[str, str]:
-    """900 scored requests; labels arrive in two files, out of order, one corrected, some never."""
+    """Write 900 predictions; labels arrive in two files, out of order, one corrected, some never."""
     folder, labels = home / "scored", home / "labels"
     folder.mkdir()
     labels.mkdir()
@@ -176,7 +176,7 @@ def test_a_corrected_label_replaces_the_earlier_and_ids_are_preferred(tmp_path: 
     assert (len(joined.times), labels.corrected) == (2, 1)
 
 
-def test_each_row_of_a_request_has_its_label_and_what_cannot_be_paired_is_put_aside() -> None:
+def test_each_row_of_a_request_has_its_label_and_the_others_are_bad_records() -> None:
     labels = Labels()
     labels.read([truth("e1", "1\n0").encode(), truth("e2", "1").encode(), b"{"], "f")
     records = [parse(line(index, "1\n2", "0.9\n0.1").encode()) for index in (1, 2, 3)]
@@ -194,15 +194,15 @@ def test_each_row_of_a_request_has_its_label_and_what_cannot_be_paired_is_put_as
 
 @pytest.mark.parametrize(("facet", "status"), [(5.0, "Ok"), (500.0, "InsufficientData")])
 def test_a_window_without_one_of_the_groups_is_no_verdict_on_bias(home: Path, facet: float, status: str) -> None:
-    """Also: a facet may be a threshold over a nullable number."""
-    folder, labels, config = home / "asked", home / "told", home / "analysis_config.json"
+    """Cover a facet that is a threshold over a nullable number, too."""
+    folder, labels, config = home / "capture2", home / "labels", home / "analysis_config.json"
     folder.mkdir()
     labels.mkdir()
     ages = ["" if index % 7 == 0 else f"{index % 11}" for index in range(600)]
-    said = [f"{index % 2}" for index in range(600)]
-    (folder / "a.jsonl").write_text("\n".join(line(i, f"{ages[i]},1", said[i]) for i in range(600)) + "\n")
-    (labels / "a.jsonl").write_text("\n".join(truth(f"e{i}", said[i]) for i in range(600)) + "\n")
-    rows = "\n".join(f"{age},1,{one},{one}" for age, one in zip(ages, said, strict=True))
+    predictions = [f"{index % 2}" for index in range(600)]
+    (folder / "a.jsonl").write_text("\n".join(line(i, f"{ages[i]},1", predictions[i]) for i in range(600)) + "\n")
+    (labels / "a.jsonl").write_text("\n".join(truth(f"e{i}", predictions[i]) for i in range(600)) + "\n")
+    rows = "\n".join(f"{age},1,{one},{one}" for age, one in zip(ages, predictions, strict=True))
     (home / "reference_bias.csv").write_text(f"age,b,y,prediction\n{rows}\n")
 
     def configure(threshold: float) -> None:
@@ -223,7 +223,7 @@ def test_a_window_without_one_of_the_groups_is_no_verdict_on_bias(home: Path, fa
     assert ("against all others" in (home / "bias1" / "report.html").read_text()) == (status == "Ok")
 
 
-def test_metrics_are_the_textbooks() -> None:
+def test_quality_metrics_are_the_textbooks() -> None:
     scored = quality.Scored(np.array([1, 1, 0, 0, 1]), np.array([1, 0, 0, 1, 1]), np.array([0.9, 0.4, 0.2, 0.8, 0.8]))
     found = quality.binary(scored)
     assert found["precision"] == pytest.approx(2 / 3)
@@ -242,8 +242,8 @@ def test_metrics_are_the_textbooks() -> None:
 def sample() -> bias.Sample:
     facet = np.array([False] * 60 + [True] * 40)
     labels = np.array([True] * 30 + [False] * 30 + [True] * 10 + [False] * 30)
-    said = np.array([True] * 45 + [False] * 15 + [True] * 5 + [False] * 35)
-    return bias.Sample(labels, said, facet)
+    predictions = np.array([True] * 45 + [False] * 15 + [True] * 5 + [False] * 35)
+    return bias.Sample(labels, predictions, facet)
 
 
 def test_bias_metrics_are_clarifys() -> None:
@@ -261,11 +261,11 @@ def test_bias_metrics_are_clarifys() -> None:
     assert set(pre) | set(post) <= set(bias.DESCRIPTIONS)
 
 
-def test_bias_drift_is_told_for_a_facet(home: Path) -> None:
+def test_bias_drift_names_its_facet(home: Path) -> None:
     def table(path: Path, gap: float) -> None:
         facet = RNG.integers(0, 2, 3000)
-        said = (RNG.random(3000) < 0.6 - gap * facet).astype(int)
-        rows = zip(facet, RNG.integers(0, 2, 3000), said, strict=True)
+        predictions = (RNG.random(3000) < 0.6 - gap * facet).astype(int)
+        rows = zip(facet, RNG.integers(0, 2, 3000), predictions, strict=True)
         path.write_text("sex,y,prediction\n" + "\n".join(f"{a},{y},{s}" for a, y, s in rows))
 
     config = home / "analysis_config.json"

@@ -1,4 +1,4 @@
-"""Model Monitor's files, ours and others', are read and written in the published form."""
+"""Model Monitor's files, from this package or from others, are read and written in the published form."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def window(baseline: Any, x: Any, n: Any, c: dict[str, int]) -> WindowState:
 
 
 def check_statistics(body: dict[str, Any]) -> None:
-    """The form in AWS's "Schema for Statistics (statistics.json file)"."""
+    """Check the form in AWS's "Schema for Statistics (statistics.json file)"."""
     assert body["version"] == 0.0
     assert isinstance(body["dataset"]["item_count"], int)
     for entry in body["features"]:
@@ -74,7 +74,7 @@ def check_statistics(body: dict[str, Any]) -> None:
 
 
 def check_constraints(body: dict[str, Any]) -> None:
-    """The form in AWS's "Schema for Constraints (constraints.json file)"."""
+    """Check the form in AWS's "Schema for Constraints (constraints.json file)"."""
     for entry in body["features"]:
         assert {"name", "inferred_type", "completeness"} <= set(entry)
         assert 0 <= entry["completeness"] <= 1
@@ -151,7 +151,7 @@ def test_an_unknown_method_is_refused_by_name() -> None:
         read_baseline(stats, rules)
 
 
-def test_a_baseline_of_others_is_read_from_its_sketch_or_its_buckets() -> None:
+def test_a_baseline_without_own_bins_is_read_from_its_sketch_or_its_buckets() -> None:
     values = RNG.normal(size=20_000)
     stats, rules = build_baseline([Column("x", values)])
     del stats["features"][0]["evergreen"], rules["features"][0]["evergreen"]
@@ -178,7 +178,7 @@ def test_the_sketch_keeps_all_weight_and_its_quantiles_are_near() -> None:
     assert middle == pytest.approx(np.median(values), abs=0.01)
 
 
-def test_schema_violations_are_told_apart_from_drift() -> None:
+def test_schema_violations_are_distinguished_from_drift() -> None:
     stats, rules = build_baseline(columns())
     baseline = read_baseline(stats, rules)
     state = window(baseline, np.full(500, np.inf), np.full(500, np.nan), {"JFK": 500})
@@ -202,7 +202,7 @@ def test_too_few_rows_are_neither_drift_nor_ok() -> None:
     assert judge(baseline, more, Rules()).status == "Drift"
 
 
-def test_a_seasonal_feature_says_that_it_has_low_power() -> None:
+def test_a_seasonal_feature_has_low_power() -> None:
     season = 3 * np.sin(np.arange(20_000) / 20_000 * 8 * np.pi) + RNG.normal(size=20_000)
     baseline = read_baseline(*build_baseline([Column("x", season)]))
     state = WindowState.empty(baseline.features)
@@ -222,10 +222,10 @@ def test_new_and_vanished_values_are_drift_of_a_category() -> None:
     assert isinstance(target, CategoryState)
     target.add({"a": 450, "new": 30, "other": 20}, 0, baseline.features[0])
     state.rows = 500
-    moved = judge(baseline, state, Rules()).features[0]
-    assert moved.distance == pytest.approx(0.1 + 0.5)
-    assert moved.drifted
-    assert set(moved.new_values) == {"new", "other"}
+    feature = judge(baseline, state, Rules()).features[0]
+    assert feature.distance == pytest.approx(0.1 + 0.5)
+    assert feature.drifted
+    assert set(feature.new_values) == {"new", "other"}
 
 
 def test_a_file_that_is_no_baseline_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The state merges exactly: any grouping, any order, any number of times through JSON."""
+"""Window states merge exactly, in any grouping and order, and through JSON."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the function carries: little, and locked."""
+"""The function's layer: small, locked, and fast to import."""
 
 import os
 import statistics
@@ -41,7 +41,7 @@ def test_the_built_layer_is_arm64_and_with_the_code_far_below_lambdas_limit() ->
 
 
 def test_the_handler_starts_fast(tmp_path: Path) -> None:
-    """By CPU time, which other programs on the machine change little; warm, that is with its bytecode there."""
+    """Measure CPU time, which other programs on the machine change little, with compiled bytecode."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"PYTHONPYCACHEPREFIX": str(tmp_path)}
 
