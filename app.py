@@ -10,16 +10,20 @@ from configuration import ConfigurationError, load
 
 
 def main() -> int:
-    """Synthesise every stack; 2 stands for mistakes in the configuration, 1 for findings in the templates."""
+    """Synthesise every stack.
+
+    Returns:
+        The exit code: 2 for mistakes in the configuration. CDK itself exits with 1 for findings in the templates.
+    """
     root = Path(__file__).parent
     try:
         configuration = load(root, *sys.argv[1:3])
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    # A trace taken behind jsii shows jsii; taking one for each of thousands of tokens costs a tenth of the synth.
+    # Stack traces of tokens only show jsii, and collecting them takes a tenth of the synth.
     os.environ.setdefault("CDK_DISABLE_STACK_TRACE", "1")
-    # Only now: CDK takes seconds to import, and a mistake should be told at once.
+    # Imported late: CDK takes seconds to import, and mistakes in the configuration should be reported at once.
     from pipelines import CompileError
     from stacks import build
 

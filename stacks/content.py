@@ -1,4 +1,4 @@
-"""What a model is made of, as one hash: other content is trained, the same content never twice."""
+"""A hash of a model's content: the delivery trains changed content, and the same content never twice."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 
 from configuration import Model
 
-# What is not the model's own code, and is said by the definition or by nothing (training_pipeline.py).
-_LEFT_OUT = {"model.yaml", "data.py"}
+# Not in the model's code asset (training_pipeline.py). Of model.yaml the definition and the contract count.
+_EXCLUDED = {"model.yaml", "data.py"}
 
 
 def content_sha256(model: Model, folder: Path, definition: str) -> str:
-    """The SHA-256 of a model's scripts, its compiled pipeline and its data contract.
+    """Return the SHA-256 of a model's scripts, its compiled pipeline and its data contract.
 
     Args:
-        definition: The compiled pipeline, with names for what is known at deployment only: so neither an account nor a
-            new version of our own scripts is a change of the model.
+        model: The model's configuration.
+        folder: The folder of its scripts.
+        definition: The compiled pipeline, with placeholders for values that are known at deployment only. So neither
+            another account nor a new version of Evergreen's own scripts changes the hash.
     """
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in _LEFT_OUT and not _hidden(path.relative_to(folder))
+        if path.is_file() and path.name not in _EXCLUDED and not _hidden(path.relative_to(folder))
     }
     specification = model.canonical()
     content = {

@@ -1,4 +1,4 @@
-"""How code reaches the stages."""
+"""The delivery of code to the stages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from constructs.mlops.foundation.encryption_key import EncryptionKey
 
 
 class DeliveryStack(cdk.Stack):
-    """The pipeline that tests, synthesises, deploys each stage and asks for trainings, with what it needs for that.
+    """The pipeline that tests, synthesises, deploys each stage and requests trainings.
 
-    It has a key and a topic of its own, because it must be able to say that a platform could not be deployed.
+    It has a key and an alert topic of its own, so that it can report a failed deployment of the platform.
     """
 
     def __init__(
@@ -33,21 +33,20 @@ class DeliveryStack(cdk.Stack):
         super().__init__(
             scope, construct_id, stack_name=construct_id, env=env, description=f"Delivers {application.name}"
         )
-        app = application.name
-        key = EncryptionKey(self, "Encryption", app=app).key
-        store = DeliveryStore(self, "Store", key=key, logs=LogBucket(self, "AccessLogs").bucket)
-        alerts = AlertTopic(self, "Alerts", key=key, emails=application.alert_emails).topic
+        key = EncryptionKey(self, "Encryption", app=application.name)
+        store = DeliveryStore(self, "Store", key=key, logs=LogBucket(self, "AccessLogs"))
+        alerts = AlertTopic(self, "Alerts", key=key, emails=application.alert_emails)
         self.pipeline = DeliveryPipeline(
             self,
             "Pipeline",
             application=application,
             delivery=delivery,
             cli_version=cli_version,
-            store=store.bucket,
+            store=store,
             alerts=alerts,
         )
         DeliveryAlerts(self, "Failures", pipeline_name=self.pipeline.name, alerts=alerts)
         cdk.CfnOutput(self, "PipelineName", value=self.pipeline.name)
-        cdk.CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
+        cdk.CfnOutput(self, "AlertTopicArn", value=alerts.arn)
         if self.pipeline.repository:
             cdk.CfnOutput(self, "CloneUrl", value=self.pipeline.repository.repository_clone_url_http)

@@ -1,4 +1,4 @@
-"""How a stage serves a model."""
+"""The serving of a model in a stage."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from constructs import Construct
 
 from configuration import Application, Model, Realtime, Stage
 from constructs.mlops.serving.endpoint import Endpoint
-from constructs.mlops.serving.release import Release
-from constructs.mlops.serving.release_policy import PolicyParameter, VerifiedIn
+from constructs.mlops.serving.release_policy import ReleasePolicyParameter
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from constructs.mlops.serving.served_model import ServedModel
 from stacks.platform import Platform
 
 
 class ServingStack(cdk.Stack):
-    """A model's endpoint as its release record says: none before the first release, and no change of template after."""
+    """A model's endpoint as its release record says: none before the first release, and the same template after it."""
 
     def __init__(
         self,
@@ -31,18 +31,14 @@ class ServingStack(cdk.Stack):
             scope, construct_id, stack_name=construct_id, env=env, description=f"Serves {model.name} in {stage.name}"
         )
         app, serving = application.name, model.serving[stage.name]
-        realtime = isinstance(serving, Realtime)
-        release = Release(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")
-        before, bucket = application.before(stage), platform.verified_bucket(application.before(stage))
-        PolicyParameter(
+        release = ReleaseRecordParameters(self, "Release", record=f"/{app}/{model.name}/{stage.name}/release")
+        ReleasePolicyParameter(
             self,
             "Policy",
             name=f"/{app}/{model.name}/{stage.name}/policy",
-            approval=stage.release.approval,
-            four_eyes=stage.release.four_eyes,
-            description_required=stage.release.description_required,
-            verified_in=VerifiedIn(before.name, bucket) if before and bucket else None,
-            verification=serving.verification if application.after(stage) else None,
+            policy=stage.release,
+            previous=platform.neighbours.previous,
+            verification=serving.verification if platform.neighbours.following else None,
             pin=serving.pin,
         )
         served = ServedModel(
@@ -51,8 +47,7 @@ class ServingStack(cdk.Stack):
             app=app,
             model=model.name,
             release=release,
-            isolated=realtime,
-            captures=realtime,
+            realtime=isinstance(serving, Realtime),
             image_uri=model.framework.image_uri(stage.region),
             data=platform.data,
             artifacts=platform.artifacts,

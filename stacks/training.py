@@ -1,4 +1,4 @@
-"""How a model is made."""
+"""The training of a model, in the hub."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from constructs import Construct
 
 from configuration import Application, Model
 from constructs.mlops.monitoring.monitors import baseline_settings
-from constructs.mlops.training.training_pipeline import PackageGroup, TrainingPipeline
+from constructs.mlops.training.package_group import PackageGroup
+from constructs.mlops.training.training_pipeline import TrainingPipeline, TrainingSettings
 from stacks.content import content_sha256
 from stacks.platform import Platform
-from stacks.readers import readers
 
 
 class TrainingStack(cdk.Stack):
-    """A model's package group, its SageMaker Pipeline with their roles, and when it may be retrained."""
+    """A model's package group, its SageMaker Pipeline with its roles, and its retraining policy."""
 
     def __init__(
         self,
@@ -37,20 +37,28 @@ class TrainingStack(cdk.Stack):
         )
         stage = application.stage
         name = f"{application.name}-{model.name}"
-        group = PackageGroup(self, "Registry", name=name, description=model.description, readers=readers(application))
+        group = PackageGroup(
+            self,
+            "Registry",
+            name=name,
+            description=model.description,
+            readers=[reader.release_role for reader in platform.neighbours.registry_readers],
+        )
         self.training = TrainingPipeline(
             self,
             "Training",
-            name=name,
-            model=model.name,
-            description=model.description,
-            definition=definition,
-            folder=folder,
-            baseline_settings=baseline_settings(model),
-            image_uri=model.framework.image_uri(stage.region),
-            raw_prefix=model.raw_prefix,
+            settings=TrainingSettings(
+                name=name,
+                model=model.name,
+                description=model.description,
+                definition=definition,
+                folder=folder,
+                baseline_settings=baseline_settings(model),
+                image_uri=model.framework.image_uri(stage.region),
+                raw_prefix=model.raw_prefix,
+                record=f"/{application.name}/{model.name}/{stage.name}/release",
+            ),
             group=group,
-            record=f"/{application.name}/{model.name}/{stage.name}/release",
             data=platform.data,
             artifacts=platform.artifacts,
             key=platform.key,
@@ -60,12 +68,12 @@ class TrainingStack(cdk.Stack):
             "Retraining",
             type="String",
             name=f"/{application.name}/{model.name}/retraining",
-            description="When the model may be trained anew (docs/reference/contracts.md)",
+            description="When the model may be retrained (docs/reference/contracts.md)",
             value=json.dumps({"stage": stage.name, **model.retraining.model_dump()}, sort_keys=True),
         )
-        # What it allows to start must be there first.
+        # The policy allows starts of the pipeline, which must exist first.
         policy.node.add_dependency(self.training.pipeline)
-        # By it a delivery knows whether what was deployed was ever trained.
+        # The delivery compares this hash with the last training's, to decide whether to train.
         cdk.CfnOutput(self, "ContentSha256", value=content_sha256(model, folder, definition))
         cdk.CfnOutput(self, "PipelineName", value=name)
         cdk.CfnOutput(self, "ModelPackageGroupName", value=name)

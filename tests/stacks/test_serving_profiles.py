@@ -1,4 +1,4 @@
-"""Each serving profile and deployment strategy becomes what SageMaker calls it."""
+"""Each serving profile and deployment strategy has its SageMaker settings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Template
 from pydantic import TypeAdapter
 
 from configuration import Realtime, Serving
+from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket, LogBucket
+from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.serving.endpoint import Endpoint
-from constructs.mlops.serving.release import Release
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from constructs.mlops.serving.served_model import ServedModel
 
+# As in cdk.json: access logs need no ACL.
+CONTEXT = {"@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True}
 REALTIME: dict[str, Any] = {
     "profile": "realtime",
     "instance_type": "ml.m5.large",
@@ -29,23 +31,22 @@ REALTIME: dict[str, Any] = {
 }
 
 
-def served(document: dict[str, Any]) -> Template:
+def synthesise(document: dict[str, Any]) -> Template:
     serving: Serving = TypeAdapter(Serving).validate_python(document)
-    stack = cdk.Stack(cdk.App(), "Stack", env=cdk.Environment(region="us-east-1"))
-    key, bucket = kms.Key(stack, "Key"), s3.Bucket(stack, "Bucket")
-    release = Release(stack, "Release", record="/green/m/prod/release")
-    realtime = isinstance(serving, Realtime)
+    stack = cdk.Stack(cdk.App(context=CONTEXT), "Stack", env=cdk.Environment(region="us-east-1"))
+    key, logs = EncryptionKey(stack, "Key", app="green"), LogBucket(stack, "Logs")
+    data = Bucket(stack, "Data", key=key, logs=logs)
+    release = ReleaseRecordParameters(stack, "Release", record="/green/m/prod/release")
     model = ServedModel(
         stack,
         "Served",
         app="green",
         model="m",
         release=release,
-        isolated=realtime,
-        captures=realtime,
+        realtime=isinstance(serving, Realtime),
         image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/image:1",
-        data=bucket,
-        artifacts=bucket,
+        data=data,
+        artifacts=ArtifactBucket(stack, "Artifacts", key=key, logs=logs),
         key=key,
     )
     Endpoint(
@@ -57,9 +58,9 @@ def served(document: dict[str, Any]) -> Template:
         release=release,
         served=model,
         capture_prefix="m/capture",
-        data=bucket,
+        data=data,
         key=key,
-        alerts=sns.Topic(stack, "Topic"),
+        alerts=AlertTopic(stack, "Alerts", key=key, emails=[]),
     )
     return Template.from_stack(stack)
 
@@ -98,8 +99,10 @@ def properties(template: Template, kind: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_strategy_becomes_sagemakers(deployment: dict[str, Any], routing: dict[str, Any], timeout: int) -> None:
-    template = served({**REALTIME, "deployment": deployment})
+def test_deployment_strategy_has_its_traffic_routing(
+    deployment: dict[str, Any], routing: dict[str, Any], timeout: int
+) -> None:
+    template = synthesise({**REALTIME, "deployment": deployment})
     policy = properties(template, sagemaker.CfnEndpoint)["DeploymentConfig"]["BlueGreenUpdatePolicy"]
     assert policy == {
         "TrafficRoutingConfiguration": routing,
@@ -108,26 +111,28 @@ def test_a_strategy_becomes_sagemakers(deployment: dict[str, Any], routing: dict
     }
 
 
-def test_thresholds_are_in_the_units_of_the_metrics() -> None:
-    alarms = served(REALTIME).find_resources("AWS::CloudWatch::Alarm").values()
+def test_alarm_thresholds_have_the_units_of_their_metrics() -> None:
+    alarms = synthesise(REALTIME).find_resources("AWS::CloudWatch::Alarm").values()
     thresholds = {alarm["Properties"]["MetricName"]: alarm["Properties"]["Threshold"] for alarm in alarms}
     assert thresholds == {"Invocation5XXErrors": 0.025, "ModelLatency": 250_000}
 
 
-def test_an_instance_type_with_a_local_disk_gets_no_key_of_ours() -> None:
-    assert "KmsKeyId" in properties(served(REALTIME), sagemaker.CfnEndpointConfig)
+def test_instance_type_with_a_local_disk_has_no_volume_key() -> None:
+    assert "KmsKeyId" in properties(synthesise(REALTIME), sagemaker.CfnEndpointConfig)
     assert "KmsKeyId" not in properties(
-        served({**REALTIME, "instance_type": "ml.m5d.large"}), sagemaker.CfnEndpointConfig
+        synthesise({**REALTIME, "instance_type": "ml.m5d.large"}), sagemaker.CfnEndpointConfig
     )
 
 
-def test_capture_can_be_turned_off() -> None:
-    capture = properties(served({**REALTIME, "capture_percent": 0}), sagemaker.CfnEndpointConfig)["DataCaptureConfig"]
+def test_capture_of_zero_percent_is_disabled() -> None:
+    capture = properties(synthesise({**REALTIME, "capture_percent": 0}), sagemaker.CfnEndpointConfig)[
+        "DataCaptureConfig"
+    ]
     assert capture["EnableCapture"] is False
 
 
-def test_serverless_has_nothing_that_sagemaker_refuses_for_it() -> None:
-    template = served({"profile": "serverless", "memory_mb": 2048, "max_concurrency": 5})
+def test_serverless_has_no_setting_that_sagemaker_refuses() -> None:
+    template = synthesise({"profile": "serverless", "memory_mb": 2048, "max_concurrency": 5})
     config = properties(template, sagemaker.CfnEndpointConfig)
     (variant,) = config.pop("ProductionVariants")
     assert config == {}

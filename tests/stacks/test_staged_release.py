@@ -1,4 +1,4 @@
-"""What a stage with neighbours has besides: a policy, a verifier, and what wakes the controller."""
+"""A stage between two others: its release policy, its verifier, and the events of its controller."""
 
 from __future__ import annotations
 
@@ -7,41 +7,44 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Match, Template
 
-from configuration import Pin, Verification
+from configuration import Pin, ReleasePolicy, Verification
+from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
+from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket, LogBucket
+from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.foundation.handler import StageResources
+from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.stage_references import Neighbours, StageReference
 from constructs.mlops.serving.release_controller import ReleaseController
-from constructs.mlops.serving.release_policy import PolicyParameter, VerifiedIn
-from constructs.mlops.serving.verification import Verifier
+from constructs.mlops.serving.release_policy import ReleasePolicyParameter
+from constructs.mlops.serving.verifier import Verifier
 from shared.release_policy import Policy, parse_release_policy
 
-REGISTRY = "arn:aws:sagemaker:us-east-1:222222222222"
+# As in cdk.json: access logs need no ACL, and the partition is text.
+CONTEXT = {"@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True, "@aws-cdk/core:enablePartitionLiterals": True}
+HUB = StageReference("green", "prod", "222222222222")
+CANARY = StageReference("green", "canary", "111111111111")
+STAGING = StageReference("green", "staging", "111111111111")
 
 
-def policy(**settings: Any) -> str:
+def policy(release_policy: ReleasePolicy, **settings: Any) -> str:
+    """Return the value of a policy parameter."""
     stack = cdk.Stack(cdk.App(), "Stack")
-    PolicyParameter(stack, "Policy", name="/green/m/prod/policy", **settings)
+    ReleasePolicyParameter(stack, "Policy", name="/green/m/prod/policy", policy=release_policy, **settings)
     (parameter,) = Template.from_stack(stack).find_resources("AWS::SSM::Parameter").values()
     value: str = parameter["Properties"]["Value"]
     return value
 
 
-def test_the_controller_reads_every_policy_that_a_stack_can_write() -> None:
-    assert parse_release_policy(policy()) == Policy()
+def test_controller_parses_every_policy_that_a_stack_can_write() -> None:
+    assert parse_release_policy(policy(ReleasePolicy())) == Policy()
     full = parse_release_policy(
         policy(
-            approval="life-cycle",
-            four_eyes=True,
-            description_required=True,
-            verified_in=VerifiedIn("staging", "green-staging-artifacts"),
+            ReleasePolicy(approval="life-cycle", four_eyes=True, description_required=True),
+            previous=STAGING,
             verification=Verification(),
             pin=Pin(version=3, until="2026-12-31", reason="audit"),
         )
@@ -52,22 +55,23 @@ def test_the_controller_reads_every_policy_that_a_stack_can_write() -> None:
 
 @pytest.fixture(scope="module")
 def staged() -> Template:
-    """A stage in the middle: it waits for the one before, and verifies for the one after."""
-    stack = cdk.Stack(cdk.App(), "Stack", env=cdk.Environment(account="111111111111", region="us-east-1"))
-    key, queue = kms.Key(stack, "Key"), sqs.Queue(stack, "Queue")
-    attribute = dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING)
-    bucket = s3.Bucket(stack, "Bucket")
+    """Return the template of a stage that waits for the previous one and verifies for the next one."""
+    stack = cdk.Stack(
+        cdk.App(context=CONTEXT), "Stack", env=cdk.Environment(account="111111111111", region="us-east-1")
+    )
+    key, logs = EncryptionKey(stack, "Key", app="green"), LogBucket(stack, "Logs")
+    alerts = AlertTopic(stack, "Alerts", key=key, emails=[])
     resources = StageResources(
         app="green",
         stage="canary",
         key=key,
-        data=bucket,
-        artifacts=bucket,
-        ledger=dynamodb.Table(stack, "Table", partition_key=attribute),
-        alerts=sns.Topic(stack, "Topic"),
+        data=Bucket(stack, "Data", key=key, logs=logs),
+        artifacts=ArtifactBucket(stack, "Artifacts", key=key, logs=logs),
+        ledger=Ledger(stack, "Ledger", key=key),
+        alerts=alerts,
         powertools=lambda_.LayerVersion.from_layer_version_arn(stack, "Layer", "arn:aws:lambda:::layer:p:1"),
-        failures=queue,
-        undelivered=queue,
+        failures=DeadLetterQueue(stack, "Failures", holds="Failed invocations", key=key, alerts=alerts),
+        undelivered=DeadLetterQueue(stack, "Undelivered", holds="Events", key=key, alerts=alerts),
         log_retention_days=30,
     )
     ReleaseController(
@@ -75,14 +79,13 @@ def staged() -> Template:
         "Release",
         resources=resources,
         release_role=iam.Role(stack, "Role", assumed_by=iam.ServicePrincipal("cloudformation.amazonaws.com")),
-        registry_arn_prefix=REGISTRY,
+        neighbours=Neighbours(own=CANARY, hub=HUB, previous=STAGING, following=HUB, registry_readers=(CANARY,)),
         verifier=Verifier(stack, "Verifier", resources=resources),
-        verified_bucket="green-staging-artifacts",
     )
     return Template.from_stack(stack)
 
 
-def test_the_controller_knows_the_registrys_account_and_who_verifies(staged: Template) -> None:
+def test_controller_knows_the_registry_and_the_verify_function(staged: Template) -> None:
     functions = staged.find_resources("AWS::Lambda::Function", {"Properties": {"Handler": "verify.handler.handler"}})
     staged.has_resource_properties(
         "AWS::Lambda::Function",
@@ -90,14 +93,17 @@ def test_the_controller_knows_the_registrys_account_and_who_verifies(staged: Tem
             "Handler": "release.handler.handler",
             "Environment": {
                 "Variables": Match.object_like(
-                    {"REGISTRY_ARN_PREFIX": REGISTRY, "VERIFY_FUNCTION": {"Ref": next(iter(functions))}}
+                    {
+                        "REGISTRY_ARN_PREFIX": "arn:aws:sagemaker:us-east-1:222222222222",
+                        "VERIFY_FUNCTION": {"Ref": next(iter(functions))},
+                    }
                 )
             },
         },
     )
 
 
-def test_a_verification_in_the_stage_before_wakes_the_controller(staged: Template) -> None:
+def test_verification_in_the_previous_stage_invokes_the_controller(staged: Template) -> None:
     staged.has_resource_properties(
         "AWS::Events::Rule",
         {
@@ -105,7 +111,7 @@ def test_a_verification_in_the_stage_before_wakes_the_controller(staged: Templat
                 "source": ["aws.s3"],
                 "detail-type": ["Object Created"],
                 "detail": {
-                    "bucket": {"name": ["green-staging-artifacts"]},
+                    "bucket": {"name": ["green-staging-artifacts-111111111111"]},
                     "object": {"key": [{"wildcard": "releases/*/verified.json"}]},
                 },
             }
@@ -113,7 +119,7 @@ def test_a_verification_in_the_stage_before_wakes_the_controller(staged: Templat
     )
 
 
-def test_the_verifier_changes_nothing_but_its_own_word(staged: Template) -> None:
+def test_verifier_writes_only_its_verification_besides_ledger_and_alerts(staged: Template) -> None:
     writes = ("Put", "Update", "Delete", "Create", "Publish", "Send", "Start")
     policies = staged.find_resources("AWS::IAM::Policy")
     (statements,) = (

@@ -1,21 +1,22 @@
-"""Who is told when a delivery fails."""
+"""The alert on a failed delivery."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_sns as sns
 from constructs import Construct
+
+from constructs.mlops.foundation.alerts import AlertTopic
 
 
 class DeliveryAlerts(Construct):
-    """Tells which stage of the pipeline failed in which execution, with the address where the cause stands.
+    """A rule that publishes which stage of the pipeline failed in which execution, with a link to the cause.
 
-    One message for each failure: every failure is some stage's, and the execution's own event would tell it again.
+    It matches the events of stages only, because the execution's own event would repeat the same failure.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, pipeline_name: str, alerts: sns.ITopic) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, pipeline_name: str, alerts: AlertTopic) -> None:
         super().__init__(scope, construct_id)
         stage = events.EventField.from_path("$.detail.stage")
         execution = events.EventField.from_path("$.detail.execution-id")
@@ -34,10 +35,10 @@ class DeliveryAlerts(Construct):
             ),
             targets=[
                 targets.SnsTopic(
-                    alerts,
+                    alerts.topic,
                     message=events.RuleTargetInput.from_text(
-                        f"{pipeline_name}: stage {stage} failed in execution {execution}; what moved before it stays "
-                        "as it is, and nothing after it moves. "
+                        f"{pipeline_name}: stage {stage} failed in execution {execution}. Changes that it "
+                        "deployed before the failure stay in place; later stages are not deployed. Cause: "
                         f"https://{domain}/codesuite/codepipeline/pipelines/{pipeline_name}/executions/{execution}"
                         f"/timeline?region={region}"
                     ),

@@ -1,4 +1,4 @@
-"""The pipeline: source → test and synth → itself → each stage between two lease steps → trainings."""
+"""The delivery pipeline: source, test and synth, self-update, then each stage under leases, then trainings."""
 
 from __future__ import annotations
 
@@ -9,41 +9,49 @@ from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_codecommit as codecommit
 from aws_cdk import aws_codepipeline as codepipeline
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
 from aws_cdk import pipelines
 from constructs import Construct
 
 from configuration import Application, Delivery, Paths, Stage
 from constructs.mlops.delivery.delivery_role import build_role_name, delivery_role_name
-from constructs.mlops.foundation.permissions import Permissions, argue_for_wildcards, arn
+from constructs.mlops.delivery.delivery_store import DeliveryStore
+from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.permissions import Permissions, acknowledge_wildcards, arn
 
 _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
 _RUNTIMES = {"python": "3.11", "nodejs": "22"}
-# The publisher of assets is released apart from the CDK CLI.
+# The asset publisher has releases of its own, apart from the CDK CLI.
 _CDK_ASSETS = "4.7.3"
-# The newest that is published reads manifests up to schema 54; aws-cdk-lib writes 55, which differs for images only.
-_READABLE = """find . -name '*.assets.json' -exec sed -i 's/"version": "55\\.[0-9.]*"/"version": "54.0.0"/' {} +"""
+# That newest version reads manifests up to schema 54. aws-cdk-lib writes 55, which differs for images only.
+_DOWNGRADE_MANIFESTS = (
+    """find . -name '*.assets.json' -exec sed -i 's/"version": "55\\.[0-9.]*"/"version": "54.0.0"/' {} +"""
+)
 _SOURCE = "Source"
 _REPORTS = ".cache/reports"
 _TOOLS = ".cache/delivery"
-# Where uv and npm keep what they downloaded, in CodeBuild's images.
+# The download caches of uv, pip and npm in CodeBuild's images.
 _CACHED = ["/root/.cache/uv/**/*", "/root/.cache/pip/**/*", "/root/.npm/**/*"]
-_OWN_STORE = "CDK's grants on the pipeline's own store and key; the pipeline names its artefacts, CodeBuild its cache."
+_OWN_STORE = "CDK grants the pipeline its own store and key; CodePipeline and CodeBuild generate the object keys."
 _WRITTEN_BY_CDK = (
     (r"^Action::(s3|kms):", _OWN_STORE),
     (r"^Resource::<[A-Za-z0-9]+\.Arn>/\*$", _OWN_STORE),
-    (r":log-group:/aws/codebuild/", "CodeBuild names the log streams of a project, and CDK Pipelines the projects."),
-    (r":report-group/", "CodeBuild names reports after the project; CDK Pipelines names the projects."),
-    (r"^Resource::arn:\*:iam::.*:role/\*$", "A condition leaves the roles that CDK's bootstrap tagged for deploying."),
-    (r"^Resource::\*$", "CDK's own steps look for stacks and buckets and follow builds, whose names they do not know."),
+    (
+        r":log-group:/aws/codebuild/",
+        "CodeBuild generates the names of log streams, and CDK Pipelines those of the projects.",
+    ),
+    (r":report-group/", "CodeBuild names reports after the project, and CDK Pipelines generates the project's name."),
+    (
+        r"^Resource::arn:\*:iam::.*:role/\*$",
+        "A condition restricts the roles to those that CDK's bootstrap tagged for deployments.",
+    ),
+    (r"^Resource::\*$", "CDK's own steps find stacks and buckets and follow builds, whose names are generated."),
 )
 
 
 class DeliveryPipeline(Construct):
-    """One V2 pipeline, QUEUED, so that each push is delivered whole and none is dropped; it changes itself first.
+    """A V2 pipeline in QUEUED mode, so that each push is delivered completely and none is dropped.
 
-    `add` the stages in their order, then `finish`.
+    It updates itself first. Call `add` for each stage in order, then `finish`.
     """
 
     def __init__(
@@ -54,8 +62,8 @@ class DeliveryPipeline(Construct):
         application: Application,
         delivery: Delivery,
         cli_version: str,
-        store: s3.IBucket,
-        alerts: sns.ITopic,
+        store: DeliveryStore,
+        alerts: AlertTopic,
     ) -> None:
         super().__init__(scope, construct_id)
         self._application, self._delivery, self._alerts = application, delivery, alerts
@@ -72,17 +80,19 @@ class DeliveryPipeline(Construct):
             pipeline_name=self.name,
             pipeline_type=codepipeline.PipelineType.V2,
             execution_mode=codepipeline.ExecutionMode.QUEUED,
-            artifact_bucket=store,
+            artifact_bucket=store.bucket,
             cross_account_keys=True,
             enable_key_rotation=True,
             cli_version=cli_version,
             cdk_assets_cli_version=_CDK_ASSETS,
             asset_publishing_code_build_defaults=pipelines.CodeBuildOptions(
-                partial_build_spec=codebuild.BuildSpec.from_object({"phases": {"pre_build": {"commands": [_READABLE]}}})
+                partial_build_spec=codebuild.BuildSpec.from_object(
+                    {"phases": {"pre_build": {"commands": [_DOWNGRADE_MANIFESTS]}}}
+                )
             ),
-            # One project and one role for all files, instead of one for each.
+            # One project and one role publish all assets, instead of one of each per asset.
             publish_assets_in_parallel=False,
-            # CDK's own roles do the work; the pipeline's hands them on.
+            # The actions work with CDK's bootstrap roles, which the pipeline's role assumes.
             use_pipeline_role_for_actions=True,
             code_build_defaults=pipelines.CodeBuildOptions(
                 build_environment=codebuild.BuildEnvironment(
@@ -95,16 +105,16 @@ class DeliveryPipeline(Construct):
         )
 
     def add(self, stage: Stage, content: cdk.Stage) -> None:
-        """Deploy a stage's stacks: a person's yes where it is asked for, then under the leases of its models."""
+        """Add the deployment of a stage's stacks: after an approval where one is required, under its models' leases."""
         take, give = (self._lease(stage, verb) for verb in ("take", "give"))
         before: list[pipelines.Step] = [take]
         if stage.approve_infrastructure:
             approval = pipelines.ManualApprovalStep(
                 f"{stage.name}-approve",
-                comment=f"The stacks of {stage.name} are about to move to this commit",
-                notification_topic=self._alerts,
+                comment=f"Deploys this commit to the stacks of {stage.name}",
+                notification_topic=self._alerts.topic,
             )
-            # Nobody should wait for a person with a lease in hand.
+            # A lease must not be held while an approval is pending.
             take.add_step_dependency(approval)
             before = [approval, take]
         after: list[pipelines.Step] = [give]
@@ -115,7 +125,7 @@ class DeliveryPipeline(Construct):
         self._pipeline.add_stage(content, pre=before, post=after)
 
     def finish(self) -> None:
-        """Make the pipeline's resources; no stage can be added any more."""
+        """Define the pipeline's resources; afterwards no stage can be added."""
         self._pipeline.build_pipeline()
         source = self._delivery.source
         if source.connection_arn is not None:
@@ -125,7 +135,7 @@ class DeliveryPipeline(Construct):
             resource.triggers = [_trigger(source.branch, self._delivery.paths)]
         for construct in self.node.find_all():
             if isinstance(construct, iam.Policy):
-                argue_for_wildcards(construct, _WRITTEN_BY_CDK)
+                acknowledge_wildcards(construct, _WRITTEN_BY_CDK)
 
     def _own_repository(self) -> codecommit.Repository | None:
         name = self._delivery.source.codecommit
@@ -142,23 +152,23 @@ class DeliveryPipeline(Construct):
         if self.repository:
             return pipelines.CodePipelineSource.code_commit(self.repository, source.branch, action_name=_SOURCE)
         if source.repository is None or source.connection_arn is None:
-            raise ValueError(f"a source has a connection and a repository, or codecommit, got {source}")
+            raise ValueError(f"a source needs connection_arn and repository, or codecommit; got {source}")
         return pipelines.CodePipelineSource.connection(
             source.repository,
             source.branch,
             connection_arn=source.connection_arn,
             action_name=_SOURCE,
-            # The pipeline's own trigger does it, which knows branches and paths.
+            # The pipeline's own trigger filters by branch and path.
             trigger_on_push=False,
         )
 
-    def _synth(self, store: s3.IBucket) -> pipelines.CodeBuildStep:
+    def _synth(self, store: DeliveryStore) -> pipelines.CodeBuildStep:
         report = f"{_REPORTS}/tests.xml"
         return pipelines.CodeBuildStep(
             "Synth",
             input=self._source,
             commands=[
-                # Exported, so that every part of a command that has several finds it, the shell itself too.
+                # Exported, so that every part of a compound command reads it.
                 f'export ARGS="--junitxml={report}"',
                 self._delivery.test,
                 'export ARGS="--context delivery=true"',
@@ -166,7 +176,7 @@ class DeliveryPipeline(Construct):
             ],
             primary_output_directory="cdk.out",
             build_environment=codebuild.BuildEnvironment(compute_type=codebuild.ComputeType.MEDIUM),
-            cache=codebuild.Cache.bucket(store, prefix="dependencies"),
+            cache=codebuild.Cache.bucket(store.bucket, prefix="dependencies"),
             partial_build_spec=codebuild.BuildSpec.from_object(
                 {
                     "reports": {
@@ -184,7 +194,7 @@ class DeliveryPipeline(Construct):
         )
 
     def _steps_role(self) -> iam.Role:
-        """The role of the lease and train steps: it takes the stages' delivery roles, and reads the commit's author."""
+        """Define the role of the lease and train steps: it assumes the stages' delivery roles and reads commits."""
         app = self._application.name
         roles, lookups = [], []
         for stage in self._application.stages:
@@ -194,7 +204,7 @@ class DeliveryPipeline(Construct):
             roles.append(arn(self, "iam", f"role/{delivery_role_name(app, stage.name)}", region=False, account=account))
             lookups.append(arn(self, "iam", lookup, region=False, account=account))
         permissions = Permissions()
-        # CDK's lookup role, because the stage's own is made by the first deployment, which comes after the first lease.
+        # CDK's lookup role is for the first delivery, when the stage's own role does not exist yet.
         permissions.allow(["sts:AssumeRole"], on=[*roles, *sorted(set(lookups))])
         if self.repository:
             permissions.allow(["codecommit:GetCommit"], on=[self.repository.repository_arn])
@@ -203,7 +213,7 @@ class DeliveryPipeline(Construct):
             "StepsRole",
             name=build_role_name(app),
             principal=iam.ServicePrincipal("codebuild.amazonaws.com"),
-            description=f"The pipeline of {app} takes leases and asks for trainings with it",
+            description=f"Lets the delivery pipeline of {app} take leases and request trainings",
         )
 
     def _lease(self, stage: Stage, verb: str) -> pipelines.CodeBuildStep:
@@ -220,7 +230,7 @@ class DeliveryPipeline(Construct):
         return self._step(f"{stage.name}-train", f'train --commit "$COMMIT" {author}', commit)
 
     def _step(self, step_id: str, arguments: str, variables: dict[str, str]) -> pipelines.CodeBuildStep:
-        """Define a build that runs `evergreen delivery` in an environment of its own, made in seconds."""
+        """Define a step that runs one `evergreen delivery` command, in a small environment of its own."""
         return pipelines.CodeBuildStep(
             step_id,
             input=self._source,

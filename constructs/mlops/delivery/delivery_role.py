@@ -1,35 +1,33 @@
-"""What the delivery pipeline may do in a stage's account, besides deploying by CDK's own roles."""
+"""The roles of the delivery pipeline besides CDK's own: one for its steps, and one in each stage's account."""
 
 from __future__ import annotations
 
-import aws_cdk as cdk
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.external_role import ExternalRole
+from constructs.mlops.foundation.handler import Handler
+from constructs.mlops.foundation.ledger import Ledger
 from constructs.mlops.foundation.permissions import Permissions, arn
 
 _ALL_MODELS = "One pipeline delivers all models of the application, whose names begin with the application's."
 
 
 def build_role_name(app: str) -> str:
-    """The role of the pipeline's own steps, as the stages' accounts know it."""
+    """Return the name of the role of the pipeline's lease and train steps, in the hub."""
     return f"{app}-delivery-build"
 
 
 def delivery_role_name(app: str, stage: str) -> str:
-    """The role that those steps take in a stage's account."""
+    """Return the name of the role that those steps assume in a stage's account."""
     return f"{app}-delivery-{stage}"
 
 
 class DeliveryRole(Construct):
-    """Takes the leases of a stage's models and sees whether their stacks are settled; in the hub it also asks for
-    trainings. The build role of the pipeline takes it, and nobody else.
+    """A role that takes the leases of a stage's models and reads the states of their stacks.
 
-    Args:
-        retrain: The retrain function; None where the stage is not the hub.
+    In the hub it also requests trainings. Only the pipeline's build role may assume it.
     """
 
     def __init__(
@@ -40,10 +38,22 @@ class DeliveryRole(Construct):
         app: str,
         stage: str,
         hub_account: str,
-        ledger: dynamodb.ITable,
-        key: kms.IKey,
-        retrain: lambda_.IFunction | None,
+        ledger: Ledger,
+        key: EncryptionKey,
+        retrain: Handler | None,
     ) -> None:
+        """Define the role.
+
+        Args:
+            scope: The parent.
+            construct_id: The id within the parent.
+            app: The application's name.
+            stage: The stage's name.
+            hub_account: The account of the pipeline.
+            ledger: Has the leases.
+            key: The key of the ledger.
+            retrain: The retrain function; None if the stage is not the hub.
+        """
         super().__init__(scope, construct_id)
         permissions = Permissions()
         kinds = ["platform", "serving", "monitoring", *(["training"] if retrain else [])]
@@ -60,25 +70,18 @@ class DeliveryRole(Construct):
         permissions.allow(
             ["ssm:GetParametersByPath"],
             on=[arn(self, "ssm", f"parameter/{app}"), arn(self, "ssm", f"parameter/{app}/*")],
-            because="The models of the stage are those that have a release record, found by listing.",
+            because="The models of the stage are those that have a release record, which the role finds by listing.",
         )
-        rows = [f"*#{stage}", *(["*#delivery"] if retrain else [])]
-        permissions.allow(
-            ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
-            on=[ledger.table_arn],
-            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": rows}},
-        )
-        permissions.allow(["kms:Decrypt"], on=[key.key_arn])
+        partitions = [f"*#{stage}", *(["*#delivery"] if retrain else [])]
+        ledger.grant_write_partitions(permissions, *partitions)
+        key.grant_decrypt(permissions)
         if retrain:
-            permissions.allow(["lambda:InvokeFunction"], on=[retrain.function_arn])
-        partition = cdk.Stack.of(self).partition
+            retrain.grant_invoke(permissions)
+        builds = ExternalRole(hub_account, build_role_name(app))
         self.role = permissions.named_role(
             self,
             "Role",
             name=delivery_role_name(app, stage),
-            principal=iam.PrincipalWithConditions(
-                iam.AccountPrincipal(hub_account),
-                {"ArnEquals": {"aws:PrincipalArn": f"arn:{partition}:iam::{hub_account}:role/{build_role_name(app)}"}},
-            ),
-            description=f"The pipeline of {app} takes leases in {stage} with it",
+            principal=iam.PrincipalWithConditions(iam.AccountPrincipal(hub_account), builds.condition(self)),
+            description=f"Lets the delivery pipeline of {app} take leases in {stage}",
         )

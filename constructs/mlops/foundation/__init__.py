@@ -1,1 +1,1 @@
-"""Define what every stack is made of: permissions, key, buckets, ledger, alerts, functions."""
+"""What every stack is made of: permissions, key, buckets, ledger, alerts, functions, and references to other stages."""

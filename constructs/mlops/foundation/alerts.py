@@ -1,4 +1,4 @@
-"""How people are told, and what tells them when an event or a failure found no handler."""
+"""The alert topic, and dead-letter queues with their alarm."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.foundation.permissions import acknowledge
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.permissions import Grantee, acknowledge
 
 
 class AlertTopic(Construct):
-    """The topic for rollbacks, quarantines and failures, with the people who follow it."""
+    """The topic for alarms, rollbacks, quarantines and failures, with its subscribers."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey, emails: Sequence[str]) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, key: EncryptionKey, emails: Sequence[str]) -> None:
         super().__init__(scope, construct_id)
-        self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
-        # A topic's own policy takes the place of the default one, which let the account's alarms publish.
+        self.topic = sns.Topic(self, "Topic", master_key=key.key, enforce_ssl=True)
+        self.arn = self.topic.topic_arn
+        # A topic policy replaces the default one, which let the account's alarms publish.
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
                 actions=["sns:Publish"],
-                resources=[self.topic.topic_arn],
+                resources=[self.arn],
                 conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
             )
         )
@@ -39,9 +40,13 @@ class AlertTopic(Construct):
                 endpoint=email,
             )
 
+    def grant_publish(self, grantee: Grantee) -> None:
+        """Allow publishing alerts."""
+        grantee.allow(["sns:Publish"], on=[self.arn])
+
 
 class DeadLetterQueue(Construct):
-    """A queue for what could not be handled, and an alarm as soon as anything is in it."""
+    """A queue for messages that could not be handled, and an alarm while it holds any."""
 
     def __init__(
         self,
@@ -49,29 +54,39 @@ class DeadLetterQueue(Construct):
         construct_id: str,
         *,
         holds: str,
-        key: kms.IKey,
-        alerts: sns.ITopic,
-        of_a_queue: bool = False,
+        key: EncryptionKey,
+        alerts: AlertTopic,
+        of_queue: bool = False,
     ) -> None:
+        """Define the queue and its alarm.
+
+        Args:
+            scope: The parent.
+            construct_id: The id within the parent.
+            holds: What its messages are, in the plural, for the alarm's description.
+            key: The stage's key.
+            alerts: Receives the alarm.
+            of_queue: Whether it serves another queue; cdk-nag recognises such a dead-letter queue by itself.
+        """
         super().__init__(scope, construct_id)
         self.queue = sqs.Queue(
             self,
             "Queue",
             encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=key,
+            encryption_master_key=key.key,
             enforce_ssl=True,
             retention_period=cdk.Duration.days(14),
         )
-        if not of_a_queue:  # Of another queue cdk-nag sees it.
+        if not of_queue:
             acknowledge(
                 self.queue,
                 "SQS3",
-                reason="This is itself a dead-letter queue, of a rule's target or of a function's asynchronous calls.",
+                reason="This queue is itself a dead-letter queue: of rule targets, or of asynchronous function calls.",
             )
         self.alarm = cloudwatch.CfnAlarm(
             self,
             "Alarm",
-            alarm_description=f"{holds} are waiting: read the queue, mend the cause, then send them again",
+            alarm_description=f"{holds} are in a dead-letter queue. Read the queue, fix the cause, then resend them.",
             namespace="AWS/SQS",
             metric_name="ApproximateNumberOfMessagesVisible",
             dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name="QueueName", value=self.queue.queue_name)],
@@ -81,5 +96,9 @@ class DeadLetterQueue(Construct):
             threshold=0,
             comparison_operator="GreaterThanThreshold",
             treat_missing_data="notBreaching",
-            alarm_actions=[alerts.topic_arn],
+            alarm_actions=[alerts.arn],
         )
+
+    def grant_send(self, grantee: Grantee) -> None:
+        """Allow sending messages."""
+        grantee.allow(["sqs:SendMessage"], on=[self.queue.queue_arn])

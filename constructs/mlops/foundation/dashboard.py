@@ -1,4 +1,4 @@
-"""One dashboard for all models of a stage."""
+"""The dashboard of a stage."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-_HALF = 12
-
-
-# What the monitors of a model emit: 1 where a window drifted, and how good it was.
-_DRIFTED = ("data_drift", "quality_drift", "bias_drift", "explainability_drift")
-_QUALITY = ("auc", "accuracy", "rmse", "ndcg", "label_coverage")
+_HALF_WIDTH = 12
+# Metrics of a model's monitors: 1 if a window drifted, and the quality of a window.
+_DRIFT_METRICS = ("data_drift", "quality_drift", "bias_drift", "explainability_drift")
+_QUALITY_METRICS = ("auc", "accuracy", "rmse", "ndcg", "label_coverage")
 
 
 class Dashboard(Construct):
-    """Traffic, errors and latency of every endpoint, a row for each watched model, and whether the controllers work.
+    """A dashboard of all endpoints, all monitored models, and the health of the functions.
 
-    Endpoints, and the metrics of a model's row, are found by search: which kinds and schedules there are is not known
-    here.
-
-    Args:
-        watched: Endpoints by the name of their model.
+    The widgets search for endpoints and for the metrics of a model, because the kinds of its monitors and the names of
+    their schedules are not known here.
     """
 
     def __init__(
@@ -36,21 +31,31 @@ class Dashboard(Construct):
         app: str,
         functions: Sequence[lambda_.IFunction],
         queues: Sequence[sqs.IQueue],
-        watched: Mapping[str, str],
+        monitored: Mapping[str, str],
     ) -> None:
+        """Define the dashboard.
+
+        Args:
+            scope: The parent.
+            construct_id: The id within the parent.
+            app: The application's name.
+            functions: The functions whose errors are shown.
+            queues: The dead-letter queues whose length is shown.
+            monitored: Endpoint names by the name of the model, of monitored models.
+        """
         super().__init__(scope, construct_id)
         endpoints = (
-            ("Requests a minute", "Invocations", "Sum"),
-            ("Share of requests that failed", "Invocation5XXErrors", "Average"),
+            ("Requests per minute", "Invocations", "Sum"),
+            ("Share of failed requests", "Invocation5XXErrors", "Average"),
             ("Latency, 99th percentile, µs", "ModelLatency", "p99"),
-            ("Requests a minute and instance", "InvocationsPerInstance", "Sum"),
+            ("Requests per minute and instance", "InvocationsPerInstance", "Sum"),
         )
         self.dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=cdk.Duration.hours(12))
         self.dashboard.add_widgets(
             *(
                 cloudwatch.GraphWidget(
                     title=title,
-                    width=_HALF,
+                    width=_HALF_WIDTH,
                     left=[
                         cloudwatch.MathExpression(
                             expression=f"SEARCH('{{AWS/SageMaker,EndpointName,VariantName}} "
@@ -64,27 +69,29 @@ class Dashboard(Construct):
                 for title, metric, statistic in endpoints
             ),
             cloudwatch.GraphWidget(
-                title="Controllers that failed",
-                width=_HALF,
+                title="Errors of the functions",
+                width=_HALF_WIDTH,
                 left=[function.metric_errors(period=cdk.Duration.minutes(5)) for function in functions],
             ),
             cloudwatch.GraphWidget(
-                title="Waiting in dead-letter queues",
-                width=_HALF,
+                title="Messages in dead-letter queues",
+                width=_HALF_WIDTH,
                 left=[queue.metric_approximate_number_of_messages_visible() for queue in queues],
             ),
         )
         hour = cdk.Duration.hours(1)
-        for model, endpoint in watched.items():
+        for model, endpoint in monitored.items():
             self.dashboard.add_widgets(
-                _found(f"{model}: windows that drifted", endpoint, _DRIFTED, hour),
-                _found(f"{model}: quality, and share of answers that have a label", endpoint, _QUALITY, hour),
+                _metrics_widget(f"{model}: windows that drifted", endpoint, _DRIFT_METRICS, hour),
+                _metrics_widget(
+                    f"{model}: quality, and share of predictions with a label", endpoint, _QUALITY_METRICS, hour
+                ),
             )
 
 
-def _found(title: str, endpoint: str, metrics: Sequence[str], period: cdk.Duration) -> cloudwatch.GraphWidget:
-    """The metrics of these names that monitors of the endpoint emit, whatever their namespace and schedule."""
+def _metrics_widget(title: str, endpoint: str, metrics: Sequence[str], period: cdk.Duration) -> cloudwatch.GraphWidget:
+    """Return a widget of the named metrics of an endpoint's monitors, of any namespace and schedule."""
     names = " OR ".join(f'"{name}"' for name in metrics)
     search = f"SEARCH('Endpoint=\"{endpoint}\" MetricName=({names})', 'Maximum', {period.to_seconds():.0f})"
     expression = cloudwatch.MathExpression(expression=search, using_metrics={}, label="", period=period)
-    return cloudwatch.GraphWidget(title=title, width=_HALF, left=[expression])
+    return cloudwatch.GraphWidget(title=title, width=_HALF_WIDTH, left=[expression])

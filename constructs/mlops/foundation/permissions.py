@@ -1,11 +1,11 @@
-"""Permissions, each wildcard beside its reason."""
+"""IAM permissions, with a reason beside each wildcard."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -18,12 +18,12 @@ def acknowledge(construct: Construct, *rules: str, reason: str) -> None:
     """Accept findings of cdk-nag's AwsSolutions pack on a construct and what is below it.
 
     Args:
-        construct: Where the findings are.
+        construct: The construct that has the findings.
         rules: For example `SQS3`, or `IAM5[Resource::…]`.
-        reason: Why they are right to be there.
+        reason: Why the findings are acceptable.
 
     Raises:
-        ValueError: If there is no reason; cdk-nag takes an empty one without a word.
+        ValueError: The reason is empty; cdk-nag would accept that.
     """
     if not reason.strip():
         raise ValueError(f"acknowledging {', '.join(rules)} on {construct.node.path} needs a reason")
@@ -36,11 +36,44 @@ def _acknowledge(construct: Construct, reasons: Mapping[str, str]) -> None:
     )
 
 
-class Permissions:
-    """What a role may do, handed to CDK as one policy.
+class Grantee(Protocol):
+    """What receives permissions: a construct with a role, or permissions that become a role's policy."""
 
-    Gathered first, because CDK runs in another process and each statement by itself costs several round trips: with
-    many models a synth would spend most of its time so.
+    def allow(
+        self,
+        actions: Sequence[str],
+        on: Sequence[str],
+        *,
+        conditions: Mapping[str, Mapping[str, object]] | None = None,
+        because: str = "",
+    ) -> None:
+        """Allow actions on resources; see `Permissions.allow`."""
+
+
+class RoleOwner:
+    """A base of constructs that have a role and receive permissions for it."""
+
+    role: iam.Role
+
+    def allow(
+        self,
+        actions: Sequence[str],
+        on: Sequence[str],
+        *,
+        conditions: Mapping[str, Mapping[str, object]] | None = None,
+        because: str = "",
+    ) -> None:
+        """Allow the role actions on resources; see `Permissions.allow`."""
+        permissions = Permissions()
+        permissions.allow(actions, on, conditions=conditions, because=because)
+        permissions.add_to(self.role)
+
+
+class Permissions:
+    """Permissions that become a role's inline policy.
+
+    They are collected first and passed to CDK as one document. CDK runs in another process, and each statement by
+    itself costs several round trips; with many models these would dominate the synth.
     """
 
     def __init__(self) -> None:
@@ -55,16 +88,16 @@ class Permissions:
         conditions: Mapping[str, Mapping[str, object]] | None = None,
         because: str = "",
     ) -> None:
-        """Let the role do something on some resources.
+        """Allow actions on resources.
 
         Args:
-            actions: Without wildcards.
-            on: ARNs.
+            actions: IAM actions without wildcards.
+            on: ARNs of the resources.
             conditions: As in a policy statement.
-            because: Why the resources hold a wildcard; needed when one does.
+            because: Why a resource contains a wildcard; required if one does.
 
         Raises:
-            ValueError: If an action holds a wildcard, or a resource does and there is no reason.
+            ValueError: An action contains a wildcard, or a resource does and no reason is given.
         """
         if starred := [action for action in actions if "*" in action]:
             raise ValueError(f"name each action, got {starred}")
@@ -76,13 +109,13 @@ class Permissions:
         self._statements.append({**statement, "Condition": conditions} if conditions else statement)
 
     def role(self, scope: Construct, construct_id: str, *, service: str, description: str) -> iam.Role:
-        """Make a role of a service that has all of it from its first moment, as an inline policy."""
+        """Define a role that a service assumes, with these permissions as its inline policy."""
         return self._role(scope, construct_id, iam.ServicePrincipal(service), description, None)
 
     def named_role(
         self, scope: Construct, construct_id: str, *, name: str, principal: iam.IPrincipal, description: str
     ) -> iam.Role:
-        """Make a role under a name by which other accounts, or people, know it."""
+        """Define a role with a fixed name that other accounts or people refer to."""
         return self._role(scope, construct_id, principal, description, name)
 
     def _role(
@@ -97,83 +130,75 @@ class Permissions:
             description=description,
             inline_policies={"Permissions": document},
         )
-        self._argue(role)
+        self._acknowledge_wildcards(role)
         return role
 
     def add_to(self, role: iam.Role) -> None:
-        """Add it to the role's default policy."""
+        """Add these permissions to the default policy of an existing role."""
         for statement in self._statements:
             role.add_to_policy(iam.PolicyStatement.from_json(statement))
-        self._argue(role)
+        self._acknowledge_wildcards(role)
 
-    def _argue(self, role: iam.Role) -> None:
-        """Acknowledge each wildcard with its reason."""
+    def _acknowledge_wildcards(self, role: iam.Role) -> None:
         if self._reasons:
             stack = _stack_of(role)
             _acknowledge(
                 role,
-                {f"IAM5[Resource::{_as_nag_writes_it(stack, one)}]": why for one, why in self._reasons.items()},
+                {f"IAM5[Resource::{_as_in_finding(stack, one)}]": why for one, why in self._reasons.items()},
             )
 
 
-def argue_for_wildcards(policy: iam.Policy, reasons: Sequence[tuple[str, str]]) -> None:
-    """Acknowledge the wildcards of a policy that CDK wrote, each with the reason that fits it.
+def acknowledge_wildcards(policy: iam.Policy, reasons: Sequence[tuple[str, str]]) -> None:
+    """Acknowledge the wildcards of a policy that CDK wrote, each with the first reason that matches it.
 
     Args:
-        policy: When nothing is added to it any more.
-        reasons: Patterns of what is found, as `Action::s3:List*` or `Resource::<Bucket.Arn>/*`, and why it is right;
-            the first that fits counts.
+        policy: A policy to which nothing is added any more.
+        reasons: Regular expressions over findings, such as `Action::s3:List*` or `Resource::<Bucket.Arn>/*`, each with
+            the reason why the finding is acceptable.
 
     Raises:
-        ValueError: If CDK wrote a wildcard that none of them fits: somebody should look at it.
+        ValueError: No reason matches a wildcard that CDK wrote.
     """
     stack = _stack_of(policy)
     document: Mapping[str, Any] = stack.resolve(policy.document.to_json())
-    argued: dict[str, str] = {}
+    acknowledged: dict[str, str] = {}
     for statement in document["Statement"]:
         for kind in ("Action", "Resource"):
             values = statement[kind] if isinstance(statement[kind], list) else [statement[kind]]
             for finding in (f"{kind}::{_flat(value)}" for value in values):
                 if "*" in finding:
-                    argued[f"IAM5[{finding}]"] = _reason(finding, reasons, policy)
-    if argued:
-        _acknowledge(policy, argued)
+                    acknowledged[f"IAM5[{finding}]"] = _reason(finding, reasons, policy)
+    if acknowledged:
+        _acknowledge(policy, acknowledged)
 
 
 def _reason(finding: str, reasons: Sequence[tuple[str, str]], policy: iam.Policy) -> str:
     for pattern, reason in reasons:
         if re.search(pattern, finding):
             return reason
-    raise ValueError(f"{policy.node.path} has a wildcard that nobody argued for: {finding}")
-
-
-def allow(
-    role: iam.Role,
-    actions: Sequence[str],
-    on: Sequence[str],
-    *,
-    conditions: Mapping[str, Mapping[str, object]] | None = None,
-    because: str = "",
-) -> None:
-    """Let a role do one more thing; see `Permissions.allow`."""
-    permissions = Permissions()
-    permissions.allow(actions, on, conditions=conditions, because=because)
-    permissions.add_to(role)
+    raise ValueError(f"{policy.node.path} has a wildcard without a reason: {finding}")
 
 
 def arn(scope: Construct, service: str, resource: str, *, region: bool = True, account: str = "") -> str:
-    """An ARN of the scope's account or another, for example `arn(self, "sagemaker", "endpoint/evergreen-*")`."""
+    """Return an ARN of the scope's account or another one.
+
+    Args:
+        scope: A construct of the stack whose partition, region and account the ARN has.
+        service: For example `sagemaker`.
+        resource: For example `endpoint/evergreen-*`.
+        region: Whether the ARN has a region.
+        account: Another account than the stack's.
+    """
     partition, own_region, own_account = _place_of(_stack_of(scope))
     return f"arn:{partition}:{service}:{own_region if region else ''}:{account or own_account}:{resource}"
 
 
-def _as_nag_writes_it(stack: cdk.Stack, resource: str) -> str:
-    """cdk-nag reads the finished template, where a reference to another stack has become an import by name."""
-    return _TOKEN.sub(lambda token: _token_as_nag_writes_it(stack, token[0]), resource)
+def _as_in_finding(stack: cdk.Stack, resource: str) -> str:
+    """Return a resource as cdk-nag writes it: from the template, where other stacks' values are imports by name."""
+    return _TOKEN.sub(lambda token: _token_as_in_finding(stack, token[0]), resource)
 
 
-# Each question to CDK is a round trip to another process, and every policy asks the same few; a synth of many models
-# spends most of its time so.
+# Cached: each call is a round trip to CDK's process, and every policy needs the same few values.
 @cache
 def _stack_of(construct: Construct) -> cdk.Stack:
     return cdk.Stack.of(construct)
@@ -181,11 +206,11 @@ def _stack_of(construct: Construct) -> cdk.Stack:
 
 @cache
 def _place_of(stack: cdk.Stack) -> tuple[str, str, str]:
-    """Partition, region and account."""
+    """Return partition, region and account."""
     return stack.partition, stack.region, stack.account
 
 
-def _token_as_nag_writes_it(stack: cdk.Stack, token: str) -> str:
+def _token_as_in_finding(stack: cdk.Stack, token: str) -> str:
     owner = _owner_of(token)
     if owner is None or owner is stack:
         return _as_resolved(stack, token)
@@ -194,7 +219,7 @@ def _token_as_nag_writes_it(stack: cdk.Stack, token: str) -> str:
 
 @cache
 def _owner_of(token: str) -> cdk.Stack | None:
-    """The stack of the resource that a token stands for; pseudo parameters have none."""
+    """Return the stack of the resource that a token refers to; None for pseudo parameters."""
     reference = cdk.Tokenization.reverse_string(token).first_token
     return cdk.Stack.of(reference.target) if isinstance(reference, cdk.Reference) else None
 
@@ -210,7 +235,7 @@ def _as_resolved(stack: cdk.Stack, token: str) -> str:
 
 
 def _flat(node: object) -> str:
-    """As cdk-nag's `flattenCfnReference`."""
+    """Return a node as text, as cdk-nag's `flattenCfnReference` does."""
     match node:
         case str():
             return node.replace("${", "<").replace("}", ">")
@@ -224,4 +249,4 @@ def _flat(node: object) -> str:
             return _flat(name)
         case {"Ref": name}:
             return f"<{name}>"
-    raise ValueError(f"no rule how cdk-nag writes {node}")
+    raise ValueError(f"cannot write {node} as cdk-nag does")

@@ -1,1 +1,1 @@
-"""Define monitors on either engine."""
+"""Monitors on either engine, their alarms, and the functions that run the analyzer."""

@@ -1,4 +1,4 @@
-"""What each kind of monitor needs to know, and how often all of a model's run."""
+"""The monitors that a model asks for, and the settings of its baselines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PROBLEMS = {
     "multiclass_classification": "MulticlassClassification",
     "regression": "Regression",
 }
-# The endpoint answers one column: a probability, or what was predicted.
-_ANSWER = "0"
+# The endpoint returns one column: a probability or the prediction.
+_PREDICTION_COLUMN = "0"
 _WEEK = 7 * 24
 
 
@@ -23,13 +23,13 @@ class Monitor:
     """One kind of monitor of one model.
 
     Attributes:
-        kind: as verdict rows name it.
-        namespace: of its metrics, as Model Monitor's.
-        metric: 1 where the last run found drift.
-        label_delay_hours: what its windows end earlier than the schedule's slot; None where it needs no labels.
-        schedule_hours: from one run to the next.
-        environment: of the built-in engine's container, beside what the window and the addresses give.
-        analysis: `analysis_config.json`, for the kinds that Clarify has.
+        kind: Its name in verdict rows.
+        namespace: The namespace of its metrics, as Model Monitor's.
+        metric: The metric that is 1 if the last run found drift.
+        label_delay_hours: How long before its run a window ends, hours; None if it needs no labels.
+        schedule_hours: Hours between two runs.
+        environment: Variables of the built-in engine's container, besides those of the window and the locations.
+        analysis: The content of `analysis_config.json`, for the kinds that Clarify has.
     """
 
     kind: str
@@ -42,23 +42,23 @@ class Monitor:
 
     @property
     def id(self) -> str:
-        """For construct ids: `DataQuality`."""
+        """The kind in construct ids, such as `DataQuality`."""
         return self.kind.title().replace("_", "")
 
     @property
     def slug(self) -> str:
-        """For names and keys: `data-quality`."""
+        """The kind in names and keys, such as `data-quality`."""
         return self.kind.replace("_", "-")
 
     @property
     def analysis_json(self) -> str:
-        """The analysis configuration as a file's content."""
+        """The analysis configuration as the content of a file."""
         return json.dumps(self.analysis, sort_keys=True)
 
 
 def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
-    """The monitors that a model asks for."""
-    answers = _answers(model, monitoring)
+    """Yield the monitors that a model asks for."""
+    prediction = _prediction(model, monitoring)
     delay = monitoring.model_quality.label_delay_hours if monitoring.model_quality else None
     headers = [column.name for column in model.data.columns]
     types = {column.name: column.type for column in model.data.columns}
@@ -77,7 +77,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "quality_drift",
             delay,
             monitoring.schedule_hours,
-            {**problem, **answers},
+            {**problem, **prediction},
         )
     if monitoring.bias:
         yield Monitor(
@@ -86,7 +86,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "bias_drift",
             delay,
             monitoring.schedule_hours,
-            {"analysis_type": "MODEL_BIAS", **answers},
+            {"analysis_type": "MODEL_BIAS", **prediction},
             {
                 "headers": [*headers, model.target],
                 "label": model.target,
@@ -114,9 +114,9 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
 
 
 def baseline_settings(model: Model) -> str:
-    """What the analyzer must know to write a model's baselines (docs/reference/contracts.md, "Baselines"), as JSON."""
+    """Return the settings of a model's baselines as JSON (docs/reference/contracts.md, "Baselines")."""
     monitors = list(monitors_of(model, model.monitoring)) if model.monitoring else []
-    asked = model.monitoring.data_quality if model.monitoring else None
+    data_quality = model.monitoring.data_quality if model.monitoring else None
     quality = model.monitoring.model_quality if model.monitoring else None
     return json.dumps(
         {
@@ -125,7 +125,7 @@ def baseline_settings(model: Model) -> str:
             "problem_type": _PROBLEMS[model.problem_type],
             "threshold": quality.probability_threshold if quality else 0.5,
             "kinds": [monitor.kind for monitor in monitors],
-            "critical": list(asked.critical) if asked else [],
+            "critical": list(data_quality.critical) if data_quality else [],
             "bias": next((monitor.analysis for monitor in monitors if monitor.kind == "bias"), None),
         },
         sort_keys=True,
@@ -133,7 +133,7 @@ def baseline_settings(model: Model) -> str:
 
 
 def _typed(value: str) -> int | float | str:
-    """A number as such: Clarify compares it with the column's values, and text equals none of them."""
+    """Return a number if the text is one: Clarify compares it with the column's values, none of which equals text."""
     for kind in (int, float):
         try:
             return kind(value)
@@ -142,17 +142,18 @@ def _typed(value: str) -> int | float | str:
     return value
 
 
-def _answers(model: Model, monitoring: Monitoring) -> dict[str, str]:
+def _prediction(model: Model, monitoring: Monitoring) -> dict[str, str]:
+    """Return the variables that say what the endpoint's column means."""
     if model.problem_type != "binary_classification":
-        return {"inference_attribute": _ANSWER}
+        return {"inference_attribute": _PREDICTION_COLUMN}
     threshold = monitoring.model_quality.probability_threshold if monitoring.model_quality else 0.5
-    return {"probability_attribute": _ANSWER, "probability_threshold_attribute": str(threshold)}
+    return {"probability_attribute": _PREDICTION_COLUMN, "probability_threshold_attribute": str(threshold)}
 
 
 def cron(schedule_hours: int) -> str:
-    """Every so many hours from midnight UTC on, as both Model Monitor and EventBridge write it.
+    """Return the cron expression for a run every so many hours from midnight UTC, for either scheduler.
 
-    A week (which only EventBridge has) begins on Thursday, as the epoch did: windows end at multiples of the schedule.
+    A week, which only EventBridge supports, begins on Thursday as the epoch did: windows end at multiples of it.
     """
     if schedule_hours == _WEEK:
         return "cron(0 0 ? * THU *)"

@@ -1,1 +1,1 @@
-"""Define the retrain controller and the archive."""
+"""What only the hub has: the retrain controller, the archive and the approver."""

@@ -1,4 +1,4 @@
-"""The function that tidies up after models: registry, and what releases left behind."""
+"""The function that archives unused versions and deletes what releases left behind."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from constructs.mlops.foundation.handler import Handler, StageResources, Trigger
-from constructs.mlops.foundation.permissions import allow, arn
+from constructs.mlops.foundation.handler import TICK, Handler, StageResources, Trigger
+from constructs.mlops.foundation.permissions import arn
 
-_ALL_MODELS = "One function serves all models of the application, whose names begin with the application's."
-_LISTS = "SageMaker authorises its List calls on all resources only; what they list is read one by one."
+_ALL_MODELS = "One function archives all models of the application, whose names begin with the application's."
+_LISTS = "SageMaker authorises its List calls on all resources only; the function then reads each by its name."
 
 
 class Archive(Construct):
-    """The archive function, once a day. It cannot approve, and it deletes no object."""
+    """The archive function, invoked once a day; it cannot approve and deletes no object."""
 
     def __init__(
         self,
@@ -29,66 +29,61 @@ class Archive(Construct):
             self,
             "Handler",
             package="archive",
-            description=f"Exports and archives versions of {app}'s models that nobody needs any more",
+            description=f"Exports and archives unused versions of {app}'s models",
             timeout=cdk.Duration.minutes(15),
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": resources.ledger.table_name,
-                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
+                "LEDGER_TABLE": resources.ledger.name,
+                "ARTIFACT_BUCKET": resources.artifacts.name,
                 "ARCHIVE_RULES": "{}",
             },
             resources=resources,
         )
-        self._may_tidy_the_registry(app)
-        self._may_tidy_the_hosting(app)
-        role = self.handler.role
-        folders = ("packages", "runs")
-        allow(
-            role,
-            ["s3:GetObject"],
-            on=[resources.artifacts.arn_for_objects(f"{folder}/*") for folder in folders],
-            because="Records and metrics of any model's versions are exported.",
+        self._grant_registry(app)
+        self._grant_hosting(app)
+        artifacts = resources.artifacts
+        artifacts.grant_read(
+            self.handler,
+            "packages/*",
+            "runs/*",
+            because="The function exports records and metrics of any model's versions.",
         )
-        allow(role, ["s3:ListBucket"], on=[resources.artifacts.bucket_arn])
-        allow(
-            role,
-            ["s3:PutObject"],
-            on=[resources.artifacts.arn_for_objects("archive/*")],
-            because="Exports of any model's versions are written here, each once; nothing else is.",
+        artifacts.grant_list(self.handler)
+        artifacts.grant_put(
+            self.handler,
+            "archive/*",
+            because="The function writes the exports of any model's versions, each once, and writes nothing else.",
         )
-        allow(role, ["dynamodb:GetItem", "dynamodb:Query"], on=[resources.ledger.table_arn])
-        allow(
-            role,
+        resources.ledger.grant_read(self.handler)
+        self.handler.allow(
             ["ssm:GetParametersByPath"],
             on=[arn(self, "ssm", f"parameter/{app}"), arn(self, "ssm", f"parameter/{app}/*")],
-            because="The models, and the release records of each in all stages of the account, are found by listing.",
+            because="The function lists the models and their release records in all stages of the account.",
         )
-        allow(
-            role,
+        self.handler.allow(
             ["ssm:GetParameter"],
             on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
-            because="The release records of all models in this stage: what is live is not touched.",
+            because="The function reads the release records of all models in this stage, to keep what is live.",
         )
         Trigger(
             self,
             "Daily",
             handler=self.handler,
             undelivered=resources.undelivered,
-            description="Once a day",
+            description="Archives once a day",
             schedule=events.Schedule.rate(cdk.Duration.days(1)),
-            message={"source": "evergreen.tick"},
+            message=TICK,
         )
 
-    def _may_tidy_the_registry(self, app: str) -> None:
-        role, versions = self.handler.role, [arn(self, "sagemaker", f"model-package/{app}-*")]
-        allow(role, ["sagemaker:ListModelPackages"], on=["*"], because=_LISTS)
-        allow(role, ["sagemaker:DescribeModelPackage"], on=versions, because=_ALL_MODELS)
-        allow(
-            role,
+    def _grant_registry(self, app: str) -> None:
+        versions = [arn(self, "sagemaker", f"model-package/{app}-*")]
+        self.handler.allow(["sagemaker:ListModelPackages"], on=["*"], because=_LISTS)
+        self.handler.allow(["sagemaker:DescribeModelPackage"], on=versions, because=_ALL_MODELS)
+        self.handler.allow(
             ["sagemaker:UpdateModelPackage"],
             on=versions,
-            # Only to the stage Archived, and never with an approval in the same call.
+            # Only to the life cycle stage Archived, and never together with an approval.
             conditions={
                 "StringEquals": {"sagemaker:ModelLifeCycle:stage": "Archived"},
                 "Null": {"sagemaker:ModelApprovalStatus": "true"},
@@ -96,29 +91,24 @@ class Archive(Construct):
             because=_ALL_MODELS,
         )
 
-    def _may_tidy_the_hosting(self, app: str) -> None:
-        role = self.handler.role
-        allow(
-            role,
+    def _grant_hosting(self, app: str) -> None:
+        self.handler.allow(
             ["sagemaker:ListEndpoints", "sagemaker:ListEndpointConfigs", "sagemaker:ListModels"],
             on=["*"],
             because=_LISTS,
         )
-        allow(
-            role,
+        self.handler.allow(
             ["sagemaker:DescribeEndpoint"],
             on=[arn(self, "sagemaker", "endpoint/*")],
-            because="Anybody's endpoint may be on one of our configurations, and is then left alone.",
+            because="An endpoint outside the application may use one of its configurations, which is then kept.",
         )
         for kind, what in (("endpoint-config", "EndpointConfig"), ("model", "Model")):
-            allow(
-                role,
+            self.handler.allow(
                 [f"sagemaker:Describe{what}", f"sagemaker:Delete{what}"],
                 on=[arn(self, "sagemaker", f"{kind}/{app}*")],
-                because="CloudFormation ends their names; what is live or the rollback target is never deleted.",
+                because="CloudFormation generates the end of their names. Live releases and rollback targets are kept.",
             )
-        allow(
-            role,
+        self.handler.allow(
             ["cloudformation:DescribeStacks"],
             on=[arn(self, "cloudformation", f"stack/{app}-serving-*")],
             because=_ALL_MODELS,

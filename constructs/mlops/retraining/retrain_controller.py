@@ -1,24 +1,25 @@
-"""The function that decides on retraining, and what wakes it."""
+"""The function that decides on retraining, and what invokes it."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.foundation.handler import Handler, StageResources, Trigger
-from constructs.mlops.foundation.permissions import allow, arn
+from constructs.mlops.foundation.alerts import DeadLetterQueue
+from constructs.mlops.foundation.buckets import Bucket
+from constructs.mlops.foundation.event_patterns import approvals
+from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, Trigger
+from constructs.mlops.foundation.permissions import arn
 
-_ALL_MODELS = "One controller serves all models of the application, whose names begin with the application's."
+_ALL_MODELS = "One controller retrains all models of the application, whose names begin with the application's."
 
 
 class RetrainController(Construct):
-    """The retrain function with its permissions, its rules and its tick.
+    """The retrain function with its permissions, its rules and its schedule.
 
-    Events are hints, as they are for the release controller. New raw data wake nobody: the decision waits until none
-    has landed for a while, so only the tick can find it, by listing.
+    Events are hints, as for the release controller. No rule matches new raw data: the function waits until no object
+    has arrived for a while, so only the schedule's invocation can find that, by listing.
     """
 
     def __init__(
@@ -34,58 +35,51 @@ class RetrainController(Construct):
             self,
             "Handler",
             package="retrain",
-            description=f"Starts a training of {app}'s models where the evidence in {stage} asks for one",
+            description=f"Starts trainings of {app}'s models when the evidence in {stage} justifies one",
             timeout=cdk.Duration.minutes(5),
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": resources.ledger.table_name,
-                "DATA_BUCKET": resources.data.bucket_name,
-                "ALERT_TOPIC_ARN": resources.alerts.topic_arn,
+                "LEDGER_TABLE": resources.ledger.name,
+                "DATA_BUCKET": resources.data.name,
+                "ALERT_TOPIC_ARN": resources.alerts.arn,
             },
             resources=resources,
         )
-        self._may_look(app, stage, resources.data)
-        self._may_start(app)
-        role = self.handler.role
-        allow(role, ["dynamodb:Query", "dynamodb:PutItem"], on=[resources.ledger.table_arn])
-        allow(role, ["sns:Publish"], on=[resources.alerts.topic_arn])
-        self._wake_on_events(app, stage, resources.undelivered)
+        self._grant_reads(app, stage, resources.data)
+        self._grant_starts(app)
+        resources.ledger.grant_query_and_put(self.handler)
+        resources.alerts.grant_publish(self.handler)
+        self._add_triggers(app, stage, resources.undelivered)
 
-    def _may_look(self, app: str, stage: str, data: s3.IBucket) -> None:
-        role = self.handler.role
-        allow(role, ["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
-        allow(
-            role,
+    def _grant_reads(self, app: str, stage: str, data: Bucket) -> None:
+        self.handler.allow(["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
+        self.handler.allow(
             ["ssm:GetParameter"],
             on=[
                 arn(self, "ssm", f"parameter/{app}/*/{stage}/release"),
                 arn(self, "ssm", f"parameter/{app}/*/retraining"),
             ],
-            because="Release record and retraining policy of each model.",
+            because="The release record and the retraining policy of each model.",
         )
-        allow(
-            role,
+        self.handler.allow(
             ["sagemaker:ListModelPackages"],
             on=["*"],
-            because="SageMaker authorises its List calls on all resources only; what it lists is names and states.",
+            because="SageMaker authorises its List calls on all resources only; they list names and states.",
         )
-        allow(
-            role,
+        self.handler.allow(
             ["sagemaker:DescribeModelPackage"],
             on=[arn(self, "sagemaker", f"model-package/{app}-*")],
             because=_ALL_MODELS,
         )
-        allow(
-            role,
+        self.handler.allow(
             ["s3:ListBucket"],
-            on=[data.bucket_arn],
+            on=[data.arn],
             conditions={"StringLike": {"s3:prefix": ["*/raw/*"]}},
         )
 
-    def _may_start(self, app: str) -> None:
-        allow(
-            self.handler.role,
+    def _grant_starts(self, app: str) -> None:
+        self.handler.allow(
             [
                 "sagemaker:StartPipelineExecution",
                 "sagemaker:ListPipelineExecutions",
@@ -95,11 +89,11 @@ class RetrainController(Construct):
             because=_ALL_MODELS,
         )
 
-    def _wake_on_events(self, app: str, stage: str, undelivered: sqs.IQueue) -> None:
+    def _add_triggers(self, app: str, stage: str, undelivered: DeadLetterQueue) -> None:
         pipelines = arn(self, "sagemaker", f"pipeline/{app}-")
         patterns = {
             "Alarm": (
-                "A drift alarm went off",
+                "A drift alarm is in ALARM",
                 events.EventPattern(
                     source=["aws.cloudwatch"],
                     detail_type=["CloudWatch Alarm State Change"],
@@ -107,7 +101,7 @@ class RetrainController(Construct):
                 ),
             ),
             "Run": (
-                "A training has ended",
+                "A training ended",
                 events.EventPattern(
                     source=["aws.sagemaker"],
                     detail_type=["SageMaker Model Building Pipeline Execution Status Change"],
@@ -118,15 +112,8 @@ class RetrainController(Construct):
                 ),
             ),
             "Registry": (
-                "Someone approved or rejected a version, which ends a cooldown",
-                events.EventPattern(
-                    source=["aws.sagemaker"],
-                    detail_type=["SageMaker Model Package State Change"],
-                    detail={
-                        "ModelPackageGroupName": [{"prefix": f"{app}-"}],
-                        "ModelApprovalStatus": ["Approved", "Rejected"],
-                    },
-                ),
+                "A model version was approved or rejected, which ends a cooldown",
+                approvals(app),
             ),
         }
         for construct_id, (description, pattern) in patterns.items():
@@ -138,12 +125,4 @@ class RetrainController(Construct):
                 description=description,
                 pattern=pattern,
             )
-        Trigger(
-            self,
-            "Tick",
-            handler=self.handler,
-            undelivered=undelivered,
-            description="What no event told is found a quarter of an hour later",
-            schedule=events.Schedule.rate(cdk.Duration.minutes(15)),
-            message={"source": "evergreen.tick"},
-        )
+        ReconcileSchedule(self, "Tick", handler=self.handler, undelivered=undelivered)

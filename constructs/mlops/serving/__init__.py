@@ -1,1 +1,1 @@
-"""Define a model in a stage, and the controller that releases it."""
+"""A model in a stage, and the controller that releases it."""

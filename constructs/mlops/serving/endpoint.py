@@ -1,4 +1,4 @@
-"""The endpoint of a model in a stage, and how a release reaches it."""
+"""The endpoint of a model in a stage, with deployment guardrails, data capture and scaling."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from configuration import AllAtOnce, Canary, Deployment, Linear, Realtime, Serverless, Serving
 from configuration.instances import has_local_disk
-from constructs.mlops.serving.release import Release
+from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.buckets import Bucket
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from constructs.mlops.serving.rollback_alarms import RollbackAlarms
-from constructs.mlops.serving.served_model import ServedModel, released
+from constructs.mlops.serving.served_model import ServedModel, replace_on_release
 
-# Never another: RetainAllVariantProperties finds the scaled fleet by it.
+# Fixed: RetainAllVariantProperties identifies the scaled fleet by it.
 _VARIANT = "AllTraffic"
-# Too few instances hurt sooner than too many.
+# Too few instances do harm sooner than too many.
 _SCALE_OUT_COOLDOWN_SECONDS = 60
 _SCALE_IN_COOLDOWN_SECONDS = 300
 
@@ -30,9 +30,9 @@ _Endpoint = sagemaker.CfnEndpoint
 
 
 class Endpoint(Construct):
-    """Configuration, endpoint, guardrails, data capture and scaling; nothing of it exists before a release.
+    """Configuration, endpoint, guardrails, data capture and scaling; none of it exists before the first release.
 
-    The configuration has no physical name, for the reason that the model has none.
+    Like the model, the configuration has no physical name, so that a release can replace it.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Endpoint(Construct):
         app: str,
         name: str,
         serving: Serving,
-        release: Release,
+        release: ReleaseRecordParameters,
         served: ServedModel,
         capture_prefix: str,
-        data: s3.IBucket,
-        key: kms.IKey,
-        alerts: sns.ITopic,
+        data: Bucket,
+        key: EncryptionKey,
+        alerts: AlertTopic,
     ) -> None:
         super().__init__(scope, construct_id)
         self._release, self._name = release, name
@@ -57,7 +57,7 @@ class Endpoint(Construct):
             "EndpointConfig",
             production_variants=[_variant(serving, served.model.attr_model_name)],
         )
-        released(self.configuration, release, app)
+        replace_on_release(self.configuration, release, app)
         self.endpoint = _Endpoint(
             self,
             "Endpoint",
@@ -66,11 +66,11 @@ class Endpoint(Construct):
         )
         self.endpoint.cfn_options.condition = release.exists
         if isinstance(serving, Realtime):
-            self.configuration.data_capture_config = _capture(serving, data.s3_url_for_object(capture_prefix), key)
+            self.configuration.data_capture_config = _capture(serving, data.uri(capture_prefix), key)
             if not has_local_disk(serving.instance_type):
-                self.configuration.kms_key_id = key.key_arn
-            self._guard(serving, alerts)
-            self._scale(serving)
+                self.configuration.kms_key_id = key.arn
+            self._add_guardrails(serving, alerts)
+            self._add_scaling(serving)
         for output, value in (
             ("ReleaseId", release.id),
             ("EndpointName", self.endpoint.attr_endpoint_name),
@@ -78,8 +78,8 @@ class Endpoint(Construct):
         ):
             cdk.CfnOutput(self, output, value=value, condition=release.exists).override_logical_id(output)
 
-    def _guard(self, serving: Realtime, alerts: sns.ITopic) -> None:
-        guards = RollbackAlarms(
+    def _add_guardrails(self, serving: Realtime, alerts: AlertTopic) -> None:
+        rollback = RollbackAlarms(
             self,
             "Rollback",
             endpoint_name=self._name,
@@ -89,15 +89,15 @@ class Endpoint(Construct):
             thresholds=serving.alarms,
             alerts=alerts,
         )
-        self.endpoint.deployment_config = _deployment(serving, guards.alarms)
-        # A release keeps the size that scaling found, and brings its own capture.
+        self.endpoint.deployment_config = _deployment(serving, rollback.alarms)
+        # A release keeps the fleet size that scaling chose, and replaces the capture settings.
         self.endpoint.retain_all_variant_properties = True
         self.endpoint.exclude_retained_variant_properties = [
             _Endpoint.VariantPropertyProperty(variant_property_type=kind)
             for kind in ("DataCaptureConfig", "DesiredWeight")
         ]
 
-    def _scale(self, serving: Realtime) -> None:
+    def _add_scaling(self, serving: Realtime) -> None:
         dimension = "sagemaker:variant:DesiredInstanceCount"
         target = scaling.CfnScalableTarget(
             self,
@@ -149,14 +149,14 @@ def _variant(serving: Serving, model_name: str) -> _Config.ProductionVariantProp
     )
 
 
-def _capture(serving: Realtime, destination: str, key: kms.IKey) -> _Config.DataCaptureConfigProperty:
+def _capture(serving: Realtime, destination: str, key: EncryptionKey) -> _Config.DataCaptureConfigProperty:
     return _Config.DataCaptureConfigProperty(
         enable_capture=serving.capture_percent > 0,
         initial_sampling_percentage=serving.capture_percent,
         destination_s3_uri=destination,
-        kms_key_id=key.key_arn,
+        kms_key_id=key.arn,
         capture_options=[_Config.CaptureOptionProperty(capture_mode=mode) for mode in ("Input", "Output")],
-        # Content types that are not named here are captured as Base64.
+        # SageMaker captures other content types as Base64.
         capture_content_type_header=_Config.CaptureContentTypeHeaderProperty(
             csv_content_types=["text/csv"], json_content_types=["application/json"]
         ),
@@ -188,7 +188,7 @@ def _routing(deployment: Deployment, bake_seconds: int) -> _Endpoint.TrafficRout
                 type="LINEAR", wait_interval_in_seconds=bake_seconds, linear_step_size=_percent(deployment.step_percent)
             )
         case AllAtOnce():
-            # Nothing to wait for in between, and SageMaker's own API refuses a request that does not say so.
+            # SageMaker requires the interval here too.
             return _Endpoint.TrafficRoutingConfigProperty(type="ALL_AT_ONCE", wait_interval_in_seconds=0)
 
 

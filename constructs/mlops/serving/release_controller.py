@@ -1,33 +1,31 @@
-"""The function that makes the serving stacks equal to the registry, and what wakes it."""
+"""The function that makes the serving stacks match the registry, and what invokes it."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs.mlops.foundation.handler import Handler, StageResources, Trigger
-from constructs.mlops.foundation.permissions import allow, arn
-from constructs.mlops.serving.verification import Verifier
+from constructs.mlops.foundation.alerts import DeadLetterQueue
+from constructs.mlops.foundation.buckets import ArtifactBucket
+from constructs.mlops.foundation.event_patterns import verifications
+from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, Trigger
+from constructs.mlops.foundation.permissions import arn
+from constructs.mlops.foundation.stage_references import Neighbours
+from constructs.mlops.serving.verifier import Verifier
 
-_ALL_MODELS = (
-    "One controller serves all models of the application, so that a further model adds no function; their names begin "
-    "with the application's."
-)
+_ALL_MODELS = "One controller releases all models of the application, whose names begin with the application's."
 
-
-# Where a stage asks for a second approval it is given in the life cycle, and a missing description may come later.
-_APPROVING_FIELDS = ["ModelApprovalStatus", "ModelLifeCycle", "ApprovalDescription"]
+# A second approval is given in the life cycle, and a required description may be added later.
+_APPROVAL_FIELDS = ["ModelApprovalStatus", "ModelLifeCycle", "ApprovalDescription"]
 
 
 class ReleaseController(Construct):
-    """The release function with its permissions, its rules and its tick.
+    """The release function with its permissions, its rules and its schedule.
 
-    Every payload is a hint: the function reads the registry, the stacks and the ledger itself, and the tick finds what
-    no event told. So the rules may be generous, and a lost event costs a quarter of an hour.
+    Events are hints: the function reads the registry, the stacks and the ledger itself. So the rules may match too
+    much, and a lost event only delays a release until the schedule's next invocation.
     """
 
     def __init__(
@@ -36,72 +34,70 @@ class ReleaseController(Construct):
         construct_id: str,
         *,
         resources: StageResources,
+        neighbours: Neighbours,
         release_role: iam.IRole,
-        registry_arn_prefix: str | None = None,
-        verifier: Verifier | None = None,
-        verified_bucket: str | None = None,
+        verifier: Verifier | None,
     ) -> None:
-        """Make it.
+        """Define the function.
 
         Args:
-            registry_arn_prefix: `arn:aws:sagemaker:{region}:{account}` of the account that has the registry; None
-                where that is this one. Who passes another grants the function's role to read there.
-            verifier: Verifies for the next stage; None in the last one.
-            verified_bucket: The artifact bucket of the stage before, by its name: what is verified there wakes this
-                function. Who passes it grants the function's role to read it.
+            scope: The parent.
+            construct_id: The id within the parent.
+            resources: The stage's shared resources.
+            neighbours: The hub, whose registry the function reads, and the previous stage, whose verifications it waits
+                for.
+            release_role: The role that CloudFormation assumes to release a model.
+            verifier: The function that verifies for the next stage; None in the last one.
         """
         super().__init__(scope, construct_id)
         app, stage = resources.app, resources.stage
-        registry = registry_arn_prefix or arn(self, "sagemaker", "").removesuffix(":")
+        registry = arn(self, "sagemaker", "", account=neighbours.hub.account).removesuffix(":")
         self.handler = Handler(
             self,
             "Handler",
             package="release",
-            description=f"Takes one step towards what the registry of {app} says is approved for {stage}",
-            # It copies an artefact of up to 5 GiB and waits for a change set.
+            description=f"Releases the approved versions of {app}'s models in {stage}, one step at a time",
+            # It copies an artifact of up to 5 GiB and waits for a change set.
             timeout=cdk.Duration.minutes(15),
             memory_mb=1024,
             environment={
                 "APP": app,
                 "STAGE": stage,
-                "LEDGER_TABLE": resources.ledger.table_name,
-                "ARTIFACT_BUCKET": resources.artifacts.bucket_name,
-                "ALERT_TOPIC_ARN": resources.alerts.topic_arn,
+                "LEDGER_TABLE": resources.ledger.name,
+                "ARTIFACT_BUCKET": resources.artifacts.name,
+                "ALERT_TOPIC_ARN": resources.alerts.arn,
                 "RELEASE_ROLE_ARN": release_role.role_arn,
                 "REGISTRY_ARN_PREFIX": registry,
                 **({"VERIFY_FUNCTION": verifier.handler.function.function_name} if verifier else {}),
             },
             resources=resources,
+            role_name=neighbours.release_role_name,
         )
-        self._may_read_the_registry_and_the_endpoints(app)
-        self._may_copy_releases(resources.artifacts)
-        self._may_move_serving_stacks(app, stage, release_role)
-        role = self.handler.role
-        allow(
-            role,
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"],
-            on=[resources.ledger.table_arn],
-        )
-        allow(role, ["sns:Publish"], on=[resources.alerts.topic_arn])
+        self._grant_reads(app)
+        self._grant_copies(resources.artifacts)
+        self._grant_releases(app, stage, release_role)
+        resources.ledger.grant_read_write(self.handler)
+        resources.alerts.grant_publish(self.handler)
         if verifier:
-            allow(role, ["lambda:InvokeFunction"], on=[verifier.handler.function.function_arn])
-        self._wake_on_events(app, resources.undelivered, verified_bucket)
+            verifier.handler.grant_invoke(self.handler)
+        if neighbours.previous:
+            neighbours.previous.grant_read_verifications(self.handler)
+        if not neighbours.is_hub:
+            neighbours.hub.grant_read_registered(self.handler)
+        self._add_triggers(app, neighbours, resources.undelivered)
 
-    def _may_read_the_registry_and_the_endpoints(self, app: str) -> None:
-        allow(
-            self.handler.role,
+    def _grant_reads(self, app: str) -> None:
+        self.handler.allow(
             ["sagemaker:DescribeModelPackage", "sagemaker:DescribeEndpoint"],
             on=[arn(self, "sagemaker", f"model-package/{app}-*"), arn(self, "sagemaker", f"endpoint/{app}-*")],
             because=_ALL_MODELS,
         )
-        allow(
-            self.handler.role,
+        self.handler.allow(
             ["sagemaker:ListModelPackages"],
             on=["*"],
             because="SageMaker authorises its List calls on all resources only; what they list is read one by one.",
         )
-        allow(
-            self.handler.role,
+        self.handler.allow(
             ["cloudwatch:DescribeAlarmHistory"],
             on=[
                 cdk.Stack.of(self).format_arn(
@@ -111,32 +107,27 @@ class ReleaseController(Construct):
                     arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
                 )
             ],
-            because="The rollback alarms of all models; their names begin with the application's and hold the release.",
+            because="The rollback alarms of all models, whose names begin with the application's.",
         )
 
-    def _may_copy_releases(self, artifacts: s3.IBucket) -> None:
-        role = self.handler.role
-        folders = ("runs", "packages", "releases")
-        allow(
-            role,
-            ["s3:GetObject"],
-            on=[artifacts.arn_for_objects(f"{folder}/*") for folder in folders],
-            because="What a run made and registered, of any model, is hashed and copied; raw data and code are not.",
+    def _grant_copies(self, artifacts: ArtifactBucket) -> None:
+        artifacts.grant_read(
+            self.handler,
+            "runs/*",
+            "packages/*",
+            "releases/*",
+            because="The function hashes and copies runs and packages of any model, but no raw data and no code.",
         )
-        allow(
-            role,
-            ["s3:PutObject"],
-            on=[artifacts.arn_for_objects("releases/*")],
-            because="Releases of any model are written here, each once; nothing else is.",
+        artifacts.grant_put(
+            self.handler,
+            "releases/*",
+            because="The function writes the releases of any model, each once, and writes nothing else.",
         )
-        # Without it a missing object is an AccessDenied, which cannot be told from a missing permission.
-        allow(role, ["s3:ListBucket"], on=[artifacts.bucket_arn])
+        artifacts.grant_list(self.handler)
 
-    def _may_move_serving_stacks(self, app: str, stage: str, release_role: iam.IRole) -> None:
-        role = self.handler.role
+    def _grant_releases(self, app: str, stage: str, release_role: iam.IRole) -> None:
         stacks = [arn(self, "cloudformation", f"stack/{app}-{kind}-*") for kind in ("serving", "monitoring")]
-        allow(
-            role,
+        self.handler.allow(
             [
                 "cloudformation:DescribeStacks",
                 "cloudformation:DescribeChangeSet",
@@ -147,64 +138,59 @@ class ReleaseController(Construct):
             on=stacks,
             because=_ALL_MODELS,
         )
-        allow(
-            role,
+        self.handler.allow(
             ["cloudformation:CreateChangeSet"],
             on=stacks,
-            # With another role, or with none, it could do what CDK's administrator may; with a template, anything.
+            # Under another role a change set would run as CDK's administrator, and a template could change anything.
             conditions={
                 "StringEquals": {"cloudformation:RoleArn": release_role.role_arn},
                 "Null": {"cloudformation:TemplateUrl": "true"},
             },
             because=_ALL_MODELS,
         )
-        allow(
-            role,
+        self.handler.allow(
             ["iam:PassRole"],
             on=[release_role.role_arn],
             conditions={"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}},
         )
         records = arn(self, "ssm", f"parameter/{app}/*/{stage}/release")
-        allow(
-            role,
+        self.handler.allow(
             ["ssm:GetParameter", "ssm:GetParameters", "ssm:PutParameter"],
             on=[records],
             because="The release records of all models in this stage.",
         )
-        allow(
-            role,
+        self.handler.allow(
             ["ssm:GetParameter"],
             on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/policy")],
             because="The release policies of all models in this stage.",
         )
-        allow(role, ["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
-        allow(
-            role,
+        self.handler.allow(["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
+        self.handler.allow(
             ["ssm:GetParameters"],
             on=[arn(self, "ssm", f"parameter/cdk-bootstrap/{cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")],
         )
 
-    def _wake_on_events(self, app: str, undelivered: sqs.IQueue, verified_bucket: str | None) -> None:
+    def _add_triggers(self, app: str, neighbours: Neighbours, undelivered: DeadLetterQueue) -> None:
         stacks = [arn(self, "cloudformation", f"stack/{app}-{kind}-") for kind in ("serving", "monitoring")]
         patterns = {
             "Registry": (
-                "Someone approved or rejected a version",
+                "A model version was approved or rejected",
                 events.EventPattern(
                     source=["aws.sagemaker"],
                     detail_type=["SageMaker Model Package State Change"],
                     detail={
                         "ModelPackageGroupName": [{"prefix": f"{app}-"}],
                         "ModelApprovalStatus": ["Approved", "Rejected"],
-                        # Otherwise every edit of an approved package's metadata comes too.
+                        # Without it every edit of an approved package's metadata matches.
                         "$or": [
-                            {"UpdatedModelPackageFields": _APPROVING_FIELDS},
+                            {"UpdatedModelPackageFields": _APPROVAL_FIELDS},
                             {"UpdatedModelPackageFields": [{"exists": False}]},
                         ],
                     },
                 ),
             ),
             "Endpoint": (
-                "An endpoint, or a deployment of one, moved on",
+                "An endpoint or its deployment changed state",
                 events.EventPattern(
                     source=["aws.sagemaker"],
                     detail_type=["SageMaker Endpoint State Change", "SageMaker Endpoint Deployment State Change"],
@@ -212,7 +198,7 @@ class ReleaseController(Construct):
                 ),
             ),
             "Stack": (
-                "A serving or monitoring stack moved on",
+                "A serving or monitoring stack changed state",
                 events.EventPattern(
                     source=["aws.cloudformation"],
                     detail_type=["CloudFormation Stack Status Change"],
@@ -220,7 +206,7 @@ class ReleaseController(Construct):
                 ),
             ),
             "Alarm": (
-                "A rollback alarm went off",
+                "A rollback alarm is in ALARM",
                 events.EventPattern(
                     source=["aws.cloudwatch"],
                     detail_type=["CloudWatch Alarm State Change"],
@@ -231,17 +217,10 @@ class ReleaseController(Construct):
                 ),
             ),
         }
-        if verified_bucket:
+        if neighbours.previous:
             patterns["Verified"] = (
-                "The stage before has verified a release",
-                events.EventPattern(
-                    source=["aws.s3"],
-                    detail_type=["Object Created"],
-                    detail={
-                        "bucket": {"name": [verified_bucket]},
-                        "object": {"key": [{"wildcard": "releases/*/verified.json"}]},
-                    },
-                ),
+                "The previous stage verified a release",
+                verifications(neighbours.previous.artifact_bucket),
             )
         for construct_id, (description, pattern) in patterns.items():
             Trigger(
@@ -252,12 +231,4 @@ class ReleaseController(Construct):
                 description=description,
                 pattern=pattern,
             )
-        Trigger(
-            self,
-            "Tick",
-            handler=self.handler,
-            undelivered=undelivered,
-            description="What no event told is found a quarter of an hour later",
-            schedule=events.Schedule.rate(cdk.Duration.minutes(15)),
-            message={"source": "evergreen.tick"},
-        )
+        ReconcileSchedule(self, "Tick", handler=self.handler, undelivered=undelivered)

@@ -1,30 +1,20 @@
-"""When a version may become live, where the release controller reads it."""
+"""A model's release policy in a stage, where the release controller reads it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Literal
 
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from configuration import Pin, Verification
+from configuration import Pin, ReleasePolicy, Verification
+from constructs.mlops.foundation.stage_references import StageReference
 
 
-@dataclass(frozen=True)
-class VerifiedIn:
-    """The stage before, and the artifact bucket that says what it verified."""
+class ReleasePolicyParameter(Construct):
+    """The parameter that says when a version may become live (docs/reference/contracts.md, "Stages").
 
-    stage: str
-    bucket: str
-
-
-class PolicyParameter(Construct):
-    """A model's release policy in a stage (docs/reference/contracts.md, "Stages").
-
-    The release controller reads it at each look, so a deployment of this stack changes what is desired, and nothing is
-    released by it.
+    The release controller reads it at each reconciliation. Deploying it changes the desired state and releases nothing.
     """
 
     def __init__(
@@ -33,25 +23,26 @@ class PolicyParameter(Construct):
         construct_id: str,
         *,
         name: str,
-        approval: Literal["registry", "life-cycle"] = "registry",
-        four_eyes: bool = False,
-        description_required: bool = False,
-        verified_in: VerifiedIn | None = None,
+        policy: ReleasePolicy,
+        previous: StageReference | None = None,
         verification: Verification | None = None,
         pin: Pin | None = None,
     ) -> None:
-        """Make it.
+        """Define the parameter.
 
         Args:
-            verified_in: None in the first stage.
-            verification: What this stage verifies for the next; None in the last one.
+            scope: The parent.
+            construct_id: The id within the parent.
+            name: The parameter's name.
+            policy: Which approvals the stage requires.
+            previous: The stage that must have verified a release; None in the first stage.
+            verification: How this stage verifies releases for the next one; None in the last stage.
+            pin: The version that the stage is pinned to.
         """
         super().__init__(scope, construct_id)
-        policy = {
-            "approval": approval,
-            "four_eyes": four_eyes,
-            "description_required": description_required,
-            "verified_in": {"stage": verified_in.stage, "bucket": verified_in.bucket} if verified_in else None,
+        document = {
+            **policy.model_dump(mode="json"),
+            "verified_in": {"stage": previous.name, "bucket": previous.artifact_bucket} if previous else None,
             "verify": verification.model_dump(mode="json") if verification else None,
             "pin": pin.model_dump(mode="json") if pin else None,
         }
@@ -60,6 +51,6 @@ class PolicyParameter(Construct):
             "Parameter",
             name=name,
             type="String",
-            value=json.dumps(policy),
-            description="When a version may become live here; the release controller reads it",
+            value=json.dumps(document),
+            description="When a version may become live in this stage; the release controller reads it",
         )

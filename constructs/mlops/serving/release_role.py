@@ -1,52 +1,50 @@
-"""What CloudFormation may do when it releases a model."""
+"""The role that CloudFormation assumes to release a model."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from constructs.mlops.foundation.permissions import allow, arn
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.permissions import RoleOwner, arn
 
-_MADE_BY_CLOUDFORMATION = (
-    "CloudFormation makes the names of models and endpoint configurations, so that a release can replace them; all "
+_GENERATED_NAMES = (
+    "CloudFormation generates the names of models and endpoint configurations, so that a release can replace them; all "
     "begin with the application's name, because their logical ids and stacks do."
 )
-_ONE_ROLE_FOR_ALL_MODELS = (
+_ALL_MODELS = (
     "One role releases every model of the application, and all their names begin with its name; a role for each model "
-    "would have to be made before the model is known."
+    "would have to exist before the model is known."
 )
 
 
-class ReleaseRole(Construct):
+class ReleaseRole(RoleOwner, Construct):
     """The service role of every change set that a release executes.
 
-    The controller passes it each time, because CloudFormation otherwise takes the role that was attached last, which
-    is CDK's administrator. It can make what a serving stack makes of a release record, and nothing else: no role, no
-    policy, no bucket, no key.
+    The controller passes it each time. Otherwise CloudFormation would use the role that was used last, which is CDK's
+    administrator. This role can create what a serving stack creates from a release record, and nothing else: no role,
+    policy, bucket or key.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, app: str, stage: str, key: kms.IKey) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, app: str, stage: str, key: EncryptionKey) -> None:
         super().__init__(scope, construct_id)
-        self.role = role = iam.Role(
+        self.role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("cloudformation.amazonaws.com"),
-            description=f"CloudFormation releases models of {app} in {stage} with it",
+            description=f"Lets CloudFormation release models of {app} in {stage}",
         )
         endpoint = arn(self, "sagemaker", f"endpoint/{app}-*")
         for kind in ("model", "endpoint-config"):
             what = "Model" if kind == "model" else "EndpointConfig"
-            allow(
-                role,
+            self.allow(
                 [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Delete")]
                 + ["sagemaker:AddTags", "sagemaker:DeleteTags", "sagemaker:ListTags"],
                 on=[arn(self, "sagemaker", f"{kind}/{app}*")],
-                because=_MADE_BY_CLOUDFORMATION,
+                because=_GENERATED_NAMES,
             )
-        allow(
-            role,
+        self.allow(
             [
                 "sagemaker:CreateEndpoint",
                 "sagemaker:DescribeEndpoint",
@@ -57,61 +55,51 @@ class ReleaseRole(Construct):
                 "sagemaker:DeleteTags",
                 "sagemaker:ListTags",
             ],
-            # CreateEndpoint and UpdateEndpoint are authorised on the configuration too.
+            # IAM authorises CreateEndpoint and UpdateEndpoint on the configuration too.
             on=[endpoint, arn(self, "sagemaker", f"endpoint-config/{app}*")],
-            because=_ONE_ROLE_FOR_ALL_MODELS,
+            because=_ALL_MODELS,
         )
-        self._monitors(app)
-        self._alarms_and_scaling(app)
-        allow(
-            role,
+        self._allow_monitors(app)
+        self._allow_alarms_and_scaling(app)
+        self.allow(
             ["ssm:GetParameters"],
             on=[
                 arn(self, "ssm", f"parameter/{app}/*/{stage}/release"),
                 arn(self, "ssm", f"parameter/cdk-bootstrap/{cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version"),
             ],
-            because=_ONE_ROLE_FOR_ALL_MODELS,
+            because=_ALL_MODELS,
         )
-        allow(
-            role,
+        self.allow(
             ["iam:PassRole"],
-            # CloudFormation keeps 24 characters of the stack's name.
+            # A generated role name begins with 24 characters of the stack's name.
             on=[arn(self, "iam", f"role/{app}-{kind}*", region=False) for kind in ("serving-", "monitor")],
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-            because="The roles of the models, made by their serving stacks under names that CloudFormation chooses.",
+            because="The roles of models and monitors, whose names CloudFormation generates.",
         )
-        allow(role, ["kms:DescribeKey"], on=[key.key_arn])
-        allow(
-            role,
-            ["kms:CreateGrant"],
-            on=[key.key_arn],
-            conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-        )
+        key.grant_describe(self)
+        key.grant_create_grant(self)
 
-    def _monitors(self, app: str) -> None:
-        """Job definitions are replaced at each release, and schedules then moved to the new ones."""
+    def _allow_monitors(self, app: str) -> None:
+        """Allow replacing job definitions at each release, and then moving the schedules to the new ones."""
         for kind, what in (
             ("data-quality-job-definition", "DataQualityJobDefinition"),
             ("model-quality-job-definition", "ModelQualityJobDefinition"),
             ("model-bias-job-definition", "ModelBiasJobDefinition"),
         ):
-            allow(
-                self.role,
+            self.allow(
                 [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Delete")] + ["sagemaker:AddTags"],
                 on=[arn(self, "sagemaker", f"{kind}/{app}*")],
-                because=_MADE_BY_CLOUDFORMATION,
+                because=_GENERATED_NAMES,
             )
-        allow(
-            self.role,
+        self.allow(
             [f"sagemaker:{verb}MonitoringSchedule" for verb in ("Create", "Describe", "Update", "Delete")]
             + ["sagemaker:AddTags"],
             on=[arn(self, "sagemaker", f"monitoring-schedule/{app}-*")],
-            because=_ONE_ROLE_FOR_ALL_MODELS,
+            because=_ALL_MODELS,
         )
 
-    def _alarms_and_scaling(self, app: str) -> None:
-        allow(
-            self.role,
+    def _allow_alarms_and_scaling(self, app: str) -> None:
+        self.allow(
             [
                 "cloudwatch:PutMetricAlarm",
                 "cloudwatch:DescribeAlarms",
@@ -128,10 +116,9 @@ class ReleaseRole(Construct):
                     arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
                 )
             ],
-            because=_ONE_ROLE_FOR_ALL_MODELS,
+            because=_ALL_MODELS,
         )
-        allow(
-            self.role,
+        self.allow(
             [
                 "application-autoscaling:RegisterScalableTarget",
                 "application-autoscaling:DeregisterScalableTarget",
@@ -141,10 +128,9 @@ class ReleaseRole(Construct):
                 "application-autoscaling:ListTagsForResource",
             ],
             on=[arn(self, "application-autoscaling", "scalable-target/*")],
-            because="The service makes the names of scalable targets; the calls are for endpoints the role may update.",
+            because="Application Auto Scaling generates the ids of scalable targets; each belongs to an endpoint.",
         )
-        allow(
-            self.role,
+        self.allow(
             [
                 "application-autoscaling:DescribeScalableTargets",
                 "application-autoscaling:DescribeScalingPolicies",
@@ -153,8 +139,7 @@ class ReleaseRole(Construct):
             because="Application Auto Scaling authorises its Describe calls on all resources only.",
         )
         linked = "sagemaker.application-autoscaling.amazonaws.com"
-        allow(
-            self.role,
+        self.allow(
             ["iam:CreateServiceLinkedRole"],
             on=[
                 arn(

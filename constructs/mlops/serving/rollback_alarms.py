@@ -1,26 +1,26 @@
-"""What rolls a deployment back."""
+"""The alarms that roll a deployment back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from configuration import Alarms
-from constructs.mlops.serving.release import Release
+from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 
 _MICROSECONDS = 1000
 
 
 class RollbackAlarms(Construct):
-    """Errors and latency of the new fleet, and of no other.
+    """Alarms on errors and latency of the new fleet only.
 
-    Each alarm has all three dimensions, endpoint, variant and configuration: with fewer it would see the old fleet too,
-    and an old fleet that fails would abort its own repair. Their names hold the release id, because an alarm that is
-    updated keeps its state, and one left in ALARM would abort the next deployment. No data is no failure: a canary
-    without traffic goes on.
+    Each alarm has three dimensions: endpoint, variant and configuration. With fewer it would also measure the old
+    fleet, and a failing old fleet would abort its own repair. Alarm names contain the release id, because an updated
+    alarm keeps its state, and one left in ALARM would abort the next deployment. Missing data is no failure: a canary
+    without traffic continues.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class RollbackAlarms(Construct):
         endpoint_name: str,
         variant: str,
         configuration_name: str,
-        release: Release,
+        release: ReleaseRecordParameters,
         thresholds: Alarms,
-        alerts: sns.ITopic,
+        alerts: AlertTopic,
     ) -> None:
         super().__init__(scope, construct_id)
         dimensions = [
@@ -48,10 +48,10 @@ class RollbackAlarms(Construct):
             self,
             "Errors",
             alarm_name=f"{endpoint_name}-{release.id}-5xx",
-            alarm_description=f"More than {thresholds.error_percent:g} % of requests fail on the new fleet",
+            alarm_description=f"More than {thresholds.error_percent:g} % of requests to the new fleet fail",
             namespace="AWS/SageMaker",
             metric_name="Invocation5XXErrors",
-            # SageMaker sends a 1 for each failed request and a 0 for each other: the average is the share.
+            # SageMaker sends 1 for a failed request and 0 for any other, so the average is the share of failures.
             statistic="Average",
             threshold=thresholds.error_percent / 100,
             dimensions=dimensions,
@@ -59,13 +59,13 @@ class RollbackAlarms(Construct):
             evaluation_periods=thresholds.evaluation_periods,
             comparison_operator="GreaterThanThreshold",
             treat_missing_data="notBreaching",
-            alarm_actions=[alerts.topic_arn],
+            alarm_actions=[alerts.arn],
         )
         latency = cloudwatch.CfnAlarm(
             self,
             "Latency",
             alarm_name=f"{endpoint_name}-{release.id}-latency",
-            alarm_description=f"The 99th percentile of latency is above {thresholds.latency_ms} ms on the new fleet",
+            alarm_description=f"The 99th percentile of the new fleet's latency exceeds {thresholds.latency_ms} ms",
             namespace="AWS/SageMaker",
             metric_name="ModelLatency",
             extended_statistic="p99",
@@ -75,7 +75,7 @@ class RollbackAlarms(Construct):
             evaluation_periods=thresholds.evaluation_periods,
             comparison_operator="GreaterThanThreshold",
             treat_missing_data="notBreaching",
-            alarm_actions=[alerts.topic_arn],
+            alarm_actions=[alerts.arn],
         )
         self.alarms: Sequence[cloudwatch.CfnAlarm] = (errors, latency)
         for alarm in self.alarms:

@@ -1,15 +1,15 @@
-"""The model that a release record names, and the role it runs with."""
+"""The model that a release record names, and the role that it runs with."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from constructs.mlops.serving.release import Release
-from constructs.mlops.training.job_roles import ContainerPermissions
+from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket
+from constructs.mlops.foundation.container_permissions import ContainerPermissions
+from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 
 # Where SageMaker unpacks model.tar.gz; training put the code there (docs/reference/contracts.md, "Model scripts").
 _ENVIRONMENT = {
@@ -18,12 +18,11 @@ _ENVIRONMENT = {
 }
 
 
-def released(resource: cdk.CfnResource, release: Release, app: str) -> None:
-    """Make a resource that each release replaces, and that the one before must survive.
+def replace_on_release(resource: cdk.CfnResource, release: ReleaseRecordParameters, app: str) -> None:
+    """Have CloudFormation replace a resource at each release and keep the old one, for a rollback of the endpoint.
 
-    The old one stays in place: an endpoint that rolls back returns to it. CloudFormation makes SageMaker's names from
-    the logical id alone, and the release role is limited to names that begin with the application's; lower case, as
-    SageMaker writes ARNs.
+    CloudFormation generates the name of a SageMaker resource from the logical id alone. The release role may only use
+    names that begin with the application's, in lower case as in SageMaker's ARNs; so the logical id begins with it.
     """
     options = resource.cfn_options
     options.condition = release.exists
@@ -33,9 +32,9 @@ def released(resource: cdk.CfnResource, release: Release, app: str) -> None:
 
 
 class ServedModel(Construct):
-    """The released model: image by digest, artefact from the stage's own write-once copy, no network.
+    """The released model: its image by digest, and its artifact from the stage's own write-once copy.
 
-    It has no physical name: CloudFormation replaces a model at each release, and does not replace what has a name.
+    It has no physical name: CloudFormation replaces the model at each release, and cannot replace a named resource.
     """
 
     def __init__(
@@ -45,34 +44,49 @@ class ServedModel(Construct):
         *,
         app: str,
         model: str,
-        release: Release,
-        isolated: bool,
-        captures: bool,
+        release: ReleaseRecordParameters,
+        realtime: bool,
         image_uri: str,
-        data: s3.IBucket,
-        artifacts: s3.IBucket,
-        key: kms.IKey,
+        data: Bucket,
+        artifacts: ArtifactBucket,
+        key: EncryptionKey,
     ) -> None:
+        """Define the model and its role.
+
+        Args:
+            scope: The parent.
+            construct_id: The id within the parent.
+            app: The application's name.
+            model: The model's name.
+            release: The release that is served.
+            realtime: Whether it runs on instances: then without a network, and its requests may be captured.
+            image_uri: The framework's image, whose repository the release's image is pulled from.
+            data: Receives captured requests.
+            artifacts: Has the releases.
+            key: The stage's key.
+        """
         super().__init__(scope, construct_id)
         permissions = ContainerPermissions(self, image_uri=image_uri, log_groups=["Endpoints/*"], key=key)
-        permissions.allow_reading(
-            artifacts, f"releases/{model}/", because="Releases of this model; the record says which one is served."
+        artifacts.grant_read_folders(
+            permissions,
+            f"releases/{model}/",
+            because="The releases of this model; the record names the one that is served.",
         )
-        if captures:
-            permissions.allow_writing(
-                data, f"{model}/capture/", because="SageMaker writes captured requests under date and hour."
+        if realtime:
+            data.grant_write_folders(
+                permissions, f"{model}/capture/", because="SageMaker writes captured requests under date and hour."
             )
-        self.role = permissions.attach(self, "Role", description=f"Serves {model}")
+        self.role = permissions.container_role(self, "Role", description=f"Serves {model}")
         self.model = sagemaker.CfnModel(
             self,
             "Model",
             execution_role_arn=self.role.role_arn,
-            enable_network_isolation=isolated,
+            enable_network_isolation=realtime,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=release.image,
-                model_data_url=artifacts.s3_url_for_object(f"releases/{model}/{release.id}/model.tar.gz"),
+                model_data_url=artifacts.uri(f"releases/{model}/{release.id}/model.tar.gz"),
                 environment=_ENVIRONMENT,
             ),
             tags=[cdk.CfnTag(key="evergreen:model-package", value=release.package_arn)],
         )
-        released(self.model, release, app)
+        replace_on_release(self.model, release, app)

@@ -1,1 +1,1 @@
-"""Define a model's roles, code and SageMaker Pipeline."""
+"""A model's package group, SageMaker Pipeline and roles."""

@@ -1,4 +1,4 @@
-"""What a release record says, taken apart in the template."""
+"""The fields of a release record, as values of a template."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from constructs import Construct
 _NOTHING_RELEASED = "none|none|none|none"
 
 
-class Release(Construct):
-    """The release that a serving stack follows (docs/reference/contracts.md, "Release record").
+class ReleaseRecordParameters(Construct):
+    """The release that a stack follows (docs/reference/contracts.md, "Release record").
 
-    The record is read at deployment through the stack's only parameter, so a release changes a value and never a
-    template.
+    CloudFormation reads the record at deployment through the stack's only parameter, so a release changes a value and
+    never a template.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, record: str) -> None:
@@ -22,7 +22,7 @@ class Release(Construct):
         parameter = cdk.CfnParameter(
             self, "Record", type="AWS::SSM::Parameter::Value<String>", default=record, description="The release record"
         )
-        # An update keeps the old key over a changed default: another record must be another parameter.
+        # An update keeps the old value of a parameter whose default changed, so each record has a parameter of its own.
         parameter.override_logical_id(f"Release{hashlib.sha256(record.encode()).hexdigest()[:8]}")
         value = parameter.value_as_string
         self.exists = cdk.CfnCondition(

@@ -1,4 +1,4 @@
-"""The role by which people approve."""
+"""The role that people assume to approve."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from constructs import Construct
 
 from constructs.mlops.foundation.permissions import Permissions, arn
 
-_ALL_MODELS = "The versions of every model of the application, whose names begin with the application's."
+_ALL_MODELS = "One role approves versions of all models of the application, whose names begin with the application's."
 
 
 class Approver(Construct):
-    """Says yes or no to versions, with a description, in the registry or in its life cycle, and may do nothing else.
+    """A role that approves or rejects versions, in the registry or in their life cycle, and may do nothing else.
 
-    People of the account take it, whose own permissions allow it; the application's roles and CDK's are refused, so
-    that nothing that runs by itself approves.
+    People of the account assume it if their own permissions allow that. The application's roles and CDK's are refused,
+    so that no automation can approve.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, app: str) -> None:
         super().__init__(scope, construct_id)
         account = cdk.Stack.of(self).account
-        machines = [arn(self, "iam", f"role/{prefix}-*", region=False) for prefix in (app, "cdk")]
+        automation = [arn(self, "iam", f"role/{prefix}-*", region=False) for prefix in (app, "cdk")]
         versions = [arn(self, "sagemaker", f"model-package/{app}-*")]
         permissions = Permissions()
         for conditions in (
@@ -45,14 +45,14 @@ class Approver(Construct):
         permissions.allow(
             ["sagemaker:ListModelPackages", "sagemaker:ListModelPackageGroups"],
             on=["*"],
-            because="SageMaker authorises its List calls on all resources only; what they list is names and states.",
+            because="SageMaker authorises its List calls on all resources only; they list names and states.",
         )
         self.role = permissions.named_role(
             self,
             "Role",
             name=f"{app}-approver",
             principal=iam.PrincipalWithConditions(
-                iam.AccountPrincipal(account), {"ArnNotLike": {"aws:PrincipalArn": machines}}
+                iam.AccountPrincipal(account), {"ArnNotLike": {"aws:PrincipalArn": automation}}
             ),
-            description=f"Approves or rejects versions of {app}'s models, and can do nothing else",
+            description=f"Approves or rejects versions of {app}'s models, and may do nothing else",
         )
