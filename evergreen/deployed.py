@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # A stack that was never created, or whose first deployment failed: CloudFormation keeps its name and nothing else.
 _EMPTY = {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"}
 _RUNNING = {"Executing", "Stopping"}
-# A logical id: the construct, the kind of resource, CDK's hash.
-_LOGICAL_ID = re.compile(r"(?P<name>.+?)(Controller|Function|Handler|LogGroup|Logs|Queue)*[0-9A-F]{8}")
+# A logical id: the group of the hub's constructs, the construct, the kind of resource, CDK's hash.
+_LOGICAL_ID = re.compile(r"(?:Hub)?(?P<name>.+?)(Controller|Function|Handler|LogGroup|Logs|Queue)*[0-9A-F]{8}")
 
 
 @dataclass(frozen=True)
