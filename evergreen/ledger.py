@@ -12,7 +12,7 @@ Row = dict[str, str]
 
 # Values of `step` in a `retrain-decision` row (docs/reference/contracts.md, "Retrain ledger rows").
 RUN_STARTED = "Start"
-RUN_ENDED = "Settle"
+RUN_ENDED = "ReportRun"
 
 
 class Ledger:

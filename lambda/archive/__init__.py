@@ -1,1 +1,1 @@
-"""Registry hygiene: what was rejected or superseded long ago is exported and archived; what serves is never touched."""
+"""Registry hygiene: export and archive versions that were rejected or superseded long ago, and never what serves."""

@@ -1,6 +1,7 @@
-"""What to archive, delete and collect. Pure: the same inventory always gives the same actions, most urgent first.
+"""The archive decision: what to archive, delete and collect. Pure.
 
-Whatever may still be needed to serve, to roll back or to be judged is kept: when in doubt, it stays.
+The same inventory always gives the same actions, the most urgent first. Everything is kept that may still be needed to
+serve, to roll back to or to be judged; in doubt it is kept.
 """
 
 from __future__ import annotations
@@ -8,125 +9,92 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar
 
-from archive.environment import Rules
-
-ARCHIVED = "Archived"
-"""The `Stage` in a package's `ModelLifeCycle` that says: exported, and of no more use."""
+from archive.inventory import ARCHIVED, ArchiveCandidate, Inventory
+from archive.rules import ArchiveRules
 
 
-@dataclass(frozen=True)
-class Package:
-    """A model package version.
+class ActionKind(StrEnum):
+    """The kinds of action. Their values are in the function's answer and in its log."""
 
-    Attributes:
-        approval: `Approved`, `Rejected` or `PendingManualApproval`.
-        modified_at: its last edit: for what is archived, when that was.
-        stage: of its life cycle, or "".
-        pinned: a person wants it kept.
-    """
-
-    version: int
-    arn: str
-    approval: str
-    created_at: datetime
-    modified_at: datetime
-    stage: str = ""
-    pinned: bool = False
+    ARCHIVE = "Archive"
+    DELETE = "Delete"
+    DELETE_CONFIG = "DeleteConfig"
+    DELETE_MODEL = "DeleteModel"
 
 
 @dataclass(frozen=True)
-class Retained:
-    """A model or endpoint configuration that may have been left behind by a release.
+class _PackageAction:
+    kind: ClassVar[ActionKind]
+    package: ArchiveCandidate
+    reason: str
 
-    Attributes:
-        models: the models a configuration names; empty for a model.
-    """
+    @property
+    def sentence(self) -> str:
+        """The action and its reason."""
+        return f"{self.kind} version {self.package.version}: {self.reason}"
 
+
+@dataclass(frozen=True)
+class _ResourceAction:
+    kind: ClassVar[ActionKind]
     name: str
-    created_at: datetime
-    models: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """One model's things.
-
-    Attributes:
-        releasing: a lease is held, or the endpoint or stack is not at rest: nothing is touched.
-        live: versions that any stage's release record names.
-        quarantined: versions under review.
-        packages: those old enough to matter.
-        approved: all approved versions.
-        in_use: configurations that an endpoint is on or going to, or that the stack means.
-        live_config: this stage's endpoint's configuration, "" where there is no endpoint.
-        configs: of this model in this stage.
-        models: of this model in this stage.
-        referenced: models that any configuration names, whosever it is.
-    """
-
-    releasing: bool = False
-    live: frozenset[int] = frozenset()
-    quarantined: frozenset[int] = frozenset()
-    packages: tuple[Package, ...] = ()
-    approved: frozenset[int] = frozenset()
-    in_use: frozenset[str] = frozenset()
-    live_config: str = ""
-    configs: tuple[Retained, ...] = ()
-    models: tuple[Retained, ...] = ()
-    referenced: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Export a package, then say in the registry that it is archived."""
-
-    package: Package
     reason: str
 
-
-@dataclass(frozen=True)
-class Delete:
-    """Delete a package that was archived long ago; its export stays."""
-
-    package: Package
-    reason: str
+    @property
+    def sentence(self) -> str:
+        """The action and its reason."""
+        return f"{self.kind} {self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
-class DeleteConfig:
+class Archive(_PackageAction):
+    """Export a package, then mark it as archived in the registry."""
+
+    kind = ActionKind.ARCHIVE
+
+
+@dataclass(frozen=True)
+class Delete(_PackageAction):
+    """Delete a package that was archived long ago. Its export is kept."""
+
+    kind = ActionKind.DELETE
+
+
+@dataclass(frozen=True)
+class DeleteConfig(_ResourceAction):
     """Delete an endpoint configuration that a release left behind."""
 
-    name: str
-    reason: str
+    kind = ActionKind.DELETE_CONFIG
 
 
 @dataclass(frozen=True)
-class DeleteModel:
+class DeleteModel(_ResourceAction):
     """Delete a SageMaker model that no configuration names."""
 
-    name: str
-    reason: str
+    kind = ActionKind.DELETE_MODEL
 
 
 Action = Archive | Delete | DeleteConfig | DeleteModel
 
 
-def decide(inventory: Inventory, rules: Rules, now: datetime) -> tuple[Action, ...]:
-    """Return what to do now. What depends on it, such as a configuration's model, is done the next time."""
+def decide(inventory: Inventory, rules: ArchiveRules, now: datetime) -> tuple[Action, ...]:
+    """Return the actions to take now. Dependent ones, such as on a configuration's model, follow the next time."""
     if inventory.releasing:
         return ()
     return (*_packages(inventory, rules, now), *_configs(inventory, rules, now), *_models(inventory, rules, now))
 
 
 def kept_versions(inventory: Inventory) -> frozenset[int]:
-    """Return the versions never to be touched: live, what a rollback goes back to, desired, and under review."""
+    """Return the versions to keep: live, rollback targets, desired, and quarantined."""
     targets = {max((v for v in inventory.approved if v < live), default=live) for live in inventory.live}
     desired = {max(inventory.approved)} if inventory.approved else set()
     return inventory.live | inventory.quarantined | targets | desired
 
 
-def _packages(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Action]:
+def _packages(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Iterator[Action]:
     kept = kept_versions(inventory)
     for package in sorted(inventory.packages, key=lambda package: package.version):
         if package.version in kept or package.pinned:
@@ -140,8 +108,8 @@ def _packages(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Act
             yield Archive(package, f"it is older than what is live, and than {rules.superseded_days} days")
 
 
-def _superseded(inventory: Inventory, package: Package) -> bool:
-    """Of all the stages that serve the model, the one that is furthest behind counts."""
+def _superseded(inventory: Inventory, package: ArchiveCandidate) -> bool:
+    """Return whether a version is older than the oldest one that any stage serves."""
     return bool(inventory.live) and package.version < min(inventory.live)
 
 
@@ -149,10 +117,10 @@ def _older(moment: datetime, days: int, now: datetime) -> bool:
     return now - moment >= timedelta(days=days)
 
 
-def _configs(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Action]:
+def _configs(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Iterator[Action]:
     live = next((config for config in inventory.configs if config.name == inventory.live_config), None)
     if inventory.live_config and live is None:
-        return  # the endpoint is on something of somebody else's: what it would go back to cannot be told
+        return  # the endpoint is on a foreign configuration, so its rollback target is not known
     before = [c for c in inventory.configs if live is not None and c.created_at < live.created_at]
     target = max(before, key=lambda config: config.created_at, default=None)
     for config in inventory.configs:
@@ -161,7 +129,7 @@ def _configs(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Acti
             yield DeleteConfig(config.name, "no endpoint is on it, and none would go back to it")
 
 
-def _models(inventory: Inventory, rules: Rules, now: datetime) -> Iterator[Action]:
+def _models(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Iterator[Action]:
     for model in inventory.models:
         if model.name not in inventory.referenced and _older(model.created_at, rules.retained_days, now):
             yield DeleteModel(model.name, "no endpoint configuration names it")

@@ -1,21 +1,21 @@
-"""Reads the inventory: registry, release records, endpoints, configurations, models, ledger. Changes nothing."""
+"""Read the inventory: registry, release records, endpoints, configurations, models, ledger. Nothing is changed here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from archive.decide import ARCHIVED, Inventory, Package, Retained
-from archive.environment import ArchiveEnvironment, Rules
+from archive.inventory import ARCHIVED, ArchiveCandidate, Hosting, Inventory, RetainedResource
+from archive.rules import ArchiveRules
 from shared.clients import Clients
-from shared.ledger import Ledger
-from shared.missing import is_missing
-from shared.record import parse_record
+from shared.environment import ArchiveEnvironment
+from shared.errors import is_missing
+from shared.ledger import ReleaseLedger
+from shared.release_record import parse_release_record
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -23,27 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
 
 
-@dataclass(frozen=True)
-class Hosting:
-    """What the account hosts: read once for all models.
-
-    Attributes:
-        endpoints: name → its configuration, "" while it changes or has none.
-        pending: configurations that deployments under way go to.
-        configs: endpoint configurations of the application.
-        owner: model name → the model of ours whose release in this stage it serves.
-        models: models of the application.
-    """
-
-    endpoints: dict[str, str]
-    pending: frozenset[str]
-    configs: tuple[Retained, ...]
-    owner: dict[str, str]
-    models: tuple[Retained, ...]
-
-
 def observe_hosting(clients: Clients, environment: ArchiveEnvironment) -> Hosting:
-    """Observe the endpoints of the account, and the configurations and models that CloudFormation named after `app`."""
+    """Observe the account's endpoints, and the configurations and models that CloudFormation named after `app`."""
     sagemaker, app = clients.sagemaker, environment.app
     endpoints: dict[str, str] = {}
     pending: set[str] = set()
@@ -65,10 +46,10 @@ def observe_hosting(clients: Clients, environment: ArchiveEnvironment) -> Hostin
 
 
 def observe(
-    clients: Clients, environment: ArchiveEnvironment, hosting: Hosting, model: str, rules: Rules, now: datetime
+    clients: Clients, environment: ArchiveEnvironment, hosting: Hosting, model: str, rules: ArchiveRules, now: datetime
 ) -> Inventory:
     """Observe one model."""
-    ledger = Ledger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    ledger = ReleaseLedger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     stack, stack_at_rest = _stack_config(clients.cloudformation, environment.serving_stack(model))
     endpoint = hosting.endpoints.get(environment.endpoint(model))
     summaries = list(_summaries(clients.sagemaker, environment.package_group(model)))
@@ -77,7 +58,7 @@ def observe(
     described = (one for one in old if rules.delete_days is not None or _stage(one) != ARCHIVED)
     configs = tuple(c for c in hosting.configs if c.models and {hosting.owner.get(m) for m in c.models} == {model})
     return Inventory(
-        # Without an endpoint under a stack, what a release goes back to cannot be told either.
+        # A stack without an endpoint has no known rollback target either.
         releasing=ledger.lease() is not None or not stack_at_rest or endpoint == "" or (bool(stack) and not endpoint),
         live=frozenset(_live_versions(clients, environment, model)),
         quarantined=frozenset(ledger.quarantined()),
@@ -92,18 +73,18 @@ def observe(
 
 
 def _live_versions(clients: Clients, environment: ArchiveEnvironment, model: str) -> Iterator[int]:
-    """The versions that the release records of all stages in this account name."""
+    """Return the versions that the release records of all stages in this account name."""
     path = f"/{environment.app}/{model}"
     for page in clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
         for parameter in page["Parameters"]:
             if parameter["Name"].endswith("/release"):
-                version = parse_record(parameter["Value"]).version
+                version = parse_release_record(parameter["Value"]).version
                 if version is not None:
                     yield version
 
 
 def _stack_config(cloudformation: CloudFormationClient, name: str) -> tuple[str, bool]:
-    """Return the configuration that the stack means, and whether the stack is at rest."""
+    """Return the configuration that the stack names, and whether the stack is at rest."""
     try:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -128,9 +109,9 @@ def _stage(package: ModelPackageSummaryTypeDef) -> str:
     return package.get("ModelLifeCycle", {}).get("Stage", "")
 
 
-def _package(sagemaker: SageMakerClient, arn: str) -> Package:
+def _package(sagemaker: SageMakerClient, arn: str) -> ArchiveCandidate:
     described = sagemaker.describe_model_package(ModelPackageName=arn)
-    return Package(
+    return ArchiveCandidate(
         version=described["ModelPackageVersion"],
         arn=arn,
         approval=described.get("ModelApprovalStatus", ""),
@@ -141,25 +122,28 @@ def _package(sagemaker: SageMakerClient, arn: str) -> Package:
     )
 
 
-def _configs(sagemaker: SageMakerClient, app: str) -> Iterator[Retained]:
+def _configs(sagemaker: SageMakerClient, app: str) -> Iterator[RetainedResource]:
     for page in sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=app):
         for summary in page["EndpointConfigs"]:
             name = summary["EndpointConfigName"]
             if name.startswith(app):
                 variants = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
                 named = tuple(variant.get("ModelName", "") for variant in variants)
-                yield Retained(name, summary["CreationTime"], named)
+                yield RetainedResource(name, summary["CreationTime"], named)
 
 
-def _models(sagemaker: SageMakerClient, app: str) -> Iterator[Retained]:
+def _models(sagemaker: SageMakerClient, app: str) -> Iterator[RetainedResource]:
     for page in sagemaker.get_paginator("list_models").paginate(NameContains=app):
         for summary in page["Models"]:
             if summary["ModelName"].startswith(app):
-                yield Retained(summary["ModelName"], summary["CreationTime"])
+                yield RetainedResource(summary["ModelName"], summary["CreationTime"])
 
 
 def _owner(sagemaker: SageMakerClient, environment: ArchiveEnvironment, name: str) -> str | None:
-    """Whose release of this stage a model serves: only Serving's models read from this bucket's releases."""
+    """Return the model whose release in this stage a SageMaker model serves.
+
+    Only the Serving stacks' models read from the releases in this bucket.
+    """
     url = sagemaker.describe_model(ModelName=name).get("PrimaryContainer", {}).get("ModelDataUrl", "")
     match = re.fullmatch(rf"s3://{re.escape(environment.artifact_bucket)}/releases/([^/]+)/[^/]+/model\.tar\.gz", url)
     return match.group(1) if match else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from shared.steps import Step
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _DAYS = 60
 _MAX_DECISIONS = 6
 # Every tick writes a row, and most rows are of an idle step.
 _MAX_ROWS = 400
-_IDLE_STEPS = ("Nothing", "Wait", "Overtaken")
+_IDLE_STEPS = (Step.NOTHING, Step.WAIT, Step.OVERTAKEN)
 
 
 @dataclass(frozen=True)

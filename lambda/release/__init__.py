@@ -1,1 +1,1 @@
-"""The release controller: makes what a stage serves equal to what its people approved."""
+"""The release controller: make each stage serve the version that its people approved."""

@@ -1,4 +1,4 @@
-"""Which alarm rolled a release back, and at what figure."""
+"""The alarm that rolled a release back, and its figure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from shared.clients import AlarmHistory
     from shared.ledger import Lease
 
-# docs/reference/contracts.md, "Names"; the alarms are made by constructs/mlops/rollback_alarms.py.
+# docs/reference/contracts.md, "Names". constructs/mlops/serving creates the alarms.
 _KINDS = ("5xx", "latency")
 
 
 def rollback_alarm(cloudwatch: AlarmHistory, endpoint: str, lease: Lease) -> str:
-    """Say which rollback alarm of a release went off, and why, in a clause; "" for none.
+    """Return which rollback alarm of a release went off, and why, in a clause; "" for none.
 
-    The history is asked, because CloudFormation deletes the alarms with the release that it rolls back; CloudWatch
-    keeps a deleted alarm's history.
+    The alarm's history is read, because CloudFormation deletes the alarms with the release that it rolls back.
+    CloudWatch keeps the history of a deleted alarm.
     """
     for kind in _KINDS:
         name = f"{endpoint}-{lease.release_id}-{kind}"

@@ -1,198 +1,216 @@
-"""Observe, decide, act: one step at a time for every model of the stage."""
+"""The release controller: observe, decide and take one step at a time, for every model of the stage."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
-from release.act import Hands, Overtaken
-from release.decide import Abandon, Deploy, Hold, Nothing, Redeploy, Refuse, RollBack, Step, Verify, Wait, decide
+from release.decide import Abandon, Deploy, Redeploy, RefuseVersion, ReleaseStep, RollBack, Verify, decide
 from release.desired import desired_package
-from release.follow import follow
+from release.execute import ReleaseExecutor
 from release.four_eyes import current_approval
+from release.monitors import update_monitors
+from release.observation import DescribedPackage, ReleaseObservation
 from release.observe import observe
 from release.rollout import ChangeSetRefused
-from release.verified_copy import Refused
-from release.world import Package, World
-from shared.alerts import Alerts
+from release.verified_copy import PackageRefused
 from shared.clients import Clients
-from shared.environment import Environment
-from shared.ledger import Decision, LeaseLost, Ledger
-from shared.models import released_models
+from shared.clock import utc_now
+from shared.environment import ReleaseEnvironment
+from shared.errors import Overtaken
+from shared.ledger import ReleaseDecision, ReleaseLedger
+from shared.log import logger
+from shared.notifications import NO_ACTION, Alert, AlertPublisher
+from shared.reconcile import ModelReconciler, reconcile
+from shared.release_record import NO_RELEASE, ReleaseRecord
+from shared.steps import Hold, Nothing, Step, Wait
 
-logger = Logger()
-
-# They end something and wait for nobody: what they make way for need not wait for the next event or tick.
-ENDINGS = {"Settle", "Abandon", "RollBack", "Refuse", "Overtaken"}
+# Terminal steps: reconcile again immediately instead of waiting for the next tick.
+TERMINAL = frozenset({Step.COMPLETE, Step.ABANDON, Step.ROLL_BACK, Step.REFUSE, Step.OVERTAKEN})
 LOOKS = 6
 
 
-class ReconcileFailed(Exception):
-    """Some models could not be taken a step further; the others were."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Controller:
-    """The release controller of one stage.
+def reconcile_releases(
+    hint: Mapping[str, Any],
+    clients: Clients,
+    environment: ReleaseEnvironment,
+    *,
+    invocation: str,
+    now: Callable[[], datetime] = utc_now,
+) -> dict[str, str]:
+    """Take each model of the stage one step further, and observe it again after a terminal step.
 
     Args:
-        invocation: names the invocation in leases and ledger rows; Lambda's retry of it has the same name.
-        now: the clock.
+        hint: The event.
+        clients: AWS.
+        environment: The function's environment.
+        invocation: Names the invocation in leases and ledger rows. Lambda's retry has the same name.
+        now: The clock.
+
+    Returns:
+        The steps taken, by model.
+
+    Raises:
+        ReconcileError: Some models failed. Every model had its turn.
     """
+    logger.append_keys(stage=environment.stage)
+
+    def reconciler(model: str) -> ReleaseReconciler:
+        return ReleaseReconciler(clients, environment, model, invocation=invocation, now=now)
+
+    steps = reconcile(environment.models(clients.ssm), hint, reconciler, looks=LOOKS)
+    return {model: " → ".join(taken) for model, taken in steps.items()}
+
+
+class ReleaseReconciler(ModelReconciler[ReleaseObservation, ReleaseStep, Step]):
+    """Makes a stage serve the desired version of one model."""
 
     def __init__(
         self,
         clients: Clients,
-        environment: Environment,
+        environment: ReleaseEnvironment,
+        model: str,
         *,
         invocation: str,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime],
     ) -> None:
         self._clients = clients
         self._environment = environment
-        self._alerts = Alerts(clients.sns, environment.alert_topic_arn)
+        self._model = model
         self._invocation = invocation
         self._now = now
+        stage = environment.stage
+        self._ledger = ReleaseLedger(clients.dynamodb, environment.ledger_table, model=model, stage=stage)
+        self._executor = ReleaseExecutor(clients, environment, self._ledger, model, owner=invocation, now=now)
+        self._alerts = AlertPublisher(clients.sns, environment.alert_topic_arn, model=model, stage=stage)
 
-    def reconcile(self, hint: Mapping[str, Any]) -> dict[str, str]:
-        """Take each model one step further, the one the event may be about first, and look again after an ending.
+    def observe(self) -> ReleaseObservation:
+        """Read the observed state, and record the approvals in it before another edit hides them."""
+        observation = observe(self._clients, self._environment, self._ledger, self._model)
+        self._executor.record_approvals(observation)
+        return observation
 
-        Returns:
-            The steps taken, by model.
+    def decide(self, observation: ReleaseObservation) -> ReleaseStep:
+        """Return the one step to take now."""
+        return decide(observation, self._now())
 
-        Raises:
-            ReconcileFailed: for some models; by then every model had its turn.
-        """
-        steps: dict[str, str] = {}
-        failed: dict[str, Exception] = {}
-        for model in self._models(hint):
-            logger.append_keys(model=model, stage=self._environment.stage)
-            try:
-                steps[model] = " → ".join(self._steps(model))
-            except Exception as error:
-                logger.exception("the step failed")
-                failed[model] = error
-        if failed:
-            raise ReconcileFailed("; ".join(f"{model}: {error}" for model, error in failed.items()))
-        return steps
+    def act(self, observation: ReleaseObservation, decision: ReleaseStep) -> Step:
+        """Take the step, and keep the monitors on the live release."""
+        if isinstance(decision, Deploy | Redeploy):
+            return self._release(observation, decision)
+        self._executor.execute(observation, decision, self._reporter(observation, decision))
+        if isinstance(decision, Nothing | Wait | Verify):
+            self._update_monitors(observation)
+        return decision.step
 
-    def _models(self, hint: Mapping[str, Any]) -> list[str]:
-        """Groups, endpoints, stacks and alarms carry the model's name; the payload is believed no further than this."""
-        text = json.dumps(hint, default=str)
-        return sorted(released_models(self._clients.ssm, self._environment), key=lambda model: f"-{model}" not in text)
+    def overtaken(self, error: Overtaken) -> Step:  # noqa: ARG002 - the loop logs it
+        """Return the outcome that leads to another look."""
+        return Step.OVERTAKEN
 
-    def _steps(self, model: str) -> Iterator[str]:
-        """Take steps until there is something to wait for, or nothing to do; each begins with a fresh look."""
-        for _ in range(LOOKS):
-            try:
-                step = self._take_step(model)
-            except (LeaseLost, Overtaken) as reason:
-                logger.info("overtaken by another invocation", reason=str(reason))
-                step = "Overtaken"
-            yield step
-            if step not in ENDINGS:
-                return
+    def is_terminal(self, outcome: Step) -> bool:
+        """Return whether to observe again at once."""
+        return outcome in TERMINAL
 
-    def _take_step(self, model: str) -> str:
-        environment = self._environment
-        ledger = Ledger(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
-        hands = Hands(self._clients, environment, ledger, model, owner=self._invocation, now=self._now)
-        world = observe(self._clients, environment, ledger, model)
-        hands.remember_approvals(world)
-        step = decide(world, self._now())
-        if isinstance(step, Deploy | Redeploy):
-            return self._release(ledger, hands, model, world, step)
-        hands.act(world, step, self._teller(ledger, model, world, step))
-        if isinstance(step, Nothing | Wait | Verify):
-            self._let_monitors_follow(model, world)
-        return type(step).__name__
-
-    def _let_monitors_follow(self, model: str, world: World) -> None:
-        """Bring the monitors to what is live; what fails there is no reason to touch the endpoint."""
+    def _update_monitors(self, observation: ReleaseObservation) -> None:
+        """Move the monitors to the live release. A failure there never touches the endpoint."""
         try:
-            followed = follow(self._clients, self._environment, model, world, self._now())
+            updated = update_monitors(self._clients, self._environment, self._model, observation, self._now())
         except ChangeSetRefused:
             logger.exception("the monitors stay on the earlier release")
             return
-        if followed:
-            logger.info("the monitors follow", release=followed)
+        if updated:
+            logger.info("the monitors are being moved", release=updated)
 
-    def _release(self, ledger: Ledger, hands: Hands, model: str, world: World, step: Deploy | Redeploy) -> str:
-        """Deploy, or say why not; only what was begun is reported as a deployment."""
+    def _release(self, observation: ReleaseObservation, step: Deploy | Redeploy) -> Step:
+        """Deploy, and report the deployment once it has begun; or refuse the version."""
         try:
-            hands.act(world, step, self._teller(ledger, model, world, step))
-        except Refused as refusal:
+            self._executor.execute(observation, step, self._reporter(observation, step))
+        except PackageRefused as refusal:
             if not isinstance(step, Deploy):
                 raise
-            refuse = Refuse(step.version, str(refusal))
-            # The lease was given back with the copy that was not made.
-            seen = replace(world, lease=None)
-            hands.act(seen, refuse, self._teller(ledger, model, seen, refuse))
-            return "Refuse"
+            refuse = RefuseVersion(step.version, str(refusal))
+            # The failed copy gave the lease back.
+            observed = replace(observation, lease=None)
+            self._executor.execute(observed, refuse, self._reporter(observed, refuse))
+            return refuse.step
         except ChangeSetRefused as refusal:
-            alert = (
-                f"{step.release_id} could not be released, because {refusal}; the old release record is back, "
-                "and it is tried again at the next tick: repair the cause, or reject the version"
+            alert = Alert(
+                event=f"{step.release_id} could not be released, because {refusal}",
+                response="Evergreen restored the old release record and retries at the next tick",
+                action="Correct the cause, or reject the version",
             )
-            self._report(ledger, model, world, "ChangeSetRefused", str(refusal), alert)
+            self._report(observation, Step.CHANGE_SET_REFUSED, str(refusal), alert)
             raise
-        self._report(ledger, model, world, type(step).__name__, step.reason, None)
-        return type(step).__name__
+        self._report(observation, step.step, step.reason, None)
+        return step.step
 
-    def _teller(self, ledger: Ledger, model: str, world: World, step: Step) -> Callable[[], None]:
-        return partial(self._report, ledger, model, world, type(step).__name__, step.reason, _alert(step))
+    def _reporter(self, observation: ReleaseObservation, step: ReleaseStep) -> Callable[[], None]:
+        return partial(self._report, observation, step.step, step.reason, alert_of(step))
 
-    def _report(self, ledger: Ledger, model: str, world: World, step: str, reason: str, alert: str | None) -> None:
-        """Write the decision down, once: to the ledger, the log and, where a person must act, the alert topic."""
-        package = desired_package(world)
-        decision = Decision(
+    def _report(self, observation: ReleaseObservation, step: Step, reason: str, alert: Alert | None) -> None:
+        """Record a decision once, in the ledger, in the log and, where a person must know, as an alert.
+
+        A decision that equals the last one is neither recorded nor sent again. The alert goes first: a crash in between
+        repeats it and never loses it.
+        """
+        package = desired_package(observation)
+        decision = ReleaseDecision(
             step=step,
             reason=reason,
             desired=(package.release_id or f"v{package.version}") if package else "none",
-            actual=world.serves or ("unknown" if world.endpoint else "none"),
-            approver=_approver(world, package) if package else "",
+            actual=observation.serves or ("unknown" if observation.endpoint else "none"),
+            approver=_approver(observation, package) if package else "",
         )
-        if ledger.last_decision() == decision:
+        if self._ledger.last_decision() == decision:
             logger.debug("no change", step=step, reason=reason)
             return
         if alert is not None:
-            stage = self._environment.stage
-            self._alerts.tell(subject=f"{model} in {stage}: {step}", sentence=f"{model} in {stage}: {alert}.")
-        ledger.write_decision(decision, now=self._now(), request_id=self._invocation)
+            self._alerts.publish(step, alert)
+        self._ledger.write_decision(decision, now=self._now(), request_id=self._invocation)
         logger.info(reason, step=step, desired=decision.desired, actual=decision.actual, approver=decision.approver)
 
 
-def _approver(world: World, package: Package) -> str:
+def _approver(observation: ReleaseObservation, package: DescribedPackage) -> str:
     version = package.version
-    return current_approval(package, world.approvals.get(version), world.quarantine.get(version)).approver
+    recorded, quarantine = observation.approvals.get(version), observation.quarantine.get(version)
+    return current_approval(package, recorded, quarantine).approver
 
 
-def _alert(step: Step) -> str | None:
-    """Say in one sentence what a person has to know and do, or None."""
+def alert_of(step: ReleaseStep) -> Alert | None:
+    """Return the alert of a step, or None where no person has to know."""
     match step:
-        case Refuse(version, reason):
-            return (
-                f"version {version} was approved and is refused, because {reason}; "
-                "put that right and approve it again, or register it anew"
+        case RefuseVersion(version, reason):
+            return Alert(
+                event=f"version {version} was approved and is refused, because {reason}",
+                response=f"Evergreen quarantined version {version} and deployed nothing",
+                action="Correct the cause and approve the version again, or register a new one",
             )
         case RollBack(lease, restore, reason):
-            stays = restore.release_id if restore is not None else "what is live"
-            return (
-                f"{lease.release_id} is quarantined, because {reason}; {stays} stays: "
-                "find the cause, then approve this version again, or another one"
+            return Alert(
+                event=f"{lease.release_id} was rolled back, because {reason}",
+                response=f"Evergreen quarantined it; {_stays_live(restore)}",
+                action="Find the cause. Then approve this version again, or approve another one",
             )
-        case Abandon(lease, restore, reason):
-            return f"{reason}, so the record says {restore.release_id} again; nothing has to be done, it is tried again"
-        case Hold(reason):
-            return reason
+        case Abandon(_, restore, reason):
+            return Alert(
+                event=reason,
+                response=f"Evergreen restored the release record to {restore.release_id}",
+                action=f"{NO_ACTION}; Evergreen retries automatically",
+            )
+        case Hold(cause, action):
+            return Alert(
+                event=cause,
+                response="Evergreen releases nothing until this is resolved, and what is live stays live",
+                action=action or NO_ACTION,
+            )
         case _:
             return None
+
+
+def _stays_live(restored: ReleaseRecord | None) -> str:
+    if restored is None:
+        return "what is live stays live"
+    return "nothing is live" if restored == NO_RELEASE else f"{restored.release_id} stays live"

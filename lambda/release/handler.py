@@ -1,13 +1,14 @@
-"""The release controller's door: events and ticks come in here. An event is a hint, the registry is the truth."""
+"""The release controller's entry point. An event is a hint; the registry is the desired state."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from release.controller import Controller, logger
+from release.controller import reconcile_releases
 from shared.clients import Clients
-from shared.environment import Environment
+from shared.environment import ReleaseEnvironment
+from shared.log import logger
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,12 +20,11 @@ def _clients() -> Clients:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment.read()
+def _environment() -> ReleaseEnvironment:
+    return ReleaseEnvironment.read()
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
-    """Take every model of the stage one step towards what its people approved."""
-    controller = Controller(_clients(), _environment(), invocation=context.aws_request_id)
-    return controller.reconcile(event)
+    """Take every model of the stage one step towards its desired version."""
+    return reconcile_releases(event, _clients(), _environment(), invocation=context.aws_request_id)

@@ -1,4 +1,4 @@
-"""Moves a serving stack to its release record: a change set on the previous template, checked before it is executed."""
+"""Update a stack to its release record: a change set on the previous template, checked before its execution."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
 
-from release.world import Stack
-from shared.record import Release
+from release.observation import StackState
+from shared.release_record import ReleaseRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 # The release record's parameter; CDK's own is BootstrapVersion (docs/reference/contracts.md, "Release record").
 _RELEASE_PARAMETER = "Release"
 _EXECUTING = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
-# A change set takes seconds; three minutes is far more than one ever took.
+# A change set takes seconds; three minutes are ample.
 _WAIT: WaiterConfigTypeDef = {"Delay": 2, "MaxAttempts": 90}
-# By resource type, not by logical id: a release knows no template. Only `retire` lifts it.
+# By resource type, because a release knows no template and so no logical ids. Only `retire` removes the policy.
 STACK_POLICY = json.dumps(
     {
         "Statement": [
@@ -37,16 +37,18 @@ STACK_POLICY = json.dumps(
 
 
 class ChangeSetRefused(Exception):
-    """CloudFormation would not, or may not, do what was meant. Nothing was executed."""
+    """CloudFormation refused the change set, or it would release something else. Nothing was executed."""
 
 
 class Rollout:
-    """One change set on one serving stack.
+    """One change set on one stack.
 
     Args:
-        name: the change set's; derived from the lease, so that a retry of a call makes no second one.
-        role_arn: what CloudFormation works as. Without it, it would use the role last attached, by default CDK's
-            administrator.
+        cloudformation: The client.
+        stack_name: The stack's name.
+        name: The change set's name. It is derived from the lease, so that a retried call creates no second one.
+        role_arn: CloudFormation's service role. Without it, CloudFormation would use the role last attached, by default
+            CDK's administrator role.
     """
 
     def __init__(self, cloudformation: CloudFormationClient, *, stack_name: str, name: str, role_arn: str) -> None:
@@ -55,11 +57,11 @@ class Rollout:
         self._name = name
         self._role_arn = role_arn
 
-    def prepare(self, stack: Stack, release: Release) -> None:
-        """Create the change set and check that it means `release`.
+    def prepare(self, stack: StackState, release: ReleaseRecord) -> None:
+        """Create the change set and check that it releases `release`.
 
         Raises:
-            ChangeSetRefused: it could not be created, or resolved the record to something else; it is deleted again.
+            ChangeSetRefused: It could not be created, or it resolved the record to something else. It is deleted again.
         """
         self._cloudformation.set_stack_policy(StackName=self._stack_name, StackPolicyBody=STACK_POLICY)
         self._cloudformation.create_change_set(
@@ -84,15 +86,15 @@ class Rollout:
         """Execute the change set.
 
         Raises:
-            ChangeSetRefused: it was surely not executed.
-            BotoCoreError: no answer came; whether it was executed shows in the stack.
+            ChangeSetRefused: It was certainly not executed.
+            BotoCoreError: No answer came. The stack shows whether it was executed.
         """
         try:
             self._cloudformation.execute_change_set(
                 StackName=self._stack_name, ChangeSetName=self._name, ClientRequestToken=self._name
             )
         except ClientError as error:
-            # boto3 repeats a call that got no answer, and the repetition is refused because the first one worked.
+            # boto3 retries a call that got no answer. The retry is refused where the first call worked.
             described = self._cloudformation.describe_change_set(StackName=self._stack_name, ChangeSetName=self._name)
             if described["ExecutionStatus"] not in _EXECUTING:
                 raise ChangeSetRefused(f"CloudFormation refused to execute the change set: {error}") from error
@@ -106,13 +108,13 @@ class Rollout:
             reason = error.last_response.get("StatusReason", str(error))
             raise ChangeSetRefused(f"the change set is {status}: {reason}") from error
 
-    def _check(self, release: Release) -> None:
+    def _check(self, release: ReleaseRecord) -> None:
         described = self._cloudformation.describe_change_set(StackName=self._stack_name, ChangeSetName=self._name)
-        # A parameter of SSM type has its key as value, and what the key held as resolved value.
+        # The value of an SSM parameter is its name; the resolved value is its content.
         values = [
             parameter.get("ResolvedValue") or parameter.get("ParameterValue", "")
             for parameter in described.get("Parameters", [])
             if parameter["ParameterKey"].startswith(_RELEASE_PARAMETER)
         ]
         if values != [release.format()]:
-            raise ChangeSetRefused(f"the change set would release {values}, meant was {release.format()}")
+            raise ChangeSetRefused(f"the change set would release {values}, expected was {release.format()}")

@@ -1,4 +1,4 @@
-"""Promotion copies by hash: what was approved is verified, then copied write-once to where Serving reads."""
+"""Promotion by verified copy: check an approved package by hash, then copy it write-once to where Serving reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from shared.canonical import canonical_json, sha256_of
-from shared.record import Release, release_id
+from shared.errors import error_code, is_missing_object, object_exists
+from shared.release_record import ReleaseRecord, release_id
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,17 +26,13 @@ _LARGEST_RECORD_BYTES = 1024 * 1024
 _BASELINE = re.compile(r"(data-quality|model-quality|bias|explainability)/[a-z]+\.json")
 
 
-class Refused(Exception):
-    """The package may not be released; the message says in one sentence why."""
+class PackageRefused(Exception):
+    """The package must not be released. The message is the reason in one sentence."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A package's registration record, read and verified.
-
-    Attributes:
-        creators: who wrote the commit and who started the execution, where that is known.
-    """
+    """A package's registration record, read and verified."""
 
     uri: str
     sha256: str
@@ -43,20 +40,21 @@ class Registration:
 
     @property
     def creators(self) -> tuple[str, ...]:
+        """The author of the commit and the person who started the execution, where they are known."""
         named = (self.content.get(key) for key in ("author", "started_by"))
         return tuple(name for name in named if isinstance(name, str) and name)
 
 
 def read_registration(s3: S3Client, described: DescribeModelPackageOutputTypeDef) -> Registration:
-    """Read what was written down when the package was registered.
+    """Read a package's registration record.
 
     Raises:
-        Refused: there is no record, or not the one that the package was registered with.
+        PackageRefused: The record is missing, or not the one that the package was registered with.
     """
     metadata = described.get("CustomerMetadataProperties") or {}
     uri, sha256 = metadata.get("record_uri"), metadata.get("record_sha256")
     if not uri or not sha256:
-        raise Refused("the package carries no registration record")
+        raise PackageRefused("the package carries no registration record")
     return Registration(uri, sha256, _read_record(s3, uri, sha256))
 
 
@@ -67,7 +65,7 @@ def inference_specification_sha256(specification: Mapping[str, Any]) -> str:
         specification: `InferenceSpecification` as `DescribeModelPackage` returns it.
 
     Raises:
-        Refused: it has not exactly one container.
+        PackageRefused: It does not have exactly one container.
     """
     container = _container(specification)
     canonical = {
@@ -80,21 +78,21 @@ def inference_specification_sha256(specification: Mapping[str, Any]) -> str:
     return sha256_of(canonical_json(canonical))
 
 
-def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModelPackageOutputTypeDef) -> Release:
-    """Verify a package against its registration record and copy what it needs to `releases/{model}/{release id}/`.
+def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModelPackageOutputTypeDef) -> ReleaseRecord:
+    """Verify a package against its registration record and copy its files to `releases/{model}/{release id}/`.
 
-    Where a right copy is there already, nothing is read from the registry's side but the record.
+    Where a correct copy exists, only the record is read from the registry's side.
 
     Returns:
-        The release that the copy holds.
+        The copied release.
 
     Raises:
-        Refused: something is missing, or is not what was registered.
+        PackageRefused: A file is missing, or differs from what was registered.
     """
     registration = read_registration(s3, described)
     record = registration.content
     artifact_sha256 = _verify(record, model, described)
-    release = Release(
+    release = ReleaseRecord(
         release_id=release_id(described["ModelPackageVersion"], registration.sha256),
         image=_pinned_image(_container(described["InferenceSpecification"])),
         package_arn=described["ModelPackageArn"],
@@ -105,7 +103,7 @@ def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModel
         ("record.json", registration.uri, registration.sha256),
         ("payload.csv", _text(record, "sample_payload", "uri"), _text(record, "sample_payload", "sha256")),
         *_baselines(record),
-        # Last: Serving reads what is complete.
+        # Last: Serving reads the artifact, and only a complete copy has it.
         ("model.tar.gz", _text(record, "artifact", "uri"), artifact_sha256),
     ):
         _copy(s3, uri, bucket, f"{folder}/{name}", digest)
@@ -120,43 +118,43 @@ def _read_record(s3: S3Client, uri: str, sha256: str) -> dict[str, Any]:
         raise _missing_or(error, uri) from error
     body = answer["Body"].read(_LARGEST_RECORD_BYTES + 1)
     if sha256_of(body) != sha256:
-        raise Refused(f"its registration record {uri} has SHA-256 {sha256_of(body)}, the package says {sha256}")
+        raise PackageRefused(f"its registration record {uri} has SHA-256 {sha256_of(body)}, the package says {sha256}")
     try:
         record = json.loads(body)
     except ValueError as error:
-        raise Refused(f"its registration record {uri} is not JSON") from error
+        raise PackageRefused(f"its registration record {uri} is not JSON") from error
     if not isinstance(record, dict) or record.get("version") != 1:
-        raise Refused(f"its registration record {uri} is not of version 1, the only one supported")
+        raise PackageRefused(f"its registration record {uri} is not of version 1, the only one supported")
     return record
 
 
 def _verify(record: Mapping[str, Any], model: str, described: DescribeModelPackageOutputTypeDef) -> str:
-    """Compare record and package; return the artefact's SHA-256."""
+    """Compare record and package; return the artifact's SHA-256."""
     if record.get("model") != model:
-        raise Refused(f"its registration record is of the model {record.get('model')!r}, not of {model}")
+        raise PackageRefused(f"its registration record is of the model {record.get('model')!r}, not of {model}")
     specification = described.get("InferenceSpecification")
     if specification is None:
-        raise Refused("the package has no inference specification")
+        raise PackageRefused("the package has no inference specification")
     found = inference_specification_sha256(specification)
     registered = _text(record, "inference_specification_sha256")
     if found != registered:
-        raise Refused(f"its inference specification was changed after registration: {found}, was {registered}")
+        raise PackageRefused(f"its inference specification was changed after registration: {found}, was {registered}")
     uri = _text(record, "artifact", "uri")
     served = _container(specification).get("ModelDataUrl", "")
     if uri != served:
-        raise Refused(f"it would serve {served}, and {uri} was registered")
+        raise PackageRefused(f"it would serve {served}, and {uri} was registered")
     return _text(record, "artifact", "sha256")
 
 
 def _baselines(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name in the release, address and SHA-256 of each baseline; a model without monitors has none."""
+    """Return name in the release, address and SHA-256 of each baseline. A model without monitors has none."""
     listed = record.get("baselines", {})
     if not isinstance(listed, Mapping):
-        raise Refused("its registration record's baselines are no object")
+        raise PackageRefused("its registration record's baselines are not an object")
     for file in listed:
-        # It becomes a part of a key.
+        # The name becomes part of a key.
         if not _BASELINE.fullmatch(file):
-            raise Refused(f"its registration record names the baseline {file!r}, which is none")
+            raise PackageRefused(f"its registration record names the baseline {file!r}, which is not a baseline's name")
     return [
         (f"baselines/{file}", _text(record, "baselines", file, "uri"), _text(record, "baselines", file, "sha256"))
         for file in sorted(listed)
@@ -170,18 +168,18 @@ def _copy(s3: S3Client, source_uri: str, bucket: str, key: str, sha256: str) -> 
         source_bucket, source_key = _address(source_uri)
         source = _hash_object(s3, source_bucket, source_key)
         if source is None:
-            raise Refused(f"{source_uri} does not exist")
+            raise PackageRefused(f"{source_uri} does not exist")
         digest, etag = source
         if digest != sha256:
-            raise Refused(f"{source_uri} has SHA-256 {digest}, registered was {sha256}")
+            raise PackageRefused(f"{source_uri} has SHA-256 {digest}, registered was {sha256}")
         _copy_object(s3, source_bucket, source_key, etag, bucket, key)
         there = _hash_object(s3, bucket, key)
     if there is None or there[0] != sha256:
-        raise Refused(f"s3://{bucket}/{key} holds something else than was registered ({sha256}); find out who wrote it")
+        raise PackageRefused(f"s3://{bucket}/{key} does not hold what was registered ({sha256}); find out who wrote it")
 
 
 def _copy_object(s3: S3Client, source_bucket: str, source_key: str, etag: str, bucket: str, key: str) -> None:
-    """Copy exactly the object that was hashed (its ETag), only where there is none yet."""
+    """Copy exactly the object that was hashed, by its ETag, only where none exists yet."""
     try:
         s3.copy_object(
             Bucket=bucket,
@@ -193,8 +191,8 @@ def _copy_object(s3: S3Client, source_bucket: str, source_key: str, etag: str, b
             TaggingDirective="REPLACE",
         )
     except ClientError as error:
-        # Somebody wrote it in between: the hash of what is there now decides.
-        if error.response["Error"]["Code"] not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+        # Another writer was faster: the caller checks the hash of what exists now.
+        if not object_exists(error):
             raise
 
 
@@ -208,7 +206,7 @@ def _hash_object(s3: S3Client, bucket: str, key: str) -> tuple[str, str] | None:
         raise
     if answer["ContentLength"] > _LARGEST_COPY_BYTES:
         size = answer["ContentLength"]
-        raise Refused(f"s3://{bucket}/{key} has {size} bytes, and at most {_LARGEST_COPY_BYTES} are supported")
+        raise PackageRefused(f"s3://{bucket}/{key} has {size} bytes, and at most {_LARGEST_COPY_BYTES} are supported")
     digest = hashlib.sha256()
     for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
         digest.update(chunk)
@@ -218,19 +216,21 @@ def _hash_object(s3: S3Client, bucket: str, key: str) -> tuple[str, str] | None:
 def _container(specification: Mapping[str, Any]) -> Mapping[str, Any]:
     containers = specification.get("Containers", [])
     if len(containers) != 1:
-        raise Refused(f"its inference specification has {len(containers)} containers, and exactly one is supported")
+        raise PackageRefused(
+            f"its inference specification has {len(containers)} containers, and exactly one is supported"
+        )
     container: Mapping[str, Any] = containers[0]
     return container
 
 
 def _pinned_image(container: Mapping[str, Any]) -> str:
-    """Return the image by digest, without its tag: a tag can be moved."""
+    """Return the image by digest, without its tag, which could be moved."""
     image, _, given = container["Image"].partition("@")
     digest = container.get("ImageDigest") or given
     if not digest.startswith("sha256:"):
-        raise Refused(f"the registry gives no digest for its image {image}")
+        raise PackageRefused(f"the registry gives no digest for its image {image}")
     if given and given != digest:
-        raise Refused(f"its image {container['Image']} was resolved to another digest, {digest}")
+        raise PackageRefused(f"its image {container['Image']} was resolved to another digest, {digest}")
     registry, slash, repository = image.rpartition("/")
     return f"{registry}{slash}{repository.partition(':')[0]}@{digest}"
 
@@ -240,7 +240,7 @@ def _text(record: Mapping[str, Any], *path: str) -> str:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(value, str) or not value:
-        raise Refused(f"its registration record has no {'.'.join(path)}")
+        raise PackageRefused(f"its registration record has no {'.'.join(path)}")
     return value
 
 
@@ -248,13 +248,13 @@ def _address(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket or not key:
-        raise Refused(f"{uri!r} is not the address of an S3 object")
+        raise PackageRefused(f"{uri!r} is not the address of an S3 object")
     return bucket, key
 
 
 def _missing_or(error: ClientError, uri: str) -> Exception:
-    return Refused(f"{uri} does not exist") if _is_missing(error) else error
+    return PackageRefused(f"{uri} does not exist") if _is_missing(error) else error
 
 
 def _is_missing(error: ClientError) -> bool:
-    return error.response["Error"]["Code"] in {"NoSuchKey", "NoSuchBucket", "404"}
+    return is_missing_object(error) or error_code(error) == "NoSuchBucket"

@@ -1,1 +1,1 @@
-"""The retrain controller: evidence → at most one run, or one sentence that says why not."""
+"""The retrain controller: from evidence to at most one run, or to the reason why not."""

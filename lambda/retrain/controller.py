@@ -1,146 +1,126 @@
-"""Observe, decide, act, tell: for every model of the stage."""
+"""The retrain controller: observe, decide, notify and act, for every model of the stage."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger
-
-from retrain.act import Hands
-from retrain.ask import Asked, request_of
-from retrain.decide import Hold, Land, Nothing, Plan, Settle, Wait, decide
-from retrain.environment import RetrainEnvironment
-from retrain.memory import Memory, Overtaken
-from retrain.observe import observe, observe_policy
-from retrain.policy import Policy, PolicyError
-from retrain.tells import Tell
-from retrain.world import World
+from retrain.decide import RetrainDecision, decide
+from retrain.execute import RetrainExecutor
+from retrain.observation import RetrainObservation
+from retrain.observe import observe
+from retrain.request import ParsedRequest, parse_request
+from retrain.store import RetrainStore
 from shared.clients import Clients
-from shared.models import released_models
+from shared.clock import utc_now
+from shared.environment import RetrainEnvironment
+from shared.errors import Overtaken
+from shared.log import logger
+from shared.reconcile import ModelReconciler, reconcile
+from shared.steps import Hold, Nothing, Step, Wait
 
-logger = Logger()
-
-# After a run's end is told and its flight has landed, the next decision is due at once: nothing else wakes it.
-_STEPS = 20
-
-
-class RetrainFailed(Exception):
-    """Some models could not be looked after; the others were."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+# Terminal steps: after the end of a run the next decision is due at once, and no event triggers it.
+TERMINAL = frozenset({Step.REPORT_RUN, Step.CLOSE_RUN})
+LOOKS = 20
 
 
-class Controller:
-    """The retrain controller of one stage.
+def reconcile_retraining(
+    event: Mapping[str, Any],
+    clients: Clients,
+    environment: RetrainEnvironment,
+    *,
+    invocation: str,
+    now: Callable[[], datetime] = utc_now,
+) -> dict[str, str]:
+    """Record the request in the event, if any, and reconcile each model of the stage.
 
     Args:
-        invocation: names the invocation in requests and ledger rows; Lambda's retry of it has the same name.
-        now: the clock.
+        event: A hint, or the request of a person or a delivery.
+        clients: AWS.
+        environment: The function's environment.
+        invocation: Names the invocation in requests and ledger rows. Lambda's retry has the same name.
+        now: The clock.
+
+    Returns:
+        The last step taken, by model.
+
+    Raises:
+        ValueError: The request is not valid. The message is one line.
+        ReconcileError: Some models failed. Every model had its turn.
     """
+    logger.append_keys(stage=environment.stage)
+    models = environment.models(clients.ssm)
+    parsed = parse_request(event, models, invocation, now())
+    if parsed is not None:
+        _record_request(_store(clients, environment, parsed.model), parsed)
+
+    def reconciler(model: str) -> RetrainReconciler:
+        return RetrainReconciler(clients, environment, model, invocation=invocation, now=now)
+
+    steps = reconcile(models, event, reconciler, looks=LOOKS)
+    return {model: str(taken[-1]) for model, taken in steps.items()}
+
+
+class RetrainReconciler(ModelReconciler[RetrainObservation, RetrainDecision, Step]):
+    """Starts at most one run of one model at a time."""
 
     def __init__(
         self,
         clients: Clients,
         environment: RetrainEnvironment,
+        model: str,
         *,
         invocation: str,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime],
     ) -> None:
         self._clients = clients
         self._environment = environment
+        self._model = model
         self._invocation = invocation
         self._now = now
+        self._store = _store(clients, environment, model)
+        self._executor = RetrainExecutor(clients, environment, self._store, model, now=now)
 
-    def reconcile(self, event: Mapping[str, Any]) -> dict[str, str]:
-        """Look after each model, the one the event may be about first.
+    def observe(self) -> RetrainObservation:
+        """Read the observed state."""
+        return observe(self._clients, self._environment, self._store, self._model, self._now())
 
-        Returns:
-            The last step taken, by model.
+    def decide(self, observation: RetrainObservation) -> RetrainDecision:
+        """Return the one step to take now, and its notifications."""
+        return decide(observation, self._now())
 
-        Raises:
-            ValueError: a person's or a delivery's request is not valid; one line.
-            RetrainFailed: for some models; by then every model had its turn.
-        """
-        models = released_models(self._clients.ssm, self._environment)
-        asked = request_of(event, models, self._invocation, self._now())
-        if asked is not None:
-            self._remember(asked)
-        text = json.dumps(event, default=str)
-        steps: dict[str, str] = {}
-        failed: dict[str, Exception] = {}
-        for model in sorted(models, key=lambda name: name not in text):
-            logger.append_keys(model=model, stage=self._environment.stage)
-            try:
-                steps[model] = self._look_after(model)
-            except Exception as error:
-                logger.exception("the step failed")
-                failed[model] = error
-        if failed:
-            raise RetrainFailed("; ".join(f"{model}: {error}" for model, error in failed.items()))
-        return steps
+    def act(self, observation: RetrainObservation, decision: RetrainDecision) -> Step:
+        """Notify, then take the step: a crash in between repeats a notification and never loses one."""
+        for notification in decision.notifications:
+            self._executor.notify(observation, notification)
+        for topic in decision.resolved:
+            self._executor.resolve(observation, topic)
+        result = self._executor.execute(observation, decision.step)
+        acted = not isinstance(decision.step, Nothing | Wait | Hold)
+        return self._record(decision.step.step, result, acted=acted)
 
-    def _remember(self, asked: Asked) -> None:
-        memory = self._memory(asked.model)
-        known = [request for request in memory.read().requests if request.trigger == asked.request.trigger]
-        newest = max(known, key=lambda request: request.at, default=None)
-        # The same again is a retry of the invocation; code that comes back after other code is asked for anew.
-        if newest is None or newest.id != asked.request.id:
-            memory.ask(asked.request)
+    def overtaken(self, error: Overtaken) -> Step:
+        """Record that another invocation was faster. It takes the next step."""
+        return self._record(Step.OVERTAKEN, str(error), acted=False)
 
-    def _look_after(self, model: str) -> str:
-        memory = self._memory(model)
-        hands = Hands(self._clients, self._environment, memory, model, now=self._now)
-        try:
-            policy = observe_policy(self._clients.ssm, self._environment, model)
-        except PolicyError as error:
-            return self._cannot_decide(memory, hands, model, str(error))
-        if policy is None:
-            return self._report(memory, "Nothing", "it has no retraining policy", acted=False)
-        if policy.stage != self._environment.stage:
-            return self._report(memory, "Nothing", f"its policy listens to {policy.stage}", acted=False)
-        try:
-            return self._take_steps(memory, hands, model, policy)
-        except Overtaken as reason:
-            return self._report(memory, "Overtaken", str(reason), acted=False)
+    def is_terminal(self, outcome: Step) -> bool:
+        """Return whether to observe again at once."""
+        return outcome in TERMINAL
 
-    def _take_steps(self, memory: Memory, hands: Hands, model: str, policy: Policy) -> str:
-        """Take steps until one is not about what has ended."""
-        taken = "Nothing"
-        for _ in range(_STEPS):
-            world = observe(self._clients, self._environment, memory, model, policy, self._now())
-            plan = decide(world, self._now())
-            self._tell(hands, world, plan)
-            came_of_it = hands.act(world, plan.step)
-            acted = not isinstance(plan.step, Nothing | Wait | Hold)
-            taken = self._report(memory, type(plan.step).__name__, came_of_it, acted=acted)
-            if not isinstance(plan.step, Settle | Land):
-                break
-        return taken
-
-    def _tell(self, hands: Hands, world: World, plan: Plan) -> None:
-        """Told before it is done: a crash in between tells again, never not at all."""
-        for tell in plan.tells:
-            hands.tell(world, tell)
-        for topic in plan.lapsed:
-            hands.lapse(world, topic)
-
-    def _cannot_decide(self, memory: Memory, hands: Hands, model: str, problem: str) -> str:
-        """A policy that cannot be read retrains nothing, and is told as anything else that holds."""
-        remembered = memory.read()
-        world = World(model, Policy(self._environment.stage), told=remembered.told)
-        hands.tell(world, Tell("policy", problem, f"{problem}; nothing is retrained until it is repaired"))
-        return self._report(memory, "Hold", problem, acted=False)
-
-    def _report(self, memory: Memory, step: str, reason: str, *, acted: bool) -> str:
-        memory.write_decision(step, reason, acted=acted, now=self._now(), request_id=self._invocation)
+    def _record(self, step: Step, reason: str, *, acted: bool) -> Step:
+        self._store.write_decision(step, reason, acted=acted, now=self._now(), request_id=self._invocation)
         logger.info(reason, step=step)
         return step
 
-    def _memory(self, model: str) -> Memory:
-        environment = self._environment
-        return Memory(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+
+def _store(clients: Clients, environment: RetrainEnvironment, model: str) -> RetrainStore:
+    return RetrainStore(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+
+
+def _record_request(store: RetrainStore, parsed: ParsedRequest) -> None:
+    known = [request for request in store.read().requests if request.trigger == parsed.request.trigger]
+    newest = max(known, key=lambda request: request.at, default=None)
+    # The same id is a retry of the invocation. Code that returns after other code is a new request.
+    if newest is None or newest.id != parsed.request.id:
+        store.write_request(parsed.request)

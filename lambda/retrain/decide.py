@@ -1,196 +1,225 @@
-"""The decision: what was observed of one model → one step, and what people are to be told. Pure, and total.
+"""The retrain decision: from the observed state of one model to one step and its notifications. Pure and total.
 
-Nothing here depends on an event. Where the world has not changed, and no time has run out, the answer is the same, so
-events may be doubled, lost and reordered, and the tick finds what no event told.
+The decision depends on no event. While the observed state is the same and no time limit has passed, it repeats itself.
+So events may be duplicated, lost and reordered, and a tick finds what no event reported.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 
-from retrain.causes import Cause, asked, found
-from retrain.evidence import violation
-from retrain.tells import Tell, blocked_by_budget, due_tells, lapsed_topics, standing_tells
-from retrain.world import Attempt, Flight, Package, Request, Run, World
+from retrain.evidence import Cause, automatic_causes, open_request, violation
+from retrain.notifications import (
+    STANDING_TOPICS,
+    awaiting,
+    budget_spent,
+    policy_not_valid,
+    reminders,
+    standing_notifications,
+)
+from retrain.observation import (
+    Attempt,
+    InFlightRun,
+    PackageSummary,
+    PipelineRun,
+    RetrainObservation,
+    RetrainRequest,
+)
+from shared.notifications import Notification, is_due, resolved_topics
+from shared.steps import Hold, Nothing, Step, Wait
 
-# The end of a run that began longer ago is history by the time this controller first looks.
-_SETTLE_DAYS = 7
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """No evidence asks for anything."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Evidence or a run is there, and time alone moves it on."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Evidence is there, and a person has to do something first."""
-
-    reason: str
+# A run that began earlier than this is not reported when the controller first observes it.
+_REPORT_DAYS = 7
 
 
 @dataclass(frozen=True)
 class Start:
-    """Claim the flight and start the pipeline."""
+    """Record the attempt and start the pipeline."""
 
+    step: ClassVar[Step] = Step.START
     attempt: Attempt
     reason: str
 
 
 @dataclass(frozen=True)
 class Resume:
-    """A claimed flight has no run: start it again, under the same client token."""
+    """Start the pipeline again under the same client token: the recorded attempt has no run."""
 
+    step: ClassVar[Step] = Step.RESUME
     attempt: Attempt
     reason: str
 
 
 @dataclass(frozen=True)
-class Land:
-    """The flight's run has ended: the next one may start."""
+class ReportRun:
+    """Report how a run ended."""
 
-    flight: Flight
+    step: ClassVar[Step] = Step.REPORT_RUN
+    run: PipelineRun
     reason: str
 
 
 @dataclass(frozen=True)
-class Settle:
-    """A run ended and nobody was told how."""
+class CloseRun:
+    """Record that the in-flight run has ended, so that another one may start."""
 
-    run: Run
+    step: ClassVar[Step] = Step.CLOSE_RUN
+    in_flight: InFlightRun
     reason: str
 
 
 @dataclass(frozen=True)
-class Refuse:
-    """Turn a request down, and say why."""
+class RefuseRequest:
+    """Refuse a request, with the reason."""
 
-    request: Request
+    step: ClassVar[Step] = Step.REFUSE
+    request: RetrainRequest
     reason: str
 
 
-Step = Nothing | Wait | Hold | Start | Resume | Land | Settle | Refuse
+RetrainStep = Nothing | Wait | Hold | Start | Resume | CloseRun | ReportRun | RefuseRequest
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One step, what to tell, and which topics no longer hold."""
+class RetrainDecision:
+    """One step, the notifications to send before it, and the topics that no longer hold."""
 
-    step: Step
-    tells: tuple[Tell, ...] = ()
-    lapsed: tuple[str, ...] = ()
+    step: RetrainStep
+    notifications: tuple[Notification, ...] = ()
+    resolved: tuple[str, ...] = ()
 
 
-def decide(world: World, now: datetime) -> Plan:
-    """Return the one step to take now, and what to tell."""
-    ended = next((run for run in world.runs if _unsettled(world, run, now)), None)
+def decide(observation: RetrainObservation, now: datetime) -> RetrainDecision:
+    """Return the one step to take now, and its notifications."""
+    if observation.inactive:
+        return RetrainDecision(Nothing(observation.inactive))
+    if observation.policy_problem:
+        problem = policy_not_valid(observation.policy_problem)
+        return RetrainDecision(Hold(observation.policy_problem), _due(observation, (problem,), now))
+    ended = next((run for run in observation.runs if _is_unreported(observation, run, now)), None)
     if ended is not None:
-        return Plan(Settle(ended, f"{ended.name} is {ended.status}"))
-    if world.flying is not None:
-        run = world.run_of(world.flying.attempt)
+        return RetrainDecision(ReportRun(ended, f"{ended.name} is {ended.status}"))
+    if observation.unfinished is not None:
+        run = observation.run_of(observation.unfinished.attempt)
         if run is not None and not run.active:
-            return Plan(Land(world.flying, f"{run.name} has ended"))
-    step, hindrances = _step(world, now)
-    holding = standing_tells(world, now) + hindrances
-    return Plan(step, due_tells(world, now, holding), lapsed_topics(world, holding))
+            return RetrainDecision(CloseRun(observation.unfinished, f"{run.name} has ended"))
+    step, obstacles = _next_step(observation, now)
+    holding = standing_notifications(observation, now) + obstacles
+    resolved = resolved_topics(observation.state.notifications, STANDING_TOPICS, holding)
+    return RetrainDecision(step, _due(observation, holding, now), resolved)
 
 
-def _unsettled(world: World, run: Run, now: datetime) -> bool:
-    recent = now - run.started_at < timedelta(days=_SETTLE_DAYS)
-    own = world.flying is not None and run == world.run_of(world.flying.attempt)
-    return not run.active and run.id not in world.settled and (recent or own)
+def _due(
+    observation: RetrainObservation, notifications: tuple[Notification, ...], now: datetime
+) -> tuple[Notification, ...]:
+    states, limits = observation.state.notifications, reminders(observation.policy)
+    return tuple(one for one in notifications if is_due(states.get(one.topic), one, limits, now))
 
 
-def _step(world: World, now: datetime) -> tuple[Step, tuple[Tell, ...]]:
-    active = next((run for run in world.runs if run.active), None)
+def _is_unreported(observation: RetrainObservation, run: PipelineRun, now: datetime) -> bool:
+    recent = now - run.started_at < timedelta(days=_REPORT_DAYS)
+    in_flight = observation.unfinished
+    own = in_flight is not None and run == observation.run_of(in_flight.attempt)
+    return not run.active and run.id not in observation.state.reported_runs and (recent or own)
+
+
+def _next_step(observation: RetrainObservation, now: datetime) -> tuple[RetrainStep, tuple[Notification, ...]]:
+    active = next((run for run in observation.runs if run.active), None)
     if active is not None:
         return Wait(f"{active.name} is {active.status}"), ()
-    if world.flying is not None:
-        attempt = world.flying.attempt
-        return Resume(attempt, f"the {attempt.trigger} run was claimed and never seen: {attempt.evidence}"), ()
-    request = asked(world)
+    if observation.unfinished is not None:
+        attempt = observation.unfinished.attempt
+        return Resume(attempt, f"the {attempt.trigger} run was recorded and never started: {attempt.evidence}"), ()
+    request = open_request(observation)
     if request is not None:
-        return _answer(world, request, now), ()
-    cause = next((c for c in found(world, now) if not world.attempted(c.trigger, c.window)), None)
+        return _answer(observation, request, now), ()
+    causes = automatic_causes(observation, now)
+    cause = next((c for c in causes if not observation.attempted(c.trigger, c.window)), None)
     if cause is None:
-        return Nothing("no evidence that was not answered yet"), ()
-    return _weigh(world, cause, now)
+        return Nothing("there is no unanswered evidence"), ()
+    return _weigh(observation, cause, now)
 
 
-def _answer(world: World, request: Request, now: datetime) -> Step:
-    """What people ask for skips the cooldown, which is there for noise; never the budget, which is there for money."""
-    if budget_spent(world, now):
-        return Refuse(request, blocked_by_budget(world, f"{request.trigger} asks: {request.reason}"))
+def _answer(observation: RetrainObservation, request: RetrainRequest, now: datetime) -> RetrainStep:
+    """Answer a request. It skips the cooldown, which protects from noise, but not the budget, which limits cost."""
+    if is_budget_spent(observation, now):
+        return RefuseRequest(request, _budget_reason(observation, f"{request.trigger} asks: {request.reason}"))
     cause = Cause(
         request.trigger, request.window, request.reason, fresh=False, commit=request.commit, author=request.author
     )
     return Start(cause.attempt(now), request.reason)
 
 
-def _weigh(world: World, cause: Cause, now: datetime) -> tuple[Step, tuple[Tell, ...]]:
-    """Whether a cause that nobody asked for may start a run now."""
-    broken = violation(world)
+def _weigh(
+    observation: RetrainObservation, cause: Cause, now: datetime
+) -> tuple[RetrainStep, tuple[Notification, ...]]:
+    """Return whether an automatic cause may start a run now."""
+    broken = violation(observation)
     if broken is not None:
         return Hold(f"data violate the schema, so nothing is retrained on them: {broken.evidence}"), ()
-    if budget_spent(world, now):
-        reason = blocked_by_budget(world, cause.evidence)
-        return Hold(reason), (Tell("budget", "", reason),)
-    proposed = _proposed(world, now)
+    if is_budget_spent(observation, now):
+        reason = _budget_reason(observation, cause.evidence)
+        return Hold(reason), (budget_spent(reason),)
+    proposed = _proposed(observation, now)
     if proposed is not None:
         state = "waits for approval" if proposed.approval == "PendingManualApproval" else "is approved and not live yet"
         reason = f"version {proposed.version} {state}, so nothing newer is trained: {cause.evidence}"
-        return Hold(reason), (Tell("awaiting", str(proposed.version), reason),)
-    until = cooled_down_at(world)
+        return Hold(reason), (awaiting(proposed, reason),)
+    until = next_automatic_start(observation)
     if until is not None and now < until:
         return Wait(f"the cooldown lasts until {until.isoformat(timespec='minutes')}: {cause.evidence}"), ()
     return Start(cause.attempt(now), cause.evidence), ()
 
 
-def _proposed(world: World, now: datetime) -> Package | None:
-    """The newest version above the live one that may still become live; after the cap it has gone stale."""
-    fresh = timedelta(hours=world.policy.cooldown_cap_hours)
+def _proposed(observation: RetrainObservation, now: datetime) -> PackageSummary | None:
+    """Return the newest version above the live one that may still become live. After the cap it is obsolete."""
+    fresh = timedelta(hours=observation.policy.cooldown_cap_hours)
     newer = (
         package
-        for package in world.packages
-        if package.version > (world.version or 0)
+        for package in observation.packages
+        if package.version > (observation.version or 0)
         and package.approval in {"PendingManualApproval", "Approved"}
-        and package.version not in world.barred
+        and package.version not in observation.quarantined
         and now - package.created_at < fresh
     )
     return max(newer, key=lambda package: package.version, default=None)
 
 
-def budget_spent(world: World, now: datetime) -> bool:
-    """Whether `budget_runs` were started in the last `budget_days`."""
-    since = now - timedelta(days=world.policy.budget_days)
-    return sum(attempt.at > since for attempt in world.attempts) >= world.policy.budget_runs
+def is_budget_spent(observation: RetrainObservation, now: datetime) -> bool:
+    """Return whether `budget_runs` were started in the last `budget_days`."""
+    since = now - timedelta(days=observation.policy.budget_days)
+    return sum(attempt.at > since for attempt in observation.state.attempts) >= observation.policy.budget_runs
 
 
-def cooled_down_at(world: World) -> datetime | None:
-    """When the next start may be that nobody asked for; None while there was none.
+def _budget_reason(observation: RetrainObservation, evidence: str) -> str:
+    policy = observation.policy
+    return (
+        f"the budget of {policy.budget_runs} runs in {policy.budget_days} days is spent, "
+        f"so nothing is retrained: {evidence}"
+    )
 
-    An attempt is without an accepted model when no version that was made since it began is approved and not barred.
-    To the minute, as it is told: the controller's own tick at that minute must not miss it by the milliseconds by which
-    the tick before was late.
+
+def next_automatic_start(observation: RetrainObservation) -> datetime | None:
+    """Return when the cooldown ends; None before the first attempt.
+
+    The cooldown doubles for each fruitless attempt: no version that was created after the attempt is approved and out
+    of quarantine. It ends on a whole minute, as people read it. Otherwise the controller's own tick in that minute
+    could miss it by the milliseconds by which the earlier tick was late.
     """
-    last = max((attempt.at for attempt in world.attempts), default=None)
+    attempts, policy = observation.state.attempts, observation.policy
+    last = max((attempt.at for attempt in attempts), default=None)
     if last is None:
         return None
     accepted = max(
-        (p.created_at for p in world.packages if p.approval == "Approved" and p.version not in world.barred),
+        (
+            package.created_at
+            for package in observation.packages
+            if package.approval == "Approved" and package.version not in observation.quarantined
+        ),
         default=None,
     )
-    in_vain = sum(accepted is None or attempt.at > accepted for attempt in world.attempts)
-    policy = world.policy
+    fruitless = sum(accepted is None or attempt.at > accepted for attempt in attempts)
     began = last.replace(second=0, microsecond=0)
-    return began + timedelta(hours=min(policy.cooldown_hours * 2**in_vain, policy.cooldown_cap_hours))
+    return began + timedelta(hours=min(policy.cooldown_hours * 2**fruitless, policy.cooldown_cap_hours))

@@ -1,83 +1,197 @@
-"""What the verdicts say together. Pure.
+"""The evidence for a retraining: what the verdicts say together, and the causes that follow. Pure.
 
-Only verdicts on the release that is live count, and only conclusive ones: too little data is neither OK nor drift, so
-it neither makes evidence nor takes it away. An attempt answers all windows that ended before it began, whatever became
-of it: a fault that is over by then must not start another run when the cooldown ends.
+Only conclusive verdicts on the live release count. Too little data is neither OK nor drift, so it neither makes
+evidence nor removes it. An attempt answers all windows that ended before it began, whatever its result: a fault that is
+over by then must not start another run when the cooldown ends.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 
-from retrain.world import World
+from retrain.observation import Attempt, RetrainObservation, RetrainRequest, Trigger
 from shared.verdict import Verdict
 
-# An alarm is 2 of 3 windows; broken data block a retraining as long.
+# An alarm is 2 of 3 windows. A schema violation blocks a retraining for as many windows.
 ALARM_DRIFTED, ALARM_WINDOWS = 2, 3
-_FEATURES_TOLD = 3
+_FEATURES_NAMED = 3
+EVIDENCE_CHARACTERS = 256
+# Trigger and evidence become metadata of a package, which take neither braces nor quotes.
+_NOT_IN_METADATA = re.compile(r"[\s{}\"'`\\]+")
+SHARED_CACHE = "shared"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The last conclusive verdicts of one kind, newest first."""
+    """The last conclusive verdicts of one kind, newest first.
+
+    Attributes:
+        wanted: Drifted verdicts that make evidence.
+    """
 
     verdicts: tuple[Verdict, ...]
     wanted: int
 
     @property
     def drifted(self) -> tuple[Verdict, ...]:
+        """The verdicts that found drift."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == "Drift")
 
     @property
     def persists(self) -> bool:
+        """Whether there is enough drift for a retraining."""
         return len(self.drifted) >= self.wanted
 
     @property
     def alarming(self) -> bool:
+        """Whether there is enough drift for an alarm."""
         newest = self.verdicts[:ALARM_WINDOWS]
         return sum(verdict.status == "Drift" for verdict in newest) >= ALARM_DRIFTED
 
     @property
     def window(self) -> str:
-        """The end of the newest window that drifted: newer evidence is other evidence."""
+        """The end of the newest window that drifted. A newer window is new evidence."""
         return max(verdict.window_end for verdict in self.drifted).isoformat()
 
     @property
     def sentence(self) -> str:
-        """`4 of the last 6 windows drifted, last: …`"""
+        """The finding in words, such as `4 of the last 6 windows drifted, last: …`."""
         newest = self.drifted[0]
         return f"{len(self.drifted)} of the last {len(self.verdicts)} windows drifted, last: {newest.evidence}"
 
 
-def finding(world: World, kind: str) -> Finding:
+@dataclass(frozen=True)
+class Cause:
+    """A cause for a retraining.
+
+    Attributes:
+        fresh: Whether the run must not take steps from the cache.
+        window_days: The training window, None for the pipeline's own.
+    """
+
+    trigger: str
+    window: str
+    evidence: str
+    fresh: bool
+    window_days: int | None = None
+    commit: str = ""
+    author: str = ""
+
+    def attempt(self, now: datetime) -> Attempt:
+        """Return the attempt that answers this cause."""
+        evidence = one_sentence(self.evidence)
+        parameters = {
+            "Trigger": str(self.trigger),
+            "Evidence": evidence,
+            # A scope of its own gives the steps other arguments than those of every other run.
+            "CacheScope": f"{self.trigger}@{self.window}" if self.fresh else SHARED_CACHE,
+        }
+        if self.window_days is not None:
+            parameters["WindowDays"] = str(self.window_days)
+        if self.commit:
+            parameters["CommitId"] = self.commit
+        if self.author:
+            parameters["Author"] = self.author
+        return Attempt(self.trigger, self.window, evidence, now, tuple(sorted(parameters.items())))
+
+
+def finding(observation: RetrainObservation, kind: str) -> Finding:
     """Return the last `of_last` conclusive verdicts of a kind that no attempt has answered."""
-    answered = max((attempt.at for attempt in world.attempts), default=None)
-    newest = (v for v in _conclusive(world, kind) if answered is None or v.window_end > answered)
-    return Finding(tuple(islice(newest, world.policy.of_last)), world.policy.drifted)
+    answered = max((attempt.at for attempt in observation.state.attempts), default=None)
+    newest = (v for v in _conclusive(observation, kind) if answered is None or v.window_end > answered)
+    return Finding(tuple(islice(newest, observation.policy.of_last)), observation.policy.drifted)
 
 
-def violation(world: World) -> Verdict | None:
-    """Return the newest schema or type violation, while one is among the last windows: no attempt repairs it."""
-    newest = _conclusive(world, "data_quality")[:ALARM_WINDOWS]
+def violation(observation: RetrainObservation) -> Verdict | None:
+    """Return the newest schema or type violation among the last windows. No attempt repairs it."""
+    newest = _conclusive(observation, "data_quality")[:ALARM_WINDOWS]
     return next((verdict for verdict in newest if verdict.status == "Violation"), None)
 
 
-def _conclusive(world: World, kind: str) -> list[Verdict]:
-    """The conclusive verdicts of a kind on the live release, newest first."""
-    verdicts = [v for v in world.verdicts if v.kind == kind and v.release_id == world.release_id and v.conclusive]
-    return sorted(verdicts, key=lambda verdict: verdict.window_end, reverse=True)
-
-
-def labels(world: World) -> int:
-    """Return how many labelled rows the last windows of the live release have, conclusive or not."""
-    quality = [v for v in world.verdicts if v.kind == "model_quality" and v.release_id == world.release_id]
-    newest = sorted(quality, key=lambda verdict: verdict.window_end, reverse=True)[: world.policy.of_last]
+def labels(observation: RetrainObservation) -> int:
+    """Return the number of labelled rows in the last windows of the live release, conclusive or not."""
+    live = observation.release_id
+    quality = [v for v in observation.verdicts if v.kind == "model_quality" and v.release_id == live]
+    newest = sorted(quality, key=lambda verdict: verdict.window_end, reverse=True)[: observation.policy.of_last]
     return sum(verdict.labels for verdict in newest)
 
 
-def moved(verdict: Verdict) -> str:
+def feature_names(verdict: Verdict) -> str:
     """Return the features of a verdict for a sentence, the first few by name."""
-    shown = ", ".join(verdict.features[:_FEATURES_TOLD])
-    more = len(verdict.features) - _FEATURES_TOLD
+    shown = ", ".join(verdict.features[:_FEATURES_NAMED])
+    more = len(verdict.features) - _FEATURES_NAMED
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def open_request(observation: RetrainObservation) -> RetrainRequest | None:
+    """Return the request to answer next: people's in their order, then the newest code. Older code is obsolete."""
+    requests = observation.state.requests
+    waiting = [r for r in requests if not r.refused and not observation.attempted(r.trigger, r.window)]
+    people = min((r for r in waiting if r.trigger == Trigger.PERSON), key=lambda request: request.at, default=None)
+    newest = max((r for r in requests if r.trigger == Trigger.CODE), key=lambda request: request.at, default=None)
+    return people or (newest if newest in waiting else None)
+
+
+def automatic_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
+    """Return the causes that nobody requested, the most important first."""
+    yield from _verdict_causes(observation)
+    yield from _new_data_causes(observation, now)
+    yield from _schedule_causes(observation, now)
+
+
+def one_sentence(text: str) -> str:
+    """Return `text` as package metadata and pipeline parameters take it: one line, at most 256 characters."""
+    line = _NOT_IN_METADATA.sub(" ", text).strip()
+    return line if len(line) <= EVIDENCE_CHARACTERS else f"{line[: EVIDENCE_CHARACTERS - 1]}…"
+
+
+def _conclusive(observation: RetrainObservation, kind: str) -> list[Verdict]:
+    """Return the conclusive verdicts of a kind on the live release, newest first."""
+    live = observation.release_id
+    verdicts = [v for v in observation.verdicts if v.kind == kind and v.release_id == live and v.conclusive]
+    return sorted(verdicts, key=lambda verdict: verdict.window_end, reverse=True)
+
+
+def _verdict_causes(observation: RetrainObservation) -> Iterator[Cause]:
+    drift, quality = finding(observation, "data_quality"), finding(observation, "model_quality")
+    if drift.persists and quality.persists:
+        evidence = f"quality fell and data drifted: {quality.sentence}; {drift.sentence}"
+        yield Cause(Trigger.DRIFT, max(drift.window, quality.window), evidence, fresh=True)
+    elif quality.persists:
+        evidence = f"quality fell without drift: {quality.sentence}"
+        days = observation.policy.recent_days
+        yield Cause(Trigger.QUALITY, quality.window, evidence, fresh=True, window_days=days)
+    elif drift.persists and labels(observation) >= observation.policy.min_labels:
+        yield Cause(Trigger.DRIFT, drift.window, f"data drifted: {drift.sentence}", fresh=True)
+
+
+def _new_data_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
+    data, policy = observation.new_data, observation.policy
+    if data is None or policy.new_data_objects is None or data.objects < policy.new_data_objects:
+        return
+    quiet = now - data.last >= timedelta(minutes=policy.quiet_minutes)
+    # A continuous stream of data is never quiet.
+    overdue = now - data.first >= timedelta(hours=policy.cooldown_hours)
+    if quiet or overdue:
+        evidence = f"{data.objects} raw objects arrived since the last run, the last at {_minute(data.last)}"
+        yield Cause(Trigger.NEW_DATA, data.last.isoformat(), evidence, fresh=False)
+
+
+def _schedule_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
+    days = observation.policy.schedule_days
+    if days is None:
+        return
+    last = observation.last_start()
+    if last is None:
+        yield Cause(Trigger.SCHEDULE, "first", "the schedule asks for a first run", fresh=False)
+    elif now - last >= timedelta(days=days):
+        evidence = f"the last run began at {_minute(last)}, and the schedule asks for one every {days} days"
+        yield Cause(Trigger.SCHEDULE, last.isoformat(), evidence, fresh=False)
+
+
+def _minute(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

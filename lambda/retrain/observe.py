@@ -1,4 +1,4 @@
-"""Reads what the decision needs: policy, record, runs, registry, arrivals, ledger. Changes nothing."""
+"""Read the observed state: policy, record, runs, registry, new data, ledger. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from retrain.causes import last_start
-from retrain.environment import RetrainEnvironment
-from retrain.memory import Memory
-from retrain.policy import Policy, parse_policy
-from retrain.world import Arrivals, Package, Run, World
+from retrain.observation import NewData, PackageSummary, PipelineRun, RetrainObservation
+from retrain.policy import RetrainPolicy, parse_retrain_policy
+from retrain.store import RetrainStore
 from shared.clients import Clients
-from shared.ledger import Ledger
-from shared.missing import is_missing
-from shared.record import parse_record
+from shared.environment import RetrainEnvironment
+from shared.errors import PolicyError, is_missing
+from shared.ledger import ReleaseLedger
+from shared.release_record import parse_release_record
 from shared.verdict import Verdicts
 
 if TYPE_CHECKING:
@@ -29,28 +28,39 @@ if TYPE_CHECKING:
 _NEWEST = 100
 
 
-def observe_policy(ssm: SSMClient, environment: RetrainEnvironment, model: str) -> Policy | None:
-    """Read the model's policy, None where it has none.
-
-    Raises:
-        PolicyError: it is not valid.
-    """
-    try:
-        value = ssm.get_parameter(Name=environment.policy_name(model))["Parameter"]["Value"]
-    except ssm.exceptions.ParameterNotFound:
-        return None
-    return parse_policy(value)
-
-
 def observe(
-    clients: Clients, environment: RetrainEnvironment, memory: Memory, model: str, policy: Policy, now: datetime
-) -> World:
-    """Observe one model. The ledger is read first: a flight that is claimed later fails the claim by its condition."""
-    remembered = memory.read()
+    clients: Clients, environment: RetrainEnvironment, store: RetrainStore, model: str, now: datetime
+) -> RetrainObservation:
+    """Observe one model.
+
+    The ledger is read before the runs: an attempt that another invocation records later makes this one's conditional
+    write fail.
+    """
+    default = RetrainPolicy(environment.stage)
+    try:
+        policy = _policy(clients.ssm, environment.retrain_policy_name(model))
+    except PolicyError as error:
+        return RetrainObservation(model, default, policy_problem=str(error), state=store.read())
+    if policy is None:
+        return RetrainObservation(model, default, inactive="it has no retraining policy")
+    if policy.stage != environment.stage:
+        return RetrainObservation(model, policy, inactive=f"its policy uses the verdicts of {policy.stage}")
+    return _observe_active(clients, environment, store, model, policy, now)
+
+
+def _observe_active(
+    clients: Clients,
+    environment: RetrainEnvironment,
+    store: RetrainStore,
+    model: str,
+    policy: RetrainPolicy,
+    now: datetime,
+) -> RetrainObservation:
+    state = store.read()
     verdicts = Verdicts(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     name = environment.record_name(model)
-    record = parse_record(clients.ssm.get_parameter(Name=name)["Parameter"]["Value"])
-    world = World(
+    record = parse_release_record(clients.ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    observation = RetrainObservation(
         model=model,
         policy=policy,
         release_id=record.release_id,
@@ -58,32 +68,39 @@ def observe(
         verdicts=tuple(verdicts.since(now - timedelta(days=policy.evidence_days))),
         runs=tuple(_runs(clients.sagemaker, environment.pipeline(model))),
         packages=tuple(_packages(clients.sagemaker, environment.package_group(model))),
-        attempts=remembered.attempts,
-        flight=remembered.flight,
-        settled=remembered.settled,
-        requests=remembered.requests,
-        told=remembered.told,
+        state=state,
     )
-    ledger = Ledger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
-    world = replace(world, barred=frozenset(_barred(clients.sagemaker, ledger, world)))
+    ledger = ReleaseLedger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    observation = replace(observation, quarantined=frozenset(_quarantined(clients.sagemaker, ledger, observation)))
     if policy.new_data_objects is None:
-        return world
-    since = last_start(world) or datetime.min.replace(tzinfo=UTC)
-    return replace(world, arrivals=_arrivals(clients.s3, environment.data_bucket, f"{model}/raw/", since))
+        return observation
+    since = observation.last_start() or datetime.min.replace(tzinfo=UTC)
+    new_data = _new_data(clients.s3, environment.data_bucket, f"{model}/raw/", since)
+    return replace(observation, new_data=new_data)
 
 
-def _runs(sagemaker: SageMakerClient, pipeline: str) -> Iterator[Run]:
+def _policy(ssm: SSMClient, name: str) -> RetrainPolicy | None:
+    try:
+        value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    return parse_retrain_policy(value)
+
+
+def _runs(sagemaker: SageMakerClient, pipeline: str) -> Iterator[PipelineRun]:
     try:
         found = sagemaker.list_pipeline_executions(
             PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=_NEWEST
         )["PipelineExecutionSummaries"]
     except ClientError as error:
-        # The policy comes with Training, and may outlive its pipeline by a moment.
+        # Training creates the policy and the pipeline, and either may exist for a moment without the other.
         if is_missing(error):
             return
         raise
     for run in found:
-        yield Run(
+        yield PipelineRun(
             arn=run["PipelineExecutionArn"],
             name=run.get("PipelineExecutionDisplayName") or run["PipelineExecutionArn"].rsplit("/", 1)[-1],
             status=run["PipelineExecutionStatus"],
@@ -91,7 +108,7 @@ def _runs(sagemaker: SageMakerClient, pipeline: str) -> Iterator[Run]:
         )
 
 
-def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[Package]:
+def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[PackageSummary]:
     try:
         found = sagemaker.list_model_packages(
             ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending", MaxResults=_NEWEST
@@ -101,22 +118,23 @@ def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[Package]:
             return
         raise
     for package in found:
-        yield Package(package["ModelPackageVersion"], package.get("ModelApprovalStatus", ""), package["CreationTime"])
+        approval = package.get("ModelApprovalStatus", "")
+        yield PackageSummary(package["ModelPackageVersion"], approval, package["CreationTime"])
 
 
-def _barred(sagemaker: SageMakerClient, ledger: Ledger, world: World) -> Iterator[int]:
+def _quarantined(sagemaker: SageMakerClient, ledger: ReleaseLedger, observation: RetrainObservation) -> Iterator[int]:
     quarantine = ledger.quarantined()
-    for package in world.packages:
+    for package in observation.packages:
         entry = quarantine.get(package.version)
-        if entry is None or package.approval != "Approved" or package.version <= (world.version or 0):
+        if entry is None or package.approval != "Approved" or package.version <= (observation.version or 0):
             continue
         edited = sagemaker.describe_model_package(ModelPackageName=entry.package_arn)
-        if entry.bars(edited.get("LastModifiedTime", edited["CreationTime"])):
+        if entry.applies_to(edited.get("LastModifiedTime", edited["CreationTime"])):
             yield package.version
 
 
-def _arrivals(s3: S3Client, bucket: str, prefix: str, since: datetime) -> Arrivals | None:
-    """List what landed after `since`; a listing is the truth, an Object Created event may be lost."""
+def _new_data(s3: S3Client, bucket: str, prefix: str, since: datetime) -> NewData | None:
+    """List the objects that arrived after `since`. The listing is complete; an Object Created event may be lost."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    landed = [one["LastModified"] for page in pages for one in page.get("Contents", []) if one["LastModified"] > since]
-    return Arrivals(len(landed), min(landed), max(landed)) if landed else None
+    times = [one["LastModified"] for page in pages for one in page.get("Contents", []) if one["LastModified"] > since]
+    return NewData(len(times), min(times), max(times)) if times else None

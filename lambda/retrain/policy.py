@@ -1,31 +1,29 @@
-"""A model's retraining policy, as its Training stack writes it (docs/reference/contracts.md, "Retraining policy")."""
+"""The retraining policy of a model, as its Training stack writes it (docs/reference/contracts.md)."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import MISSING, dataclass, fields
 
-
-class PolicyError(ValueError):
-    """What is wrong with a policy, all of it, in one line."""
+from shared.errors import PolicyError
 
 
 @dataclass(frozen=True)
-class Policy:
-    """When a model may be retrained.
+class RetrainPolicy:
+    """The conditions under which a model is retrained.
 
     Attributes:
-        stage: whose monitors speak; the other stages' controllers leave the model alone.
-        cooldown_hours: from one start to the next; doubles for each attempt since the last approved version.
-        cooldown_cap_hours: it doubles up to here.
-        budget_runs: starts in `budget_days`; 0 means that a person is told and nothing is ever started.
-        drifted: how many verdicts of the last `of_last` conclusive ones make evidence.
-        evidence_days: older verdicts do not count.
-        min_labels: labelled rows that drift alone needs before it retrains; 0 where raw data land labelled.
-        recent_days: the training window after a drop in quality; None for the pipeline's own.
-        schedule_days: retrain when the last run is older; None for never.
-        new_data_objects: retrain when so many raw objects are newer than the last run; None for never.
-        quiet_minutes: for which no object must have landed; after `cooldown_hours` it waits no longer.
+        stage: The stage whose verdicts count. The controllers of other stages ignore the model.
+        cooldown_hours: Time from one start to the next. It doubles for each attempt since the last approved version.
+        cooldown_cap_hours: The longest cooldown.
+        budget_runs: Starts in `budget_days`. With 0 people are notified and nothing is started.
+        drifted: Drifted verdicts among the last `of_last` conclusive ones that make evidence.
+        evidence_days: Older verdicts do not count.
+        min_labels: Labelled rows that drift alone needs before it retrains; 0 where raw data arrive labelled.
+        recent_days: The training window after a drop in quality; None for the pipeline's own.
+        schedule_days: Retrain when the last run is older; None for never.
+        new_data_objects: Retrain when this many raw objects are newer than the last run; None for never.
+        quiet_minutes: Time without a new object before it retrains. After `cooldown_hours` it waits no longer.
     """
 
     stage: str
@@ -45,29 +43,29 @@ class Policy:
 
 _MAY_BE_ZERO = {"budget_runs", "min_labels", "quiet_minutes"}
 _MAY_BE_NULL = {"recent_days", "schedule_days", "new_data_objects"}
-# Ten years: more is a typing mistake, and would leave what a date can hold.
+# Ten years. More is a typing mistake, and would exceed what a date can hold.
 _MOST_DAYS = 3650
 
 
-def parse_policy(text: str) -> Policy:
-    """Read a policy.
+def parse_retrain_policy(text: str) -> RetrainPolicy:
+    """Parse a retraining policy.
 
     Raises:
-        PolicyError: it is not valid; the message names every problem with the value received.
+        PolicyError: It is not valid. The message names every problem with the value received.
     """
     try:
         document = json.loads(text)
     except ValueError as error:
         raise PolicyError(f"the retraining policy is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise PolicyError(f"the retraining policy is a JSON object, got {text[:40]}")
-    known = {field.name: field for field in fields(Policy)}
+        raise PolicyError(f"the retraining policy must be a JSON object, got {text[:40]}")
+    known = {field.name: field for field in fields(RetrainPolicy)}
     problems = [f"{name} is not known" for name in document if name not in known]
     problems += [f"{n} is missing" for n, field in known.items() if field.default is MISSING and n not in document]
     problems += [problem for name, value in document.items() if name in known for problem in _problems(name, value)]
     if problems:
         raise PolicyError(f"the retraining policy is not valid: {'; '.join(problems)}")
-    policy = Policy(**document)
+    policy = RetrainPolicy(**document)
     if policy.drifted > policy.of_last:
         problems.append(f"drifted must be at most of_last, got {policy.drifted} of {policy.of_last}")
     if policy.cooldown_cap_hours < policy.cooldown_hours:

@@ -1,1 +1,1 @@
-"""What more than one handler needs: the environment, the ledger, the release record, alerts, canonical JSON."""
+"""Code that several functions use: reconcile loop, steps, environment, clients, ledger, notifications."""

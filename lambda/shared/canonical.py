@@ -1,4 +1,4 @@
-"""Canonical JSON and its hash: the same content always gives the same bytes."""
+"""Canonical JSON and its hash. The same content always gives the same bytes."""
 
 from __future__ import annotations
 

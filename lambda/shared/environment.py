@@ -1,16 +1,19 @@
-"""A handler's environment, read once."""
+"""The functions' environment variables (docs/reference/contracts.md), and the names derived from them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
 
 
 @dataclass(frozen=True)
 class StageEnvironment:
-    """Settings of every controller and the names that follow from them (docs/reference/contracts.md, "Names")."""
+    """The variables that every function has. A function's own variables are the fields of its subclass."""
 
     app: str
     stage: str
@@ -18,10 +21,10 @@ class StageEnvironment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Self:
-        """Read the environment: each field from the variable of its name in capitals; one with a default may lack.
+        """Read each field from the variable of the same name in capitals. A field with a default is optional.
 
         Raises:
-            KeyError: variables are missing; the message names all of them.
+            KeyError: Variables are missing. The message names all of them.
         """
         needed = [field.name.upper() for field in fields(cls) if field.default is MISSING]
         missing = [name for name in needed if not variables.get(name)]
@@ -31,34 +34,54 @@ class StageEnvironment:
         return cls(**{name: value for name, value in given.items() if value})
 
     def package_group(self, model: str) -> str:
+        """Return the name of the model package group."""
         return f"{self.app}-{model}"
 
     def pipeline(self, model: str) -> str:
+        """Return the name of the SageMaker Pipeline."""
         return f"{self.app}-{model}"
 
     def endpoint(self, model: str) -> str:
+        """Return the name of the stage's endpoint."""
         return f"{self.app}-{model}-{self.stage}"
 
     def serving_stack(self, model: str) -> str:
+        """Return the name of the stage's serving stack."""
         return f"{self.app}-serving-{model}-{self.stage}"
 
     def monitoring_stack(self, model: str) -> str:
+        """Return the name of the stage's monitoring stack."""
         return f"{self.app}-monitoring-{model}-{self.stage}"
 
     def record_name(self, model: str) -> str:
+        """Return the SSM name of the release record."""
         return f"/{self.app}/{model}/{self.stage}/release"
 
     def release_policy_name(self, model: str) -> str:
+        """Return the SSM name of the release policy."""
         return f"/{self.app}/{model}/{self.stage}/policy"
+
+    def retrain_policy_name(self, model: str) -> str:
+        """Return the SSM name of the retraining policy, one for all stages."""
+        return f"/{self.app}/{model}/retraining"
+
+    def models(self, ssm: SSMClient) -> list[str]:
+        """Return the models that have a release record in this stage, by name.
+
+        The records are the list of models, so a further model changes no function.
+        """
+        pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=f"/{self.app}", Recursive=True)
+        names = [parameter["Name"].split("/") for page in pages for parameter in page["Parameters"]]
+        return sorted(name[2] for name in names if len(name) == 5 and name[3:] == [self.stage, "release"])
 
 
 @dataclass(frozen=True)
-class Environment(StageEnvironment):
-    """What the stack tells the release function besides.
+class ReleaseEnvironment(StageEnvironment):
+    """The release function's variables.
 
     Attributes:
         registry_arn_prefix: `arn:aws:sagemaker:{region}:{account}` of the account that has the registry.
-        verify_function: verifies for the next stage; "" where there is none.
+        verify_function: Verifies releases for the next stage; "" where there is no next stage.
     """
 
     artifact_bucket: str
@@ -68,5 +91,33 @@ class Environment(StageEnvironment):
     verify_function: str = ""
 
     def package_group(self, model: str) -> str:
-        """Return the group's ARN: by its name it is looked for in this account only."""
+        """Return the ARN of the model package group: a name would be looked up in this account only."""
         return f"{self.registry_arn_prefix}:model-package-group/{super().package_group(model)}"
+
+
+@dataclass(frozen=True)
+class RetrainEnvironment(StageEnvironment):
+    """The retrain function's variables."""
+
+    data_bucket: str
+    alert_topic_arn: str
+
+
+@dataclass(frozen=True)
+class ArchiveEnvironment(StageEnvironment):
+    """The archive function's variables.
+
+    Attributes:
+        archive_rules: JSON; `{}` for the defaults.
+    """
+
+    artifact_bucket: str
+    archive_rules: str
+
+
+@dataclass(frozen=True)
+class VerifyEnvironment(StageEnvironment):
+    """The verify function's variables."""
+
+    artifact_bucket: str
+    alert_topic_arn: str

@@ -1,13 +1,16 @@
-"""Leases, quarantine, approvals and decisions in one DynamoDB table (docs/reference/contracts.md, "Ledger")."""
+"""The release rows of the ledger: lease, quarantine, approvals, decisions (docs/reference/contracts.md, "Ledger")."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
+
+from shared.errors import Overtaken, is_failed_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,8 +22,16 @@ _APPROVAL = "approval#"
 _DECISION_SECONDS = 400 * 24 * 3600
 
 
-class LeaseLost(Exception):
-    """Somebody else took or changed the lease since it was read; whoever holds it goes on."""
+class LeaseLost(Overtaken):
+    """Another invocation or deployer took or changed the lease after it was read."""
+
+
+class LeasePurpose(StrEnum):
+    """The release controller's purposes of a lease. Other deployers use words of their own."""
+
+    PREPARE = "prepare"
+    RELEASE = "release"
+    ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True)
@@ -28,16 +39,15 @@ class Lease:
     """The right to change one model's stage.
 
     Attributes:
-        owner: who holds it; the release controller's start with `release-controller/`.
-        purpose: `prepare`, `release` or `rollback` (the controller's), or a deployer's own word.
-        release_id: what is being released.
-        previous: the release record to restore.
-        acquired_at: epoch seconds.
-        expires_at: epoch seconds; from then on anybody may take it.
-        stack_updated_at: the stack's LastUpdatedTime when the lease was taken ("" for never): another one means that
-            the stack has moved since, whatever the clocks say.
-        endpoint_config: the endpoint's configuration when the lease was taken ("" for none): what a rollback goes
-            back to.
+        owner: The holder. The release controller's owners start with `release-controller/`.
+        purpose: A `LeasePurpose`, or another deployer's own word.
+        release_id: The release under way.
+        previous: The release record to restore.
+        acquired_at: Epoch seconds.
+        expires_at: Epoch seconds. From then on anyone may take the lease.
+        stack_updated_at: The stack's LastUpdatedTime when the lease was taken, "" for never. A different time proves
+            that the stack was updated since, whatever the clocks say.
+        endpoint_config: The endpoint's configuration when the lease was taken, "" for none. A rollback returns to it.
     """
 
     owner: str
@@ -52,26 +62,26 @@ class Lease:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """A version that may not be deployed until a person approves it again."""
+    """A version that must not be deployed until a person approves it again."""
 
     version: int
     reason: str
     at: datetime
     package_arn: str
 
-    def bars(self, modified_at: datetime) -> bool:
-        """Whether it still holds for a package that was last edited then: a later edit frees it."""
+    def applies_to(self, modified_at: datetime) -> bool:
+        """Return whether it still applies to a package with this last edit. A later edit ends the quarantine."""
         return modified_at <= self.at
 
 
 @dataclass(frozen=True)
 class Approval:
-    """Who approved a version, as it was first seen: the registry itself only knows the last edit.
+    """The first observed approval of a version. The registry itself records the last edit only.
 
     Attributes:
-        approver: a principal's ARN or a Studio profile's name, "unknown" where SageMaker does not say.
-        at: of the approval, by SageMaker's clock.
-        description: what the approver wrote.
+        approver: A principal's ARN or a Studio profile's name; "unknown" where SageMaker does not name one.
+        at: Time of the approval, by SageMaker's clock.
+        description: The approver's text.
     """
 
     version: int
@@ -81,8 +91,15 @@ class Approval:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What was decided, and why."""
+class ReleaseDecision:
+    """A decision of the release controller, as the ledger records it.
+
+    Attributes:
+        step: A `Step`.
+        desired: The desired release or version, "none" where there is none.
+        actual: The release that is live, "none" or "unknown".
+        approver: The approver of the desired version.
+    """
 
     step: str
     reason: str
@@ -91,8 +108,8 @@ class Decision:
     approver: str
 
 
-class Ledger:
-    """One model's rows of the ledger in one stage."""
+class ReleaseLedger:
+    """One model's release rows in one stage."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, *, model: str, stage: str) -> None:
         self._dynamodb = dynamodb
@@ -100,6 +117,7 @@ class Ledger:
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
     def lease(self) -> Lease | None:
+        """Return the lease, None where nobody holds it."""
         item = self._dynamodb.get_item(
             TableName=self._table, Key={"pk": self._pk, "sk": {"S": _LEASE}}, ConsistentRead=True
         ).get("Item")
@@ -117,10 +135,10 @@ class Ledger:
         )
 
     def swap_lease(self, observed: Lease | None, wanted: Lease) -> None:
-        """Write `wanted` where `observed` is still what the table holds.
+        """Replace `observed` by `wanted`.
 
         Raises:
-            LeaseLost: the table holds something else by now.
+            LeaseLost: The lease is no longer the observed one.
         """
         condition, names, values = _unchanged(observed)
         item: dict[str, UniversalAttributeValueTypeDef] = {
@@ -150,10 +168,10 @@ class Ledger:
             raise _lost_or(error) from error
 
     def release_lease(self, held: Lease) -> None:
-        """Delete the lease where `held` is still what the table holds.
+        """Delete the lease.
 
         Raises:
-            LeaseLost: the table holds something else by now.
+            LeaseLost: The lease is no longer the one held.
         """
         condition, names, values = _unchanged(held)
         try:
@@ -168,7 +186,7 @@ class Ledger:
             raise _lost_or(error) from error
 
     def quarantined(self) -> dict[int, Quarantine]:
-        """Return the quarantine by version."""
+        """Return the quarantine entries by version."""
         return {
             version: Quarantine(
                 version, _text(item, "reason"), datetime.fromisoformat(item["at"]["S"]), _text(item, "package_arn")
@@ -177,7 +195,7 @@ class Ledger:
         }
 
     def quarantine(self, entry: Quarantine) -> None:
-        """Put a version into quarantine, anew where it was in before: only an approval after this failure frees it."""
+        """Quarantine a version, again where it was quarantined before. Only a later approval ends the quarantine."""
         self._dynamodb.put_item(
             TableName=self._table,
             Item={
@@ -190,7 +208,7 @@ class Ledger:
         )
 
     def approvals(self) -> dict[int, Approval]:
-        """Return the approvals that were seen, by version."""
+        """Return the observed approvals by version."""
         return {
             version: Approval(
                 version, _text(item, "approver"), datetime.fromisoformat(item["at"]["S"]), _text(item, "description")
@@ -198,8 +216,8 @@ class Ledger:
             for version, item in self._by_version(_APPROVAL)
         }
 
-    def remember_approval(self, approval: Approval) -> None:
-        """Keep an approval; a later one of the same version replaces it, an earlier one never does."""
+    def write_approval(self, approval: Approval) -> None:
+        """Write an approval. A later one of the same version replaces it, an earlier one never does."""
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
@@ -215,10 +233,11 @@ class Ledger:
                 ExpressionAttributeValues={":at": {"S": _iso(approval.at)}},
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            if not is_failed_condition(error):
                 raise
 
-    def last_decision(self) -> Decision | None:
+    def last_decision(self) -> ReleaseDecision | None:
+        """Return the newest decision, None before the first one."""
         found = self._dynamodb.query(
             TableName=self._table,
             ConsistentRead=True,
@@ -229,16 +248,16 @@ class Ledger:
         )["Items"]
         if not found:
             return None
-        return Decision(*(_text(found[0], name) for name in Decision.__dataclass_fields__))
+        return ReleaseDecision(*(_text(found[0], name) for name in ReleaseDecision.__dataclass_fields__))
 
-    def write_decision(self, decision: Decision, *, now: datetime, request_id: str) -> None:
-        """Write a decision; rows are never changed, and go 400 days later."""
+    def write_decision(self, decision: ReleaseDecision, *, now: datetime, request_id: str) -> None:
+        """Write a decision. Rows are never changed and expire after 400 days."""
         item: dict[str, UniversalAttributeValueTypeDef] = {
             "pk": self._pk,
             "sk": {"S": f"decision#{_iso(now)}#{request_id}"},
             "ttl": {"N": str(int(now.timestamp()) + _DECISION_SECONDS)},
         }
-        for name in Decision.__dataclass_fields__:
+        for name in ReleaseDecision.__dataclass_fields__:
             item[name] = {"S": getattr(decision, name)}
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
@@ -255,14 +274,14 @@ class Ledger:
 
 
 def _iso(moment: datetime) -> str:
-    """Microseconds in UTC, so that text sorts as time does."""
+    """Return microseconds in UTC, so that text sorts as time does."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _unchanged(observed: Lease | None) -> tuple[str, dict[str, str], dict[str, UniversalAttributeValueTypeDef]]:
-    """Say "the row is still `observed`" as a condition expression.
+    """Return the condition that the row is still `observed`: expression, names and values.
 
-    Who, why, since when and until when is an identity: one invocation never takes a lease twice for the same purpose.
+    Owner, purpose and both times identify a lease: one invocation never takes it twice for the same purpose.
     """
     if observed is None:
         return "attribute_not_exists(pk)", {}, {}
@@ -279,8 +298,8 @@ def _unchanged(observed: Lease | None) -> tuple[str, dict[str, str], dict[str, U
 
 
 def _lost_or(error: ClientError) -> Exception:
-    if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-        return LeaseLost("the lease was taken or changed by somebody else since it was read")
+    if is_failed_condition(error):
+        return LeaseLost("another invocation or deployer took or changed the lease after it was read")
     return error
 
 

@@ -1,4 +1,4 @@
-"""A model's release policy in a stage, as its Serving stack writes it (docs/reference/contracts.md, "Stages")."""
+"""The release policy of a model in a stage, as its Serving stack writes it (docs/reference/contracts.md, "Stages")."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from shared.errors import PolicyError
+
 REGISTRY = "registry"
 LIFE_CYCLE = "life-cycle"
 
 
-class PolicyError(ValueError):
-    """What is wrong with a policy, all of it, in one line."""
-
-
 @dataclass(frozen=True)
-class StageBefore:
-    """Whose verification a stage waits for.
+class PreviousStage:
+    """The stage that verifies releases for this one.
 
     Attributes:
-        stage: its name.
-        bucket: its artifact bucket, of which this stage may read `releases/*/verified.json`.
+        stage: Its name.
+        bucket: Its artifact bucket. This stage may read `releases/*/verified.json` there.
     """
 
     stage: str
@@ -32,13 +30,14 @@ class StageBefore:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What a verified release keeps to.
+class VerificationBounds:
+    """The limits that a verified release keeps to.
 
     Attributes:
-        latency_ms: 95th percentile of what a caller waits.
-        error_percent: share of requests that may fail.
-        tolerance: how far an answer may be from the score that the evaluation recorded, in the score's unit.
+        latency_ms: 95th percentile of the latency that a caller sees.
+        error_percent: Share of requests that may fail.
+        tolerance: Largest difference between an answer and the score that the evaluation recorded, in the score's
+            unit.
     """
 
     latency_ms: float
@@ -48,11 +47,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Pin:
-    """The version that a stage stays on, whatever else is approved.
+    """The version that a stage keeps, whatever else is approved.
 
     Attributes:
-        until: the first day (UTC) on which it no longer holds.
-        reason: why, in a sentence.
+        until: The first day (UTC) on which it no longer holds.
+        reason: One sentence.
     """
 
     version: int
@@ -61,31 +60,31 @@ class Pin:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """When a version may become live.
+class StagePolicy:
+    """The conditions under which a version may become live.
 
     Attributes:
-        verified_in: the stage before, or None for the first one.
-        verify: this stage verifies for the next, within these bounds; None where there is no next.
+        verified_in: The previous stage; None for the first one.
+        verify: The limits within which this stage verifies for the next one; None where there is no next stage.
         approval: `registry`: an approved version; `life-cycle`: also approved for production in its life cycle.
-        four_eyes: refuse an approval by who wrote the commit or started the execution.
-        description_required: refuse an approval without `ApprovalDescription`.
-        pin: the version to stay on.
+        four_eyes: Refuse an approval by the commit's author or by who started the execution.
+        description_required: Refuse an approval without `ApprovalDescription`.
+        pin: The version to keep.
     """
 
-    verified_in: StageBefore | None = None
-    verify: Bounds | None = None
+    verified_in: PreviousStage | None = None
+    verify: VerificationBounds | None = None
     approval: str = REGISTRY
     four_eyes: bool = False
     description_required: bool = False
     pin: Pin | None = None
 
 
-def parse_release_policy(text: str) -> Policy:
-    """Read a policy.
+def parse_release_policy(text: str) -> StagePolicy:
+    """Parse a release policy.
 
     Raises:
-        PolicyError: it is not valid; the message names every problem with the value received.
+        PolicyError: It is not valid. The message names every problem with the value received.
     """
     try:
         document = json.loads(text)
@@ -95,7 +94,7 @@ def parse_release_policy(text: str) -> Policy:
     values = _section("", document, _POLICY, problems, complete=False)
     if problems:
         raise PolicyError(f"the release policy is not valid: {'; '.join(problems)}")
-    return Policy(**values)
+    return StagePolicy(**values)
 
 
 _Reader = Callable[[str, object, list[str]], Any]
@@ -109,7 +108,7 @@ def _section(
     *,
     complete: bool,
 ) -> dict[str, Any]:
-    """Read the keys that are there; what is not known, missing or wrong is added to `problems`."""
+    """Read the keys that are present. Add unknown, missing and invalid keys to `problems`."""
     if not isinstance(document, dict):
         problems.append(f"{path or 'it'} must be an object, got {_shown(document)}")
         return {}
@@ -121,7 +120,7 @@ def _section(
 
 
 def _all_of(kind: type, readers: Mapping[str, _Reader]) -> _Reader:
-    """Read a section that has all its keys, or null for none."""
+    """Return a reader of a section that has all its keys, or is null."""
 
     def read(path: str, value: object, problems: list[str]) -> object:
         if value is None:
@@ -133,7 +132,7 @@ def _all_of(kind: type, readers: Mapping[str, _Reader]) -> _Reader:
     return read
 
 
-def _wanted(what: str, fits: Callable[[Any], bool]) -> _Reader:
+def _expected(what: str, fits: Callable[[Any], bool]) -> _Reader:
     def read(path: str, value: object, problems: list[str]) -> object:
         if not fits(value):
             problems.append(f"{path} must be {what}, got {_shown(value)}")
@@ -158,25 +157,25 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-_TEXT = _wanted("text", lambda value: isinstance(value, str) and bool(value.strip()))
-_BOOLEAN = _wanted("true or false", lambda value: isinstance(value, bool))
+_TEXT = _expected("text", lambda value: isinstance(value, str) and bool(value.strip()))
+_BOOLEAN = _expected("true or false", lambda value: isinstance(value, bool))
 _POLICY: Mapping[str, _Reader] = {
-    "verified_in": _all_of(StageBefore, {"stage": _TEXT, "bucket": _TEXT}),
+    "verified_in": _all_of(PreviousStage, {"stage": _TEXT, "bucket": _TEXT}),
     "verify": _all_of(
-        Bounds,
+        VerificationBounds,
         {
-            "latency_ms": _wanted("a number above 0", lambda value: _is_number(value) and value > 0),
-            "error_percent": _wanted("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100),
-            "tolerance": _wanted("a number, 0 or more", lambda value: _is_number(value) and value >= 0),
+            "latency_ms": _expected("a number above 0", lambda value: _is_number(value) and value > 0),
+            "error_percent": _expected("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100),
+            "tolerance": _expected("a number, 0 or more", lambda value: _is_number(value) and value >= 0),
         },
     ),
-    "approval": _wanted(f"{REGISTRY} or {LIFE_CYCLE}", lambda value: value in (REGISTRY, LIFE_CYCLE)),
+    "approval": _expected(f"{REGISTRY} or {LIFE_CYCLE}", lambda value: value in (REGISTRY, LIFE_CYCLE)),
     "four_eyes": _BOOLEAN,
     "description_required": _BOOLEAN,
     "pin": _all_of(
         Pin,
         {
-            "version": _wanted(
+            "version": _expected(
                 "a version, 1 or more",
                 lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
             ),

@@ -1,6 +1,6 @@
-"""The verdict row: a monitor's finding in one window (docs/reference/contracts.md, "Verdicts").
+"""The verdict row: the finding of one monitor in one window (docs/reference/contracts.md, "Verdicts").
 
-The monitors write it and the retrain controller reads it; they meet nowhere else.
+The monitors write it and the retrain controller reads it. It is their only interface.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ INCONCLUSIVE = ("InsufficientData", "LowPower")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one monitor says about one window of one release.
+    """The finding of one monitor for one window of one release.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: One of `KINDS`.
         status: `OK`; `Drift` (moved beyond the baseline: data, attribution, bias, or quality below its constraint);
-            `Violation` (schema or types are not the baseline's; it wins over `Drift`); or one of `INCONCLUSIVE`,
-            which is neither.
-        window_start: begins the window of inference time; inclusive.
-        window_end: ends it; exclusive.
-        release_id: the release whose baseline it was judged by.
-        evidence: one sentence for a person.
-        features: which moved or violated, the most telling first.
-        report: address of the report.
-        metric: the value judged: quality metric, share of drifted features, NDCG; None where there is none.
-        labels: labelled rows in the window; only quality verdicts have any.
-        labels_coverage: labelled rows ÷ captured rows, 0 to 1.
+            `Violation` (schema or types differ from the baseline's; it takes precedence over `Drift`); or one of
+            `INCONCLUSIVE`.
+        window_start: Start of the window in inference time; inclusive.
+        window_end: End of the window; exclusive.
+        release_id: The release whose baseline the data were judged by.
+        evidence: One sentence for a person.
+        features: The features that drifted or violated the baseline, the most affected first.
+        report: Address of the report.
+        metric: The value judged: quality metric, share of drifted features, NDCG; None where there is none.
+        labels: Labelled rows in the window; only quality verdicts have any.
+        labels_coverage: Labelled rows ÷ captured rows, 0 to 1.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Verdict:
 
     @property
     def conclusive(self) -> bool:
+        """Whether there was enough data for a verdict."""
         return self.status in CONCLUSIVE
 
 
@@ -73,16 +74,17 @@ class Verdicts:
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
     def write(self, verdict: Verdict, *, replace: bool = True) -> bool:
-        """Write a verdict: the same window and kind again replaces it, as a corrected label or a late file does.
+        """Write a verdict. A corrected label or a late file writes the same window and kind again.
 
         Args:
-            replace: whether it takes the place of a row that is there.
+            verdict: The verdict to write.
+            replace: Whether to replace a row of the same window and kind.
 
         Returns:
-            Whether it was written.
+            Whether the row was written.
 
         Raises:
-            ValueError: kind or status is none of the contract's, or the window ends before it starts.
+            ValueError: Kind or status is not in the contract, or the window ends before it starts.
         """
         if verdict.kind not in KINDS:
             raise ValueError(f"a verdict's kind is one of {', '.join(KINDS)}, got {verdict.kind!r}")
@@ -152,10 +154,10 @@ def _verdict(item: dict[str, AttributeValueTypeDef]) -> Verdict:
 
 
 def _iso(moment: datetime) -> str:
-    """Whole seconds in UTC, so that text sorts as time does."""
+    """Return whole seconds in UTC, so that text sorts as time does."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _decimal(number: float) -> str:
-    """DynamoDB takes 38 digits and no NaN; a NaN is a mistake of the caller's and raises there."""
+    """Return a number as DynamoDB takes it, with at most 38 digits. DynamoDB refuses NaN, an error of the caller."""
     return format(Decimal(repr(number)), "f")

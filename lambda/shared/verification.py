@@ -1,36 +1,44 @@
-"""The verification row: what became of a release's verification in a stage (docs/reference/contracts.md, "Stages").
+"""The verification row: the progress of a release's verification in a stage (docs/reference/contracts.md, "Stages").
 
-The release controller asks for a verification and reads the answer; the verify function writes it. The next stage reads
-neither: it reads the object `verified.json` beside the release, which is written once, and only where it passed.
+The release controller requests a verification and reads the result; the verify function writes it. The next stage reads
+neither. It reads the object `verified.json` beside the release, which is written once and only after success.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
+
+from shared.errors import is_failed_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import UniversalAttributeValueTypeDef
 
-ASKED, PASSED, FAILED = "asked", "passed", "failed"
+
+class VerificationStatus(StrEnum):
+    """The status of a verification. Its values are an audit schema."""
+
+    ASKED = "asked"
+    PASSED = "passed"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How far the verification of one release is.
+    """The verification of one release.
 
     Attributes:
-        outcome: `asked`, `passed` or `failed`.
-        at: when it became so.
-        reason: what failed, or what was measured, in one sentence.
+        at: When it got this status.
+        reason: The failure or the measurement, in one sentence.
     """
 
     release_id: str
-    outcome: str
+    status: VerificationStatus
     at: datetime
     reason: str
 
@@ -44,31 +52,32 @@ class Verifications:
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
     def read(self, release_id: str) -> Verification | None:
+        """Return a release's verification, None where none was requested."""
         item = self._dynamodb.get_item(
             TableName=self._table, Key={"pk": self._pk, "sk": self._sk(release_id)}, ConsistentRead=True
         ).get("Item")
         if item is None:
             return None
         at = datetime.fromisoformat(item["at"]["S"])
-        return Verification(release_id, item["outcome"]["S"], at, item["reason"]["S"])
+        return Verification(release_id, VerificationStatus(item["outcome"]["S"]), at, item["reason"]["S"])
 
     def write(self, verification: Verification) -> None:
-        """Write how far it is; the last word counts, but what passed stays so."""
+        """Write a verification over an earlier one. A passed verification is never overwritten."""
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item={
                     "pk": self._pk,
                     "sk": self._sk(verification.release_id),
-                    "outcome": {"S": verification.outcome},
+                    "outcome": {"S": verification.status},
                     "at": {"S": verification.at.astimezone(UTC).isoformat()},
                     "reason": {"S": verification.reason},
                 },
                 ConditionExpression="attribute_not_exists(pk) OR outcome <> :passed",
-                ExpressionAttributeValues={":passed": {"S": PASSED}},
+                ExpressionAttributeValues={":passed": {"S": VerificationStatus.PASSED}},
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            if not is_failed_condition(error):
                 raise
 
     def _sk(self, release_id: str) -> UniversalAttributeValueTypeDef:
@@ -76,5 +85,5 @@ class Verifications:
 
 
 def verified_key(model: str, release_id: str) -> str:
-    """Return where a release's verification lies in its stage's artifact bucket."""
+    """Return the key of a release's verification in its stage's artifact bucket."""
     return f"releases/{model}/{release_id}/verified.json"

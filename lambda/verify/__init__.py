@@ -1,1 +1,1 @@
-"""Verification: does the endpoint answer as the evaluation said that the model would?"""
+"""Verification: compare the endpoint's answers with the scores that the evaluation recorded."""

@@ -1,4 +1,4 @@
-"""The judgement: what an endpoint answered to a release's own payload → whether the next stage may have it. Pure."""
+"""The judgement of a verification: from the endpoint's answers to the problems of the release. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.release_policy import Bounds
+from shared.release_policy import VerificationBounds
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request and what came of it.
+    """One request and its answer.
 
     Attributes:
-        first: index in the payload of its first row.
-        rows: how many rows it sent.
-        seconds: until the answer, or the failure.
-        answer: the body, None where the request failed.
-        error: why it failed.
-        timed: whether it counts for latency: one row, and not the first request.
+        first: Index of its first row in the payload.
+        rows: Number of rows sent.
+        seconds: Time until the answer or the failure.
+        answer: The body, None where the request failed.
+        error: Why it failed.
+        timed: Whether it counts for the latency: it sends one row and is not the first request.
     """
 
     first: int
@@ -33,15 +33,17 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was measured.
+class VerificationResult:
+    """The measurement of a release, and its problems.
 
     Attributes:
-        rows: of the payload.
-        p50_ms, p95_ms: latency of a request of one row, as a caller in the region sees it.
-        errors: requests that failed.
-        largest_difference: between an answer and its recorded score, None where none was recorded.
-        problems: what is wrong; a release with none is verified.
+        rows: Rows of the payload.
+        requests: Requests made.
+        p50_ms: Median latency of a request of one row, as a caller in the region sees it.
+        p95_ms: 95th percentile of that latency.
+        errors: Requests that failed.
+        largest_difference: Largest difference between an answer and its recorded score, None where none was recorded.
+        problems: One sentence per problem. A release without problems is verified.
     """
 
     rows: int
@@ -54,9 +56,9 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """What was measured, for a person."""
+        """The measurement in words."""
         agreement = (
-            "the record has no payload_scores, so agreement was not looked at"
+            "the record has no payload_scores, so agreement was not checked"
             if self.largest_difference is None
             else f"answers within {self.largest_difference:.2g} of the evaluation"
         )
@@ -66,24 +68,28 @@ class Outcome:
         )
 
 
-def judge(calls: Sequence[Call], scores: Sequence[float] | None, rows: int, bounds: Bounds) -> Outcome:
+def judge(
+    calls: Sequence[Call], scores: Sequence[float] | None, rows: int, bounds: VerificationBounds
+) -> VerificationResult:
     """Judge the calls.
 
     Args:
-        scores: of the payload's rows, as the evaluation recorded them; None where it recorded none.
-        rows: of the payload.
+        calls: The requests and answers.
+        scores: One score per row, as the evaluation recorded them; None where it recorded none.
+        rows: Rows of the payload.
+        bounds: The limits.
     """
     failed = [call for call in calls if call.answer is None]
     milliseconds = sorted(call.seconds * 1000 for call in calls if call.timed and call.answer is not None)
     problems: list[str] = []
     if 100 * len(failed) > bounds.error_percent * len(calls):
         problems.append(
-            f"{len(failed)} of {len(calls)} requests failed and at most {bounds.error_percent:g} % may, "
+            f"{len(failed)} of {len(calls)} requests failed, at most {bounds.error_percent:g} % may, "
             f"the first with {failed[0].error}"
         )
     p95 = percentile(milliseconds, 95)
     if p95 > bounds.latency_ms:
-        problems.append(f"the 95th percentile of latency is {p95:.0f} ms, at most {bounds.latency_ms:g} may be")
+        problems.append(f"the 95th percentile of latency is {p95:.0f} ms, at most {bounds.latency_ms:g} ms is allowed")
     if scores is not None and len(scores) != rows:
         problems.append(f"the evaluation recorded {len(scores)} scores for the {rows} rows of the payload")
         scores = None
@@ -91,7 +97,7 @@ def judge(calls: Sequence[Call], scores: Sequence[float] | None, rows: int, boun
     largest = None
     if scores is not None and not problems:
         largest = _largest_difference(answers, scores, bounds, problems)
-    return Outcome(
+    return VerificationResult(
         rows=rows,
         requests=len(calls),
         p50_ms=percentile(milliseconds, 50),
@@ -108,7 +114,7 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def _answers(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Index and first column of each row answered; the first answer of another shape is a problem."""
+    """Return index and first column of each answered row. Report the first answer of another shape as a problem."""
     for call in calls:
         if call.answer is None:
             continue
@@ -121,13 +127,13 @@ def _answers(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, 
 
 
 def _largest_difference(
-    answers: Sequence[tuple[int, str]], scores: Sequence[float], bounds: Bounds, problems: list[str]
+    answers: Sequence[tuple[int, str]], scores: Sequence[float], bounds: VerificationBounds, problems: list[str]
 ) -> float | None:
     largest, where, said = 0.0, 0, ""
     for index, text in answers:
         difference = _difference(text, scores[index])
         if difference is None:
-            problems.append(f"row {index + 1} was answered with {text[:40]!r}, which is no number")
+            problems.append(f"row {index + 1} was answered with {text[:40]!r}, which is not a number")
             return None
         if difference > largest:
             largest, where, said = difference, index, text

@@ -1,4 +1,4 @@
-"""Sends a release's payload to its endpoint: once as a whole, then row by row, and times it."""
+"""Send a release's payload to its endpoint, once as a whole, then row by row, and measure the latency."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ if TYPE_CHECKING:
     from verify.sample import Sample
 
 REQUESTS = 100
-# With the longest answer after it, and what reading and writing take, it stays below the function's timeout.
+# Together with the longest answer, reading and writing, this stays below the function's timeout.
 MEASURING_SECONDS = 150
-# What the caller did wrong says nothing about the model.
-_OURS = frozenset({"AccessDeniedException", "ValidationError", "ValidationException", "UnrecognizedClientException"})
+# Errors of the caller prove nothing about the model.
+_CALLER_ERRORS = frozenset(
+    {"AccessDeniedException", "ValidationError", "ValidationException", "UnrecognizedClientException"}
+)
 
 
 def measure(
     runtime: SageMakerRuntimeClient, endpoint: str, sample: Sample, clock: Callable[[], float]
 ) -> tuple[Call, ...]:
-    """Send the payload as one request, which warms up and shows its whole shape, then its rows one by one, in turn.
+    """Send the payload as one request, which warms the model up and shows the answer's shape, then row by row.
 
     Args:
-        clock: seconds, monotonic.
+        runtime: SageMaker's runtime.
+        endpoint: The endpoint's name.
+        sample: The payload.
+        clock: Seconds, monotonic.
 
     Raises:
-        ClientError: the endpoint could not be asked at all.
+        ClientError: The call itself was wrong, so the endpoint was not measured.
     """
     count = len(sample.rows)
     began = clock()
@@ -63,7 +68,7 @@ def _call(
         )
         answer = answered["Body"].read().decode()
     except ClientError as refusal:
-        if refusal.response["Error"]["Code"] in _OURS:
+        if refusal.response["Error"]["Code"] in _CALLER_ERRORS:
             raise
         error = _one_line(refusal)
     except (BotoCoreError, UnicodeDecodeError) as failure:

@@ -1,4 +1,4 @@
-"""What a release carries to be verified by: its sample payload, and the scores that its evaluation gave to it."""
+"""The sample of a release: its payload, and the scores that its evaluation recorded for it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.canonical import sha256_of
-from shared.record import release_id, version_of
+from shared.release_record import release_id, version_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# More says no more, and a request to an endpoint holds 6 MB.
+# More rows prove no more, and a request to an endpoint holds 6 MB.
 _MOST_ROWS = 100
 
 
-class NoSample(Exception):
-    """The release cannot be verified by what it carries; the message says why in one sentence."""
+class SampleError(Exception):
+    """A release cannot be verified by its sample. The message is the reason in one sentence."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A release's payload.
+    """The sample of a release.
 
     Attributes:
-        rows: of its CSV, at most 100.
-        content_type: of a request.
-        scores: of the rows, None where the evaluation recorded none.
+        rows: The rows of its CSV, at most 100.
+        content_type: The content type of a request.
+        scores: One score per row, None where the evaluation recorded none.
     """
 
     rows: tuple[tuple[str, ...], ...]
@@ -37,30 +37,30 @@ class Sample:
     scores: tuple[float, ...] | None
 
     def body(self, first: int, count: int) -> bytes:
-        """Return some rows as a request."""
+        """Return `count` rows from index `first` as the body of a request."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(self.rows[first : first + count])
         return text.getvalue().encode()
 
 
 def read_sample(s3: S3Client, bucket: str, model: str, release: str) -> Sample:
-    """Read the release's own copies, and check that they are what was registered.
+    """Read the copies in the release, and check them against what was registered.
 
     Raises:
-        NoSample: they are not, or the payload has no rows.
+        SampleError: They differ, or the payload has no rows.
     """
     folder = f"releases/{model}/{release}"
     record = s3.get_object(Bucket=bucket, Key=f"{folder}/record.json")["Body"].read()
     if release != release_id(version_of(release) or 0, sha256_of(record)):
-        raise NoSample(f"its registration record s3://{bucket}/{folder}/record.json is not the one it is named by")
+        raise SampleError(f"its registration record s3://{bucket}/{folder}/record.json is not the one it is named by")
     content: dict[str, Any] = json.loads(record)
     payload = s3.get_object(Bucket=bucket, Key=f"{folder}/payload.csv")["Body"].read()
     registered = content["sample_payload"]
     if sha256_of(payload) != registered["sha256"]:
-        raise NoSample(f"its payload s3://{bucket}/{folder}/payload.csv is not what was registered")
+        raise SampleError(f"its payload s3://{bucket}/{folder}/payload.csv is not what was registered")
     rows = [tuple(row) for row in csv.reader(io.StringIO(payload.decode())) if row][:_MOST_ROWS]
     if not rows:
-        raise NoSample("its sample payload has no rows")
+        raise SampleError("its sample payload has no rows")
     scores = content.get("evaluation", {}).get("payload_scores")
     return Sample(
         rows=tuple(rows),

@@ -1,4 +1,4 @@
-"""What an endpoint serves, by SageMaker's own word: its configuration, that one's model, and where its archive lies."""
+"""The release that an endpoint serves, as SageMaker describes it: by its configuration, model and model archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from shared.missing import is_missing
+from shared.errors import is_missing
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """What answers: "" for what cannot be said, because the endpoint is missing or moves."""
+    """Configuration and release of an endpoint; "" where the endpoint is missing or changes."""
 
     config: str = ""
     release_id: str = ""
 
 
-def served(sagemaker: SageMakerClient, endpoint: str, bucket: str, model: str) -> Served:
+def served_release(sagemaker: SageMakerClient, endpoint: str, bucket: str, model: str) -> Served:
     """Return the release that an endpoint at rest serves from this stage's releases."""
     try:
         described = sagemaker.describe_endpoint(EndpointName=endpoint)

@@ -1,4 +1,4 @@
-"""Verifies one release: looks, measures, judges, and writes down what came of it."""
+"""Verify one release: observe, measure, judge, and record the result."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from shared.alerts import Alerts
 from shared.canonical import canonical_json
+from shared.clock import utc_now
+from shared.errors import object_exists
+from shared.notifications import Alert, AlertPublisher
 from shared.release_policy import parse_release_policy
-from shared.verification import FAILED, PASSED, Verification, Verifications, verified_key
-from verify.judge import Outcome, judge
+from shared.verification import Verification, Verifications, VerificationStatus, verified_key
+from verify.judge import VerificationResult, judge
 from verify.measure import measure
-from verify.sample import NoSample, read_sample
-from verify.serving import served
+from verify.sample import SampleError, read_sample
+from verify.serving import served_release
 
 if TYPE_CHECKING:
     from shared.clients import Clients
-    from verify.environment import VerifyEnvironment
+    from shared.environment import VerifyEnvironment
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+# The alert's subject, and a heading of the runbook.
+NOT_VERIFIED = "not verified"
 
 
 class Verifier:
     """Verifies releases of one stage for the next.
 
-    It may be called at any moment, any number of times: a release that is not live any more is left alone, and what
-    passed once stays so.
+    It may be called at any moment, any number of times. A release that is no longer live is not verified, and a passed
+    verification stays passed.
 
     Args:
-        now: the time of day.
-        clock: seconds, monotonic.
+        clients: AWS.
+        environment: The function's environment.
+        now: The time of day.
+        clock: Seconds, monotonic.
     """
 
     def __init__(
@@ -53,11 +56,11 @@ class Verifier:
         self._clock = clock
 
     def verify(self, model: str, release_id: str) -> str:
-        """Verify a release that is live, and say what came of it.
+        """Verify a live release and return the result in a sentence.
 
         Raises:
-            PolicyError: the release policy is not valid.
-            ClientError: AWS could not be asked; the release controller asks again.
+            PolicyError: The release policy is not valid.
+            ClientError: A call to AWS failed. The release controller repeats the request.
         """
         environment = self._environment
         name = environment.release_policy_name(model)
@@ -65,33 +68,33 @@ class Verifier:
         if bounds is None:
             return f"{environment.stage} verifies for no other stage"
         endpoint, bucket = environment.endpoint(model), environment.artifact_bucket
-        before = served(self._clients.sagemaker, endpoint, bucket, model)
+        before = served_release(self._clients.sagemaker, endpoint, bucket, model)
         if before.release_id != release_id:
-            return f"{endpoint} serves {before.release_id or 'nothing certain'}, so {release_id} is not verified now"
+            return f"{endpoint} serves {before.release_id or 'no certain release'}, so {release_id} is not verified now"
         try:
             sample = read_sample(self._clients.s3, bucket, model, release_id)
-        except NoSample as problem:
+        except SampleError as problem:
             return self._fail(model, release_id, str(problem))
         calls = measure(self._clients.sagemaker_runtime, endpoint, sample, self._clock)
-        if served(self._clients.sagemaker, endpoint, bucket, model) != before:
-            return f"{endpoint} changed while {release_id} was verified, so nothing is known"
-        outcome = judge(calls, sample.scores, len(sample.rows), bounds)
-        if outcome.problems:
-            return self._fail(model, release_id, "; ".join(outcome.problems))
-        return self._pass(model, release_id, outcome)
+        if served_release(self._clients.sagemaker, endpoint, bucket, model) != before:
+            return f"{endpoint} changed while {release_id} was verified, so the result is not known"
+        result = judge(calls, sample.scores, len(sample.rows), bounds)
+        if result.problems:
+            return self._fail(model, release_id, "; ".join(result.problems))
+        return self._pass(model, release_id, result)
 
-    def _pass(self, model: str, release_id: str, outcome: Outcome) -> str:
-        """Let the next stage know first: the row only ends the asking."""
+    def _pass(self, model: str, release_id: str, result: VerificationResult) -> str:
+        """Write the object for the next stage first. The row only ends the requests."""
         environment = self._environment
         written = {
             "version": 1,
             "release_id": release_id,
             "stage": environment.stage,
             "endpoint": environment.endpoint(model),
-            "rows": outcome.rows,
-            "latency_ms": {"p50": round(outcome.p50_ms, 3), "p95": round(outcome.p95_ms, 3)},
-            "errors": outcome.errors,
-            "largest_difference": outcome.largest_difference,
+            "rows": result.rows,
+            "latency_ms": {"p50": round(result.p50_ms, 3), "p95": round(result.p95_ms, 3)},
+            "errors": result.errors,
+            "largest_difference": result.largest_difference,
             "at": self._now().astimezone(UTC).isoformat(),
         }
         try:
@@ -103,26 +106,26 @@ class Verifier:
                 IfNoneMatch="*",
             )
         except ClientError as error:
-            # It was verified before, and the first word stays.
-            if error.response["Error"]["Code"] not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            # It was verified before, and the first result stays.
+            if not object_exists(error):
                 raise
-        self._rows(model).write(Verification(release_id, PASSED, self._now(), outcome.sentence))
-        return f"{release_id} is verified: {outcome.sentence}"
+        self._rows(model).write(Verification(release_id, VerificationStatus.PASSED, self._now(), result.sentence))
+        return f"{release_id} is verified: {result.sentence}"
 
     def _fail(self, model: str, release_id: str, reason: str) -> str:
-        """Tell, then write it down: a crash in between tells twice, never not at all."""
+        """Send the alert, then record the failure: a crash in between repeats the alert and never loses it."""
         stage, rows = self._environment.stage, self._rows(model)
         known = rows.read(release_id)
-        if known is not None and known.outcome == PASSED:
+        if known is not None and known.status == VerificationStatus.PASSED:
             return f"{release_id} was verified before, and this time: {reason}"
-        Alerts(self._clients.sns, self._environment.alert_topic_arn).tell(
-            subject=f"{model} in {stage}: not verified",
-            sentence=(
-                f"{model} in {stage}: {release_id} failed its verification and goes no further, because {reason}; it "
-                "stays live here: find the cause, then approve it again to have it verified again, or approve another."
-            ),
+        alert = Alert(
+            event=f"{release_id} failed its verification, because {reason}",
+            response=f"it stays live in {stage}, and Evergreen does not release it to the next stage",
+            action="Find the cause. Then approve it again to repeat the verification, or approve another version",
         )
-        rows.write(Verification(release_id, FAILED, self._now(), reason))
+        topic = self._environment.alert_topic_arn
+        AlertPublisher(self._clients.sns, topic, model=model, stage=stage).publish(NOT_VERIFIED, alert)
+        rows.write(Verification(release_id, VerificationStatus.FAILED, self._now(), reason))
         return f"{release_id} is not verified: {reason}"
 
     def _rows(self, model: str) -> Verifications:
@@ -130,12 +133,14 @@ class Verifier:
         return Verifications(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
 
 
-def request_of(event: object) -> tuple[str, str]:
-    """Return the model and the release that an event asks about.
+def parse_request(event: object) -> tuple[str, str]:
+    """Return the model and the release in a request.
 
     Raises:
-        ValueError: it is no such request.
+        ValueError: The event is not a request.
     """
     if not isinstance(event, dict) or set(event) != {"model", "release_id"}:
-        raise ValueError(f'a request is {{"model": …, "release_id": …}}, got {json.dumps(event, default=str)[:200]}')
+        raise ValueError(
+            f'a request must be {{"model": …, "release_id": …}}, got {json.dumps(event, default=str)[:200]}'
+        )
     return str(event["model"]), str(event["release_id"])

@@ -209,8 +209,8 @@ def test_pushes_are_delivered_in_their_order_and_each_moves_what_it_changed_alon
     """A handler's change and, before it is delivered, one of a model's training: queued, not dropped, not mixed."""
     functions = developer.functions()
     trained = {name: developer.trainings(name) for name in ("flight-delays", "second-model")}
-    developer.edit("lambda/archive/handler.py", '"tidying failed"', '"tidying a model failed"')
-    handler = developer.push("Say what could not be tidied")
+    developer.edit("lambda/archive/controller.py", 'logger.info("archived"', 'logger.info("archived a model"')
+    handler = developer.push("Log that a model was archived")
     until("its execution", lambda: developer.executions(handler) or None, 30)
     developer.edit("examples/flight_delays/train.py", "default=150)", "default=140)")
     script = developer.push("Fewer trees by default")

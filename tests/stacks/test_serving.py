@@ -10,7 +10,7 @@ from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 
-from shared.release_policy import Policy, parse_release_policy
+from shared.release_policy import StagePolicy, parse_release_policy
 
 MODEL = sagemaker.CfnModel.CFN_RESOURCE_TYPE_NAME
 CONFIG = sagemaker.CfnEndpointConfig.CFN_RESOURCE_TYPE_NAME
@@ -74,7 +74,7 @@ def test_before_the_first_release_there_are_a_role_and_a_policy_and_nothing_else
     kinds = {resource["Type"]: resource["Properties"] for resource in deployed.resources.values()}
     assert kinds.keys() == {"AWS::IAM::Role", "AWS::SSM::Parameter"}
     assert kinds["AWS::SSM::Parameter"]["Name"] == "/evergreen/flight-delays/prod/policy"
-    assert parse_release_policy(kinds["AWS::SSM::Parameter"]["Value"]) == Policy()
+    assert parse_release_policy(kinds["AWS::SSM::Parameter"]["Value"]) == StagePolicy()
     assert deployed.outputs == {}
 
 

@@ -21,7 +21,7 @@ from constructs.mlops.foundation.stage_references import Neighbours, StageRefere
 from constructs.mlops.serving.release_controller import ReleaseController
 from constructs.mlops.serving.release_policy import ReleasePolicyParameter
 from constructs.mlops.serving.verifier import Verifier
-from shared.release_policy import Policy, parse_release_policy
+from shared.release_policy import StagePolicy, parse_release_policy
 
 # As in cdk.json: access logs need no ACL, and the partition is text.
 CONTEXT = {"@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True, "@aws-cdk/core:enablePartitionLiterals": True}
@@ -40,7 +40,7 @@ def policy(release_policy: ReleasePolicy, **settings: Any) -> str:
 
 
 def test_controller_parses_every_policy_that_a_stack_can_write() -> None:
-    assert parse_release_policy(policy(ReleasePolicy())) == Policy()
+    assert parse_release_policy(policy(ReleasePolicy())) == StagePolicy()
     full = parse_release_policy(
         policy(
             ReleasePolicy(approval="life-cycle", four_eyes=True, description_required=True),

@@ -153,10 +153,12 @@ def test_every_models_lease_is_taken_for_an_hour_and_given_back(platform: Platfo
 
 
 def test_a_lease_reads_as_the_release_controllers_do(platform: Platform) -> None:
-    from shared.ledger import Ledger
+    from shared.ledger import ReleaseLedger
 
     leases(platform, Clock()).take(60)
-    ledger = Ledger(boto3.client("dynamodb", region_name="us-east-1"), TABLE, model="flight-delays", stage="prod")
+    ledger = ReleaseLedger(
+        boto3.client("dynamodb", region_name="us-east-1"), TABLE, model="flight-delays", stage="prod"
+    )
     read = ledger.lease()
     assert read is not None
     assert (read.owner, read.acquired_at, read.expires_at) == ("codepipeline/1", NOW, NOW + LEASE_SECONDS)
@@ -313,15 +315,15 @@ def test_the_request_is_one_that_the_retrain_function_takes(
 ) -> None:
     from datetime import UTC, datetime
 
-    from retrain.ask import request_of
+    from retrain.request import parse_request
 
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
     function = Retrain()
     trainings(platform, function, monkeypatch)[0].request(COMMIT)
-    asked = request_of(function.asked[0], ["flight-delays"], "invocation", datetime.now(UTC))
-    assert asked is not None
-    assert (asked.request.trigger, asked.request.id) == ("code", CONTENT)
-    assert (asked.request.commit, asked.request.author) == (COMMIT.id, COMMIT.author)
+    parsed = parse_request(function.asked[0], ["flight-delays"], "invocation", datetime.now(UTC))
+    assert parsed is not None
+    assert (parsed.request.trigger, parsed.request.id) == ("code", CONTENT)
+    assert (parsed.request.commit, parsed.request.author) == (COMMIT.id, COMMIT.author)
 
 
 def test_a_question_that_was_not_answered_is_asked_again(

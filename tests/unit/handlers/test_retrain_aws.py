@@ -1,4 +1,4 @@
-"""The retrain controller's and the archive's shells on AWS's APIs: moto, and Stubber for what moto lacks."""
+"""The retrain controller and the archive on AWS's APIs: moto, and Stubber for what moto lacks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from archive.act import Hands
-from archive.decide import Archive, Package
-from archive.environment import ArchiveEnvironment
-from retrain.controller import Controller, RetrainFailed
-from retrain.environment import RetrainEnvironment
-from retrain.memory import Memory, Overtaken
-from retrain.world import Attempt, Flight, Request, Told
+from archive.decide import Archive
+from archive.execute import ArchiveExecutor
+from archive.inventory import ArchiveCandidate
+from archive.rules import parse_archive_rules
+from retrain.controller import reconcile_retraining
+from retrain.observation import Attempt, InFlightRun, RetrainRequest
+from retrain.store import RetrainStore
 from shared.clients import Clients
-from shared.ledger import Ledger, Quarantine
+from shared.environment import ArchiveEnvironment, RetrainEnvironment
+from shared.errors import Overtaken
+from shared.ledger import Quarantine, ReleaseLedger
+from shared.notifications import Alert, Notification, NotificationState
+from shared.reconcile import ReconcileError
+from shared.steps import Step
 from shared.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
@@ -85,8 +90,8 @@ def policy(aws: Clients, document: dict[str, Any]) -> None:
     aws.ssm.put_parameter(Name="/evergreen/churn/retraining", Value=json.dumps(document), Type="String", Overwrite=True)
 
 
-def memory(aws: Clients) -> Memory:
-    return Memory(aws.dynamodb, "ledger", model="churn", stage="prod")
+def store(aws: Clients) -> RetrainStore:
+    return RetrainStore(aws.dynamodb, "ledger", model="churn", stage="prod")
 
 
 def alerts() -> list[str]:
@@ -127,7 +132,7 @@ def run(status: str, name: str = "by-hand") -> dict[str, Any]:
 
 def reconcile(aws: Clients, event: dict[str, Any] | None = None, *, after: timedelta = timedelta()) -> dict[str, str]:
     environment = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:aws:sns:us-east-1:123456789012:alerts")
-    return Controller(aws, environment, invocation="request-1", now=lambda: NOW + after).reconcile(event or {})
+    return reconcile_retraining(event or {}, aws, environment, invocation="request-1", now=lambda: NOW + after)
 
 
 def test_an_alarm_on_persistent_drift_starts_one_run_that_carries_its_evidence(cloud: Stubbed) -> None:
@@ -168,7 +173,9 @@ def test_a_quarantined_version_holds_nothing_up_until_a_person_edits_it(cloud: S
         "ModelPackageStatusDetails": {"ValidationStatuses": []},
         **summary,
     }
-    Ledger(cloud.dynamodb, "ledger", model="churn", stage="prod").quarantine(Quarantine(7, "it failed", NOW, PACKAGE))
+    ReleaseLedger(cloud.dynamodb, "ledger", model="churn", stage="prod").quarantine(
+        Quarantine(7, "it failed", NOW, PACKAGE)
+    )
     seen(cloud, packages=[summary])
     edited = {**details, "LastModifiedTime": NOW + timedelta(minutes=1)}
     cloud.stubber.add_response("describe_model_package", edited, {"ModelPackageName": PACKAGE})
@@ -179,7 +186,7 @@ def test_a_quarantined_version_holds_nothing_up_until_a_person_edits_it(cloud: S
     assert reconcile(cloud) == {"churn": "Start"}
 
 
-def test_a_challenger_that_does_not_beat_the_champion_is_told_in_one_sentence_once(cloud: Stubbed) -> None:
+def test_a_challenger_that_does_not_beat_the_champion_is_notified_once(cloud: Stubbed) -> None:
     refused = {"StepName": "Refused", "StepStatus": "Failed", "FailureReason": SENTENCE}
     gate = {"StepName": "Gate", "StepStatus": "Succeeded"}
     seen(cloud, [run("Failed")])
@@ -188,7 +195,10 @@ def test_a_challenger_that_does_not_beat_the_champion_is_told_in_one_sentence_on
         seen(cloud, [run("Failed")])
     reconcile(cloud, json.loads((EVENTS / "pipeline_execution_succeeded.json").read_text()))
     reconcile(cloud)
-    assert alerts() == [f"churn in prod: the challenger of by-hand does not beat the champion. {SENTENCE}."]
+    assert alerts() == [
+        f"churn in prod: the challenger of by-hand does not beat the champion. {SENTENCE}. "
+        "No action needed; the live version stays live."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,16 +214,18 @@ def test_people_hear_how_a_run_ended(cloud: Stubbed, status: str, step: dict[str
     cloud.stubber.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": [step]})
     seen(cloud, [run(status)])
     reconcile(cloud)
-    told = alerts()
-    assert len(told) == len(said)
-    assert all(part in sentence for part, sentence in zip(said, told, strict=True))
+    sent = alerts()
+    assert len(sent) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, sent, strict=True))
 
 
-def test_a_pipeline_that_sagemaker_refuses_to_start_is_told_and_not_tried_on_the_same_evidence(cloud: Stubbed) -> None:
+def test_a_pipeline_that_sagemaker_refuses_to_start_is_notified_and_not_tried_on_the_same_evidence(
+    cloud: Stubbed,
+) -> None:
     seen(cloud)
     cloud.stubber.add_client_error("start_pipeline_execution", "ValidationException", "CacheScope is not a parameter")
     assert reconcile(cloud, {"retrain": "churn", "reason": "a try"}) == {"churn": "Start"}
-    assert "CacheScope is not a parameter; repair the pipeline" in alerts()[0]
+    assert "CacheScope is not a parameter. Evergreen does not try again" in alerts()[0]
     seen(cloud)
     assert reconcile(cloud) == {"churn": "Nothing"}
 
@@ -229,13 +241,13 @@ def test_code_comes_with_its_commit_and_the_same_delivery_twice_is_one_run(cloud
     seen(cloud)
     cloud.stubber.add_response("start_pipeline_execution", {"PipelineExecutionArn": RUN})
     assert reconcile(cloud, event) == {"churn": "Start"}
-    name = next(iter(memory(cloud).read().attempts)).display_name("churn")
+    name = next(iter(store(cloud).read().attempts)).display_name("churn")
     seen(cloud, [run("Executing", name)])
     reconcile(cloud, event)
-    remembered = memory(cloud).read()
-    parameters = dict(remembered.attempts[0].parameters)
+    state = store(cloud).read()
+    parameters = dict(state.attempts[0].parameters)
     assert (parameters["CommitId"], parameters["Author"]) == ("abc1234", "ada@example.com")
-    assert len(remembered.requests) == len(remembered.attempts) == 1
+    assert len(state.requests) == len(state.attempts) == 1
 
 
 @pytest.mark.parametrize(
@@ -266,47 +278,47 @@ def test_new_data_retrain_when_they_stop_landing(cloud: Stubbed) -> None:
     seen(cloud)
     cloud.stubber.add_response("start_pipeline_execution", {"PipelineExecutionArn": RUN})
     assert reconcile(cloud, after=landed + timedelta(minutes=61)) == {"churn": "Start"}
-    assert memory(cloud).read().attempts[0].evidence.startswith("2 raw objects landed")
+    assert store(cloud).read().attempts[0].evidence.startswith("2 raw objects arrived")
 
 
-def test_a_policy_that_is_not_valid_is_told_once_and_another_stages_is_left_alone(cloud: Stubbed) -> None:
+def test_a_policy_that_is_not_valid_is_notified_once_and_another_stages_is_left_alone(cloud: Stubbed) -> None:
     policy(cloud, {"stage": "prod", "budget_runs": -1, "cooldown": 3})
     assert reconcile(cloud) == reconcile(cloud) == {"churn": "Hold"}
-    assert [all(part in told for part in ("cooldown is not known", "got -1")) for told in alerts()] == [True]
+    assert [all(part in alert for part in ("cooldown is not known", "got -1")) for alert in alerts()] == [True]
     policy(cloud, {"stage": "staging"})
     assert reconcile(cloud) == {"churn": "Nothing"}
 
 
 def test_the_ledger_lets_one_of_two_claims_through_and_none_twice(cloud: Stubbed) -> None:
     first, second = (Attempt("drift", window, "it drifted", NOW) for window in ("w1", "w2"))
-    memory(cloud).claim(None, first)
-    flight = memory(cloud).read().flight
-    assert flight == Flight(first, landed=False)
-    for observed, attempt in ((None, second), (flight, second)):
+    store(cloud).write_attempt(None, first)
+    in_flight = store(cloud).read().in_flight
+    assert in_flight == InFlightRun(first, finished=False)
+    for observed, attempt in ((None, second), (in_flight, second)):
         with pytest.raises(Overtaken):
-            memory(cloud).claim(observed, attempt)
-    memory(cloud).land(flight)
+            store(cloud).write_attempt(observed, attempt)
+    store(cloud).close_run(in_flight)
     with pytest.raises(Overtaken):
-        memory(cloud).claim(Flight(first, landed=True), first)
-    memory(cloud).claim(Flight(first, landed=True), second)
+        store(cloud).write_attempt(InFlightRun(first, finished=True), first)
+    store(cloud).write_attempt(InFlightRun(first, finished=True), second)
     with pytest.raises(Overtaken):
-        memory(cloud).land(flight)
+        store(cloud).close_run(in_flight)
 
 
 def test_what_is_remembered_comes_back_as_it_was(cloud: Stubbed) -> None:
-    request = Request("person", "i1", "wanted", NOW, refused="no money")
-    told = Told("fare", NOW)
-    memory(cloud).ask(request)
-    memory(cloud).claim_telling("drift", None, "fare", NOW)
+    request = RetrainRequest("person", "i1", "wanted", NOW, refused="no money")
+    notification, sent = Notification("drift", "fare", Alert("it moved")), NotificationState("fare", NOW)
+    store(cloud).write_request(request)
+    store(cloud).claim_notification(None, notification, NOW)
     with pytest.raises(Overtaken):
-        memory(cloud).claim_telling("drift", None, "fare", NOW)
-    memory(cloud).told("drift", told)
-    memory(cloud).lapse("drift", told)
-    memory(cloud).settle("e1", status="Failed", reason="why", now=NOW)
-    remembered = memory(cloud).read()
-    assert remembered.requests == (request,)
-    assert remembered.told == {"drift": Told("fare", NOW, sent=True, lapsed=True)}
-    assert remembered.settled == {"e1"}
+        store(cloud).claim_notification(None, notification, NOW)
+    store(cloud).write_notification("drift", sent)
+    store(cloud).resolve_notification("drift", sent)
+    store(cloud).write_reported_run("e1", status="Failed", reason="why", now=NOW)
+    state = store(cloud).read()
+    assert state.requests == (request,)
+    assert state.notifications == {"drift": NotificationState("fare", NOW, sent=True, resolved=True)}
+    assert state.reported_runs == {"e1"}
 
 
 def test_a_verdict_comes_back_as_it_was_and_its_correction_replaces_it(cloud: Stubbed) -> None:
@@ -324,8 +336,8 @@ def test_a_verdict_comes_back_as_it_was_and_its_correction_replaces_it(cloud: St
 
 def test_the_same_idleness_is_one_row_a_tick(cloud: Stubbed) -> None:
     for minute in (0, 5, 14, 15):
-        memory(cloud).write_decision(
-            "Nothing", "calm", acted=False, now=NOW + timedelta(minutes=minute), request_id="i"
+        store(cloud).write_decision(
+            Step.NOTHING, "calm", acted=False, now=NOW + timedelta(minutes=minute), request_id="i"
         )
     assert decisions(cloud) == ["Nothing", "Nothing"]
 
@@ -334,7 +346,7 @@ def test_one_models_failure_keeps_no_other_from_its_turn(cloud: Stubbed) -> None
     record = f"v1-00000001|image@sha256:0|arn:package/1|{'a' * 64}"
     cloud.ssm.put_parameter(Name="/evergreen/fraud/prod/release", Value=record, Type="String")
     cloud.stubber.add_client_error("list_pipeline_executions", "ThrottlingException", "slow down")
-    with pytest.raises(RetrainFailed, match=r"churn: .*slow down"):
+    with pytest.raises(ReconcileError, match=r"churn: .*slow down"):
         reconcile(cloud)
     assert decisions(cloud) == ["Nothing"]
 
@@ -355,11 +367,11 @@ def test_a_package_is_exported_before_it_is_called_archived_and_written_once(clo
         "ModelCard": {"ModelCardContent": '{"model_overview":{}}', "ModelCardStatus": "Draft"},
     }
     life_cycle = {"ModelPackageArn": PACKAGE, "ModelLifeCycle": ANY}
-    action = Archive(Package(7, PACKAGE, "Rejected", NOW, NOW), "it was rejected")
+    action = Archive(ArchiveCandidate(7, PACKAGE, "Rejected", NOW, NOW), "it was rejected")
     for _ in range(2):
         cloud.stubber.add_response("describe_model_package", described)
         cloud.stubber.add_response("update_model_package", {"ModelPackageArn": PACKAGE}, life_cycle)
-        Hands(cloud, environment, "churn").act(action)
+        ArchiveExecutor(cloud, environment, "churn").execute(action)
         described["ModelApprovalStatus"] = "Approved"
     listed = cloud.s3.list_objects_v2(Bucket="artifacts", Prefix="archive/")["Contents"]
     assert [one["Key"].rsplit("/", 1)[1] for one in listed] == ["card.json", "package.json", "record.json"]
@@ -370,4 +382,4 @@ def test_a_package_is_exported_before_it_is_called_archived_and_written_once(clo
 def test_archive_rules_that_are_not_valid_are_refused() -> None:
     for rules in ("[]", '{"forever": 1}', '{"rejected_days": 0}', '{"delete_days": true}'):
         with pytest.raises(ValueError, match="ARCHIVE_RULES"):
-            ArchiveEnvironment("evergreen", "prod", "ledger", "artifacts", rules).rules()
+            parse_archive_rules(rules)

@@ -5,18 +5,43 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import botocore.session
 import pytest
 
-from retrain.decide import Hold, Land, Nothing, Refuse, Resume, Settle, Start, Step, Wait, cooled_down_at, decide
-from retrain.policy import Policy, PolicyError, parse_policy
-from retrain.world import Attempt, Flight, Package, Request, Run, Told, World
+from retrain.decide import (
+    CloseRun,
+    RefuseRequest,
+    ReportRun,
+    Resume,
+    RetrainStep,
+    Start,
+    decide,
+    next_automatic_start,
+)
+from retrain.observation import (
+    Attempt,
+    InFlightRun,
+    PackageSummary,
+    PipelineRun,
+    RetrainObservation,
+    RetrainRequest,
+    RetrainState,
+)
+from retrain.policy import RetrainPolicy, parse_retrain_policy
+from shared.errors import PolicyError
+from shared.notifications import NotificationState
+from shared.steps import Hold, Nothing, Wait
 from shared.verdict import Verdict
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-POLICY = Policy("prod", recent_days=30)
-CALM = World("churn", POLICY, "v1-00000001", 1)
+POLICY = RetrainPolicy("prod", recent_days=30)
+CALM = RetrainObservation("churn", POLICY, release_id="v1-00000001", version=1)
+
+
+def with_state(observation: RetrainObservation, **state: Any) -> RetrainObservation:
+    return replace(observation, state=replace(observation.state, **state))
 
 
 def verdicts(kind: str, statuses: str, *, release: str = "v1-00000001", labels: int = 0) -> tuple[Verdict, ...]:
@@ -29,7 +54,7 @@ def verdicts(kind: str, statuses: str, *, release: str = "v1-00000001", labels: 
     )
 
 
-def with_verdicts(data: str = "", quality: str = "", *, labels: int = 0) -> World:
+def with_verdicts(data: str = "", quality: str = "", *, labels: int = 0) -> RetrainObservation:
     return replace(CALM, verdicts=verdicts("data_quality", data) + verdicts("model_quality", quality, labels=labels))
 
 
@@ -37,9 +62,9 @@ def attempt(days: float, trigger: str = "drift") -> Attempt:
     return Attempt(trigger, f"{days} days ago", "it drifted", NOW - timedelta(days=days), (("Trigger", trigger),))
 
 
-def run(of: Attempt, status: str) -> Run:
+def run(of: Attempt, status: str) -> PipelineRun:
     name = of.display_name("churn")
-    return Run(f"arn:aws:sagemaker:us-east-1:1:pipeline/p/execution/{name}", name, status, of.at)
+    return PipelineRun(f"arn:aws:sagemaker:us-east-1:1:pipeline/p/execution/{name}", name, status, of.at)
 
 
 DRIFTING = with_verdicts("ODODOD", "OOOOOO", labels=100)
@@ -69,7 +94,7 @@ def test_verdicts_lead_to_what_the_contract_says(
     plan = decide(with_verdicts(data, quality, labels=labels), NOW)
     started = plan.step.attempt.trigger if isinstance(plan.step, Start) else None
     assert started == expected, plan
-    assert {tell.topic for tell in plan.tells} == topics
+    assert {one.topic for one in plan.notifications} == topics
 
 
 def test_verdicts_on_another_release_do_not_count() -> None:
@@ -89,101 +114,113 @@ def test_concept_drift_retrains_on_recent_labels_and_drift_on_nothing_cached() -
 def test_every_trigger_and_every_hindrance_together_never_start_a_second_run_nor_break_the_budget() -> None:
     statuses = botocore.session.get_session().get_service_model("sagemaker").shape_for("PipelineExecutionStatus")
     old = attempt(2)
-    requests = [(), (Request("person", "i", "wanted", NOW),), (Request("code", "c" * 64, "new", NOW),)]
-    flights = [None, Flight(old, landed=True), Flight(old, landed=False)]
+    requests = [(), (RetrainRequest("person", "i", "wanted", NOW),), (RetrainRequest("code", "c" * 64, "new", NOW),)]
+    flights = [None, InFlightRun(old, finished=True), InFlightRun(old, finished=False)]
     runs = [(), *((run(old, status),) for status in [*statuses.metadata["enum"], "CompletedWithFailures", "New"])]
-    seen: set[type[Step]] = set()
-    for requested, flight, running, spent, settled, version in product(
+    seen: set[type[RetrainStep]] = set()
+    for requested, flight, running, spent, reported, version in product(
         requests, flights, runs, (False, True), (False, True), (None, "PendingManualApproval", "Approved")
     ):
-        packages = (Package(2, version, NOW - timedelta(days=1)),) if version else ()
-        world = replace(
+        packages = (PackageSummary(2, version, NOW - timedelta(days=1)),) if version else ()
+        observation = replace(
             DRIFTING,
             policy=replace(POLICY, budget_runs=1 if spent else 4),
-            requests=requested,
-            flight=flight,
-            attempts=(old,),
+            state=RetrainState(
+                requests=requested,
+                in_flight=flight,
+                attempts=(old,),
+                reported_runs=frozenset(one.id for one in running) if reported else frozenset(),
+            ),
             runs=running,
-            settled=frozenset(one.id for one in running) if settled else frozenset(),
             packages=packages,
             verdicts=verdicts("data_quality", "DDDDDD") + verdicts("model_quality", "DDDDDD"),
         )
-        step = decide(world, NOW).step
+        step = decide(observation, NOW).step
         seen.add(type(step))
         if isinstance(step, Start):
-            assert not spent and not any(one.active for one in running) and (flight is None or flight.landed)
+            assert not spent and not any(one.active for one in running) and (flight is None or flight.finished)
             assert requested or not packages
-    assert seen >= {Start, Wait, Hold, Refuse, Resume, Land, Settle}
+    assert seen >= {Start, Wait, Hold, RefuseRequest, Resume, CloseRun, ReportRun}
 
 
-@pytest.mark.parametrize(("in_vain", "days"), [(1, 2), (2, 4), (3, 8), (4, 14), (9, 14)])
-def test_the_cooldown_doubles_with_each_attempt_in_vain_up_to_the_cap(in_vain: int, days: int) -> None:
-    attempts = tuple(attempt(n) for n in range(in_vain))
-    assert cooled_down_at(replace(CALM, attempts=attempts)) == NOW + timedelta(days=days)
-    accepted = Package(2, "Approved", NOW + timedelta(hours=1))
-    assert cooled_down_at(replace(CALM, attempts=attempts, packages=(accepted,))) == NOW + timedelta(days=1)
+@pytest.mark.parametrize(("fruitless", "days"), [(1, 2), (2, 4), (3, 8), (4, 14), (9, 14)])
+def test_the_cooldown_doubles_with_each_fruitless_attempt_up_to_the_cap(fruitless: int, days: int) -> None:
+    attempts = tuple(attempt(n) for n in range(fruitless))
+    assert next_automatic_start(with_state(CALM, attempts=attempts)) == NOW + timedelta(days=days)
+    accepted = PackageSummary(2, "Approved", NOW + timedelta(hours=1))
+    assert next_automatic_start(replace(with_state(CALM, attempts=attempts), packages=(accepted,))) == NOW + timedelta(
+        days=1
+    )
     rejected = replace(accepted, approval="Rejected")
-    assert cooled_down_at(replace(CALM, attempts=attempts, packages=(rejected,))) == NOW + timedelta(days=days)
+    assert next_automatic_start(replace(with_state(CALM, attempts=attempts), packages=(rejected,))) == NOW + timedelta(
+        days=days
+    )
 
 
 def test_a_tick_that_comes_some_seconds_earlier_in_its_minute_than_the_last_is_not_told_to_wait() -> None:
     late = replace(attempt(1), at=attempt(1).at.replace(second=40, microsecond=118_000))
-    assert cooled_down_at(replace(CALM, attempts=(late,))) == cooled_down_at(replace(CALM, attempts=(attempt(1),)))
+    assert next_automatic_start(with_state(CALM, attempts=(late,))) == next_automatic_start(
+        with_state(CALM, attempts=(attempt(1),))
+    )
 
 
 def test_a_version_that_was_rolled_back_is_no_proposal_and_no_accepted_model() -> None:
-    bad = Package(2, "Approved", NOW - timedelta(hours=1))
+    bad = PackageSummary(2, "Approved", NOW - timedelta(hours=1))
     assert isinstance(decide(replace(DRIFTING, packages=(bad,)), NOW).step, Hold)
-    barred = replace(DRIFTING, packages=(bad,), barred=frozenset({2}))
-    assert isinstance(decide(barred, NOW).step, Start)
-    assert cooled_down_at(replace(barred, attempts=(attempt(1),))) == NOW + timedelta(days=1)
+    quarantined = replace(DRIFTING, packages=(bad,), quarantined=frozenset({2}))
+    assert isinstance(decide(quarantined, NOW).step, Start)
+    assert next_automatic_start(with_state(quarantined, attempts=(attempt(1),))) == NOW + timedelta(days=1)
 
 
 def test_an_attempt_answers_the_windows_before_it_and_only_those() -> None:
-    later = replace(DRIFTING, attempts=(attempt(0),))
+    later = with_state(DRIFTING, attempts=(attempt(0),))
     assert isinstance(decide(later, NOW + timedelta(days=9)).step, Nothing)
-    assert isinstance(decide(replace(DRIFTING, attempts=(attempt(3),)), NOW).step, Start)
+    assert isinstance(decide(with_state(DRIFTING, attempts=(attempt(3),)), NOW).step, Start)
 
 
-def test_people_skip_the_cooldown_and_are_told_when_the_budget_is_spent() -> None:
-    asked = replace(CALM, requests=(Request("person", "i", "wanted", NOW),), attempts=(attempt(0.1),))
+def test_people_skip_the_cooldown_and_are_notified_when_the_budget_is_spent() -> None:
+    asked = with_state(CALM, requests=(RetrainRequest("person", "i", "wanted", NOW),), attempts=(attempt(0.1),))
     assert isinstance(decide(asked, NOW).step, Start)
     refused = decide(replace(asked, policy=replace(POLICY, budget_runs=1)), NOW).step
-    assert isinstance(refused, Refuse)
+    assert isinstance(refused, RefuseRequest)
     assert "budget of 1 runs in 30 days is spent" in refused.reason
 
 
 def test_only_the_newest_code_is_trained() -> None:
-    requests = tuple(Request("code", c * 64, "pushed", NOW - timedelta(hours=h)) for c, h in (("a", 2), ("b", 1)))
-    step = decide(replace(CALM, requests=requests), NOW).step
+    requests = tuple(
+        RetrainRequest("code", c * 64, "pushed", NOW - timedelta(hours=h)) for c, h in (("a", 2), ("b", 1))
+    )
+    step = decide(with_state(CALM, requests=requests), NOW).step
     assert isinstance(step, Start) and step.attempt.window.startswith("b")
     trained = Attempt("code", requests[1].window, "pushed", NOW)
-    assert isinstance(decide(replace(CALM, requests=requests, attempts=(trained,)), NOW).step, Nothing)
+    assert isinstance(decide(with_state(CALM, requests=requests, attempts=(trained,)), NOW).step, Nothing)
 
 
-def test_a_spent_budget_is_told_once_until_it_lapses_or_the_cap_is_over() -> None:
-    world = replace(DRIFTING, policy=replace(POLICY, budget_runs=0))
-    (tell,) = decide(world, NOW).tells
-    assert tell.topic == "budget"
+def test_a_spent_budget_is_notified_once_until_it_is_resolved_or_the_cap_is_over() -> None:
+    observation = replace(DRIFTING, policy=replace(POLICY, budget_runs=0))
+    (notification,) = decide(observation, NOW).notifications
+    assert notification.topic == "budget"
 
-    def again(hours: float, *, lapsed: bool = False, sent: bool = True) -> bool:
-        told = {"budget": Told("", NOW - timedelta(hours=hours), sent, lapsed)}
-        return bool(decide(replace(world, told=told), NOW).tells)
+    def again(hours: float, *, resolved: bool = False, sent: bool = True) -> bool:
+        states = {"budget": NotificationState("", NOW - timedelta(hours=hours), sent, resolved)}
+        return bool(decide(with_state(observation, notifications=states), NOW).notifications)
 
     assert not again(335) and again(336)
-    assert not again(23, lapsed=True) and again(24, lapsed=True)
+    assert not again(23, resolved=True) and again(24, resolved=True)
     assert not again(0.1, sent=False) and again(0.3, sent=False)
-    calm = replace(CALM, told={"budget": Told("", NOW)})
-    assert decide(calm, NOW).lapsed == ("budget",)
+    calm = with_state(CALM, notifications={"budget": NotificationState("", NOW)})
+    assert decide(calm, NOW).resolved == ("budget",)
 
 
-def test_a_run_that_never_ends_is_told() -> None:
+def test_a_run_that_never_ends_is_notified() -> None:
     stuck = replace(CALM, runs=(run(attempt(15), "Executing"),))
-    assert [tell.topic for tell in decide(stuck, NOW).tells] == ["stuck"]
+    assert [one.topic for one in decide(stuck, NOW).notifications] == ["stuck"]
 
 
 def test_a_policy_names_all_its_mistakes_in_one_line() -> None:
-    assert parse_policy('{"stage": "prod", "schedule_days": null, "drifted": 6}') == Policy("prod", drifted=6)
+    assert parse_retrain_policy('{"stage": "prod", "schedule_days": null, "drifted": 6}') == RetrainPolicy(
+        "prod", drifted=6
+    )
     for text, parts in (
         ("{", ["not JSON"]),
         ("[1]", ["JSON object, got [1]"]),
@@ -192,5 +229,5 @@ def test_a_policy_names_all_its_mistakes_in_one_line() -> None:
         ('{"stage": "", "cooldown_hours": null}', ["stage must be", "got None"]),
     ):
         with pytest.raises(PolicyError) as refused:
-            parse_policy(text)
+            parse_retrain_policy(text)
         assert all(part in str(refused.value) for part in parts) and "\n" not in str(refused.value)

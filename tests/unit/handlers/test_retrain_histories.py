@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,10 +21,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from retrain.controller import Controller, RetrainFailed, logger
-from retrain.environment import RetrainEnvironment
+from retrain.controller import reconcile_retraining
 from shared.clients import Clients
-from shared.ledger import Ledger, Quarantine
+from shared.environment import RetrainEnvironment
+from shared.ledger import Quarantine, ReleaseLedger
+from shared.log import logger
+from shared.reconcile import ReconcileError
 from shared.verdict import Verdict, Verdicts
 
 ENVIRONMENT = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:topic")
@@ -119,7 +122,7 @@ class Cloud:
             if approval == "rolled back":
                 table = cast("Any", DynamoDb(self))
                 entry = Quarantine(version, "its canary failed", self.now, f"arn:package/{version}")
-                Ledger(table, "ledger", model="churn", stage="prod").quarantine(entry)
+                ReleaseLedger(table, "ledger", model="churn", stage="prod").quarantine(entry)
 
     def find(self, kind: str, status: str, *, at: datetime | None = None, labels: int = 0) -> None:
         """A monitor writes its verdict on the window that ends now, or did at `at`."""
@@ -130,11 +133,14 @@ class Cloud:
 
     def invoke(self, event: dict[str, Any] | None = None) -> None:
         """One invocation; what it raises is Lambda's to retry, and the next tick's."""
-        controller = Controller(self.clients(), ENVIRONMENT, invocation=f"i{self.calls}", now=lambda: self.now)
-        try:
-            controller.reconcile(event or {"source": "evergreen.tick"})
-        except (RetrainFailed, ClientError, Killed):
-            return
+        with suppress(ReconcileError, ClientError, Killed):
+            reconcile_retraining(
+                event or {"source": "evergreen.tick"},
+                self.clients(),
+                ENVIRONMENT,
+                invocation=f"i{self.calls}",
+                now=lambda: self.now,
+            )
 
 
 class Counted:

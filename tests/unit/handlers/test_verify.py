@@ -1,4 +1,4 @@
-"""Verification: what passes is written once for the next stage, what fails is told and goes no further."""
+"""Verification: a success is written once for the next stage, a failure is notified and stops the release there."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from moto import mock_aws
 
 from shared.canonical import canonical_json, sha256_of
 from shared.clients import Clients
-from shared.record import release_id
-from shared.release_policy import Bounds
-from shared.verification import ASKED, FAILED, PASSED, Verification, Verifications
-from verify.environment import VerifyEnvironment
+from shared.environment import VerifyEnvironment
+from shared.release_policy import VerificationBounds
+from shared.release_record import release_id
+from shared.verification import Verification, Verifications, VerificationStatus
 from verify.judge import Call, judge, percentile
-from verify.verifier import Verifier, request_of
+from verify.verifier import Verifier, parse_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BUCKET = "artifacts"
 PAYLOAD = b'1,"a,b"\n2,c\n3,\n'
 SCORES = [0.25, 0.5, 0.75]
-BOUNDS = Bounds(latency_ms=100, error_percent=1, tolerance=0.001)
+BOUNDS = VerificationBounds(latency_ms=100, error_percent=1, tolerance=0.001)
 POLICY = json.dumps({"verify": {"latency_ms": 100, "error_percent": 1, "tolerance": 0.001}})
 
 Answer = Callable[[bytes], str]
 
 
 def answer(body: bytes) -> str:
-    """As the model of the evaluation answers: the first column is the row's number."""
+    """Answer as the evaluated model does: the score depends on the row's number."""
     rows = body.decode().splitlines()
     return "".join(f"{int(row[0]) / 4}\n" for row in rows)
 
 
 class Aws(Clients):
-    """moto's services, and an endpoint of our own. Clients are made under the test's credentials."""
+    """moto's services, and a simulated endpoint. Clients are created under the test's credentials."""
 
     def __init__(self) -> None:
         self.answer: Answer = answer
@@ -137,7 +137,7 @@ def test_what_answers_as_evaluated_is_verified(aws: Aws) -> None:
     }
     known = row(aws)
     assert known is not None
-    assert known.outcome == PASSED
+    assert known.status == VerificationStatus.PASSED
     # The whole payload first, as it was registered; then each row by itself, quoted as it was.
     assert aws.asked[:4] == [PAYLOAD, b'1,"a,b"\n', b"2,c\n", b"3,\n"]
 
@@ -149,11 +149,11 @@ def test_a_second_verification_changes_nothing_that_passed(aws: Aws) -> None:
     aws.answer = lambda _: "nonsense\n"
     assert "was verified before" in verify(aws)
     Verifications(aws.dynamodb, "ledger", model="churn", stage="staging").write(
-        Verification(aws.release, ASKED, NOW, "again")
+        Verification(aws.release, VerificationStatus.ASKED, NOW, "again")
     )
     known = row(aws)
     assert known is not None
-    assert (verified(aws), known.outcome) == (before, PASSED)
+    assert (verified(aws), known.status) == (before, VerificationStatus.PASSED)
 
 
 def test_another_answer_than_the_evaluations_goes_no_further(aws: Aws) -> None:
@@ -161,7 +161,7 @@ def test_another_answer_than_the_evaluations_goes_no_further(aws: Aws) -> None:
     assert "row 2 was answered with 0.502 and the evaluation scored 0.5" in verify(aws)
     known = row(aws)
     assert known is not None
-    assert (verified(aws), known.outcome) == (None, FAILED)
+    assert (verified(aws), known.status) == (None, VerificationStatus.FAILED)
 
 
 def test_without_recorded_scores_agreement_is_left_out_and_said(aws: Aws) -> None:
@@ -183,7 +183,7 @@ def test_an_endpoint_that_moved_meanwhile_proves_nothing(aws: Aws) -> None:
         return answer(body)
 
     aws.answer = move
-    assert "nothing is known" in verify(aws)
+    assert "the result is not known" in verify(aws)
     assert (verified(aws), row(aws)) == (None, None)
 
 
@@ -208,7 +208,7 @@ def test_errors_of_the_endpoint_are_counted(aws: Aws, failure: Exception) -> Non
         return answer(body)
 
     aws.answer = fails_in_three_of_hundred
-    assert "3 of 101 requests failed and at most 1 % may" in verify(aws)
+    assert "3 of 101 requests failed, at most 1 % may" in verify(aws)
     assert verified(aws) is None
 
 
@@ -233,12 +233,12 @@ def calls(*answers: str | None, rows: int = 1, seconds: float = 0.01) -> list[Ca
         (calls("0.1,0.9\n", "0.2,0.8\n"), [0.1, 0.2], ""),
         (calls("0.1\n", "0.2009\n"), [0.1, 0.2], ""),
         (calls("0.1\n", "0.3\n"), [0.1, 0.2], "row 2 was answered with 0.3"),
-        (calls("0.1\n", "nan\n"), [0.1, 0.2], "row 2 was answered with 'nan', which is no number"),
-        (calls("0.1\n", "late\n"), [0.1, 0.2], "'late', which is no number"),
+        (calls("0.1\n", "nan\n"), [0.1, 0.2], "row 2 was answered with 'nan', which is not a number"),
+        (calls("0.1\n", "late\n"), [0.1, 0.2], "'late', which is not a number"),
         (calls("late\n", "early\n"), None, ""),
         (calls("0.1\n", ""), None, "1 rows were sent and 0 answered"),
         (calls("0.1\n", "0.2\n0.3\n"), [0.1, 0.2], "1 rows were sent and 2 answered"),
-        (calls("0.1\n", None), [0.1, 0.2], "1 of 2 requests failed and at most 1 % may, the first with timeout"),
+        (calls("0.1\n", None), [0.1, 0.2], "1 of 2 requests failed, at most 1 % may, the first with timeout"),
         (calls("0.1\n", "0.2\n", seconds=0.2), [0.1, 0.2], "95th percentile of latency is 200 ms"),
         (calls("0.1\n", "0.2\n"), [0.1], "recorded 1 scores for the 2 rows"),
     ],
@@ -257,5 +257,5 @@ def test_percentiles_are_by_nearest_rank() -> None:
 
 @pytest.mark.parametrize("event", [{}, {"model": "churn"}, {"model": "a", "release_id": "b", "c": 1}, []])
 def test_what_is_no_request_is_refused(event: object) -> None:
-    with pytest.raises(ValueError, match="a request is"):
-        request_of(event)
+    with pytest.raises(ValueError, match="a request must be"):
+        parse_request(event)

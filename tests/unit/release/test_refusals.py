@@ -1,6 +1,6 @@
-"""Whatever is refused is refused in one sentence, in the ledger and in the alert, and nothing is deployed.
+"""A refusal names its reason in the ledger and in the alert, and deploys nothing.
 
-What makes an artefact or a specification another one is the business of test_release_aws.py (in tests/lambda).
+test_release_aws.py tests how a changed artifact or specification is found.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 import pytest
 
-from release import act
-from release.verified_copy import Refused
-from tests.unit.release.cloud import Cloud, Version, invoke, without_copying
+from release import execute
+from release.verified_copy import PackageRefused
+from tests.unit.release.simulated_aws import Cloud, Version, invoke, without_copying
 
 TAMPERED = "s3://b/model.tar.gz has SHA-256 2, registered was 1"
 REPOINTED = "its inference specification was changed after registration: 2, was 1"
 OWN = "arn:aws:sts::1:assumed-role/approver/bob approved a model of their own"
-SILENT = "it was approved without a description, which this stage asks for"
+SILENT = "it was approved without a description, which this stage requires"
 EXPIRED = "the pin of version 1 (audit) expired on 2026-11-22"
 
 
@@ -56,12 +56,12 @@ def test_each_refusal_is_one_sentence_in_ledger_and_alert_and_deploys_nothing(
         cloud = stage(**policy)
         record, operations = cloud.record, cloud.stack.operations
         cloud.packages[2] = approval
-        copy = patch.object(act, "copy_release", side_effect=Refused(found)) if found else without_copying()
+        copy = patch.object(execute, "copy_release", side_effect=PackageRefused(found)) if found else without_copying()
         with copy:
             for _ in range(3):
                 invoke(cloud)
-    (told,) = cloud.told
-    assert sentence in told
+    (alert,) = cloud.alerts
+    assert sentence in alert
     assert [row for row in cloud.rows.values() if sentence in row.get("reason", {}).get("S", "")]
     assert (cloud.record, cloud.stack.operations, cloud.serves) == (record, operations, 1)
     assert "lease" not in cloud.rows

@@ -1,7 +1,7 @@
-"""Histories: people, pipelines, crashes, doubled and lost events, rollbacks; the real controller on a cloud in memory.
+"""Histories of one stage: people, pipelines, crashes, duplicated and lost events, rollbacks.
 
-Every call is a place where an invocation may be killed, or where another one may run from beginning to end; after each
-history the faults stop, and the stage must end on what its people approved.
+The real controller runs on a simulated AWS. At every call an invocation may be killed, or another one may run from
+beginning to end. After each history the faults stop, and the stage must end on the approved version.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.record import parse_record
-from tests.unit.release.cloud import (
+from shared.release_record import parse_release_record
+from tests.unit.release.simulated_aws import (
     CREATORS,
     VERSIONS,
     Cloud,
     Version,
-    could_not_be_brought_back,
     fail,
     intended,
     invoke,
     invoke_with,
     kill,
+    needs_a_person,
     released,
     without_copying,
 )
@@ -43,7 +43,7 @@ def play(cloud: Cloud, action: tuple[str, int]) -> None:
             cloud.packages[version] = Version("Rejected", cloud.now)
         case "cdk deploy" if cloud.stack.pending is None and cloud.take_lease():
             # A template change, so there is always something to do.
-            cloud.begin(parse_record(cloud.record))
+            cloud.begin(parse_release_record(cloud.record))
         case "success" | "stack rolls back" | "endpoint rolls back":
             cloud.finish(kind)
         case "time":
@@ -95,7 +95,7 @@ def test_every_history_ends_on_what_was_approved(history: list[tuple[str, int]])
         before = (cloud.record, cloud.stack.operations, len(cloud.rows))
         invoke(cloud)
     wanted = intended(cloud)
-    assert wanted in (None, cloud.serves) or could_not_be_brought_back(cloud)
+    assert wanted in (None, cloud.serves) or needs_a_person(cloud)
     assert cloud.serves is not None or was_live is None
     assert "lease" not in cloud.rows
     assert (cloud.record, cloud.stack.operations, len(cloud.rows)) == before, "it does not come to rest"
@@ -136,24 +136,24 @@ def test_what_was_decided_before_another_release_passed_by_is_not_done(no_copyin
 
 
 @pytest.mark.parametrize("call", range(1, 46))
-def test_a_rollback_is_told_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
+def test_a_rollback_is_notified_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
     cloud = with_first_release()
     play(cloud, ("approve", 1))
     invoke(cloud)
     cloud.finish("stack rolls back")
     invoke_with(cloud, call, lambda: invoke(cloud))
-    (alert,) = cloud.told
-    assert "v2-00000002 is quarantined, because" in alert
-    assert "v1-00000001 stays" in alert
+    (alert,) = cloud.alerts
+    assert "v2-00000002 was rolled back, because" in alert
+    assert "Evergreen quarantined it; v1-00000001 stays live." in alert
 
 
 @pytest.mark.parametrize("call", range(1, 46))
-def test_a_refusal_is_told_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
+def test_a_refusal_is_notified_once_whoever_looks_meanwhile(no_copying: None, call: int) -> None:
     cloud = with_first_release()
     cloud.policy = json.dumps({"four_eyes": True})
     cloud.packages[2] = Version("Approved", cloud.now, CREATORS[2])
     invoke_with(cloud, call, lambda: invoke(cloud))
-    (alert,) = cloud.told
+    (alert,) = cloud.alerts
     assert "version 2 was approved and is refused, because arn:aws:sts::1:assumed-role/approver/bob approved" in alert
 
 

@@ -1,7 +1,7 @@
-"""Histories over two stages: what production serves was approved, verified in staging, and not by its creator.
+"""Histories of two stages: production serves only what was verified in staging and approved by another person.
 
-Events do not appear here: an invocation is what a lost event leaves out, a doubled one repeats and a reordered one
-moves, so histories of invocations in any order hold all of them.
+Events do not appear here. A lost event leaves out an invocation, a duplicated one repeats it and a reordered one moves
+it, so histories of invocations in any order cover them all.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.release.cloud import (
+from tests.unit.release.simulated_aws import (
     CREATORS,
     VERSIONS,
     Cloud,
     Shared,
     Version,
-    could_not_be_brought_back,
     fail,
     intended,
     invoke,
     invoke_with,
     kill,
+    needs_a_person,
     without_copying,
 )
 
@@ -35,7 +35,7 @@ PRODUCTION = {
     "four_eyes": True,
     "description_required": True,
 }
-TELLERS = ("ada", "bob", "eve")
+EDITORS = ("ada", "bob", "eve")
 
 Action = tuple[str, int, int]
 
@@ -60,12 +60,12 @@ class Stages:
         version, cloud = VERSIONS[n % 3], (self.staging, self.production)[m % 2]
         match kind:
             case "approve":
-                self.edit(version, "Approved", TELLERS[m % 3], "good" if m < 6 else "", self._life_cycle(version))
+                self.edit(version, "Approved", EDITORS[m % 3], "good" if m < 6 else "", self._life_cycle(version))
             case "approve for production" if version in self.shared.packages:
                 one = self.shared.packages[version]
-                self.edit(version, one.approval, TELLERS[m % 3], one.description, "Production/Approved")
+                self.edit(version, one.approval, EDITORS[m % 3], one.description, "Production/Approved")
             case "reject":
-                self.edit(version, "Rejected", TELLERS[m % 3], "", self._life_cycle(version))
+                self.edit(version, "Rejected", EDITORS[m % 3], "", self._life_cycle(version))
             case "verify":
                 self.staging.answer_verification(passes=m % 4 != 0)
             case "success" | "stack rolls back" | "endpoint rolls back":
@@ -141,7 +141,7 @@ def test_production_ends_on_the_highest_version_that_may_be_live(approval: str, 
         quarantined = {int(key.removeprefix("quarantine#")) for key in cloud.rows if key.startswith("quarantine#")}
         assert quarantined <= cloud.blamable | stages.shared.objectionable
         wanted = intended(cloud)
-        assert wanted in (None, cloud.serves) or could_not_be_brought_back(cloud)
+        assert wanted in (None, cloud.serves) or needs_a_person(cloud)
     assert stages.production.serves is not None or was_live is None
 
 
@@ -157,7 +157,7 @@ def test_what_fails_its_verification_never_reaches_production(stages: Stages) ->
         stages.approve(2)
         stages.settle(verified=False)
         assert (stages.staging.serves, stages.production.serves) == (2, 1)
-        assert stages.last_reason(stages.staging)[1].endswith("goes no further, because measured")
+        assert stages.last_reason(stages.staging)[1].endswith("is not released to the next stage, because measured")
         assert stages.last_reason(stages.production) == (
             "Wait",
             "v1-00000001 is live; version 2 waits for its verification in staging",

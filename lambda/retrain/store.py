@@ -1,17 +1,20 @@
-"""What the controller remembers of one model, in the ledger (docs/reference/contracts.md, "Retrain ledger rows")."""
+"""The retrain rows of the ledger (docs/reference/contracts.md, "Retrain ledger rows")."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from retrain.world import Attempt, Flight, Request, Told
+from retrain.observation import Attempt, InFlightRun, RetrainRequest, RetrainState
 from shared.canonical import sha256_of
+from shared.errors import Overtaken, error_code, is_failed_condition
+from shared.notifications import Notification, NotificationState
+from shared.steps import Step
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,33 +23,18 @@ if TYPE_CHECKING:
     Item = dict[str, UniversalAttributeValueTypeDef]
 
 _STATE = "retrain#"
-# TRIGGER and WINDOW are words that DynamoDB keeps for itself.
+# TRIGGER and WINDOW are reserved words of DynamoDB.
 _SAME_ATTEMPT = "trigger_kind = :trigger AND window_id = :window"
-_SAME_TOLD = "about = :about AND told_at = :at"
+_SAME_NOTIFICATION = "about = :about AND told_at = :at"
 _DECISION = "retrain-decision#"
 _DAY = 24 * 3600
 _AUDIT_SECONDS = 400 * _DAY
 _IDLE_SECONDS = 35 * _DAY
-# A tick: the same idle decision is written once in each.
+# The controller's tick. The same idle decision is written once per tick.
 _TICK_SECONDS = 15 * 60
 
 
-class Overtaken(Exception):
-    """Another invocation was faster; the next one looks again."""
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """All that is remembered of one model but its verdicts."""
-
-    attempts: tuple[Attempt, ...] = ()
-    flight: Flight | None = None
-    settled: frozenset[str] = frozenset()
-    requests: tuple[Request, ...] = ()
-    told: Mapping[str, Told] = field(default_factory=dict)
-
-
-class Memory:
+class RetrainStore:
     """One model's retrain rows in one stage."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, *, model: str, stage: str) -> None:
@@ -54,8 +42,8 @@ class Memory:
         self._table = table
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
-    def read(self) -> Remembered:
-        """Read all of it by one query."""
+    def read(self) -> RetrainState:
+        """Read the state with one query."""
         rows: dict[str, dict[str, AttributeValueTypeDef]] = {}
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
@@ -65,62 +53,64 @@ class Memory:
         )
         for page in pages:
             rows |= {item["sk"]["S"].removeprefix(_STATE): item for item in page["Items"]}
-        flight = rows.get("flight")
-        return Remembered(
+        in_flight = rows.get("flight")
+        return RetrainState(
             attempts=tuple(_attempt(row) for key, row in rows.items() if key.startswith("attempt#")),
-            flight=Flight(_attempt(flight), landed=flight["landed"]["BOOL"]) if flight else None,
-            settled=frozenset(key.removeprefix("run#") for key in rows if key.startswith("run#")),
+            in_flight=InFlightRun(_attempt(in_flight), finished=in_flight["landed"]["BOOL"]) if in_flight else None,
+            reported_runs=frozenset(key.removeprefix("run#") for key in rows if key.startswith("run#")),
             requests=tuple(_request(row) for key, row in rows.items() if key.startswith("request#")),
-            told={key.removeprefix("told#"): _told(row) for key, row in rows.items() if key.startswith("told#")},
+            notifications={
+                key.removeprefix("told#"): _notification(row) for key, row in rows.items() if key.startswith("told#")
+            },
         )
 
-    def claim(self, observed: Flight | None, attempt: Attempt) -> None:
-        """Take the flight for `attempt` and remember it, both or neither.
+    def write_attempt(self, observed: InFlightRun | None, attempt: Attempt) -> None:
+        """Record `attempt` and make it the in-flight run, in one transaction.
 
-        The flight must still be the one that was observed, and landed: so two invocations that saw the same world
-        cannot both start a run, however long one of them slept. The attempt must be new: what was trained is not
-        trained again on the same evidence.
+        The in-flight run must still be the observed one, and finished. So two invocations with the same observation
+        cannot both start a run, however long one of them slept. The attempt must be new: the same evidence is answered
+        once.
 
         Raises:
-            Overtaken: either is not so.
+            Overtaken: One of the two conditions does not hold.
         """
         fields = _attempt_item(attempt)
-        flight: PutTypeDef = {
+        in_flight: PutTypeDef = {
             "TableName": self._table,
             "Item": self._row("flight", {**fields, "landed": {"BOOL": False}}),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         if observed is not None:
-            flight["ConditionExpression"] = f"{_SAME_ATTEMPT} AND landed = :landed"
-            flight["ExpressionAttributeValues"] = {**_attempt_values(observed.attempt), ":landed": {"BOOL": True}}
-        memory: PutTypeDef = {
+            in_flight["ConditionExpression"] = f"{_SAME_ATTEMPT} AND landed = :landed"
+            in_flight["ExpressionAttributeValues"] = {**_attempt_values(observed.attempt), ":landed": {"BOOL": True}}
+        record: PutTypeDef = {
             "TableName": self._table,
             "Item": self._row(f"attempt#{attempt.trigger}#{attempt.window}", fields | _ttl(attempt.at, _AUDIT_SECONDS)),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         try:
-            self._dynamodb.transact_write_items(TransactItems=[{"Put": flight}, {"Put": memory}])
+            self._dynamodb.transact_write_items(TransactItems=[{"Put": in_flight}, {"Put": record}])
         except ClientError as error:
-            if error.response["Error"]["Code"] in {"TransactionCanceledException", "TransactionConflictException"}:
-                raise Overtaken("another invocation claimed the flight, or answered this evidence") from error
+            if error_code(error) in {"TransactionCanceledException", "TransactionConflictException"}:
+                raise Overtaken("another invocation started a run, or answered this evidence") from error
             raise
 
-    def land(self, flight: Flight) -> None:
-        """Say that the flight's run has ended.
+    def close_run(self, in_flight: InFlightRun) -> None:
+        """Record that the in-flight run has ended.
 
         Raises:
-            Overtaken: it is another flight by now.
+            Overtaken: Another run is in flight by now.
         """
-        row = self._row("flight", {**_attempt_item(flight.attempt), "landed": {"BOOL": True}})
-        self._put_if(row, _SAME_ATTEMPT, _attempt_values(flight.attempt))
+        row = self._row("flight", {**_attempt_item(in_flight.attempt), "landed": {"BOOL": True}})
+        self._put_if(row, _SAME_ATTEMPT, _attempt_values(in_flight.attempt))
 
-    def settle(self, run_id: str, *, status: str, reason: str, now: datetime) -> None:
-        """Say that people know how a run ended."""
+    def write_reported_run(self, run_id: str, *, status: str, reason: str, now: datetime) -> None:
+        """Record that people were notified how a run ended."""
         fields: Item = {"status": {"S": status}, "reason": {"S": reason}, "at": {"S": now.isoformat()}}
         self._put(f"run#{run_id}", fields | _ttl(now, _AUDIT_SECONDS))
 
-    def ask(self, request: Request) -> None:
-        """Remember a request until it is answered."""
+    def write_request(self, request: RetrainRequest) -> None:
+        """Record a request, which stays open until it is answered or refused."""
         fields: Item = {
             "trigger": {"S": request.trigger},
             "id": {"S": request.id},
@@ -132,29 +122,33 @@ class Memory:
         }
         self._put(f"request#{request.trigger}#{request.id}", fields | _ttl(request.at, _AUDIT_SECONDS))
 
-    def claim_telling(self, topic: str, observed: Told | None, about: str, now: datetime) -> None:
-        """Take the right to tell about a topic.
+    def claim_notification(self, observed: NotificationState | None, notification: Notification, now: datetime) -> None:
+        """Claim the right to send a notification.
 
         Raises:
-            Overtaken: somebody else took it.
+            Overtaken: Another invocation claimed it.
         """
-        row = self._told_row(topic, Told(about, now, sent=False))
+        row = self._notification_row(notification.topic, NotificationState(notification.detail, now, sent=False))
         if observed is None:
             self._put_if(row, "attribute_not_exists(pk)", {})
         else:
-            self._put_if(row, _SAME_TOLD, _told_values(observed))
+            self._put_if(row, _SAME_NOTIFICATION, _notification_values(observed))
 
-    def told(self, topic: str, told: Told) -> None:
-        """Write down what was told, or that it holds no longer."""
-        self._dynamodb.put_item(TableName=self._table, Item=self._told_row(topic, told))
+    def write_notification(self, topic: str, state: NotificationState) -> None:
+        """Record the state of a topic's notification."""
+        self._dynamodb.put_item(TableName=self._table, Item=self._notification_row(topic, state))
 
-    def lapse(self, topic: str, observed: Told) -> None:
-        """Say that a topic holds no longer, unless it was just told anew."""
-        row = self._told_row(topic, Told(observed.about, observed.at, observed.sent, lapsed=True))
-        self._put_if(row, _SAME_TOLD, _told_values(observed))
+    def resolve_notification(self, topic: str, observed: NotificationState) -> None:
+        """Record that a topic no longer holds.
 
-    def write_decision(self, step: str, reason: str, *, acted: bool, now: datetime, request_id: str) -> None:
-        """Write a decision down. What was done is kept 400 days under its own time; the same idleness once a tick."""
+        Raises:
+            Overtaken: The topic was just sent again.
+        """
+        row = self._notification_row(topic, replace(observed, resolved=True))
+        self._put_if(row, _SAME_NOTIFICATION, _notification_values(observed))
+
+    def write_decision(self, step: Step, reason: str, *, acted: bool, now: datetime, request_id: str) -> None:
+        """Write a decision. An action is kept 400 days under its own time; the same idle decision once per tick."""
         at = now.astimezone(UTC)
         if acted:
             key = f"{at.isoformat(timespec='microseconds')}#{request_id}"
@@ -171,15 +165,15 @@ class Memory:
         }
         self._dynamodb.put_item(TableName=self._table, Item=row)
 
-    def _told_row(self, topic: str, told: Told) -> Item:
+    def _notification_row(self, topic: str, state: NotificationState) -> Item:
         return self._row(
             f"told#{topic}",
             {
-                "about": {"S": told.about},
-                "told_at": {"S": told.at.isoformat()},
-                "sent": {"BOOL": told.sent},
-                "lapsed": {"BOOL": told.lapsed},
-                **_ttl(told.at, _AUDIT_SECONDS),
+                "about": {"S": state.detail},
+                "told_at": {"S": state.at.isoformat()},
+                "sent": {"BOOL": state.sent},
+                "lapsed": {"BOOL": state.resolved},
+                **_ttl(state.at, _AUDIT_SECONDS),
             },
         )
 
@@ -198,8 +192,8 @@ class Memory:
             else:
                 self._dynamodb.put_item(TableName=self._table, Item=row, ConditionExpression=condition)
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise Overtaken("another invocation changed the row since it was read") from error
+            if is_failed_condition(error):
+                raise Overtaken("another invocation changed the row after it was read") from error
             raise
 
 
@@ -207,8 +201,8 @@ def _attempt_values(attempt: Attempt) -> Item:
     return {":trigger": {"S": attempt.trigger}, ":window": {"S": attempt.window}}
 
 
-def _told_values(told: Told) -> Item:
-    return {":about": {"S": told.about}, ":at": {"S": told.at.isoformat()}}
+def _notification_values(state: NotificationState) -> Item:
+    return {":about": {"S": state.detail}, ":at": {"S": state.at.isoformat()}}
 
 
 def _attempt_item(attempt: Attempt) -> Item:
@@ -231,17 +225,17 @@ def _attempt(item: Mapping[str, AttributeValueTypeDef]) -> Attempt:
     )
 
 
-def _request(item: Mapping[str, AttributeValueTypeDef]) -> Request:
+def _request(item: Mapping[str, AttributeValueTypeDef]) -> RetrainRequest:
     at = datetime.fromisoformat(item["at"]["S"])
     trigger, identity, reason = (item[name]["S"] for name in ("trigger", "id", "reason"))
-    # A row outlives a deployment: one that was written before requests had an author has none.
+    # Rows that were written before requests had an author have none.
     author = item.get("author", {}).get("S", "")
-    return Request(trigger, identity, reason, at, item["commit"]["S"], item["refused"]["S"], author)
+    return RetrainRequest(trigger, identity, reason, at, item["commit"]["S"], item["refused"]["S"], author)
 
 
-def _told(item: Mapping[str, AttributeValueTypeDef]) -> Told:
+def _notification(item: Mapping[str, AttributeValueTypeDef]) -> NotificationState:
     at = datetime.fromisoformat(item["told_at"]["S"])
-    return Told(item["about"]["S"], at, item["sent"]["BOOL"], item["lapsed"]["BOOL"])
+    return NotificationState(item["about"]["S"], at, item["sent"]["BOOL"], item["lapsed"]["BOOL"])
 
 
 def _ttl(now: datetime, seconds: int) -> Item:

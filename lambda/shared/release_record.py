@@ -1,4 +1,4 @@
-"""The release record: the one string that says what a stage serves (docs/reference/contracts.md, "Release record")."""
+"""The release record: the one string that names what a stage serves (docs/reference/contracts.md, "Release record")."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 
 _NONE = "none"
-# The id becomes an S3 key, an alarm's name and a change set's, so its form is checked wherever it comes from.
+# The id becomes part of S3 keys and of the names of alarms and change sets, so every parser checks its form.
 _RELEASE_ID = re.compile(r"v([1-9][0-9]*)-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
-class Release:
-    """What a stage serves.
+class ReleaseRecord:
+    """The release that a stage serves.
 
     Attributes:
         release_id: `v<version>-<first 8 hex of the registration record's SHA-256>`, or `none`.
@@ -35,43 +35,43 @@ class Release:
         """Return the record's string.
 
         Raises:
-            ValueError: a field is empty or holds the separator.
+            ValueError: A field is empty or contains the separator.
         """
         fields = (self.release_id, self.image, self.package_arn, self.artifact_sha256)
         if any(not field or "|" in field for field in fields):
-            raise ValueError(f"a release record's fields are not empty and hold no '|', got {fields}")
+            raise ValueError(f"a release record's fields must not be empty or contain '|', got {fields}")
         return "|".join(fields)
 
 
-NO_RELEASE = Release(_NONE, _NONE, _NONE, _NONE)
+NO_RELEASE = ReleaseRecord(_NONE, _NONE, _NONE, _NONE)
 
 
 def release_id(version: int, record_sha256: str) -> str:
-    """Return the release id of a package version: the same package always gives the same id.
+    """Return the release id of a package version. The same package always gives the same id.
 
     Args:
-        version: the model package's version, 1 or more.
+        version: The model package's version, 1 or more.
         record_sha256: SHA-256 of its registration record, 64 hexadecimal digits.
     """
     return f"v{version}-{record_sha256[:8]}"
 
 
 def version_of(release: str) -> int | None:
-    """Return the package version a release id names, or None where it is no release id."""
+    """Return the package version a release id names, or None where it is not a release id."""
     match = _RELEASE_ID.fullmatch(release)
     return int(match.group(1)) if match else None
 
 
-def parse_record(text: str) -> Release:
-    """Take a release record apart.
+def parse_release_record(text: str) -> ReleaseRecord:
+    """Parse a release record.
 
     Raises:
-        ValueError: it has not four fields, is partly `none`, or its release id has another form.
+        ValueError: It does not have four fields, is partly `none`, or its release id is malformed.
     """
     fields = text.split("|")
     if len(fields) != 4:
         raise ValueError(f"a release record has 4 fields separated by '|', got {len(fields)} in {text!r}")
-    record = Release(*fields)
+    record = ReleaseRecord(*fields)
     if record == NO_RELEASE:
         return record
     if record.version is None or not all(fields) or _NONE in fields:

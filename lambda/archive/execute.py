@@ -1,4 +1,4 @@
-"""Exports, archives, deletes: each action may be repeated at any time."""
+"""Carry out the archive's actions. Each may be repeated at any time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from archive.decide import ARCHIVED, Action, Archive, Delete, DeleteConfig, DeleteModel
-from archive.environment import ArchiveEnvironment
+from archive.decide import Action, Archive, Delete, DeleteConfig, DeleteModel
+from archive.inventory import ARCHIVED
 from shared.clients import Clients
-from shared.missing import is_missing
+from shared.environment import ArchiveEnvironment
+from shared.errors import error_code, is_missing, is_missing_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-class Hands:
-    """Carries out the actions of one model."""
+class ArchiveExecutor:
+    """Carries out actions for one model."""
 
     def __init__(self, clients: Clients, environment: ArchiveEnvironment, model: str) -> None:
         self._clients = clients
         self._bucket = environment.artifact_bucket
         self._model = model
 
-    def act(self, action: Action) -> None:
-        """Carry out one action; what is gone already is as wanted."""
+    def execute(self, action: Action) -> None:
+        """Carry out one action. A resource that no longer exists is no error."""
         sagemaker = self._clients.sagemaker
         try:
             match action:
@@ -43,7 +44,7 @@ class Hands:
                 raise
 
     def _archive(self, action: Archive) -> None:
-        """Export first: what the registry calls archived has its export."""
+        """Export the package, then mark it: every archived package in the registry has its export."""
         package, sagemaker = action.package, self._clients.sagemaker
         described: dict[str, Any] = dict(sagemaker.describe_model_package(ModelPackageName=package.arn))
         described.pop("ResponseMetadata", None)
@@ -66,18 +67,21 @@ class Hands:
         )
 
     def _write_once(self, key: str, body: bytes) -> None:
-        """What is there was written by an earlier, interrupted try, and stays."""
+        """Write an object unless an earlier, interrupted attempt wrote it.
+
+        A 409 is an error here, because the other write may fail and the package would be marked without its export.
+        """
         try:
             self._clients.s3.put_object(
                 Bucket=self._bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "PreconditionFailed":
+            if error_code(error) != "PreconditionFailed":
                 raise
 
 
 def _documents(described: dict[str, Any]) -> dict[str, str]:
-    """The registration record and the metrics, where the package names them."""
+    """Return the addresses of registration record and metrics, where the package names them."""
     found = {
         "record.json": described.get("CustomerMetadataProperties", {}).get("record_uri"),
         "metrics.json": described.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {}).get("S3Uri"),
@@ -86,11 +90,11 @@ def _documents(described: dict[str, Any]) -> dict[str, str]:
 
 
 def _read(s3: S3Client, uri: str) -> bytes | None:
-    """An object's content; None where it expired, which must not keep a package out of the archive."""
+    """Return an object's content, None where it expired: that must not keep a package out of the archive."""
     parts = urlsplit(uri)
     try:
         return s3.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read()
     except ClientError as error:
-        if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+        if is_missing_object(error):
             return None
         raise

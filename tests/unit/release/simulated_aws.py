@@ -1,6 +1,22 @@
-"""A cloud in memory for the release controller: only what AWS would do is faked.
+"""AWS in memory for the release controller's simulations: the behaviour of AWS, with a fault at any call.
 
-It is here, and not in tests/lambda, because `lambda` is a word of Python's that no import may hold.
+The real controller runs against it. A simulation kills an invocation, or runs another one, right before a chosen call,
+and plays hundreds of histories. It models:
+
+- CloudFormation: one update at a time, change sets that become obsolete, and the three ends of an update: success, a
+  rollback of the stack, and SageMaker's rollback of the endpoint that CloudFormation does not notice.
+- SageMaker: registry edits with their author and time, and an endpoint whose real content (`serves`) no API returns.
+- DynamoDB: the conditions that the ledger writes with, on the rows of one model.
+- SSM, SNS, S3, Lambda and CloudWatch: the few calls that the controller makes.
+- Other deployers, who take the lease, and people, who edit packages between two calls.
+
+It raises `Broken` on what must never happen: two updates at once, `none` deployed over a live endpoint, or a version
+deployed that its people did not allow. Why it is not another fake:
+
+- moto completes every update and every endpoint at once. Updates in progress, and their three ends, are the subject of
+  these simulations. Its CloudFormation also needs packages that are not installed here.
+- The local cloud models updates in progress and rollbacks, but as a process with durable state and one clock that only
+  advances. Each history needs fresh state and its own clock, and has to run in milliseconds.
 """
 
 from __future__ import annotations
@@ -8,7 +24,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -17,42 +33,43 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError, WaiterError
 
-from release import act
-from release.controller import Controller, ReconcileFailed
+from release import execute
+from release.controller import reconcile_releases
 from release.verified_copy import Registration
 from shared.clients import Clients
-from shared.environment import Environment
-from shared.record import NO_RELEASE, Release, parse_record
+from shared.environment import ReleaseEnvironment
+from shared.reconcile import ReconcileError
+from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record
 
 VERSIONS = (1, 2, 3)
 CREATORS = {1: "ada", 2: "bob", 3: "ada"}
 
 
 class Killed(BaseException):
-    """The invocation is gone: timeout, out of memory, a machine that died. Nothing of ours runs after it."""
+    """The invocation ended: timeout, out of memory or a dead machine. None of its code runs afterwards."""
 
 
 class Broken(BaseException):
-    """What must never happen, happened. No handler of the code under test may swallow it."""
+    """A property was violated. No handler of the code under test may swallow this."""
 
 
 def error(code: str, message: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "call")
 
 
-def released(version: int) -> Release:
-    return Release(f"v{version}-{version:08x}", "image@sha256:0", f"arn:{version}", "a" * 64)
+def released(version: int) -> ReleaseRecord:
+    return ReleaseRecord(f"v{version}-{version:08x}", "image@sha256:0", f"arn:{version}", "a" * 64)
 
 
 @dataclass
-class Stack:
-    """A serving stack: what it was deployed with, and what is being deployed."""
+class SimulatedStack:
+    """A serving stack: the deployed release, and the one being deployed."""
 
-    deployed: Release = NO_RELEASE
+    deployed: ReleaseRecord = NO_RELEASE
     config: str = ""
     status: str = "CREATE_COMPLETE"
     operations: int = 0
-    pending: Release | None = None
+    pending: ReleaseRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Version:
 
 @dataclass
 class Shared:
-    """What the stages have in common: the clock, the registry, and the verifications that one writes for the next."""
+    """The state that stages share: the clock, the registry, and the verifications for the next stage."""
 
     now: datetime = datetime(2026, 11, 22, tzinfo=UTC)
     packages: dict[int, Version] = field(default_factory=dict)
@@ -78,10 +95,15 @@ class Shared:
 
 @dataclass
 class Cloud:
-    """What AWS holds of one stage. `serves` is the truth about the endpoint, which no API tells.
+    """The state of AWS in one stage.
 
     Attributes:
-        verifies: the release that a verification was asked for and not answered.
+        serves: The version that the endpoint really serves. No API returns it.
+        verifies: The release whose verification was requested and not answered.
+        blamable: Versions whose deployment failed.
+        called: The calls made, in order.
+        alerts: The messages published.
+        fault: Runs right before call number `fault_at`.
     """
 
     shared: Shared = field(default_factory=Shared)
@@ -89,7 +111,7 @@ class Cloud:
     policy: str = "{}"
     record: str = NO_RELEASE.format()
     verifies: str = ""
-    stack: Stack = field(default_factory=Stack)
+    stack: SimulatedStack = field(default_factory=SimulatedStack)
     endpoint: str = ""
     busy: bool = False
     serves: int | None = None
@@ -97,7 +119,7 @@ class Cloud:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
     called: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
     fault: Callable[[], None] | None = None
     fault_at: int = -1
 
@@ -118,7 +140,7 @@ class Cloud:
         return self.shared.packages
 
     def answer_verification(self, *, passes: bool) -> None:
-        """The verify function answers, where it finds what it was asked about."""
+        """Answer as the verify function does, where the requested release is live."""
         asked, self.verifies = self.verifies, ""
         if not asked or self.busy or self.serves is None or released(self.serves).release_id != asked:
             return
@@ -131,8 +153,8 @@ class Cloud:
             "reason": {"S": "measured"},
         }
 
-    def begin(self, pending: Release) -> None:
-        """CloudFormation begins an update: never two at once, and never one that deletes a live endpoint."""
+    def begin(self, pending: ReleaseRecord) -> None:
+        """Begin an update of the stack: never two at once, and never one that deletes a live endpoint."""
         if self.stack.pending is not None:
             raise Broken("two updates at once")
         if pending == NO_RELEASE and self.serves is not None:
@@ -143,7 +165,7 @@ class Cloud:
         self.busy = bool(self.endpoint)
 
     def finish(self, outcome: str) -> None:
-        """The update ends: well, rolled back, or rolled back by SageMaker without CloudFormation noticing."""
+        """End the update: with success, a rollback, or SageMaker's rollback that CloudFormation does not notice."""
         pending = self.stack.pending
         if pending is None:
             return
@@ -162,8 +184,8 @@ class Cloud:
         if outcome == "success":
             self.endpoint, self.serves = self.stack.config, pending.version
 
-    def expect_that_it_may_be_live(self, release: Release) -> None:
-        """What a person asked for by the policy, in their own words."""
+    def expect_allowed(self, release: ReleaseRecord) -> None:
+        """Fail unless people and the policy allow this release to become live."""
         one, policy = self.packages.get(release.version or 0), json.loads(self.policy)
         if one is None or one.approval != "Approved":
             raise Broken(f"{release.release_id} is not approved and was deployed")
@@ -179,7 +201,7 @@ class Cloud:
             raise Broken(f"{release.release_id} is not the pinned one and was deployed")
 
     def take_lease(self) -> bool:
-        """Take the lease as any other deployer would, for an hour."""
+        """Take the lease for an hour, as any other deployer does."""
         now = int(self.now.timestamp())
         if "lease" in self.rows and now < int(self.rows["lease"]["expires_at"]["N"]):
             return False
@@ -195,7 +217,7 @@ class Cloud:
 
 
 class Counted:
-    """A client whose every call counts, and at a chosen one something happens first."""
+    """A client that counts calls, and runs the fault right before the chosen one."""
 
     def __init__(self, cloud: Cloud, service: object) -> None:
         self._cloud, self._service = cloud, service
@@ -216,7 +238,7 @@ class Service:
 class Sns(Service):
     def publish(self, **message: str) -> None:
         assert "\n" not in message["Message"]
-        self.cloud.told.append(message["Message"])
+        self.cloud.alerts.append(message["Message"])
 
 
 class Ssm(Service):
@@ -286,7 +308,7 @@ class CloudFormation(Service):
     def create_change_set(self, *, ChangeSetName: str, **_: Any) -> None:
         if self.cloud.stack.pending is not None:
             raise error("ValidationError", "the stack is in UPDATE_IN_PROGRESS state and can not be updated")
-        changes = parse_record(self.cloud.record) != self.cloud.stack.deployed
+        changes = parse_release_record(self.cloud.record) != self.cloud.stack.deployed
         self.cloud.change_sets[ChangeSetName] = {
             "Status": "CREATE_COMPLETE" if changes else "FAILED",
             "ExecutionStatus": "AVAILABLE" if changes else "UNAVAILABLE",
@@ -312,17 +334,17 @@ class CloudFormation(Service):
         if change_set["operations"] != cloud.stack.operations or change_set["ExecutionStatus"] != "AVAILABLE":
             raise error("InvalidChangeSetStatus", "the change set is obsolete")
         change_set["ExecutionStatus"] = "EXECUTE_IN_PROGRESS"
-        pending = parse_record(change_set["Parameters"][0]["ResolvedValue"])
+        pending = parse_release_record(change_set["Parameters"][0]["ResolvedValue"])
         if pending.version != cloud.serves:
-            cloud.expect_that_it_may_be_live(pending)
+            cloud.expect_allowed(pending)
         cloud.begin(pending)
 
 
 class S3(Service):
     def get_object(self, *, Bucket: str, Key: str) -> Any:
-        assert Bucket == "staging-artifacts", "a stage reads nothing but the verification of the one before"
+        assert Bucket == "staging-artifacts", "a stage reads only the verification of the previous one"
         if Key not in self.cloud.shared.verified:
-            raise error("AccessDenied", "who may not list is not told what is missing")
+            raise error("AccessDenied", "Access Denied")
         return {"Body": io.BytesIO(self.cloud.shared.verified[Key])}
 
 
@@ -386,21 +408,12 @@ SERVICES: dict[str, Callable[[Cloud], Service]] = {
 
 
 def invoke(cloud: Cloud) -> None:
-    """One invocation; what it raises is Lambda's to retry, and the next tick's."""
-    environment = Environment(
+    """Invoke the controller. Lambda or the next tick retries after an error."""
+    environment = ReleaseEnvironment(
         "evergreen", cloud.stage, "ledger", "bucket", "arn:topic", "arn:role", "arn:registry", "verify"
     )
-    controller = Controller(cloud.clients(), environment, invocation=f"i{cloud.calls}", now=lambda: cloud.now)
-    with suppress_failures():
-        controller.reconcile({})
-
-
-@contextmanager
-def suppress_failures() -> Iterator[None]:
-    try:
-        yield
-    except (ReconcileFailed, ClientError, Killed):
-        return
+    with suppress(ReconcileError, ClientError, Killed):
+        reconcile_releases({}, cloud.clients(), environment, invocation=f"i{cloud.calls}", now=lambda: cloud.now)
 
 
 def kill() -> None:
@@ -412,15 +425,15 @@ def fail() -> None:
 
 
 def invoke_with(cloud: Cloud, call: int, fault: Callable[[], None]) -> None:
-    """Invoke, and let something happen right before the given call to AWS."""
+    """Invoke, with a fault right before the given call to AWS."""
     cloud.fault, cloud.fault_at = fault, cloud.calls + call
     invoke(cloud)
     cloud.fault = None
 
 
 def intended(cloud: Cloud) -> int | None:
-    """The highest version that is approved, may be live here, and was not found wanting since."""
-    barred = {
+    """Return the highest version that is approved, may be live here, and did not fail since."""
+    quarantined = {
         int(key.removeprefix("quarantine#")): datetime.fromisoformat(row["at"]["S"])
         for key, row in cloud.rows.items()
         if key.startswith("quarantine#")
@@ -431,21 +444,21 @@ def intended(cloud: Cloud) -> int | None:
         version
         for version, one in cloud.packages.items()
         if one.approval == "Approved"
-        and (version not in barred or one.modified_at > barred[version])
+        and (version not in quarantined or one.modified_at > quarantined[version])
         and (not policy.get("verified_in") or released(version).release_id in verified)
         and (policy.get("approval") != "life-cycle" or one.life_cycle == "Production/Approved")
     ]
     return max(free, default=None)
 
 
-def could_not_be_brought_back(cloud: Cloud) -> bool:
-    """SageMaker rolled back unseen by CloudFormation, the stack failed to follow, and a person was told what to do."""
+def needs_a_person(cloud: Cloud) -> bool:
+    """Return whether SageMaker rolled back unnoticed, the stack failed to follow, and a person was notified."""
     last = cloud.rows[max(key for key in cloud.rows if key.startswith("decision#"))]
-    live = f"quarantine#{parse_record(cloud.record).version:06d}"
+    live = f"quarantine#{parse_release_record(cloud.record).version:06d}"
     return last["step"]["S"] == "Hold" and "its stack did not give it" in last["reason"]["S"] and live in cloud.rows
 
 
-def copied(_s3: object, _bucket: str, _model: str, described: dict[str, Any]) -> Release:
+def copied(_s3: object, _bucket: str, _model: str, described: dict[str, Any]) -> ReleaseRecord:
     return released(described["ModelPackageVersion"])
 
 
@@ -455,6 +468,6 @@ def registered(_s3: object, described: dict[str, Any]) -> Registration:
 
 @contextmanager
 def without_copying() -> Iterator[None]:
-    """Artefacts and records are the business of test_release_aws.py."""
-    with patch.object(act, "copy_release", copied), patch.object(act, "read_registration", registered):
+    """Replace the verified copy, which test_release_aws.py tests."""
+    with patch.object(execute, "copy_release", copied), patch.object(execute, "read_registration", registered):
         yield

@@ -1,0 +1,179 @@
+"""The retrain controller's notifications. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from retrain.evidence import feature_names, finding, labels, violation
+from retrain.observation import Attempt, PackageSummary, PipelineRun, RetrainObservation, RetrainRequest
+from retrain.policy import RetrainPolicy
+from shared.notifications import Alert, Notification, Reminders
+
+
+class Topic(StrEnum):
+    """The topics. Their values are alert subjects, headings of the runbook, and keys in the ledger."""
+
+    VIOLATION = "violation"
+    DRIFT = "drift"
+    LABELS = "labels"
+    BIAS = "bias"
+    EXPLAINABILITY = "explainability"
+    BUDGET = "budget"
+    AWAITING = "awaiting"
+    STUCK = "stuck"
+    POLICY = "policy"
+    # Each of these has an id of its own behind a `#`, and is sent once.
+    START = "start"
+    RUN = "run"
+    REQUEST = "request"
+
+
+# They hold until something changes, and are then resolved.
+STANDING_TOPICS = (
+    Topic.VIOLATION,
+    Topic.DRIFT,
+    Topic.LABELS,
+    Topic.BIAS,
+    Topic.EXPLAINABILITY,
+    Topic.BUDGET,
+    Topic.AWAITING,
+    Topic.STUCK,
+    Topic.POLICY,
+)
+
+
+def reminders(policy: RetrainPolicy) -> Reminders:
+    """Return when a topic is sent again: after a cooldown when it recurs, after the cap while it continues."""
+    return Reminders(
+        recurring=timedelta(hours=policy.cooldown_hours), continuing=timedelta(hours=policy.cooldown_cap_hours)
+    )
+
+
+def standing_notifications(observation: RetrainObservation, now: datetime) -> tuple[Notification, ...]:
+    """Return what holds now and people should know, whatever the step is."""
+    found = (_violation(observation), _drift(observation), *_judgements(observation), _stuck(observation, now))
+    return tuple(notification for notification in found if notification is not None)
+
+
+def policy_not_valid(problem: str) -> Notification:
+    """Return the notification of a policy that is not valid."""
+    alert = Alert(
+        event=problem,
+        response="Evergreen retrains nothing until the policy is valid",
+        action="Correct it in model.yaml, and deploy",
+    )
+    return Notification(Topic.POLICY, problem, alert)
+
+
+def budget_spent(reason: str) -> Notification:
+    """Return the notification of evidence that meets a spent budget."""
+    alert = Alert(event=reason, action="Wait, raise the budget, or start the pipeline yourself")
+    return Notification(Topic.BUDGET, "", alert)
+
+
+def awaiting(version: PackageSummary, reason: str) -> Notification:
+    """Return the notification of evidence that meets a version which is not live yet."""
+    pending = version.approval == "PendingManualApproval"
+    action = "Approve or reject the version" if pending else "Read the release controller's last decision"
+    return Notification(Topic.AWAITING, str(version.version), Alert(event=reason, action=action))
+
+
+def run_started(attempt: Attempt, model: str, reason: str) -> Notification:
+    """Return the notification of a run that was started."""
+    return Notification(f"{Topic.START}#{attempt.token(model)}", "", Alert(event=reason))
+
+
+def run_not_started(attempt: Attempt, model: str, reason: str) -> Notification:
+    """Return the notification of a run that SageMaker refused to start."""
+    alert = Alert(
+        event=reason,
+        response=f"Evergreen does not try again on the same evidence: {attempt.evidence}",
+        action="Repair the pipeline",
+    )
+    return Notification(f"{Topic.START}#{attempt.token(model)}", "", alert)
+
+
+def run_ended(run: PipelineRun, alert: Alert) -> Notification:
+    """Return the notification of a run that has ended."""
+    return Notification(f"{Topic.RUN}#{run.id}", "", alert)
+
+
+def request_refused(request: RetrainRequest, reason: str) -> Notification:
+    """Return the notification of a request that is refused."""
+    alert = Alert(
+        event=f"a request is refused: {reason}", action="Wait, raise the budget, or start the pipeline yourself"
+    )
+    return Notification(f"{Topic.REQUEST}#{request.window}", "", alert)
+
+
+def _violation(observation: RetrainObservation) -> Notification | None:
+    broken = violation(observation)
+    if broken is None:
+        return None
+    features = feature_names(broken) or "the data set"
+    event = f"data violate the schema or types ({features}): {broken.evidence}"
+    alert = Alert(
+        event=_with_report(event, broken.report),
+        response="Evergreen does not retrain for drift while they do",
+        action="Repair the source of the data",
+    )
+    return Notification(Topic.VIOLATION, ",".join(sorted(broken.features)), alert)
+
+
+def _drift(observation: RetrainObservation) -> Notification | None:
+    drift, policy = finding(observation, "data_quality"), observation.policy
+    if not drift.persists:
+        if not drift.alarming:
+            return None
+        alert = Alert(
+            event=_with_report(f"drift was found: {drift.sentence}", drift.drifted[0].report),
+            response=f"Evergreen retrains once {policy.drifted} of {policy.of_last} windows drifted",
+        )
+        return Notification(Topic.DRIFT, "", alert)
+    have, want = labels(observation), policy.min_labels
+    if finding(observation, "model_quality").persists or have >= want:
+        return None
+    alert = Alert(
+        event=_with_report(f"drift persists: {drift.sentence}", drift.drifted[0].report),
+        response=f"Evergreen retrains nothing, because the last windows have {have} labels of the {want} needed",
+        action="Provide labels, or request a run",
+    )
+    return Notification(Topic.LABELS, "", alert)
+
+
+def _judgements(observation: RetrainObservation) -> tuple[Notification, ...]:
+    """Return drift of bias and attributions. More of the same data may not cure it, so a person has to judge."""
+    findings = ((topic, finding(observation, topic)) for topic in (Topic.BIAS, Topic.EXPLAINABILITY))
+    return tuple(
+        Notification(
+            topic,
+            "",
+            Alert(
+                event=_with_report(f"{topic} drifted: {found.sentence}", found.drifted[0].report),
+                response="Evergreen does not retrain for this",
+                action="Read the report. Then keep the version, reject it, or request a run",
+            ),
+        )
+        for topic, found in findings
+        if found.persists
+    )
+
+
+def _stuck(observation: RetrainObservation, now: datetime) -> Notification | None:
+    """Return a run that is longer than the longest cooldown. No other run can start beside it."""
+    hours = observation.policy.cooldown_cap_hours
+    cap = timedelta(hours=hours)
+    run = next((run for run in observation.runs if run.active and now - run.started_at >= cap), None)
+    if run is None:
+        return None
+    alert = Alert(
+        event=f"the run {run.name} is {run.status} for more than {hours} hours",
+        response="Evergreen starts no other run meanwhile",
+        action="Stop the run",
+    )
+    return Notification(Topic.STUCK, run.id, alert)
+
+
+def _with_report(event: str, report: str) -> str:
+    return f"{event} (report: {report})" if report else event
