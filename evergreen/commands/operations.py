@@ -53,8 +53,10 @@ def alarms(
                     {"at": change["Timestamp"], "alarm": change["AlarmName"], "text": change["HistorySummary"]}
                 )
     else:
-        pages = cloudwatch.get_paginator("describe_alarms").paginate(StateValue="ALARM", AlarmNamePrefix=prefix)
+        pages = cloudwatch.get_paginator("describe_alarms").paginate(StateValue="ALARM")
         for alarm in (alarm for page in pages for alarm in page["MetricAlarms"]):
+            if not alarm["AlarmName"].startswith(prefix):
+                continue
             at, text = alarm["StateUpdatedTimestamp"], alarm["StateReason"]
             found.append({"at": at, "alarm": alarm["AlarmName"], "text": text})
     if as_json:
