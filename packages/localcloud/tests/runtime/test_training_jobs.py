@@ -116,7 +116,7 @@ def test_an_entry_point_runs_on_any_image_and_its_failure_file_is_the_reason(job
     ("line", "named"),
     [
         ("nonesuch-package==1.0", "nonesuch-package==1.0 is not installed"),
-        ("numpy<1", "numpy<1 wanted"),
+        ("numpy<1", "numpy<1 is required"),
         ("-e .", "'-e .'"),
     ],
 )

@@ -78,7 +78,7 @@ class Catalog:
         if request.get("version") not in (None, document["pipeline"]["version"]):
             raise AwsError(
                 "PipelineVersionNotFoundException",
-                f"The local cloud keeps the latest version of a pipeline, {document['pipeline']['version']}",
+                f"The local cloud keeps only the latest version of a pipeline: {document['pipeline']['version']}",
             )
         return {"pipeline": document["pipeline"], "metadata": document["metadata"]}
 

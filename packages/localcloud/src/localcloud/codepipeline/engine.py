@@ -61,7 +61,7 @@ class Engine:
                 active = [one for one in self._records.executions(name) if one["status"] in ACTIVE]
                 steps = [
                     self._advance_execution(execution, started) for execution in active
-                ]  # each of them, so no generator
+                ]  # a list, so that all executions advance
                 moved = any(steps)
         for action in started:
             self._submit(self._run_action, action)
@@ -91,10 +91,10 @@ class Engine:
             execution = self._records.execution(name, execution_id)
             if execution["status"] not in ACTIVE:
                 raise AwsError(
-                    "PipelineExecutionNotStoppableException", f"The execution is {execution['status']} already"
+                    "PipelineExecutionNotStoppableException", f"The execution has already ended: {execution['status']}"
                 )
             if execution["status"] == "Stopping" and not abandon:
-                raise AwsError("DuplicatedStopRequestException", "The execution is stopping already")
+                raise AwsError("DuplicatedStopRequestException", "The execution is already stopping")
             execution["stopTrigger"] = {"reason": reason}
             if execution["status"] != "Stopping":
                 self._records.set_status(execution, "Stopping", reason)
@@ -119,10 +119,10 @@ class Engine:
             if newer is not None:
                 raise AwsError(
                     "NotLatestPipelineExecutionException",
-                    f"The execution {newer['pipelineExecutionId']} has been in the stage {stage_name} since",
+                    f"The newer execution {newer['pipelineExecutionId']} has entered the stage {stage_name}",
                 )
             if execution["pipelineVersion"] != self._records.pipeline(name)["pipeline"]["version"]:
-                raise AwsError("StageNotRetryableException", "The pipeline's structure was updated since")
+                raise AwsError("StageNotRetryableException", "The pipeline's structure has been updated")
             self._restart_stage(execution, index, stage, everything=everything, trigger="ManualStageRetry")
         self.advance(name)
 

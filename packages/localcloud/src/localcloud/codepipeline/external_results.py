@@ -42,7 +42,7 @@ class ExternalResults:
             raise AwsError("ActionNotFoundException", f"The stage {stage_name} has no action named {action_name}")
         found = [one for one in self._records.actions(name) if one["notes"].get("token") == request["token"]]
         if not found or (found[0]["stageName"], found[0]["actionName"]) != (stage_name, action_name):
-            raise AwsError("InvalidApprovalTokenException", "The token is not that of an approval of this action")
+            raise AwsError("InvalidApprovalTokenException", "The token does not belong to an approval of this action")
         if found[0]["status"] != "InProgress":
             raise AwsError("ApprovalAlreadyCompletedException", "The approval was already given or rejected")
         result = request["result"]

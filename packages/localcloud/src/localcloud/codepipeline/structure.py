@@ -88,7 +88,7 @@ def _check_stage(stage: Mapping[str, Any], *, is_first: bool) -> None:
     for action in stage["actions"]:
         if (action["actionTypeId"]["category"] == "Source") != is_first:
             raise _invalid(
-                f"Only the first stage holds source actions, and nothing else: {stage['name']}/{action['name']}"
+                f"Source actions belong in the first stage, other actions in later ones: {stage['name']}/{action['name']}"
             )
 
 
@@ -105,7 +105,7 @@ def _check_action(action: Action, made: set[str]) -> None:
         raise _unsupported(f"the ActionMode {mode} ({name})")
     missing = [one["name"] for one in action.get("inputArtifacts", []) if one["name"] not in made]
     if missing:
-        raise _invalid(f"The input artifact {missing[0]} of action {name} is made by no earlier action")
+        raise _invalid(f"The input artifact {missing[0]} of action {name} is not an output of an earlier action")
 
 
 def resolved(configuration: Mapping[str, str], variables: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -188,7 +188,7 @@ def check_requirements(code: Path) -> None:
             problems.append(f"{line} is not installed")
             continue
         if not wanted.specifier.contains(found, prereleases=True):
-            problems.append(f"{line} wanted, {found} installed")
+            problems.append(f"{line} is required, {found} is installed")
     if problems:
         raise ScriptError(
             "InstallRequirementsError: the local cloud installs nothing, and requirements.txt is not satisfied by its "

@@ -25,7 +25,7 @@ class _Wait:
     alarms: Sequence[str]
     alarming: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
-    judging: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class BakingPeriods:
@@ -57,7 +57,7 @@ class BakingPeriods:
         try:
             while not self._evaluate(wait):
                 wait.over.wait(_CHECK_SECONDS)
-            if self._closed.is_set():  # `close` ends the wait, but the baking period is not over
+            if self._closed.is_set():  # `close` ended the wait before the baking period was over
                 raise WaitInterrupted
             return wait.alarming
         finally:
@@ -103,10 +103,10 @@ class BakingPeriods:
             return list(self._open.items())
 
     def _evaluate(self, wait: _Wait) -> bool:
-        """Whether the wait is over. The alarms come first: what fires at the last instant still counts."""
+        """Return whether the wait is over; alarms are checked before the time, so that a late alarm still counts."""
         if self._closed.is_set():
             wait.over.set()
-        with wait.judging:  # the clock's thread looks as well, and an alarm that was seen must not be unseen
+        with wait.lock:  # the clock's thread calls this too, and must not overwrite an alarm that was found
             if not wait.over.is_set():
                 wait.alarming = self.alarming(wait.alarms)
                 if wait.alarming or self._context.now() >= wait.until:

@@ -52,12 +52,34 @@ def _is_gone(error: ClientError) -> bool:
     return "does not exist" in message or "Could not find" in message
 
 
-def _delete(call: Callable[..., Any], **request: str) -> None:
-    try:
-        call(**request)
-    except ClientError as error:
-        if not _is_gone(error):
-            raise
+def _delete_by_name(method: str, member: str) -> Callable[[CfnContext, str, Properties], None]:
+    """Return a delete handler; a resource that does not exist any more is not an error.
+
+    Args:
+        method: the client's method.
+        member: the request's member for the name.
+    """
+
+    def delete(context: CfnContext, name_or_arn: str, _properties: Properties) -> None:
+        try:
+            getattr(context.client("sagemaker"), method)(**{member: name_of(name_or_arn)})
+        except ClientError as error:
+            if not _is_gone(error):
+                raise
+
+    return delete
+
+
+def _update_tags_only(
+    attributes: Callable[[str], dict[str, str]],
+) -> Callable[[CfnContext, str, Properties, Properties], CfnResource]:
+    """Return an update handler for a type of which only tags change; `attributes` is given the ARN."""
+
+    def update(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
+        _update_tags(context.client("sagemaker"), arn, old, new)
+        return CfnResource(arn, attributes(arn))
+
+    return update
 
 
 def _update_tags(client: Any, arn: str, old: Properties, new: Properties) -> None:
@@ -121,11 +143,6 @@ def _update_group(context: CfnContext, arn: str, old: Properties, new: Propertie
     return _group(client, arn)
 
 
-def _delete_group(context: CfnContext, arn: str, _properties: Properties) -> None:
-    client = context.client("sagemaker")
-    _delete(client.delete_model_package_group, ModelPackageGroupName=name_of(arn))
-
-
 def _pipeline_request(operation: str, properties: Properties) -> Request:
     members = {name: value for name, value in properties.items() if name != "PipelineDefinition"}
     definition = properties["PipelineDefinition"]
@@ -155,23 +172,10 @@ def _update_pipeline(context: CfnContext, name: str, old: Properties, new: Prope
     return CfnResource(name)
 
 
-def _delete_pipeline(context: CfnContext, name: str, _properties: Properties) -> None:
-    _delete(context.client("sagemaker").delete_pipeline, PipelineName=name)
-
-
 def _create_model(context: CfnContext, properties: Properties) -> CfnResource:
     request = _request("CreateModel", {"ModelName": context.physical_name, **properties})
     arn = context.client("sagemaker").create_model(**request)["ModelArn"]
     return CfnResource(arn, {"ModelName": request["ModelName"]})
-
-
-def _update_model(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
-    _update_tags(context.client("sagemaker"), arn, old, new)
-    return CfnResource(arn, {"ModelName": name_of(arn)})
-
-
-def _delete_model(context: CfnContext, arn: str, _properties: Properties) -> None:
-    _delete(context.client("sagemaker").delete_model, ModelName=name_of(arn))
 
 
 def _create_config(context: CfnContext, properties: Properties) -> CfnResource:
@@ -181,15 +185,6 @@ def _create_config(context: CfnContext, properties: Properties) -> CfnResource:
         variant["ModelName"] = name_of(variant["ModelName"])
     arn = context.client("sagemaker").create_endpoint_config(**request)["EndpointConfigArn"]
     return CfnResource(arn, {"EndpointConfigName": request["EndpointConfigName"]})
-
-
-def _update_config(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
-    _update_tags(context.client("sagemaker"), arn, old, new)
-    return CfnResource(arn, {"EndpointConfigName": name_of(arn)})
-
-
-def _delete_config(context: CfnContext, arn: str, _properties: Properties) -> None:
-    _delete(context.client("sagemaker").delete_endpoint_config, EndpointConfigName=name_of(arn))
 
 
 def _endpoint_request(operation: str, properties: Properties, name: str) -> Request:
@@ -313,17 +308,16 @@ def _definition_type(kind: str) -> CfnType:
         created = made["CreationTime"].isoformat()
         return CfnResource(arn, {**_definition(arn), "CreationTime": created})
 
-    def delete(context: CfnContext, arn: str, _properties: Properties) -> None:
-        _delete(getattr(context.client("sagemaker"), f"delete_{snake}"), JobDefinitionName=name_of(arn))
-
-    def update(context: CfnContext, arn: str, old: Properties, new: Properties) -> CfnResource:
-        _update_tags(context.client("sagemaker"), arn, old, new)
-        return CfnResource(arn, _definition(arn))
-
     parts = ("AppSpecification", "BaselineConfig", "JobInput", "JobOutputConfig")
     members = ("EndpointName", "JobDefinitionName", "JobResources", "NetworkConfig", "RoleArn", "StoppingCondition")
     replace_on = frozenset({*(f"{kind}{part}" for part in parts), *members})
-    return CfnType(create, delete, update, replace_on, name_property="JobDefinitionName")
+    return CfnType(
+        create,
+        _delete_by_name(f"delete_{snake}", "JobDefinitionName"),
+        _update_tags_only(_definition),
+        replace_on,
+        name_property="JobDefinitionName",
+    )
 
 
 CFN_TYPES: dict[str, CfnType] = {
@@ -337,7 +331,7 @@ CFN_TYPES: dict[str, CfnType] = {
     ),
     "AWS::SageMaker::ModelPackageGroup": CfnType(
         create=_create_group,
-        delete=_delete_group,
+        delete=_delete_by_name("delete_model_package_group", "ModelPackageGroupName"),
         update=_update_group,
         replace_on=frozenset({"ModelPackageGroupName", "ModelPackageGroupDescription"}),
         name_property="ModelPackageGroupName",
@@ -345,7 +339,7 @@ CFN_TYPES: dict[str, CfnType] = {
     ),
     "AWS::SageMaker::Pipeline": CfnType(
         create=_create_pipeline,
-        delete=_delete_pipeline,
+        delete=_delete_by_name("delete_pipeline", "PipelineName"),
         update=_update_pipeline,
         replace_on=frozenset({"PipelineName"}),
         name_property="PipelineName",
@@ -354,8 +348,8 @@ CFN_TYPES: dict[str, CfnType] = {
     ),
     "AWS::SageMaker::Model": CfnType(
         create=_create_model,
-        delete=_delete_model,
-        update=_update_model,
+        delete=_delete_by_name("delete_model", "ModelName"),
+        update=_update_tags_only(lambda arn: {"ModelName": name_of(arn)}),
         replace_on=frozenset(
             {
                 "Containers",
@@ -371,8 +365,8 @@ CFN_TYPES: dict[str, CfnType] = {
     ),
     "AWS::SageMaker::EndpointConfig": CfnType(
         create=_create_config,
-        delete=_delete_config,
-        update=_update_config,
+        delete=_delete_by_name("delete_endpoint_config", "EndpointConfigName"),
+        update=_update_tags_only(lambda arn: {"EndpointConfigName": name_of(arn)}),
         replace_on=frozenset(
             {
                 "AsyncInferenceConfig",

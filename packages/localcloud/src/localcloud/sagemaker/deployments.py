@@ -228,7 +228,7 @@ class Deployments:
 
     def _shift_traffic(self, name: str, new: ServingFleet, plan: _Plan, step: TrafficStep) -> None:
         """Give the new fleet its share of the traffic, and publish that."""
-        new.traffic_by_variant = traffic_by_variant(plan.summaries, step.active)
+        new.traffic = traffic_by_variant(plan.summaries, step.active)
         self._router.shift(name, new, step.share)
         where = f"{step.active(plan.instances)} of {plan.instances} instance(s)"
         self._publish_progress(name, plan, step, "ActivatingTraffic", f"Activating traffic on {where}.")

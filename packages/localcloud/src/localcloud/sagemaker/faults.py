@@ -49,7 +49,7 @@ class Faults:
         self._lock = threading.Lock()
         self._active: dict[tuple[str, str, int], tuple[Fault, BlockSampler]] = {}
         for _, members in store.list(KIND):
-            self._remember(Fault(**members))
+            self._activate(Fault(**members))
 
     def inject(
         self, endpoint: str, config: str, instance: int | None = None, *, error_rate: float = 0.0, latency_ms: int = 0
@@ -67,11 +67,11 @@ class Faults:
             InvalidFault: the fleet or the instance does not exist, or a value is out of range.
         """
         if not 0 <= error_rate <= 1:
-            raise InvalidFault(f"error_rate is a share from 0 to 1, got {error_rate:g}")
+            raise InvalidFault(f"error_rate must be from 0 to 1, got {error_rate:g}")
         if not 0 <= latency_ms <= _LONGEST_LATENCY_MS:
-            raise InvalidFault(f"latency_ms is from 0 to {_LONGEST_LATENCY_MS}, got {latency_ms}")
+            raise InvalidFault(f"latency_ms must be from 0 to {_LONGEST_LATENCY_MS}, got {latency_ms}")
         if not error_rate and not latency_ms:
-            raise InvalidFault("a fault has an error_rate or a latency_ms above 0")
+            raise InvalidFault("a fault needs an error_rate or a latency_ms above 0")
         count = self._instances(endpoint, config)
         if instance is not None and not 0 <= instance < count:
             raise InvalidFault(f"the fleet of {config} has the instances 0 to {count - 1}, got {instance}")
@@ -82,7 +82,7 @@ class Faults:
         with self._store.transaction():
             for fault in faults:
                 self._store.put(KIND, _key(fault), asdict(fault))
-                self._remember(fault)
+                self._activate(fault)
         return faults
 
     def clear(self, endpoint: str | None = None, config: str | None = None, instance: int | None = None) -> int:
@@ -113,7 +113,7 @@ class Faults:
         fault, sampler = found
         return fault.latency_ms / 1000, sampler.draw()
 
-    def _remember(self, fault: Fault) -> None:
+    def _activate(self, fault: Fault) -> None:
         sampler = BlockSampler(Fraction(fault.error_rate).limit_denominator(10_000))
         with self._lock:
             self._active[fault.endpoint, fault.config, fault.instance] = fault, sampler

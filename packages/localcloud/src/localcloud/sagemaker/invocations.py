@@ -76,7 +76,7 @@ class Invocations:
         return 200, answer, result.body
 
     def _invoke(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, InvocationResult]:
-        began = time.perf_counter()
+        arrived = time.perf_counter()
         found = _PATH.match(path)
         if found is None or found[2] != "invocations":
             raise AwsError("UnknownOperationException", f"The local cloud does not support {path}.", 404)
@@ -95,13 +95,13 @@ class Invocations:
         try:
             with self._deployments.lease(endpoint["EndpointName"], _SECONDS_TO_RESTART) as serving:
                 variant = _route(endpoint["EndpointName"], serving, headers.get(_PREFIX + "target-variant"))
-                return variant, self._ask(endpoint["EndpointName"], serving, variant, invocation, began)
+                return variant, self._invoke_instance(endpoint["EndpointName"], serving, variant, invocation, arrived)
         except LookupError as error:
             name = endpoint["EndpointName"]
             raise AwsError("ServiceUnavailable", f"Endpoint {name} has no worker in service.", 503) from error
 
-    def _ask(
-        self, endpoint: str, serving: ServingFleet, variant: str, invocation: Invocation, began: float
+    def _invoke_instance(
+        self, endpoint: str, serving: ServingFleet, variant: str, invocation: Invocation, arrived: float
     ) -> InvocationResult:
         """Send the request to one of the variant's instances that have traffic.
 
@@ -110,11 +110,11 @@ class Invocations:
             serving: the fleet.
             variant: the variant's name.
             invocation: the request.
-            began: when the request arrived (`perf_counter`).
+            arrived: when the request arrived (`perf_counter`).
         """
-        instance = random.randrange(serving.traffic_by_variant[variant].instances)  # noqa: S311 (routes traffic, guards nothing)
+        instance = random.randrange(serving.traffic[variant].instances)  # noqa: S311 (routes traffic, guards nothing)
         delay, fails = self._faults.draw(endpoint, serving.config, instance)
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         status = 0
         try:
             if delay:
@@ -131,7 +131,7 @@ class Invocations:
             answered = time.perf_counter()
             # Work after the response takes microseconds, so the overhead is what came before the model was asked.
             self._metrics.record(
-                InvocationRecord(endpoint, variant, serving.config, status, answered - asked, asked - began),
+                InvocationRecord(endpoint, variant, serving.config, status, answered - sent, sent - arrived),
             )
 
     def _endpoint(self, name: str) -> Document:

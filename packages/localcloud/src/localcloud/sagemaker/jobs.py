@@ -145,7 +145,7 @@ class Jobs:
         return str(self._create(PROCESSING, request, caller)["ProcessingJobArn"])
 
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
-        _refuse_unsupported(job, request)
+        _reject_unsupported(job, request)
         self._context.check_role(request["RoleArn"])
         name = request[job.name]
         arn = self._context.arn(f"{job.kind}-job", name)
@@ -217,18 +217,18 @@ class Jobs:
         )
 
 
-def _refuse_unsupported(job: JobType, request: Mapping[str, Any]) -> None:
+def _reject_unsupported(job: JobType, request: Mapping[str, Any]) -> None:
     """Reject by name what would change the job's result and a single local process cannot do."""
     for member in sorted(job.unsupported & set(request)):
         if request[member]:
             raise unsupported(f"{member} of a {job.kind} job")
     if job is PROCESSING:
-        _refuse_processing(request)
+        _reject_unsupported_processing(request)
     else:
-        _refuse_training(request)
+        _reject_unsupported_training(request)
 
 
-def _refuse_processing(request: Mapping[str, Any]) -> None:
+def _reject_unsupported_processing(request: Mapping[str, Any]) -> None:
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] > 1:
         raise unsupported("processing jobs on more than one instance (InstanceCount)")
     for item in request.get("ProcessingInputs", ()):
@@ -239,7 +239,7 @@ def _refuse_processing(request: Mapping[str, Any]) -> None:
             raise unsupported("FeatureStoreOutput of a processing output")
 
 
-def _refuse_training(request: Mapping[str, Any]) -> None:
+def _reject_unsupported_training(request: Mapping[str, Any]) -> None:
     specification = request.get("AlgorithmSpecification") or {}
     if request.get("EnableManagedSpotTraining"):
         raise unsupported("managed spot training (EnableManagedSpotTraining)")

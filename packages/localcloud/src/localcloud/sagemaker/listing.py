@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from localcloud.sagemaker.context import Document
@@ -13,7 +14,14 @@ from localcloud.sagemaker.errors import validation
 _DEFAULT_PAGE = 10
 
 
-def select(documents: Iterable[Document], request: Mapping[str, Any], *, name: str, status: str = "") -> list[Document]:
+def select(
+    documents: Iterable[Document],
+    request: Mapping[str, Any],
+    *,
+    name: str,
+    status: str = "",
+    equal: Mapping[str, str] = MappingProxyType({}),
+) -> list[Document]:
     """Apply the filters that `List…` requests share: name, creation time, modification time and status.
 
     Args:
@@ -21,6 +29,7 @@ def select(documents: Iterable[Document], request: Mapping[str, Any], *, name: s
         request: the `List…` request.
         name: the member that holds a document's name.
         status: the member that holds its status.
+        equal: further filters: the request's member → the document's member that must be equal.
     """
     return [
         document
@@ -30,6 +39,7 @@ def select(documents: Iterable[Document], request: Mapping[str, Any], *, name: s
         and _within(document.get("CreationTime"), request, "CreatedAfter", "CreatedBefore")
         and _within(document.get("LastModifiedTime"), request, "LastModifiedTimeAfter", "LastModifiedTimeBefore")
         and ("StatusEquals" not in request or document.get(status) == request["StatusEquals"])
+        and all(document.get(member) == request[given] for given, member in equal.items() if given in request)
     ]
 
 

@@ -40,7 +40,7 @@ class PackageGroups:
             raise validation(f"ModelPackageGroup {self._context.arn('model-package-group', name)} does not exist.")
         return group
 
-    def take_version(self, name: str) -> int:
+    def allocate_version(self, name: str) -> int:
         """Return the group's next version number; a number is never reused, not even after a deletion."""
         group = self.find(name)
         version = int(group["LastVersion"]) + 1

@@ -92,7 +92,7 @@ class Packages:
         group = self._groups.find(request["ModelPackageGroupName"])["ModelPackageGroupName"]
         if request.get("Tags"):
             raise validation("Tags can be added to a model package group, not to a versioned model package.")
-        version = self._groups.take_version(group)
+        version = self._groups.allocate_version(group)
         return {
             "ModelPackageGroupName": group,
             "ModelPackageVersion": version,

@@ -57,15 +57,15 @@ class ServingFleet:
         traffic: by variant; replaced as a whole when weights or counts change.
     """
 
-    def __init__(self, config: str, workers: Workers, where: Mapping[str, VariantTraffic]) -> None:
-        self.config, self.workers, self.traffic_by_variant = config, workers, where
+    def __init__(self, config: str, workers: Workers, traffic: Mapping[str, VariantTraffic]) -> None:
+        self.config, self.workers, self.traffic = config, workers, traffic
         self._in_flight = 0
         self._idle = threading.Condition()
 
     def choose(self) -> str | None:
         """Choose a variant by weight; return None where no variant has a weight."""
-        current = self.traffic_by_variant
-        chances = [place.weight for place in current.values()]
+        current = self.traffic
+        chances = [variant.weight for variant in current.values()]
         if not any(chances):
             return None
         return random.choices(list(current), chances)[0]  # noqa: S311 (routes traffic, guards nothing)
@@ -89,7 +89,7 @@ class ServingFleet:
 
 
 @dataclass
-class _Traffic:
+class _EndpointFleets:
     """The fleets of one endpoint.
 
     Attributes:
@@ -114,7 +114,7 @@ class TrafficRouter:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._traffic: dict[str, _Traffic] = {}
+        self._endpoints: dict[str, _EndpointFleets] = {}
 
     @contextmanager
     def lease(self, endpoint_name: str, timeout: float) -> Iterator[ServingFleet]:
@@ -124,63 +124,63 @@ class TrafficRouter:
             LookupError: no fleet serves the endpoint, or none does within `timeout` seconds.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_awaited(endpoint_name), timeout)
-            traffic = self._traffic.get(endpoint_name)
-            serving = traffic.next() if traffic is not None else None
-            if serving is None:
+            self._changed.wait_for(lambda: not self._is_expected(endpoint_name), timeout)
+            fleets = self._endpoints.get(endpoint_name)
+            fleet = fleets.next() if fleets is not None else None
+            if fleet is None:
                 raise LookupError(endpoint_name)
-            held = serving.lease()
+            held = fleet.lease()
             held.__enter__()
         try:
-            yield serving
+            yield fleet
         finally:
             held.__exit__(None, None, None)
 
-    def _is_awaited(self, endpoint_name: str) -> bool:
-        traffic = self._traffic.get(endpoint_name)
-        return traffic is not None and traffic.old is None
+    def _is_expected(self, endpoint_name: str) -> bool:
+        fleets = self._endpoints.get(endpoint_name)
+        return fleets is not None and fleets.old is None
 
     def expect(self, endpoint_name: str) -> None:
         """Let invocations wait for a fleet that is being started."""
         with self._changed:
-            self._traffic.setdefault(endpoint_name, _Traffic())
+            self._endpoints.setdefault(endpoint_name, _EndpointFleets())
 
-    def connect(self, endpoint_name: str, serving: ServingFleet) -> None:
+    def connect(self, endpoint_name: str, fleet: ServingFleet) -> None:
         """Make this the only fleet that serves the endpoint."""
         with self._changed:
-            self._traffic[endpoint_name] = _Traffic(serving)
+            self._endpoints[endpoint_name] = _EndpointFleets(fleet)
             self._changed.notify_all()
 
     def shift(self, endpoint_name: str, new: ServingFleet, share: Fraction) -> None:
         """Give a share of the traffic to the new fleet; the old one stays available, also without traffic."""
         with self._changed:
-            traffic = self._traffic[endpoint_name]
-            traffic.new, traffic.sampler = new, BlockSampler(share)
+            fleets = self._endpoints[endpoint_name]
+            fleets.new, fleets.sampler = new, BlockSampler(share)
 
     def revert(self, endpoint_name: str) -> ServingFleet | None:
         """Give all traffic to the old fleet; return the new one, if any."""
         with self._changed:
-            traffic = self._traffic[endpoint_name]
-            new, traffic.new, traffic.sampler = traffic.new, None, None
+            fleets = self._endpoints[endpoint_name]
+            new, fleets.new, fleets.sampler = fleets.new, None, None
         return new
 
-    def set_weights(self, endpoint_name: str, where: Mapping[str, VariantTraffic]) -> None:
+    def set_weights(self, endpoint_name: str, traffic: Mapping[str, VariantTraffic]) -> None:
         """Set the weights and instance counts of the fleet that serves the endpoint."""
         with self._changed:
-            traffic = self._traffic.get(endpoint_name)
-            if traffic is not None and traffic.old is not None:
-                traffic.old.traffic_by_variant = where
+            fleets = self._endpoints.get(endpoint_name)
+            if fleets is not None and fleets.old is not None:
+                fleets.old.traffic = traffic
 
     def promote(self, endpoint_name: str) -> ServingFleet | None:
         """Make the new fleet the endpoint's only one; return the old one."""
         with self._changed:
-            traffic = self._traffic[endpoint_name]
-            before, self._traffic[endpoint_name] = traffic.old, _Traffic(traffic.new)
+            fleets = self._endpoints[endpoint_name]
+            before, self._endpoints[endpoint_name] = fleets.old, _EndpointFleets(fleets.new)
         return before
 
     def disconnect(self, endpoint_name: str) -> list[ServingFleet]:
         """Remove the endpoint's fleets, and return them."""
         with self._changed:
-            traffic = self._traffic.pop(endpoint_name, None)
+            fleets = self._endpoints.pop(endpoint_name, None)
             self._changed.notify_all()
-        return [one for one in (traffic.old, traffic.new) if one is not None] if traffic is not None else []
+        return [one for one in (fleets.old, fleets.new) if one is not None] if fleets is not None else []

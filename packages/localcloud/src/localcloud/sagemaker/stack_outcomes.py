@@ -33,7 +33,7 @@ class StackOutcomes:
             InvalidFault: the endpoint or the outcome does not exist.
         """
         if outcome not in (COMPLETE, ROLLBACK_FAILED):
-            raise InvalidFault(f"stack_outcome is {COMPLETE} or {ROLLBACK_FAILED}, got {outcome}")
+            raise InvalidFault(f"stack_outcome must be {COMPLETE} or {ROLLBACK_FAILED}, got {outcome}")
         if self._store.get("Endpoint", endpoint) is None:
             raise InvalidFault(f"there is no endpoint {endpoint}")
         self._store.put(KIND, endpoint, {"Outcome": outcome, "RolledBack": False})

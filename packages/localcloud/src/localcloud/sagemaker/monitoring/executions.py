@@ -18,6 +18,12 @@ from localcloud.sagemaker.monitoring.definitions import MonitoringJob
 from localcloud.sagemaker.monitoring.requests import Run, Staged, analysis_request, merge_request
 from localcloud.sagemaker.monitoring.timetable import offset
 
+# Filters of schedules and executions: the request's member → the document's member.
+FILTERS = {
+    "EndpointName": "EndpointName",
+    "MonitoringTypeEquals": "MonitoringType",
+    "MonitoringJobDefinitionName": "MonitoringJobDefinitionName",
+}
 KIND, _JOB = "MonitoringExecution", "MonitoringJob"
 _OVER = frozenset({"Completed", "CompletedWithViolations", "Failed", "Stopped"})
 _NO_DATA = "Job inputs had no data"
@@ -81,22 +87,21 @@ class MonitoringExecutions:
 
     def list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         """Answer `ListMonitoringExecutions`."""
-        same = {
-            "MonitoringScheduleName": "MonitoringScheduleName",
-            "EndpointName": "EndpointName",
-            "MonitoringTypeEquals": "MonitoringType",
-            "MonitoringJobDefinitionName": "MonitoringJobDefinitionName",
-        }
         after, before = request.get("ScheduledTimeAfter", 0), request.get("ScheduledTimeBefore", float("inf"))
         prefix = f"{request['MonitoringScheduleName']}/" if "MonitoringScheduleName" in request else ""
         chosen = [
             {**execution, "Key": key}
             for key, execution in self._store.list(KIND, prefix)
             if after <= execution["ScheduledTime"] <= before
-            and all(execution.get(member) == request[name] for name, member in same.items() if name in request)
         ]
         return page(
-            select(chosen, request, name="MonitoringScheduleName", status="MonitoringExecutionStatus"),
+            select(
+                chosen,
+                request,
+                name="MonitoringScheduleName",
+                status="MonitoringExecutionStatus",
+                equal={"MonitoringScheduleName": "MonitoringScheduleName", **FILTERS},
+            ),
             request,
             "MonitoringExecutionSummaries",
             key="Key",

@@ -11,7 +11,7 @@ from localcloud.sagemaker.errors import AwsError, not_found, validation
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.monitoring.definitions import JobDefinitions, MonitoringJob, check_supported, from_schedule
-from localcloud.sagemaker.monitoring.executions import MonitoringExecutions
+from localcloud.sagemaker.monitoring.executions import FILTERS, MonitoringExecutions
 from localcloud.sagemaker.monitoring.timetable import NOW, Timetable, offset
 from localcloud.sagemaker.tags import Tags
 
@@ -98,15 +98,14 @@ class MonitoringSchedules:
         return schedule if last is None else {**schedule, "LastMonitoringExecutionSummary": last}
 
     def _list(self, request: Mapping[str, Any], _caller: Caller) -> Document:
-        same = {"EndpointName": "EndpointName", "MonitoringTypeEquals": "MonitoringType"}
-        same |= {"MonitoringJobDefinitionName": "MonitoringJobDefinitionName"}
-        chosen = [
-            schedule
-            for _, schedule in self._store.list(KIND)
-            if all(schedule.get(member) == request[name] for name, member in same.items() if name in request)
-        ]
         return page(
-            select(chosen, request, name="MonitoringScheduleName", status="MonitoringScheduleStatus"),
+            select(
+                (schedule for _, schedule in self._store.list(KIND)),
+                request,
+                name="MonitoringScheduleName",
+                status="MonitoringScheduleStatus",
+                equal=FILTERS,
+            ),
             request,
             "MonitoringScheduleSummaries",
             key="MonitoringScheduleName",

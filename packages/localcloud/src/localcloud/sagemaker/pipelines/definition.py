@@ -173,7 +173,7 @@ def _arguments(name: str, step_type: StepType, raw: Any) -> Mapping[str, Any]:
     if step_type.name == "Lambda" and raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise _Invalid(f"the step {name} needs Arguments, an object")
+        raise _Invalid(f"Arguments of the step {name} must be an object")
     checked: Mapping[str, Any] = raw
     if step_type.operation is not None:
         model = operation_model(step_type.operation).input_shape
@@ -313,9 +313,7 @@ def _check_property_file(where: str, step: Step, name: str) -> None:
     outputs = step.arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
     wanted = step.property_files[name].output_name
     if isinstance(outputs, list) and wanted not in [one.get("OutputName") for one in outputs if isinstance(one, dict)]:
-        raise _Invalid(
-            f"the property file {name} lies in the output {wanted}, which the step {step.name} does not have"
-        )
+        raise _Invalid(f"the property file {name} is in the output {wanted}, which the step {step.name} does not have")
 
 
 def _check_order(steps: Mapping[str, Step]) -> None:

@@ -71,7 +71,7 @@ class PipelineEngine:
 
     def begin(self, arn: str) -> None:
         """Start the first steps of a new execution."""
-        self._submit(self._actions.warm, self._records.execution(arn))
+        self._submit(self._actions.warm_up, self._records.execution(arn))
         self.advance(arn)
 
     def job_changed(self, kind: JobKind, job: Document) -> None:
@@ -100,7 +100,7 @@ class PipelineEngine:
         if kind is not None and job_name and self._store.get(f"{step_type}Job", job_name):
             self._submit(self._job_ended, kind, job_name)  # does nothing while the job runs
         elif "RetryAt" in state:
-            self._later(arn, name, state["AttemptCount"], state["RetryAt"] - self._context.now())
+            self._retry_later(arn, name, state["AttemptCount"], state["RetryAt"] - self._context.now())
         else:
             self._submit(self._run, arn, name, state["AttemptCount"])
 
@@ -114,7 +114,7 @@ class PipelineEngine:
         if not self._closed:
             self._pool.submit(run)
 
-    def _later(self, arn: str, name: str, attempt: int, seconds: float) -> None:
+    def _retry_later(self, arn: str, name: str, attempt: int, seconds: float) -> None:
         def run() -> None:
             self._timers.discard(timer)
             self._submit(self._run, arn, name, attempt)
@@ -139,7 +139,7 @@ class PipelineEngine:
         step = definition.steps[name]
         try:
             prepared = self._actions.prepare(execution, definition, step)
-            if self._from_cache(arn, prepared, attempt) or not self._commit_to(arn, prepared, attempt):
+            if self._from_cache(arn, prepared, attempt) or not self._record_attempt(arn, prepared, attempt):
                 self.advance(arn)
                 return
             token = f"{arn.rpartition('/')[2]}-{_step_token(name)}"
@@ -152,7 +152,7 @@ class PipelineEngine:
         else:
             self._performed(arn, prepared, outcome)
 
-    def _commit_to(self, arn: str, prepared: Prepared, attempt: int) -> bool:
+    def _record_attempt(self, arn: str, prepared: Prepared, attempt: int) -> bool:
         """Record what the step is about to create, so that a restart finds it.
 
         Returns:
@@ -173,7 +173,7 @@ class PipelineEngine:
                 state["JobName"] = prepared.job_name
                 kind = JOB_STEPS.get(prepared.step.type.name)
                 if kind is not None:
-                    self._records.remember_job(kind, prepared.job_name, arn, name)
+                    self._records.record_job(kind, prepared.job_name, arn, name)
             if prepared.step.type.name not in JOB_STEPS:
                 change.set_step(name, "Executing")
         return True
@@ -236,7 +236,7 @@ class PipelineEngine:
         if wait is None:
             self.advance(arn)
         else:
-            self._later(arn, name, state["AttemptCount"], wait)
+            self._retry_later(arn, name, state["AttemptCount"], wait)
 
     def _retry(self, change: Change, state: Document, exception: str | None) -> float | None:
         """Record a retry in the step's state; return the seconds until it, or None where the step is not retried."""

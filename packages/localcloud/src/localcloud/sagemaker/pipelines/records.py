@@ -146,7 +146,7 @@ class ExecutionRecords:
             else:
                 self._events.step(change.execution, document, previous)
 
-    def remember_job(self, kind: str, name: str, execution_arn: str, step: str) -> None:
+    def record_job(self, kind: str, name: str, execution_arn: str, step: str) -> None:
         """Record which step a job belongs to, for when the job ends, also after a restart."""
         self._store.put(JOB_INDEX, f"{kind}/{name}", {"Execution": execution_arn, "Step": step})
 

@@ -53,7 +53,7 @@ class ExecutionScope:
             "PipelineExecutionArn": execution["PipelineExecutionArn"],
         }
         if name not in known:
-            raise ResolutionError(f"Execution.{name} has a value within the containers of a job only")
+            raise ResolutionError(f"Execution.{name} has a value only in the containers of a job")
         return known[name]
 
     def step_properties(self, step_name: str) -> Mapping[str, Any]:

@@ -112,7 +112,7 @@ class StepExecutor:
             client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
             response = _call(client, str(prepared.step.type.operation), prepared.request)
         except ClientError as error:
-            raise _refused(error, prepared.step, execution) from error
+            raise _rejected(error, prepared.step, execution) from error
         except (BotoCoreError, ValueError) as error:
             raise StepFailure(f"ClientError: {error}") from error
         arn = next(value for member, value in response.items() if member.endswith("Arn"))
@@ -126,7 +126,7 @@ class StepExecutor:
         else:
             client.stop_training_job(TrainingJobName=name)
 
-    def warm(self, execution: Document) -> None:
+    def warm_up(self, execution: Document) -> None:
         """Create the client that reads property files while the first job runs, because that takes half a second."""
         try:
             self._cloud.client("s3", role_arn=execution["RoleArn"])
@@ -198,7 +198,7 @@ def _job_name(execution: str, step: str, given: Any) -> str:
     return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:length].strip('-')}-{suffix}"
 
 
-def _refused(error: ClientError, step: Step, execution: Document) -> StepFailure:
+def _rejected(error: ClientError, step: Step, execution: Document) -> StepFailure:
     """Return the failure for a rejected call, worded as SageMaker words it."""
     code = str(error.response["Error"].get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
