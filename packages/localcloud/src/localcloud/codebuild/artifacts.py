@@ -63,8 +63,8 @@ def download(s3: Any, location: str, folder: Path, repositories: Repositories, d
     """
     bucket, key = split_location(location)
     try:
-        held = s3.get_object(Bucket=bucket, Key=key)
-        body = held["Body"].read()
+        response = s3.get_object(Bucket=bucket, Key=key)
+        body = response["Body"].read()
     except ClientError as error:
         raise ArtifactError("CLIENT_ERROR", f"{error} for primary source {location}") from error
     try:
@@ -79,7 +79,7 @@ def download(s3: Any, location: str, folder: Path, repositories: Repositories, d
         if all(denials):
             raise ArtifactError("GIT_CLONE_FAILED", str(denials[0]))
         clone(repositories, wanted["repository"], wanted["commit"], folder)
-    revision = held["Metadata"].get(REVISION)
+    revision = response["Metadata"].get(REVISION)
     return None if revision is None else str(revision)
 
 

@@ -143,11 +143,11 @@ class Reports:
         return {"reports": items, "nextToken": token}
 
     def _describe_cases(self, request: Mapping[str, Any], _caller: str) -> Document:
-        held = self._store.get(_CASES, request["reportArn"])
-        if held is None:
+        document = self._store.get(_CASES, request["reportArn"])
+        if document is None:
             raise AwsError("ResourceNotFoundException", f"Report {request['reportArn']} does not exist")
         wanted = request.get("filter", {}).get("status")
-        items, token = page([case for case in held["testCases"] if wanted in (None, case["status"])], request)
+        items, token = page([case for case in document["testCases"] if wanted in (None, case["status"])], request)
         return {"testCases": items, "nextToken": token}
 
     def _of_group(self, arn: str) -> list[Document]:

@@ -372,7 +372,7 @@ class _BuildDirectories:
     """A build's directories, on the host and in its sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._box = sandbox
+        self._sandbox = sandbox
         base = sandbox.tmp / "codebuild"
         if base.exists():
             shutil.rmtree(base)
@@ -387,6 +387,6 @@ class _BuildDirectories:
 
     def inside(self, path: Path) -> str:
         """Return the path in the sandbox, whose `tmp` is the build's /tmp; without namespaces the host's path."""
-        if not self._box.level.namespaces:
+        if not self._sandbox.level.namespaces:
             return str(path)
-        return str(Path("/tmp") / path.relative_to(self._box.tmp))  # noqa: S108 (the build's /tmp)
+        return str(Path("/tmp") / path.relative_to(self._sandbox.tmp))  # noqa: S108 (the build's /tmp)

@@ -86,20 +86,20 @@ class ActionContext:
         Raises:
             ActionFailed: the action has no such input artifact.
         """
-        place = self.inputs.get(artifact)
-        if place is None:
+        location = self.inputs.get(artifact)
+        if location is None:
             raise ActionFailed("ConfigurationError", f"{artifact} is not an input artifact of the action")
-        body: bytes = self.client("s3").get_object(Bucket=place["bucket"], Key=place["key"])["Body"].read()
+        body: bytes = self.client("s3").get_object(Bucket=location["bucket"], Key=location["key"])["Body"].read()
         return body
 
     def write(self, artifact: str, body: bytes, **metadata: str) -> None:
         """Store an output artifact."""
-        place = self.outputs[artifact]
+        location = self.outputs[artifact]
         encryption = {"ServerSideEncryption": "aws:kms"}
         if self.key_id:
             encryption["SSEKMSKeyId"] = self.key_id
         self.client("s3").put_object(
-            Bucket=place["bucket"], Key=place["key"], Body=body, Metadata=metadata, **encryption
+            Bucket=location["bucket"], Key=location["key"], Body=body, Metadata=metadata, **encryption
         )
 
 
@@ -156,7 +156,7 @@ class ActionRunner:
 
     def _finish(self, action: Document, context: ActionContext, status: str) -> None:
         action["output"] = {
-            "outputArtifacts": [{"name": name, "s3location": place} for name, place in context.outputs.items()]
+            "outputArtifacts": [{"name": name, "s3location": location} for name, location in context.outputs.items()]
             if status == "Succeeded"
             else [],
             "executionResult": context.result,
@@ -196,7 +196,7 @@ class ActionRunner:
             "resolvedConfiguration": configuration,
             "roleArn": declaration.get("roleArn"),
             "region": self._cloud.region,
-            "inputArtifacts": [{"name": name, "s3location": place} for name, place in inputs.items()],
+            "inputArtifacts": [{"name": name, "s3location": location} for name, location in inputs.items()],
             "namespace": declaration.get("namespace"),
         }
         self._records.note_action(action, input=action["input"], notes=action["notes"])

@@ -44,9 +44,9 @@ def _update(context: CfnContext, name: str, old: Properties, new: Properties) ->
         if str(new.get("RestartExecutionOnUpdate", "false")).lower() == "true":
             client.start_pipeline_execution(name=name)
     arn = client.get_pipeline(name=name)["metadata"]["pipelineArn"]
-    gone = {tag["key"] for tag in _tags(old)} - {tag["key"] for tag in _tags(new)}
-    if gone:
-        client.untag_resource(resourceArn=arn, tagKeys=sorted(gone))
+    removed = {tag["key"] for tag in _tags(old)} - {tag["key"] for tag in _tags(new)}
+    if removed:
+        client.untag_resource(resourceArn=arn, tagKeys=sorted(removed))
     if _tags(new):
         client.tag_resource(resourceArn=arn, tags=_tags(new))
     _set_transitions(client, name, old, new)

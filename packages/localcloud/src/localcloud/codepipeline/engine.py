@@ -56,13 +56,13 @@ class Engine:
         """Advance the pipeline's executions as far as possible."""
         started: list[Document] = []
         with self._lock, self._records.change():
-            moved = True
-            while moved:
+            changed = True
+            while changed:
                 active = [one for one in self._records.executions(name) if one["status"] in ACTIVE]
                 steps = [
                     self._advance_execution(execution, started) for execution in active
                 ]  # a list, so that all executions advance
-                moved = any(steps)
+                changed = any(steps)
         for action in started:
             self._submit(self._run_action, action)
 
@@ -204,15 +204,15 @@ class Engine:
             self._records.put(execution)
         stage = execution["stages"][execution["at"]]
         if execution["executionMode"] != "PARALLEL":
-            there = self._others_at(execution, stage["name"])
+            others = self._others_at(execution, stage["name"])
             if execution["executionMode"] == "SUPERSEDED" and any(
-                one["sequence"] > execution["sequence"] for one in there
+                one["sequence"] > execution["sequence"] for one in others
             ):
                 self._records.set_status(execution, "Superseded")
                 return True
             if any(
                 one["stages"][one["at"]]["status"] == "InProgress" or one["sequence"] < execution["sequence"]
-                for one in there
+                for one in others
             ):
                 return False  # the stage is occupied, or an earlier execution waits for it
         inbound = pipeline["transitions"].get(stage["name"], {}).get("Inbound")
@@ -275,17 +275,17 @@ class Engine:
         return True
 
     def _roll_back_to_last_good(self, execution: Document, stage_name: str) -> None:
-        good = [
+        successful = [
             one
             for one in self._records.executions(execution["pipelineName"])
             if one["sequence"] < execution["sequence"]
             and one["pipelineVersion"] == execution["pipelineVersion"]
             and any(stage["name"] == stage_name and stage["status"] == "Succeeded" for stage in one["stages"])
         ]
-        if good:
+        if successful:
             trigger = {"triggerType": "AutomatedRollback", "triggerDetail": execution["pipelineExecutionId"]}
             pipeline = self._records.pipeline(execution["pipelineName"])
-            self._roll_back(pipeline, good[-1], execution["at"], trigger)
+            self._roll_back(pipeline, successful[-1], execution["at"], trigger)
 
     def _action_status(self, execution: Document, stage: Document, name: str) -> str | None:
         action_id = stage["actions"].get(name)

@@ -88,7 +88,7 @@ class ExternalResults:
     def _end(self, action: Document, status: str, result: Document, variables: Mapping[str, str] | None = None) -> None:
         outputs = action["notes"].get("outputs", {}) if status == "Succeeded" else {}
         action["output"] = {
-            "outputArtifacts": [{"name": name, "s3location": place} for name, place in outputs.items()],
+            "outputArtifacts": [{"name": name, "s3location": location} for name, location in outputs.items()],
             "executionResult": result,
             "outputVariables": dict(variables or {}),
         }

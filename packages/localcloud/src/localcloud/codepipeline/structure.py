@@ -62,14 +62,14 @@ def checked(structure: Mapping[str, Any]) -> Document:
         pipeline["executionMode"] != "SUPERSEDED" or pipeline.get("triggers") or pipeline.get("variables")
     ):
         raise _invalid("Execution modes, triggers and variables need the pipeline type V2")
-    made: set[str] = set()
+    outputs: set[str] = set()
     for index, stage in enumerate(pipeline["stages"]):
         _check_stage(stage, is_first=index == 0)
         for group in groups(stage):
             for action in group:
-                _check_action(action, made)
+                _check_action(action, outputs)
             for action in group:
-                made |= {artifact["name"] for artifact in action.get("outputArtifacts", [])}
+                outputs |= {artifact["name"] for artifact in action.get("outputArtifacts", [])}
     return pipeline
 
 
@@ -88,11 +88,12 @@ def _check_stage(stage: Mapping[str, Any], *, is_first: bool) -> None:
     for action in stage["actions"]:
         if (action["actionTypeId"]["category"] == "Source") != is_first:
             raise _invalid(
-                f"Source actions belong in the first stage, other actions in later ones: {stage['name']}/{action['name']}"
+                "Source actions belong in the first stage, other actions in later ones: "
+                f"{stage['name']}/{action['name']}"
             )
 
 
-def _check_action(action: Action, made: set[str]) -> None:
+def _check_action(action: Action, outputs: set[str]) -> None:
     kind = action["actionTypeId"]
     name = action["name"]
     if kind["owner"] != "AWS" or (kind["category"], kind["provider"]) not in PROVIDERS:
@@ -103,7 +104,7 @@ def _check_action(action: Action, made: set[str]) -> None:
     mode = configuration.get("ActionMode")
     if kind["provider"] == "CloudFormation" and mode not in ACTION_MODES:
         raise _unsupported(f"the ActionMode {mode} ({name})")
-    missing = [one["name"] for one in action.get("inputArtifacts", []) if one["name"] not in made]
+    missing = [one["name"] for one in action.get("inputArtifacts", []) if one["name"] not in outputs]
     if missing:
         raise _invalid(f"The input artifact {missing[0]} of action {name} is not an output of an earlier action")
 

@@ -135,10 +135,10 @@ class Job:
             self._wake.notify_all()
 
     def _run(self) -> None:
-        box = Sandbox(self._root)
+        sandbox = Sandbox(self._root)
         final = replace(self._state, status="Failed", secondary_status="Failed")
         try:
-            final = self._work(box)
+            final = self._work(sandbox)
         except (UnsupportedRequest, TransferError, ContainerError) as error:
             final = self._failed(str(error))
         except ClientError as error:
@@ -153,13 +153,13 @@ class Job:
             log.exception("the %s job %s failed", self.kind, self.name)
             final = self._failed(f"InternalServerError: {type(error).__name__}: {error}")
         finally:
-            box.remove()
+            sandbox.remove()
             self._notify(self, final)
 
-    def _work(self, box: Sandbox) -> JobUpdate:
+    def _work(self, sandbox: Sandbox) -> JobUpdate:
         """Download, run and upload; return the final update."""
         job = (Training if self.kind == "training" else Processing)(
-            self._cloud, self.name, self._arn, self._request, box
+            self._cloud, self.name, self._arn, self._request, sandbox
         )
         self._update("Starting", "Preparing the instances")
         job.check()
@@ -169,7 +169,7 @@ class Job:
         job.download(transfer)
         self._check_not_stopped()
         program = job.program()
-        container = box.start(
+        container = sandbox.start(
             program.command,
             program.environment,
             cwd=program.cwd,

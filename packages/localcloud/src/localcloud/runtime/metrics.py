@@ -16,7 +16,7 @@ from localcloud.cloud import Cloud
 from localcloud.runtime.program import UnsupportedRequest
 
 _DEFAULT_NAMESPACE = "aws/sagemaker/Endpoints/data-metrics"
-_AT_ONCE = 500
+_MAX_METRICS = 500
 _STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # analyzers write both spellings
 
 
@@ -34,8 +34,8 @@ def publish(cloud: Cloud, folder: Path) -> None:
                 by_namespace[namespace].append(metric)
     for namespace, metrics in by_namespace.items():
         client = cloud.client("cloudwatch")
-        for start in range(0, len(metrics), _AT_ONCE):
-            client.put_metric_data(Namespace=namespace, MetricData=metrics[start : start + _AT_ONCE])
+        for start in range(0, len(metrics), _MAX_METRICS):
+            client.put_metric_data(Namespace=namespace, MetricData=metrics[start : start + _MAX_METRICS])
 
 
 def _metric(line: str, where: str) -> tuple[str, dict[str, Any]]:

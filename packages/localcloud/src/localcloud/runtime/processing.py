@@ -38,8 +38,8 @@ _DESCRIBED = (
 class Processing:
     """One processing job's files and program."""
 
-    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], box: Sandbox) -> None:
-        self._cloud, self._name, self._arn, self._request, self._box = cloud, name, arn, request, box
+    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], sandbox: Sandbox) -> None:
+        self._cloud, self._name, self._arn, self._request, self._sandbox = cloud, name, arn, request, sandbox
         self.isolated = bool(request.get("NetworkConfig", {}).get("EnableNetworkIsolation"))
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
@@ -74,7 +74,7 @@ class Processing:
     def download(self, transfer: Transfer) -> None:
         """Write `/opt/ml/config`, download the inputs, and create the outputs' directories."""
         for directory in ("config", "output", "processing", "code"):
-            (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
+            (self._sandbox.ml / directory).mkdir(parents=True, exist_ok=True)
         config = {"ProcessingJobArn": self._arn, "ProcessingJobName": self._name}
         config |= {key: self._request[key] for key in _DESCRIBED if key in self._request}
         cluster = self._request["ProcessingResources"]["ClusterConfig"]
@@ -82,7 +82,7 @@ class Processing:
         self._write("resourceconfig", resource_config(cluster["InstanceType"]))
         for source in self._request.get("ProcessingInputs", ()):
             s3 = source["S3Input"]
-            target = self._box.host_path(s3.get("LocalPath", _ROOT))
+            target = self._sandbox.host_path(s3.get("LocalPath", _ROOT))
             target.mkdir(parents=True, exist_ok=True)
             if "Prefixes" in source:  # staged by the control plane: the hourly folders of a monitoring execution
                 for prefix in source["Prefixes"]:
@@ -92,7 +92,7 @@ class Processing:
             else:
                 transfer.download_prefix(s3["S3Uri"], target)
         for output in self._outputs:
-            self._box.host_path(output["S3Output"].get("LocalPath", _ROOT)).mkdir(parents=True, exist_ok=True)
+            self._sandbox.host_path(output["S3Output"].get("LocalPath", _ROOT)).mkdir(parents=True, exist_ok=True)
 
     def program(self) -> Program:
         """Return the entry point with its arguments."""
@@ -110,7 +110,7 @@ class Processing:
     def upload(self, transfer: Transfer) -> None:
         """Upload all outputs and publish the metrics."""
         self._upload(transfer, self._outputs)
-        publish(self._cloud, self._box.ml / "output/metrics/cloudwatch")
+        publish(self._cloud, self._sandbox.ml / "output/metrics/cloudwatch")
 
     def upload_after_stop(self, transfer: Transfer) -> None:
         """Upload only the outputs that a running job uploads continuously."""
@@ -122,12 +122,12 @@ class Processing:
 
     def exit_message(self) -> str | None:
         """Return the start of `/opt/ml/output/message` (at most 1,024 characters), or None."""
-        path = self._box.ml / "output/message"
+        path = self._sandbox.ml / "output/message"
         return path.read_text(errors="replace")[:1024] if path.is_file() else None
 
     def failure(self, code: int, _lines: list[str], _program: Program) -> str:
         """Return `FailureReason`, worded as AWS words it."""
-        path = self._box.ml / "output/failure"
+        path = self._sandbox.ml / "output/failure"
         written = path.read_text(errors="replace") if path.is_file() else self.exit_message()
         if written:
             return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
@@ -136,14 +136,14 @@ class Processing:
     def _upload(self, transfer: Transfer, outputs: Iterable[Mapping[str, Any]]) -> None:
         for output in outputs:
             s3 = output["S3Output"]
-            transfer.upload_tree(self._box.host_path(s3.get("LocalPath", _ROOT)), s3["S3Uri"])
+            transfer.upload_tree(self._sandbox.host_path(s3.get("LocalPath", _ROOT)), s3["S3Uri"])
 
     def _check_path(self, path: str) -> None:
         if not PurePosixPath(posixpath.normpath(path)).is_relative_to(_ROOT):
             raise UnsupportedRequest(f"ClientError: LocalPath must be under {_ROOT}, got {path!r}")
 
     def _write(self, name: str, content: object) -> None:
-        (self._box.ml / "config" / f"{name}.json").write_text(json.dumps(content, default=str))
+        (self._sandbox.ml / "config" / f"{name}.json").write_text(json.dumps(content, default=str))
 
     @property
     def _command(self) -> list[str]:

@@ -70,10 +70,10 @@ _FALLBACK = (
 def _works(*, pid_namespace: bool) -> bool:
     with tempfile.TemporaryDirectory(prefix="localcloud-") as scratch:
         level = Isolation(True, pid_namespace, "")
-        box = Sandbox(Path(scratch), level)
-        box.ml.mkdir()
+        sandbox = Sandbox(Path(scratch), level)
+        sandbox.ml.mkdir()
         try:
-            container = box.start(["true"], {"PATH": os.defpath}, cwd="/", isolate_network=True)
+            container = sandbox.start(["true"], {"PATH": os.defpath}, cwd="/", isolate_network=True)
         except ContainerError:
             return False
         container.output.close()

@@ -51,7 +51,7 @@ def command_line(hyperparameters: Mapping[str, Any]) -> list[str]:
 
 
 def environment_variables(
-    request: Mapping[str, Any], hyperparameters: Mapping[str, Any], resources: Mapping[str, Any], box: Sandbox
+    request: Mapping[str, Any], hyperparameters: Mapping[str, Any], resources: Mapping[str, Any], sandbox: Sandbox
 ) -> dict[str, str]:
     """Return the `SM_*` variables; their paths are the container's, or the host's where it has no namespace."""
     user = {name: value for name, value in hyperparameters.items() if not name.startswith("sagemaker_")}
@@ -67,7 +67,7 @@ def environment_variables(
         "model_dir": "/opt/ml/model",
     }
     values: dict[str, Any] = {
-        **{name: box.inside(path) for name, path in paths.items()},
+        **{name: sandbox.inside(path) for name, path in paths.items()},
         "current_host": HOST,
         "hosts": [HOST],
         "current_instance_type": resources["current_instance_type"],
@@ -94,7 +94,7 @@ def environment_variables(
     }
     training = {
         "additional_framework_parameters": own,
-        "channel_input_dirs": {name: box.inside(f"/opt/ml/input/data/{name}") for name in channels},
+        "channel_input_dirs": {name: sandbox.inside(f"/opt/ml/input/data/{name}") for name in channels},
         "hyperparameters": user,
         "is_master": True,
         "master_hostname": HOST,
@@ -111,7 +111,7 @@ def environment_variables(
     variables = {f"SM_{name.upper()}": _text(value) for name, value in values.items()}
     variables["SM_TRAINING_ENV"] = _text(training)
     for name in channels:
-        variables[f"SM_CHANNEL_{name.upper()}"] = box.inside(f"/opt/ml/input/data/{name}")
+        variables[f"SM_CHANNEL_{name.upper()}"] = sandbox.inside(f"/opt/ml/input/data/{name}")
     for name, value in user.items():
         variables[f"SM_HP_{name.upper()}"] = _text(value)
     return variables
@@ -137,20 +137,20 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def fetch_code(directory: str, box: Sandbox, transfer: Transfer, *, isolated: bool) -> None:
+def fetch_code(directory: str, sandbox: Sandbox, transfer: Transfer, *, isolated: bool) -> None:
     """Copy the user's code to `/opt/ml/code`, from a tar.gz in S3, a directory, or an archive in the container."""
-    code = box.host_path(CODE)
+    code = sandbox.host_path(CODE)
     if directory.startswith("s3://"):
         if isolated:
             raise UnsupportedRequest(
                 f"ClientError: a network-isolated container cannot fetch sagemaker_submit_directory {directory}; "
                 "pass the code as an input channel"
             )
-        archive = box.root / "sourcedir.tar.gz"
+        archive = sandbox.root / "sourcedir.tar.gz"
         transfer.download_file(directory, archive)
         unpack(archive, code, directory)
         return
-    source = box.host_path(directory) if directory.startswith("/opt/ml/") else Path(directory)
+    source = sandbox.host_path(directory) if directory.startswith("/opt/ml/") else Path(directory)
     if source.resolve() == code.resolve():
         return
     if source.is_dir():
@@ -196,9 +196,9 @@ def check_requirements(code: Path) -> None:
         )
 
 
-def script_program(program: str, arguments: Sequence[str], environment: dict[str, str], box: Sandbox) -> Program:
+def script_program(program: str, arguments: Sequence[str], environment: dict[str, str], sandbox: Sandbox) -> Program:
     """Return the command that runs the user's entry point as the toolkit does."""
-    code = box.host_path(CODE)
+    code = sandbox.host_path(CODE)
     if not (code / program).is_file():
         raise ScriptError(f"ClientError: the entry point {program!r} (sagemaker_program) is not in the submitted code")
     if (code / "setup.py").exists() and program.endswith(".py"):
@@ -214,7 +214,7 @@ def script_program(program: str, arguments: Sequence[str], environment: dict[str
         error = error_message(lines)
         return f'ExecuteUserScriptError:\nExitCode {exit_code}\nErrorMessage "{error}"\nCommand "{shown}"'
 
-    paths = os.pathsep.join([box.inside(CODE), str(IMAGE_ROOT)])
+    paths = os.pathsep.join([sandbox.inside(CODE), str(IMAGE_ROOT)])
     return Program(command, environment | {"PYTHONPATH": paths}, CODE, explain)
 
 

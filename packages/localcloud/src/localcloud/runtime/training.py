@@ -23,8 +23,8 @@ _DIRECTORIES = ("input/config", "input/data", "model", "output/data", "output/in
 class Training:
     """One training job's files and program."""
 
-    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], box: Sandbox) -> None:
-        self._cloud, self._name, self._arn, self._request, self._box = cloud, name, arn, request, box
+    def __init__(self, cloud: Cloud, name: str, arn: str, request: Mapping[str, Any], sandbox: Sandbox) -> None:
+        self._cloud, self._name, self._arn, self._request, self._sandbox = cloud, name, arn, request, sandbox
         self.isolated = bool(request.get("EnableNetworkIsolation"))
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
@@ -57,12 +57,12 @@ class Training:
     def download(self, transfer: Transfer) -> None:
         """Write `/opt/ml/input` and `/opt/ml/code`, and download the channels."""
         for directory in _DIRECTORIES:
-            (self._box.ml / directory).mkdir(parents=True, exist_ok=True)
+            (self._sandbox.ml / directory).mkdir(parents=True, exist_ok=True)
         self._write("hyperparameters", self._request.get("HyperParameters", {}))
         self._write("inputdataconfig", toolkit.input_data_config(self._request))
         self._write("resourceconfig", self._resources)
         for channel in self._request.get("InputDataConfig", ()):
-            target = self._box.ml / "input/data" / channel["ChannelName"]
+            target = self._sandbox.ml / "input/data" / channel["ChannelName"]
             target.mkdir()
             source = channel["DataSource"]["S3DataSource"]
             if source.get("S3DataType", "S3Prefix") == "ManifestFile":
@@ -74,7 +74,7 @@ class Training:
             transfer.download_prefix(checkpoints["S3Uri"], self._checkpoints(checkpoints), required=False)
         if self._program_name and not self._entrypoint:
             directory = str(self._own("sagemaker_submit_directory", "SAGEMAKER_SUBMIT_DIRECTORY") or toolkit.CODE)
-            toolkit.fetch_code(directory, self._box, transfer, isolated=self.isolated)
+            toolkit.fetch_code(directory, self._sandbox, transfer, isolated=self.isolated)
 
     def program(self) -> Program:
         """Return the program: an explicit entry point, the user's script, or the image's algorithm."""
@@ -84,14 +84,14 @@ class Training:
         stand_in = images.stand_in(request["AlgorithmSpecification"]["TrainingImage"])
         if stand_in is not None:
             environment["PYTHONPATH"] = str(IMAGE_ROOT)
-        environment |= toolkit.environment_variables(request, self._hyperparameters, self._resources, self._box)
+        environment |= toolkit.environment_variables(request, self._hyperparameters, self._resources, self._sandbox)
         environment |= dict(request.get("Environment", {}))
         if self._entrypoint:
             return Program(images.host_command(self._entrypoint), environment, toolkit.CODE)
         if self._program_name:
-            toolkit.check_requirements(self._box.host_path(toolkit.CODE))
+            toolkit.check_requirements(self._sandbox.host_path(toolkit.CODE))
             user = {key: value for key, value in self._hyperparameters.items() if not key.startswith("sagemaker_")}
-            return toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._box)
+            return toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._sandbox)
         if stand_in is None or not stand_in.algorithm:
             raise toolkit.ScriptError(
                 f"ClientError: {images.repository(request['AlgorithmSpecification']['TrainingImage'])} trains scripts "
@@ -107,10 +107,10 @@ class Training:
         checkpoints = self._request.get("CheckpointConfig")
         if checkpoints:
             transfer.upload_tree(self._checkpoints(checkpoints), checkpoints["S3Uri"])
-        data = self._box.ml / "output/data"
+        data = self._sandbox.ml / "output/data"
         if output.get("CompressionType", "GZIP") == "NONE":
             transfer.upload_tree(data, f"{base}/data")
-            transfer.upload_tree(self._box.ml / "model", f"{base}/model")
+            transfer.upload_tree(self._sandbox.ml / "model", f"{base}/model")
             return f"{base}/model/"
         if any(data.iterdir()):
             self._upload_archive("output", transfer, base)
@@ -141,22 +141,22 @@ class Training:
 
     def failure(self, code: int, lines: list[str], program: Program) -> str:
         """Return `FailureReason`, worded as AWS words it."""
-        path = self._box.ml / "output/failure"
+        path = self._sandbox.ml / "output/failure"
         written = path.read_text(errors="replace") if path.is_file() else program.explain(code, lines)
         return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
 
     def _upload_archive(self, name: str, transfer: Transfer, base: str) -> str:
-        archive = self._box.root / f"{name}.tar.gz"
-        pack(self._box.ml / ("output/data" if name == "output" else name), archive)
+        archive = self._sandbox.root / f"{name}.tar.gz"
+        pack(self._sandbox.ml / ("output/data" if name == "output" else name), archive)
         uri = f"{base}/{name}.tar.gz"
         transfer.upload_file(archive, uri)
         return uri
 
     def _write(self, name: str, content: object) -> None:
-        (self._box.ml / "input/config" / f"{name}.json").write_text(json.dumps(content))
+        (self._sandbox.ml / "input/config" / f"{name}.json").write_text(json.dumps(content))
 
     def _checkpoints(self, config: Mapping[str, Any]) -> Any:
-        path = self._box.host_path(config.get("LocalPath", "/opt/ml/checkpoints"))
+        path = self._sandbox.host_path(config.get("LocalPath", "/opt/ml/checkpoints"))
         path.mkdir(parents=True, exist_ok=True)
         return path
 

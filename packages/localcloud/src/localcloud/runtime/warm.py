@@ -64,14 +64,14 @@ class WarmPython:
                 if not self._ready and self._control.recv(1) != b"R":
                     raise ConnectionError("it ended before it was ready")
                 self._ready = True
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+                local, remote = socket.socketpair()
+                with remote:
+                    socket.send_fds(self._control, [b"+"], [remote.fileno()])
             except OSError as error:
                 log.warning("the fork server for %s ended (%s); containers start a new Python", self._modules, error)
                 self._end()
                 return None
-            return ours
+            return local
 
     def wait(self, seconds: float) -> bool:
         """Start the server if necessary, and return whether it is ready within `seconds`."""

@@ -44,7 +44,7 @@ class Worker:
         self, cloud: Cloud, clients: S3Clients, spec: VariantSpec, root: Path, on_process: Callable[[int], None]
     ) -> None:
         self._cloud, self._spec, self._on_process = cloud, spec, on_process
-        self._box = Sandbox(root)
+        self._sandbox = Sandbox(root)
         self.transfer = Transfer(clients, spec.role_arn, cloud.region)
         self._log_group = spec.log_group or f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
         instance = hashlib.sha256(root.name.encode()).hexdigest()[:17]
@@ -65,10 +65,10 @@ class Worker:
             self._prepare()
             self._server = self._launch()
         except (UnsupportedRequest, TransferError, toolkit.ScriptError, ClientError) as error:
-            self._box.remove()
+            self._sandbox.remove()
             raise ContainerError(str(error)) from error
         except ContainerError:
-            self._box.remove()
+            self._sandbox.remove()
             raise
         self._supervisor.start()
 
@@ -117,7 +117,7 @@ class Worker:
         if server is not None:
             server.end()
         self._supervisor.join()  # a restart in progress would leave a process behind
-        self._box.remove()
+        self._sandbox.remove()
 
     @property
     def _log_arn(self) -> str:
@@ -126,7 +126,7 @@ class Worker:
     def _prepare(self) -> None:
         """Prepare `/opt/ml/model` and the user's code."""
         spec = self._spec
-        model, code = self._box.ml / "model", self._box.host_path(toolkit.CODE)
+        model, code = self._sandbox.ml / "model", self._sandbox.host_path(toolkit.CODE)
         for directory in (model, code):
             directory.mkdir(parents=True)
         source = spec.model_data_source
@@ -136,7 +136,7 @@ class Worker:
         program = spec.environment.get("SAGEMAKER_PROGRAM")
         if program:
             submitted = spec.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
-            toolkit.fetch_code(submitted, self._box, self.transfer, isolated=spec.network_isolation)
+            toolkit.fetch_code(submitted, self._sandbox, self.transfer, isolated=spec.network_isolation)
             if not (code / program).is_file():
                 raise ContainerError(f"ClientError: SAGEMAKER_PROGRAM {program!r} is not in {submitted}")
             toolkit.check_requirements(code)
@@ -146,7 +146,7 @@ class Worker:
             if not packed:
                 self.transfer.download_prefix(uri, model)
                 return
-            archive = self._box.root / "model.tar.gz"
+            archive = self._sandbox.root / "model.tar.gz"
             self.transfer.download_file(uri, archive)
         except TransferError as error:
             raise ContainerError(
@@ -170,12 +170,12 @@ class Worker:
             raise images.no_stand_in_error(spec.image)
         images.check_packages(spec.image)
         environment = base_environment(self._cloud, spec.role_arn, isolated=spec.network_isolation)
-        environment |= {"SAGEMAKER_REGION": self._cloud.region, "SM_MODEL_DIR": self._box.inside("/opt/ml/model")}
-        environment |= {"PYTHONPATH": f"{self._box.inside(toolkit.CODE)}:{IMAGE_ROOT}"}
+        environment |= {"SAGEMAKER_REGION": self._cloud.region, "SM_MODEL_DIR": self._sandbox.inside("/opt/ml/model")}
+        environment |= {"PYTHONPATH": f"{self._sandbox.inside(toolkit.CODE)}:{IMAGE_ROOT}"}
         environment |= dict(spec.environment)
         control, inner = socket.socketpair()
         with inner:
-            container = self._box.start(
+            container = self._sandbox.start(
                 ["python3", "-m", "sagemaker_stand_in.serve", str(inner.fileno()), stand_in.framework],
                 environment,
                 cwd=toolkit.CODE,
@@ -268,7 +268,7 @@ class _Server:
 
     def _connect(self) -> Connection:
         """Send the server one end of a new socket pair; return the other end."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-        return Connection(ours.detach())
+        local, remote = socket.socketpair()
+        with remote:
+            socket.send_fds(self._control, [b"+"], [remote.fileno()])
+        return Connection(local.detach())

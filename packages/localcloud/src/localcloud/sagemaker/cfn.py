@@ -22,7 +22,7 @@ from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
 
 _SECONDS_BETWEEN_POLLS = 0.05
-_LONGEST_BETWEEN_POLLS = 0.5  # a canary may bake for an hour
+_MAX_SECONDS_BETWEEN_POLLS = 0.5  # a canary may bake for an hour
 _SETTLED = frozenset({"InService", "Failed", "OutOfService"})
 Request = dict[str, Any]
 
@@ -244,7 +244,7 @@ def _settled(client: Any, name: str) -> Mapping[str, Any]:
         if endpoint["EndpointStatus"] in _SETTLED:
             return endpoint
         time.sleep(pause)
-        pause = min(pause * 1.1, _LONGEST_BETWEEN_POLLS)
+        pause = min(pause * 1.1, _MAX_SECONDS_BETWEEN_POLLS)
 
 
 def _create_schedule(context: CfnContext, properties: Properties) -> CfnResource:

@@ -24,9 +24,9 @@ from localcloud.sagemaker.routing import ServingFleet, TrafficRouter, Workers, t
 from localcloud.sagemaker.tags import Tags
 
 KIND = "Endpoint"
-_LONGEST_REASON = 1024
+_MAX_REASON_LENGTH = 1024
 # A deployment occupies its thread while it bakes.
-_AT_ONCE = 64
+_MAX_DEPLOYMENTS = 64
 _STOPPED = "Update to endpoint was rolled back: the local cloud was stopped during the deployment."
 Capture = Mapping[str, Any] | None
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Deployments:
         self._fleet = fleet
         self._faults = faults
         self.baking = BakingPeriods(context)
-        self._pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="deployment")
+        self._pool = ThreadPoolExecutor(max_workers=_MAX_DEPLOYMENTS, thread_name_prefix="deployment")
         self._router = TrafficRouter()
         # Read before requests arrive: `recover` acts on the state at the stop.
         self._at_boot = self._store.list(KIND)
@@ -309,7 +309,7 @@ class Deployments:
             KIND,
             name,
             EndpointStatus="RollingBack",
-            FailureReason=reason[:_LONGEST_REASON],
+            FailureReason=reason[:_MAX_REASON_LENGTH],
             PendingDeploymentSummary=variants.rolled_back(endpoint["PendingDeploymentSummary"], now),
             LastModifiedTime=now,
         )
@@ -343,7 +343,7 @@ class Deployments:
                 KIND,
                 name,
                 EndpointStatus="Failed",
-                FailureReason=reason[:_LONGEST_REASON],
+                FailureReason=reason[:_MAX_REASON_LENGTH],
                 LastModifiedTime=self._context.now(),
             )
         )

@@ -18,7 +18,7 @@ from localcloud.sagemaker.sampling import BlockSampler
 from localcloud.store import Store
 
 KIND = "InstanceFault"
-_LONGEST_LATENCY_MS = 60_000
+_MAX_LATENCY_MS = 60_000
 
 
 class InvalidFault(ValueError):
@@ -68,8 +68,8 @@ class Faults:
         """
         if not 0 <= error_rate <= 1:
             raise InvalidFault(f"error_rate must be from 0 to 1, got {error_rate:g}")
-        if not 0 <= latency_ms <= _LONGEST_LATENCY_MS:
-            raise InvalidFault(f"latency_ms must be from 0 to {_LONGEST_LATENCY_MS}, got {latency_ms}")
+        if not 0 <= latency_ms <= _MAX_LATENCY_MS:
+            raise InvalidFault(f"latency_ms must be from 0 to {_MAX_LATENCY_MS}, got {latency_ms}")
         if not error_rate and not latency_ms:
             raise InvalidFault("a fault needs an error_rate or a latency_ms above 0")
         count = self._instances(endpoint, config)
@@ -92,7 +92,10 @@ class Faults:
             matching = [
                 key
                 for key in self._active
-                if all(asked is None or asked == has for asked, has in zip(wanted, key, strict=True))
+                if all(
+                    filter_value is None or filter_value == value
+                    for filter_value, value in zip(wanted, key, strict=True)
+                )
             ]
             for key in matching:
                 fault, _ = self._active.pop(key)

@@ -25,7 +25,7 @@ _NAMESPACE = "AWS/SageMaker"
 _FLUSH_SECONDS = 5.0
 _PERIOD = 60
 _STEP = 1.1
-_VALUES_AT_ONCE, _METRICS_AT_ONCE = 150, 500  # PutMetricData's limits
+_MAX_VALUES, _MAX_METRICS = 150, 500  # PutMetricData's limits
 _log = logging.getLogger(__name__)
 
 
@@ -90,8 +90,8 @@ class InvocationMetrics:
                 return
             client = self._context.cloud.client("cloudwatch")
             try:
-                for start in range(0, len(data), _METRICS_AT_ONCE):
-                    client.put_metric_data(Namespace=_NAMESPACE, MetricData=data[start : start + _METRICS_AT_ONCE])
+                for start in range(0, len(data), _MAX_METRICS):
+                    client.put_metric_data(Namespace=_NAMESPACE, MetricData=data[start : start + _MAX_METRICS])
             except (ClientError, BotoCoreError) as error:
                 _log.error("invocation metrics could not be published and are lost: %s", error)
 
@@ -124,12 +124,12 @@ def _data(key: tuple[str, str, str, int], metrics: dict[str, Counter[float]]) ->
     of_fleet = [*of_variant, {"Name": "EndpointConfigName", "Value": config}]
     for name, values in metrics.items():
         remaining = iter(values.items())
-        while some := list(islice(remaining, _VALUES_AT_ONCE)):
+        while chunk := list(islice(remaining, _MAX_VALUES)):
             datum = {
                 "MetricName": name,
                 "Timestamp": datetime.fromtimestamp(minute, UTC),
-                "Values": [value for value, _ in some],
-                "Counts": [float(count) for _, count in some],
+                "Values": [value for value, _ in chunk],
+                "Counts": [float(count) for _, count in chunk],
                 "Unit": "Microseconds" if name.endswith("Latency") else "None",
             }
             for dimensions in (of_variant, of_fleet):

@@ -19,8 +19,8 @@ from localcloud.sagemaker.invocation_metrics import InvocationMetrics, Invocatio
 from localcloud.sagemaker.routing import ServingFleet
 
 _PATH = re.compile(r"^/endpoints/([^/]+)/(invocations|async-invocations|invocations-response-stream)$")
-_LARGEST_BODY = 6 * 1024 * 1024
-_LARGEST_SERVERLESS_BODY = 4 * 1024 * 1024
+_MAX_BODY_BYTES = 6 * 1024 * 1024
+_MAX_SERVERLESS_BODY_BYTES = 4 * 1024 * 1024
 _SECONDS_TO_RESTART = 60.0
 _PREFIX = "x-amzn-sagemaker-"
 _UNSUPPORTED = {
@@ -143,7 +143,7 @@ class Invocations:
 
 def _check_size(endpoint: Document, body: bytes) -> None:
     serverless = any("CurrentServerlessConfig" in variant for variant in endpoint["ProductionVariants"])
-    largest = _LARGEST_SERVERLESS_BODY if serverless else _LARGEST_BODY
+    largest = _MAX_SERVERLESS_BODY_BYTES if serverless else _MAX_BODY_BYTES
     if len(body) > largest:
         raise AwsError(
             "ValidationError",

@@ -78,17 +78,17 @@ def page(
     member = order_by[request.get("SortBy", default_sort)]
     descending = request.get("SortOrder", default_order) == "Descending"
 
-    def place(document: Document) -> tuple[Any, str]:
+    def sort_key(document: Document) -> tuple[Any, str]:
         return document.get(member, 0 if member.endswith("Time") else ""), str(document[key])
 
-    ordered = sorted(documents, key=place, reverse=descending)
+    ordered = sorted(documents, key=sort_key, reverse=descending)
     if request.get("NextToken"):
         last = _decode(request["NextToken"])
-        ordered = [one for one in ordered if (place(one) < last if descending else place(one) > last)]
+        ordered = [one for one in ordered if (sort_key(one) < last if descending else sort_key(one) > last)]
     size = request.get("MaxResults", _DEFAULT_PAGE)
     response: Document = {answer: ordered[:size]}
     if len(ordered) > size:
-        response["NextToken"] = base64.urlsafe_b64encode(json.dumps(place(ordered[size - 1])).encode()).decode()
+        response["NextToken"] = base64.urlsafe_b64encode(json.dumps(sort_key(ordered[size - 1])).encode()).decode()
     return response
 
 

@@ -16,7 +16,7 @@ from localcloud.sagemaker.tags import Tags
 KIND = "ModelPackage"
 TOKEN = "ModelPackageToken"  # noqa: S105 (a client's idempotency token)
 _UNSUPPORTED = ("ValidationSpecification", "SourceAlgorithmSpecification", "ManagedStorageType", "SecurityConfig")
-_MOST_METADATA = 50
+_MAX_METADATA = 50
 
 
 def _with_digests(specification: Document) -> Document:
@@ -220,7 +220,7 @@ def _changes(package: Document, request: Mapping[str, Any]) -> Document:
         removed = request.get("CustomerMetadataPropertiesToRemove", ())
         merged = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
         merged = {key: value for key, value in merged.items() if key not in removed}
-        if len(merged) > _MOST_METADATA:
-            raise validation(f"A model package has at most {_MOST_METADATA} CustomerMetadataProperties.")
+        if len(merged) > _MAX_METADATA:
+            raise validation(f"A model package has at most {_MAX_METADATA} CustomerMetadataProperties.")
         changes["CustomerMetadataProperties"] = merged
     return changes

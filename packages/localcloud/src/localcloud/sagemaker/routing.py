@@ -17,7 +17,7 @@ from typing import Any
 from localcloud.sagemaker.sampling import BlockSampler
 
 Workers = Mapping[str, str]
-_LONGEST_INVOCATION = 65.0
+_MAX_INVOCATION_SECONDS = 65.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ServingFleet:
     def drain(self) -> None:
         """Wait until no invocation is in flight, at most as long as one may take."""
         with self._idle:
-            self._idle.wait_for(lambda: self._in_flight == 0, timeout=_LONGEST_INVOCATION)
+            self._idle.wait_for(lambda: self._in_flight == 0, timeout=_MAX_INVOCATION_SECONDS)
 
 
 @dataclass

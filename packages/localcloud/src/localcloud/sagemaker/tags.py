@@ -9,7 +9,7 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import validation
 
 KIND = "Tags"
-_MOST_TAGS = 50
+_MAX_TAGS = 50
 # Resource type in ARNs → kind in the store.
 _OWNERS = {
     "pipeline": "Pipeline",
@@ -48,8 +48,8 @@ class Tags:
     def put(self, arn: str, tags: Iterable[Mapping[str, str]]) -> None:
         """Merge `[{"Key", "Value"}]` into a resource's tags; the caller opens a transaction where it needs one."""
         merged = self.get(arn) | {tag["Key"]: tag["Value"] for tag in tags}
-        if len([key for key in merged if not key.startswith("aws:")]) > _MOST_TAGS:
-            raise validation(f"Number of tags exceeds the limit of {_MOST_TAGS} for {arn}")
+        if len([key for key in merged if not key.startswith("aws:")]) > _MAX_TAGS:
+            raise validation(f"Number of tags exceeds the limit of {_MAX_TAGS} for {arn}")
         if merged:
             self._store.put(KIND, arn, merged)
 
@@ -70,7 +70,7 @@ class Tags:
             if not str(request["NextToken"]).isdecimal():
                 raise validation("Invalid NextToken")
             start = int(request["NextToken"])
-        end = start + request.get("MaxResults", _MOST_TAGS)
+        end = start + request.get("MaxResults", _MAX_TAGS)
         response: Document = {"Tags": tags[start:end]}
         if end < len(tags):
             response["NextToken"] = str(end)

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from localcloud.codepipeline.action_runner import ActionContext, ActionFailed
 
 _POLL_SECONDS = 0.2
-_LARGEST_BODY = 51200  # bytes of a template in a request; larger templates are passed by URL
+_MAX_BODY_BYTES = 51200  # bytes of a template in a request; larger templates are passed by URL
 _NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
 _FAILED_STACKS = frozenset(
@@ -237,7 +237,7 @@ class _Template:
         self._key: str | None = None
 
     def __enter__(self) -> dict[str, str]:
-        if len(self._body.encode()) <= _LARGEST_BODY:
+        if len(self._body.encode()) <= _MAX_BODY_BYTES:
             return {"TemplateBody": self._body}
         self._key = f"{self._context.action['pipelineName']}/templates/{uuid.uuid4()}"
         # CodePipeline passes templates itself, so the action's role needs no permission for it.

@@ -28,8 +28,8 @@ def _job(context: ActionContext, token: str | None) -> dict[str, object]:
     """Return the job (AWS CodePipeline User Guide, "Invoke an AWS Lambda function", "Example JSON event")."""
     data: dict[str, object] = {
         "actionConfiguration": {"configuration": dict(context.configuration)},
-        "inputArtifacts": [_artifact(name, place) for name, place in context.inputs.items()],
-        "outputArtifacts": [_artifact(name, place) for name, place in context.outputs.items()],
+        "inputArtifacts": [_artifact(name, location) for name, location in context.inputs.items()],
+        "outputArtifacts": [_artifact(name, location) for name, location in context.outputs.items()],
         "artifactCredentials": {
             "accessKeyId": context.credentials["AWS_ACCESS_KEY_ID"],
             "secretAccessKey": context.credentials["AWS_SECRET_ACCESS_KEY"],
@@ -43,7 +43,7 @@ def _job(context: ActionContext, token: str | None) -> dict[str, object]:
     return {"id": context.action["actionExecutionId"], "accountId": context.cloud.account, "data": data}
 
 
-def _artifact(name: str, place: object) -> dict[str, object]:
-    assert isinstance(place, dict)
-    location = {"type": "S3", "s3Location": {"bucketName": place["bucket"], "objectKey": place["key"]}}
+def _artifact(name: str, artifact: object) -> dict[str, object]:
+    assert isinstance(artifact, dict)
+    location = {"type": "S3", "s3Location": {"bucketName": artifact["bucket"], "objectKey": artifact["key"]}}
     return {"name": name, "revision": None, "location": location}

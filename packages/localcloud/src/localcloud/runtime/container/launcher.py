@@ -282,8 +282,8 @@ def run_program(plan: Plan, status: int, lifeline: int | None, interpreter: Inte
     for descriptor in plan["pass_fds"]:
         os.close(descriptor)
     if plan["pid_namespace"]:
-        everyone = signal_sender(os.kill, -1, signal.SIGTERM)
-        return supervise(child, everyone, signal_sender(os.kill, -1, signal.SIGKILL), lifeline, fork_service)
+        terminate_all = signal_sender(os.kill, -1, signal.SIGTERM)
+        return supervise(child, terminate_all, signal_sender(os.kill, -1, signal.SIGKILL), lifeline, fork_service)
     kill = signal_sender(os.killpg, child, signal.SIGKILL)
     code = supervise(child, signal_sender(os.killpg, child, signal.SIGTERM), kill, lifeline)
     kill()

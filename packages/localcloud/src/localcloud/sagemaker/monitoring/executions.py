@@ -25,7 +25,7 @@ FILTERS = {
     "MonitoringJobDefinitionName": "MonitoringJobDefinitionName",
 }
 KIND, _JOB = "MonitoringExecution", "MonitoringJob"
-_OVER = frozenset({"Completed", "CompletedWithViolations", "Failed", "Stopped"})
+_ENDED = frozenset({"Completed", "CompletedWithViolations", "Failed", "Stopped"})
 _NO_DATA = "Job inputs had no data"
 
 
@@ -72,7 +72,7 @@ class MonitoringExecutions:
     def running(self, schedule: str) -> bool:
         """Return whether the schedule's last execution has not ended."""
         last = self.last(schedule)
-        return last is not None and last["MonitoringExecutionStatus"] not in _OVER
+        return last is not None and last["MonitoringExecutionStatus"] not in _ENDED
 
     def last(self, schedule: str) -> Document | None:
         """Return the summary of the schedule's last execution, or None."""

@@ -16,7 +16,7 @@ VERSION = "PipelineVersion"
 EXECUTION = "PipelineExecution"
 JOB_INDEX = "PipelineJob"
 ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
-_LONGEST_REASON = 1024
+_MAX_REASON_LENGTH = 1024
 
 
 class Change:
@@ -76,7 +76,7 @@ class Change:
             state["EndTime"] = self.now
             state.pop("RetryAt", None)
         if "FailureReason" in members:
-            state["FailureReason"] = str(members["FailureReason"])[:_LONGEST_REASON]
+            state["FailureReason"] = str(members["FailureReason"])[:_MAX_REASON_LENGTH]
         self.transitions.append((name, previous, dict(state)))
 
 

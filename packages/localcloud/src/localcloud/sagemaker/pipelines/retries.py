@@ -13,7 +13,7 @@ CAPACITY_ERROR = "SageMaker.CAPACITY_ERROR"
 RESOURCE_LIMIT = "SageMaker.RESOURCE_LIMIT"
 EXCEPTION_TYPES = frozenset({SERVICE_FAULT, THROTTLING, JOB_INTERNAL_ERROR, CAPACITY_ERROR, RESOURCE_LIMIT})
 _MEMBERS = frozenset({"ExceptionType", "IntervalSeconds", "BackoffRate", "MaxAttempts", "ExpireAfterMin"})
-_MOST_ATTEMPTS = 20
+_MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _policy(raw: Any) -> RetryPolicy:
     ):
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value < least):
             raise ValueError(f"{member} of a retry policy must be at least {least}, got {value!r}")
-    if attempts is not None and attempts > _MOST_ATTEMPTS:
-        raise ValueError(f"MaxAttempts of a retry policy must be at most {_MOST_ATTEMPTS}, got {attempts}")
+    if attempts is not None and attempts > _MAX_ATTEMPTS:
+        raise ValueError(f"MaxAttempts of a retry policy must be at most {_MAX_ATTEMPTS}, got {attempts}")
     return RetryPolicy(frozenset(names), interval, backoff, attempts, None if expiry is None else expiry * 60)
 
 

@@ -20,7 +20,7 @@ from localcloud.sagemaker.pipelines.records import execution_id
 from localcloud.sagemaker.pipelines.scope import Describe, ExecutionScope
 from localcloud.sagemaker.shapes import operation_model
 
-_LONGEST_NAME = 63
+_MAX_NAME_LENGTH = 63
 JOB_STEPS = {"Processing": "processing", "Training": "training"}
 
 
@@ -192,9 +192,9 @@ def _job_name(execution: str, step: str, given: Any) -> str:
     """Return `<given>-<execution>-<random>`, or `pipelines-<execution>-<step>-<random>` without a given name."""
     suffix = random_id(10)
     if given:
-        length = _LONGEST_NAME - len(execution) - len(suffix) - 2
+        length = _MAX_NAME_LENGTH - len(execution) - len(suffix) - 2
         return f"{str(given)[:length].rstrip('-')}-{execution}-{suffix}"
-    length = _LONGEST_NAME - len(f"pipelines-{execution}--{suffix}")
+    length = _MAX_NAME_LENGTH - len(f"pipelines-{execution}--{suffix}")
     return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:length].strip('-')}-{suffix}"
 
 
