@@ -62,7 +62,7 @@ class BuiltinEngine(Construct):
         schedule.node.add_dependency(self.role)
 
     def _message(self, monitor: Monitor) -> dict[str, object]:
-        """Return what the function must know of a monitor (docs/reference/contracts.md, "Monitors")."""
+        """Return what the function must know of a monitor (docs/reference/contracts.md, "Scheduled monitors")."""
         endpoint = self._endpoint
         message: dict[str, object] = {
             "model": endpoint.model,
