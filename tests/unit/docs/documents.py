@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 _GENERATED = {"node_modules", "cdk.out", "__pycache__"}
 _FENCE = re.compile(r"^```.*?\n(.*?)^```", re.M | re.S)
-_INLINE = re.compile(r"`([^`\n]+)`")
+INLINE_CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"")
 
 
@@ -30,11 +30,15 @@ class Document:
     def text(self) -> str:
         return self.path.read_text(encoding="utf-8")
 
+    def blocks(self) -> list[str]:
+        """Return the blocks of shell commands."""
+        return re.findall(r"^```sh\n(.*?)^```", self.text, re.M | re.S)
+
     def code(self) -> Iterator[str]:
         """Yield each line of fenced code and each inline code."""
         for block in _FENCE.findall(self.text):
             yield from block.splitlines()
-        yield from _INLINE.findall(_FENCE.sub("", self.text))
+        yield from INLINE_CODE.findall(_FENCE.sub("", self.text))
 
     def commands(self, program: str) -> Iterator[list[str]]:
         """Yield the arguments of each call of a program in code, without what a shell adds."""
