@@ -21,7 +21,7 @@ def resolve(
 ) -> subprocess.CompletedProcess[str]:
     """Resolve requirements for another platform with uv, without installing them; skip if there is no registry."""
     uv = Path(sys.executable).parent / "uv"
-    command = [uv, "pip", "install", "--dry-run", "--python", sys.executable, "--target", target]
+    command = [str(uv), "pip", "install", "--dry-run", "--python", sys.executable, "--target", str(target)]
     platforms = ["--python-version", version, "--python-platform", platform]
     wheels = ["--only-binary", ":all:", "--no-binary", FROM_SOURCE]
     run = subprocess.run(
