@@ -10,9 +10,13 @@ if TYPE_CHECKING:
 
 Row = dict[str, str]
 
-# Values of `step` in a `retrain-decision` row (docs/reference/contracts.md, "Retrain ledger rows").
+# Values of `step` in a decision's row (docs/reference/contracts.md, "Ledger"): the release controller's,
+DEPLOYED = "Deploy"
+ROLLED_BACK = "RollBack"
+# and the retrain controller's.
 RUN_STARTED = "Start"
 RUN_ENDED = "ReportRun"
+REQUEST_REFUSED = "Refuse"
 
 
 class Ledger:

@@ -48,11 +48,12 @@ def logs(
     if as_json:
         say_json(list(_events(platform, group, start, contains)))
         return
-    seen: set[str] = set()
+    seen: set[tuple[str, int, str]] = set()
     while True:
         for event in _events(platform, group, start, contains):
-            if event["id"] not in seen:
-                seen.add(event["id"])
+            identity = (event["stream"], event["timestamp"], event["message"])
+            if identity not in seen:
+                seen.add(identity)
                 say(as_line(event))
         if not follow:
             return
@@ -98,4 +99,4 @@ def _events(platform: Platform, group: str, start: int, contains: str) -> Iterat
     pages = platform.session.client("logs").get_paginator("filter_log_events")
     for page in pages.paginate(logGroupName=group, startTime=start, filterPattern=contains):
         for event in page["events"]:
-            yield {"id": event["eventId"], "timestamp": event["timestamp"], "message": event["message"]}
+            yield {"timestamp": event["timestamp"], "stream": event["logStreamName"], "message": event["message"]}

@@ -123,7 +123,10 @@ def _model(application: Application, platform: Platform, model: str, record: Rel
         notifications=tuple(
             {"topic": row["sk"].removeprefix(_NOTIFIED), "at": row.get("told_at", ""), "about": row.get("about", "")}
             for row in reader.rows(_NOTIFIED.rstrip("#"))
-            if row.get("sent") == "True" and row.get("lapsed") != "True"
+            # A topic with an id is about one run or one request, and holds no longer than that.
+            if "#" not in row["sk"].removeprefix(_NOTIFIED)
+            and row.get("sent") == "True"
+            and row.get("lapsed") != "True"
         ),
         trainings=tuple(
             {"name": run.name, "status": run.status, "started_at": run.started_at.isoformat(), "arn": run.arn}

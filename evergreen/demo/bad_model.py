@@ -23,7 +23,7 @@ from evergreen.demo.flights import Request
 from evergreen.demo.serving import is_baking, live_version
 from evergreen.demo.terminal import DemoError, heading, say
 from evergreen.demo.training import evaluation, train
-from evergreen.ledger import Row
+from evergreen.ledger import DEPLOYED, ROLLED_BACK, Row
 from evergreen.names import Names
 
 ERROR_RATE = 0.2
@@ -100,7 +100,7 @@ def show(cloud: LocalCloud, model: Names, requests: Sequence[Request]) -> BadRel
         DemoError: The version was not rolled back as it should be.
     """
     heading("What happens when a bad version is approved")
-    rolled_back = [row for row in ledger_of(cloud, model).rows("decision") if row["step"] == "RollBack"]
+    rolled_back = [row for row in ledger_of(cloud, model).rows("decision") if row["step"] == ROLLED_BACK]
     if rolled_back:
         _, at, _ = rolled_back[-1]["sk"].split("#")
         say(f"this cloud rolled one back on {at[:10]}: {rolled_back[-1]['reason']}")
@@ -127,7 +127,7 @@ def roll_back(cloud: LocalCloud, model: Names, requests: Sequence[Request]) -> B
         canary = _watch_canary(cloud, model, requests)
         quarantine = _await("the quarantine", lambda: _of(ledger.rows("quarantine"), package_arn))
         alert = _await("the alert", lambda: next((text for text in read_alerts() if "quarantined" in text), None))
-    rollback = [row for row in ledger.rows("decision") if row["step"] == "RollBack"][-1]
+    rollback = [row for row in ledger.rows("decision") if row["step"] == ROLLED_BACK][-1]
     _await("the restored record", lambda: live_version(cloud, model) == before or None)
     return BadRelease(package_arn, canary, quarantine, rollback, alert, before)
 
@@ -148,7 +148,7 @@ def require_quarantined(cloud: LocalCloud, model: Names, bad: BadRelease) -> Non
         DemoError: It did.
     """
     _advance(cloud, _TWO_TICKS)
-    tried = [row for row in ledger_of(cloud, model).rows("decision", bad.rollback["sk"]) if row["step"] == "Deploy"]
+    tried = [row for row in ledger_of(cloud, model).rows("decision", bad.rollback["sk"]) if row["step"] == DEPLOYED]
     record = live_version(cloud, model)
     if tried or record != bad.stays:
         raise DemoError(f"{bad.stays.split('|')[0]} should have stayed live, and the record says {record}")

@@ -27,7 +27,7 @@ from evergreen.ledger import Ledger
 from evergreen.names import Names
 from evergreen.target import STATE, local_environment
 
-HEARTBEAT_SECONDS = 5
+_HEARTBEAT_SECONDS = 10  # until the first sign of life of a command that prints nothing; then twice as long
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach loopback
 _DEFAULT_PORT = 4747
 _PATIENCE_SECONDS = 600  # real seconds that one operation may hold the clock
@@ -167,7 +167,7 @@ class LocalCloud:
         log = self.state / "demo" / f"cdk-{arguments[0]}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         began = spoke = time.monotonic()
-        read = 0
+        read, silence = 0, _HEARTBEAT_SECONDS
         with log.open("w") as sink:
             process = subprocess.Popen(
                 [ROOT / "node_modules" / ".bin" / "cdk", *arguments],
@@ -185,8 +185,8 @@ class LocalCloud:
                         spoke = time.monotonic()
                         say(f"[dim]{spoke - began:5.1f} s[/]  {line.strip()}")
                     read = len(lines)
-                    if time.monotonic() - spoke > HEARTBEAT_SECONDS:
-                        spoke = time.monotonic()
+                    if time.monotonic() - spoke > silence:
+                        spoke, silence = time.monotonic(), 2 * silence
                         say(f"[dim]{spoke - began:5.1f} s  cdk {arguments[0]} is running[/]")
             finally:
                 process.terminate()

@@ -19,7 +19,7 @@ from evergreen.demo.figures import Answered, write_answers
 from evergreen.demo.serving import Traffic, await_release, live_version, send
 from evergreen.demo.terminal import Days, heading, say
 from evergreen.demo.training import approve, evaluation, read_json
-from evergreen.ledger import RUN_ENDED, RUN_STARTED, Row
+from evergreen.ledger import REQUEST_REFUSED, RUN_ENDED, RUN_STARTED, Row
 from evergreen.names import Names
 
 FIRST = date(2013, 3, 1)
@@ -169,7 +169,7 @@ def news(row: Row) -> str | None:
 
     A run that ended with a version is left out: the question about its approval follows.
     """
-    if row["step"] not in {RUN_STARTED, RUN_ENDED, "Refuse"} or "waits for approval" in row["reason"]:
+    if row["step"] not in {RUN_STARTED, RUN_ENDED, REQUEST_REFUSED} or "waits for approval" in row["reason"]:
         return None
     return f"{datetime.fromisoformat(row['at']):%d %B}  {textwrap.shorten(row['reason'], 220)}"
 

@@ -26,7 +26,7 @@ from evergreen.demo.replay import FIRST
 from evergreen.demo.serving import await_release, live_version
 from evergreen.demo.training import read_json
 from evergreen.names import Names
-from tests.loop.conftest import localcloud, run_demo, selecting
+from tests.loop.conftest import evergreen, localcloud, run_demo, selecting
 from tests.unit.docs.documents import INLINE_CODE, Document
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(900)]
@@ -125,6 +125,40 @@ def test_a_second_demo_changes_nothing_and_is_fast(cloud: LocalCloud, model: Nam
     assert time.monotonic() - began < 90
 
 
+def test_status_reports_the_live_version(cloud: LocalCloud, model: Names) -> None:
+    ((stage,),) = [json.loads(evergreen(cloud, "status", model.name, "--json"))]
+    (found,) = stage["models"]
+    assert (found["model"], found["stage"], found["version"], found["pending"]) == (model.name, model.stage, 1, [])
+    assert found["release"] == live_version(cloud, model).split("|")[0]
+    assert (found["deployment"], found["trainings"], found["quarantined"]) == ("", [], [])
+    assert f"{model.name} in {model.stage}: version 1 (" in evergreen(cloud, "status")
+
+
+def test_the_ledger_says_why_the_first_version_is_live(cloud: LocalCloud, model: Names) -> None:
+    rows = json.loads(evergreen(cloud, "ledger", "decisions", model.name, "--json"))
+    assert {"Deploy", "Complete"} <= {row["step"] for row in rows}
+    assert "  release  Deploy  " in evergreen(cloud, "ledger", "decisions", model.name)
+
+
+def test_the_logs_of_every_function_can_be_read(cloud: LocalCloud, model: Names) -> None:
+    for function in ("release", "retrain", "archive", "monitor", "capture"):
+        evergreen(cloud, "logs", function)
+    events = json.loads(evergreen(cloud, "logs", "release", "--since", "2d", "--json"))
+    assert any(model.name in event["message"] for event in events)
+
+
+def test_preflight_names_what_the_local_account_has(cloud: LocalCloud) -> None:
+    answers = json.loads(evergreen(cloud, "preflight", "--json"))
+    assert {answer["question"]: answer["good"] for answer in answers}["account"]
+
+
+def test_a_controller_can_be_run_at_any_time(cloud: LocalCloud, model: Names) -> None:
+    before = live_version(cloud, model)
+    for controller in ("release", "retrain"):
+        assert evergreen(cloud, "reconcile", controller).startswith(f"{model.name}: ")
+    assert live_version(cloud, model) == before
+
+
 def test_a_package_carries_what_it_takes_to_audit_and_reproduce_it(cloud: LocalCloud, model: Names) -> None:
     package = cloud.client("sagemaker").describe_model_package(
         ModelPackageName=versions(cloud, model)[1]["ModelPackageArn"]
@@ -197,9 +231,12 @@ def test_unchanged_steps_are_served_from_the_cache(cloud: LocalCloud, model: Nam
 def test_approving_a_newer_version_releases_it_and_rejecting_it_goes_back(cloud: LocalCloud, model: Names) -> None:
     found = versions(cloud, model)
     first, second = found[1]["ModelPackageArn"], found[2]["ModelPackageArn"]
-    judge(cloud, second, "Approved")
+    (stage,) = json.loads(evergreen(cloud, "status", model.name, "--json"))
+    assert stage["models"][0]["pending"] == [2]
+    assert evergreen(cloud, "approve", model.name, "2", "--note", "a test's judgement") == f"Approved: {second}\n"
     assert await_release(cloud, model, second).startswith("v2-")
-    judge(cloud, second, "Rejected")
+    document = json.loads(evergreen(cloud, "reject", model.name, "2", "--json"))
+    assert (document["approval_before"], document["approval"]) == ("Approved", "Rejected")
     assert await_release(cloud, model, first).startswith("v1-")
     assert 0 < ask(cloud, model) < 1
 
@@ -214,6 +251,7 @@ def test_a_changed_artefact_is_refused_and_quarantined(cloud: LocalCloud, model:
     judge(cloud, arn, "Approved")
     rows = wait_for("the quarantine", lambda: ledger(cloud, model, "quarantine") or None)
     assert any(row["package_arn"]["S"] == arn and "SHA-256" in row["reason"]["S"] for row in rows)
+    assert "  version 3  " in evergreen(cloud, "ledger", "quarantine", model.name)
     assert live_version(cloud, model).startswith("v1-")
     assert 0 < ask(cloud, model) < 1
 

@@ -11,9 +11,11 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 
+from evergreen import ledger
 from evergreen.cli import run
 from evergreen.commands.ledger import Kind, line
 from evergreen.deployed import short_name
+from shared.steps import Step
 from tests.unit.evergreen.conftest import MODEL, REGION, Fixture
 
 AWS = ["--target", "aws"]
@@ -73,6 +75,7 @@ class TestStatus:
                 evidence="temp drifted",
             )
         account.write("retrain#told#drift", about="temp", told_at="2026-01-02T00:00:00+00:00", sent=True, lapsed=False)
+        account.write("retrain#told#run#1", about="", told_at="2026-01-01T00:00:00+00:00", sent=True, lapsed=False)
         account.write("retrain#told#labels", about="", told_at="2026-01-01T00:00:00+00:00", sent=True, lapsed=True)
         ((found,),) = [stage["models"] for stage in answer(capsys, "status", MODEL)]
         assert (found["version"], found["pending"], found["quarantined"]) == (1, [2], [3])
@@ -111,6 +114,13 @@ def two_stages(configuration_file: Path, folder: Path, release: str = "") -> Pat
 
 
 class TestLedger:
+    def test_the_steps_that_the_demo_looks_for_are_the_controllers(self) -> None:
+        assert ledger.DEPLOYED == Step.DEPLOY
+        assert ledger.ROLLED_BACK == Step.ROLL_BACK
+        assert ledger.RUN_STARTED == Step.START
+        assert ledger.RUN_ENDED == Step.REPORT_RUN
+        assert ledger.REQUEST_REFUSED == Step.REFUSE
+
     def test_decisions_of_both_controllers_in_the_order_of_time(
         self, account: Fixture, capsys: pytest.CaptureFixture[str]
     ) -> None:
