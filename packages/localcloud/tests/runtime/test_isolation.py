@@ -44,6 +44,7 @@ def _gone_within(seconds: float, pid: int) -> bool:
     return process_start(pid) is None
 
 
+@pytest.mark.usefixtures("pid_namespace")
 def test_containers_end_when_their_gateway_is_killed(tmp_path: Path) -> None:
     gateway = subprocess.run([sys.executable, "-c", _GATEWAY, str(tmp_path)], capture_output=True, text=True)
     assert gateway.returncode == -signal.SIGKILL
@@ -89,6 +90,7 @@ def test_shutdown_ends_running_jobs_and_reports_them(aws: FakeAws) -> None:
     assert "4716" not in _command_lines()
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_script_cannot_change_the_developers_environment(tmp_path: Path) -> None:
     box = Sandbox(tmp_path)
     box.ml.mkdir()

@@ -37,6 +37,7 @@ def test_a_script_with_hard_coded_paths_runs_unmodified(aws: FakeAws, jobs: Jobs
     assert stream.startswith("abalone/algo-1-")
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
     aws: FakeAws, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_container_sees_its_own_files_and_not_the_gateways_environment(
     assert seen["config"]["processingjobconfig.json"]["ProcessingJobName"] == "around"
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_network_isolation_leaves_loopback_only_and_no_credentials(aws: FakeAws, jobs: Jobs) -> None:
     seen = _report_environment(aws, jobs, "isolated", NetworkConfig={"EnableNetworkIsolation": True})
     assert seen["interfaces"] == ["lo"]
@@ -84,6 +86,7 @@ def _report_environment(aws: FakeAws, jobs: Jobs, name: str, **changes: Any) -> 
         ("tr", ["tree/a.csv", "tree/deep/b.csv"]),
     ],
 )
+@pytest.mark.usefixtures("namespaces")
 def test_an_s3_prefix_is_downloaded_with_sagemakers_layout(
     aws: FakeAws, jobs: Jobs, prefix: str, files: list[str]
 ) -> None:
@@ -96,6 +99,7 @@ def test_an_s3_prefix_is_downloaded_with_sagemakers_layout(
     assert aws.get("o/list").decode().split() == [f"./{name}" for name in files]
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_manifest_names_the_objects_to_download(aws: FakeAws, jobs: Jobs) -> None:
     for name in ("one", "two", "three"):
         aws.put(f"m/{name}", name)
@@ -123,6 +127,7 @@ def test_a_role_that_may_not_read_fails_the_job_with_access_denied(aws: FakeAws,
     assert DENIED_ROLE in reason
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_missing_output_bucket_fails_the_job(jobs: Jobs) -> None:
     write = ["sh", "-c", "echo 1 > /opt/ml/processing/out/f"]
     update = jobs.run("processing", processing("lost", write, outputs={"out": "s3://nonesuch/o"}))
@@ -130,6 +135,7 @@ def test_a_missing_output_bucket_fails_the_job(jobs: Jobs) -> None:
     assert update.failure_reason == f"ClientError: Data upload failed:{reason}"
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_failing_containers_message_is_the_failure_reason(jobs: Jobs) -> None:
     script = "echo 'Error: Encoding mismatch' > /opt/ml/output/message; exit 255"
     update = jobs.run("processing", processing("message", ["sh", "-c", script]))
@@ -137,6 +143,7 @@ def test_a_failing_containers_message_is_the_failure_reason(jobs: Jobs) -> None:
     assert update.exit_message == "Error: Encoding mismatch\n"
 
 
+@pytest.mark.usefixtures("pid_namespace")
 def test_a_job_over_its_time_limit_is_stopped_with_all_its_processes(aws: FakeAws, jobs: Jobs) -> None:
     request = processing("slow", ["sh", "-c", "setsid sleep 4713 & sleep 4713"])
     request["StoppingCondition"]["MaxRuntimeInSeconds"] = 1

@@ -118,6 +118,7 @@ def test_the_built_in_xgboost_serves_its_own_model(aws: FakeAws, fleet: Endpoint
         assert said in raised.value.message
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_an_isolated_endpoint_has_no_network(aws: FakeAws, fleet: EndpointFleet) -> None:
     url = aws.put_archive("echo.tar.gz", {"code/inference.py": ECHO})
     worker = fleet.start(spec(url, environment=script(), network_isolation=True))

@@ -44,6 +44,7 @@ def test_a_script_mode_training_runs_unmodified(aws: FakeAws, jobs: Jobs) -> Non
     assert [(metric.name, metric.value) for metric in update.final_metrics] == [("train:accuracy", 1.0)]
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_the_toolkits_environment_is_set(aws: FakeAws, jobs: Jobs) -> None:
     values = {"max_depth": 5, "learning-rate": 0.1, "note": "a b", "a": {"x": 1, "b": 2}}
     request = training(
@@ -105,6 +106,7 @@ def test_a_script_that_raises_fails_the_job_with_awss_message(aws: FakeAws, jobs
     assert aws.keys("out/") == []
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_an_entry_point_runs_on_any_image_and_its_failure_file_is_the_reason(jobs: Jobs) -> None:
     script = ["/bin/sh", "-c", 'echo "$0 said no" > /opt/ml/output/failure; exit 3']
     specification = {"ContainerEntrypoint": script, "ContainerArguments": ["somebody"]}
@@ -181,6 +183,7 @@ def test_the_built_in_xgboost_names_invalid_hyperparameters(
     assert named in reason
 
 
+@pytest.mark.usefixtures("pid_namespace")
 def test_a_stopped_training_gets_sigterm_and_its_model_is_kept(aws: FakeAws, jobs: Jobs) -> None:
     code = _code(aws, "handles_sigterm.py")
     request = training("stopped", SKLEARN, HyperParameters=script_mode("handles_sigterm.py", code))
@@ -239,6 +242,7 @@ def test_hyperparameters_are_plain_strings_or_json() -> None:
     assert toolkit.decode(given) == {"a": "text", "b": "text", "c": 0.5, "d": [1]}
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_the_drivers_of_the_sdks_model_trainer_run(aws: FakeAws, jobs: Jobs) -> None:
     """Run the files that `ModelTrainer.train()` of SageMaker's SDK v3 sends: a bash script in `sm_drivers`."""
     sdk = Path(str(importlib.util.find_spec("sagemaker.train").origin)).parent  # type: ignore[union-attr]

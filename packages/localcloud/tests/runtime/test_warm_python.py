@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.runtime.sandbox import Sandbox, isolation, process_start
+from localcloud.runtime.sandbox import Sandbox, process_start
 from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
 
-pytestmark = pytest.mark.skipif(
-    not isolation().pid_namespace, reason="without PID namespaces every container starts a new Python"
-)
+pytestmark = pytest.mark.usefixtures("pid_namespace")
 
 
 @dataclass(frozen=True)
