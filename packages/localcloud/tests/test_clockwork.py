@@ -100,12 +100,12 @@ def test_the_clock_never_goes_back(clock: VirtualTime) -> None:
 def test_a_state_folder_keeps_the_clock_that_it_began_with(tmp_path: Path) -> None:
     assert choose(tmp_path, "accelerated", None)
     assert choose(tmp_path, None, None)
-    with pytest.raises(WrongClockError, match="accelerated clock already"):
+    with pytest.raises(WrongClockError, match="already has an accelerated clock"):
         choose(tmp_path, "real", None)
     old = tmp_path / "old"
     old.mkdir()
     (old / "localcloud.db").touch()
-    with pytest.raises(WrongClockError, match="lives by the real clock"):
+    with pytest.raises(WrongClockError, match="a cloud on the real clock"):
         choose(old, "accelerated", None)
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_text_is_left_to_ministack() -> None:
 
 
 def test_conditions_of_one_query_after_another_are_not_mixed_up() -> None:
-    evaluate = queries._quickly(dynamodb._evaluate_condition)
+    evaluate = queries.with_parsed_conditions(dynamodb._evaluate_condition)
     item = {"pk": {"S": "a"}}
     for value in ("a", "b", "a"):
         assert evaluate("pk = :p", item, {":p": {"S": value}}, {}, slot=KEYS) == (value == "a")
@@ -106,6 +106,6 @@ def test_a_query_that_sees_its_range_alone_answers_the_same(
         for pk, sk in keys:
             dynamodb._put_item({"TableName": "ledger", "Item": {"pk": {"S": pk}, "sk": {"S": sk}}})
         assert (queries.in_range(request) is not None) == ("begins" in form or "BETWEEN" in form)
-        assert queries._narrowly(dynamodb._query)(request) == dynamodb._query(request)
+        assert queries.with_range_only(dynamodb._query)(request) == dynamodb._query(request)
     finally:
         dynamodb._tables.clear()

@@ -1,1 +1,4 @@
-"""The AWS on a laptop: ministack plus the SageMaker it lacks, behind one loopback port; nothing imports this."""
+"""An AWS emulator on one loopback port: ministack, and the SageMaker and delivery services that it lacks.
+
+The public interface is the command line (`localcloud`) and `localcloud.testing`.
+"""

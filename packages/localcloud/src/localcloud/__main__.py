@@ -1,4 +1,4 @@
-"""`python -m localcloud`."""
+"""Run `python -m localcloud`."""
 
 import sys
 

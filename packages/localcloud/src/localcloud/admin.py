@@ -1,4 +1,4 @@
-"""The gateway's administration, on loopback and with the root key: the clock and the faults that tests inject."""
+"""The gateway's administration on loopback, with the root key: the clock and injected faults."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: 
 
 
 class ClockAdmin:
-    """`GET` says what the clock says; `POST {"to": epoch seconds, …}` advances it and answers when all is settled.
+    """Clock requests: `GET` returns its status, `POST {"to": epoch seconds, …}` advances it and answers afterwards.
 
     Args:
-        clockwork: None where the cloud lives by the real clock, which nobody can advance.
+        clockwork: None for the real clock, which nobody can advance.
     """
 
     def __init__(self, clockwork: Clockwork | None) -> None:
         self._clockwork = clockwork
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answer one request."""
         if not _has_the_key(headers):
             return _FORBIDDEN
         if method == "GET":
@@ -38,7 +39,10 @@ class ClockAdmin:
         if method != "POST":
             return _reply(405, {"error": f"{method} is not allowed here"})
         if self._clockwork is None:
-            return _reply(409, {"error": "this local cloud lives by the real clock; start it with --clock accelerated"})
+            return _reply(
+                409,
+                {"error": "the real clock cannot be advanced; start the local cloud with --clock accelerated"},
+            )
         try:
             request = _request(body)
         except ValueError as error:
@@ -62,15 +66,16 @@ class ClockAdmin:
 
 
 class FaultAdmin:
-    """Faults of endpoints' instances: `GET` lists them, `POST` injects, `DELETE` takes those away that match.
+    """Fault requests: `GET` lists faults, `POST` injects one, `DELETE` removes those that match.
 
-    `POST {"endpoint", "stack_outcome"}` chooses instead how the stack of a rolled-back endpoint ends, once.
+    `POST {"endpoint", "stack_outcome"}` instead decides once how the stack of a rolled-back endpoint update ends.
     """
 
     def __init__(self, faults: Faults, outcomes: StackOutcomes) -> None:
         self._faults, self._outcomes = faults, outcomes
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answer one request."""
         if not _has_the_key(headers):
             return _FORBIDDEN
         if method not in ("GET", "POST", "DELETE"):
@@ -104,12 +109,16 @@ class FaultAdmin:
 
 
 def _has_the_key(headers: Mapping[str, str]) -> bool:
-    """A header of our own: a page in the developer's browser cannot send it without asking first."""
+    """Check the key header. A web page cannot send this header without a preflight, which is refused."""
     return hmac.compare_digest(headers.get(KEY_HEADER, ""), ROOT_KEY)
 
 
 def _request(body: bytes) -> dict[str, Any]:
-    """Check the members of a request to the clock. Raises ValueError."""
+    """Read and check a request to the clock.
+
+    Raises:
+        ValueError: The request is malformed; the text says how.
+    """
     kinds = {"to": float, "by": float, "resolution": float, "patience": float, "over_approvals": bool}
     request = _members(body, kinds)
     if ("to" in request) == ("by" in request):
@@ -118,7 +127,11 @@ def _request(body: bytes) -> dict[str, Any]:
 
 
 def _members(body: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """The members of a JSON object, each of its kind. Raises ValueError."""
+    """Read the members of a JSON object and check their types.
+
+    Raises:
+        ValueError: The body is malformed; the text says how.
+    """
     request = json.loads(body or b"{}")
     if not isinstance(request, dict) or not set(request) <= set(kinds):
         raise ValueError(f"the body is an object with some of {', '.join(kinds)}")

@@ -1,4 +1,4 @@
-"""What the commands ask of the running gateway's administration."""
+"""Requests of the commands to the running gateway's administration."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from localcloud.ministack_adapter.environment import ROOT_KEY
 _EXIT_REFUSED, _EXIT_NOT_RUNNING = 1, 3
 
 
-class NoAnswer(Exception):
-    """The gateway does not run, or refused; the text is for a person, in one line."""
+class AdminError(Exception):
+    """The gateway does not run, or refused the request; the text is one line for a person."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -24,14 +24,20 @@ class NoAnswer(Exception):
 
 
 def ask(state: Path, what: str, method: str | None, request: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Send a request (`method` None: only look) to `/_localcloud/<what>` of the folder's gateway.
+    """Send a request to `/_localcloud/<what>` of the state folder's gateway and return the answer.
+
+    Args:
+        state: The state folder.
+        what: `clock` or `faults`.
+        method: The HTTP method; None for the method that the body implies (GET without one).
+        request: The JSON body; None for none.
 
     Raises:
-        NoAnswer: it does not run, or refused.
+        AdminError: The gateway does not run, or refused.
     """
     known = process.running(state.resolve())
     if known is None:
-        raise NoAnswer(f"Not running (state: {state.resolve()})", _EXIT_NOT_RUNNING)
+        raise AdminError(f"Not running (state: {state.resolve()})", _EXIT_NOT_RUNNING)
     call = urllib.request.Request(
         f"http://127.0.0.1:{known.port}/_localcloud/{what}",
         data=None if request is None else json.dumps(request).encode(),
@@ -43,5 +49,5 @@ def ask(state: Path, what: str, method: str | None, request: Mapping[str, Any] |
             return dict(json.load(reply))
     except urllib.error.HTTPError as error:
         body = error.read().decode(errors="replace")
-        told = json.loads(body)["error"] if body.startswith("{") else f"{error}: see the gateway's log"
-        raise NoAnswer(told, _EXIT_REFUSED) from error
+        reason = json.loads(body)["error"] if body.startswith("{") else f"{error}: see the gateway's log"
+        raise AdminError(reason, _EXIT_REFUSED) from error

@@ -1,6 +1,6 @@
-"""Application Auto Scaling: scalable targets and policies, registered and described, and their CloudFormation types.
+"""Application Auto Scaling: scalable targets and policies, and their CloudFormation types.
 
-Registrations are checked and kept; nothing scales: the local cloud's endpoints run one worker, whatever is desired.
+Registrations are checked and kept. Nothing scales: an endpoint runs one worker, whatever capacity is desired.
 Source: botocore's service model `application-autoscaling`, 2016-02-06.
 """
 
@@ -49,6 +49,7 @@ class ApplicationAutoScaling:
     async def handle(
         self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, Any]
     ) -> Reply:
+        """Answer one HTTP request."""
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         try:
             return _reply(200, self._run(operation, json.loads(body or b"{}")))
@@ -211,7 +212,7 @@ def _drop_policy(context: CfnContext, _physical_id: str, properties: Properties)
 
 
 def _typed(value: Any, shape: Any) -> Any:
-    """A template's values, whose numbers and booleans may be strings, in the types that the API wants."""
+    """Convert a template's values, whose numbers and booleans may be strings, to the API's types."""
     if shape.type_name == "structure":
         return {name: _typed(inner, shape.members[name]) for name, inner in value.items()}
     if shape.type_name == "list":

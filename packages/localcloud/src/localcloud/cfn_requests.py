@@ -1,4 +1,7 @@
-"""A template's properties as an API's request: CloudFormation writes `BuildSpec` where the API says `buildspec`."""
+"""Conversion of a template's properties into an API request.
+
+CloudFormation writes `BuildSpec` where the API has `buildspec`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 
 def request_of(model: Shape, value: Any) -> Any:
-    """Return the value with the shape's member names and scalar types; members that the shape lacks are left out.
+    """Return the value with the shape's member names and scalar types, without members that the shape lacks.
 
     Numbers and flags may be strings in a template, and a string may be given as an object (a `Configuration`'s JSON).
     """

@@ -1,4 +1,4 @@
-"""`localcloud up | down | status | env | remote | logs | clock | fault`."""
+"""The command line `localcloud`."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _run_here(state: Path, port: int) -> int:
     process.end_leftovers(state)
     process.write_record(state, port)
     try:
-        environment.settle(state, port)
+        environment.configure(state, port)
         if virtual_time.file_of(state).exists():
             virtual_time.enter(state)
         # ministack reads its settings when it is imported, so this import waits for them.

@@ -1,8 +1,8 @@
-"""What moves the accelerated clock: from one due event to the next, never past anything that is under way.
+"""Advancing the accelerated clock from one due event to the next, never past anything in progress.
 
-The clock only goes on when it is told to (`localcloud clock advance`), so whoever replays a history decides
-what happens at which instant. On the way everything that falls due is done in order; what falls due while something
-else was under way, or within one resolution, is done once.
+The clock moves only when it is asked to (`localcloud clock advance`), so the caller decides what happens at which
+instant. Everything that falls due on the way is done in order. What falls due while something else is in progress, or
+within one resolution, is done once.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from typing import Any, Protocol
 
 from localcloud.virtual_time import VirtualTime
 
-_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.005, 0.05  # each look costs what is under way some of the processor
-_QUIET_LOOKS = 2  # an effect may be on its way between two threads at one look; not at two
+_CHECK_SECONDS, _LONGEST_CHECK_SECONDS = 0.005, 0.05  # each check takes processor time from the work
+_IDLE_CHECKS = 2  # one check may miss an effect that passes from one thread to another
 _SHORTEST_STEP = 1.0
 
 
 class Source(Protocol):
-    """Something that happens at instants: schedules, alarms, monitoring."""
+    """A source of due events: schedules, alarms, monitoring."""
 
     def next_due(self, now: float) -> float | None:
-        """The next instant (epoch seconds) at which something is due; at most `now` where it is overdue."""
+        """Return the next instant (epoch seconds) at which something is due, at most `now` where it is overdue."""
 
     def run_due(self) -> None:
-        """Do what is due by now, each thing once."""
+        """Do everything that is due by now, each thing once."""
 
 
 class StillBusyError(Exception):
-    """What is under way did not end in the time given; the text names it."""
+    """Something in progress did not end in the time given; the text names it."""
 
 
 @dataclass(frozen=True)
 class Advance:
-    """How far the clock came.
+    """The result of an advance.
 
     Attributes:
-        steps: jumps made.
-        held_by: approvals that somebody has to decide before the clock goes on; empty when the target was reached.
+        now: The clock afterwards, in epoch seconds.
+        steps: The number of jumps.
+        held_by: Approvals that a person must decide before the clock continues; empty if the target was reached.
     """
 
     now: float
@@ -49,17 +50,18 @@ class Advance:
     held_by: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
         return {"now": iso(self.now), "steps": self.steps, "held_by": list(self.held_by)}
 
 
 class Clockwork:
-    """Moves the clock, one caller at a time.
+    """Moves the clock, for one caller at a time.
 
     Args:
-        under_way: names what the clock must wait for: jobs, deployments, stacks, functions.
-        approvals: names what waits for a person.
-        flush: brings to light what is collected and not yet written (captured data), and lets queued events through.
-        watched: whether something goes on that must be seen at each of its instants, whatever the resolution.
+        under_way: Names what the clock must wait for: jobs, deployments, stacks, functions.
+        approvals: Names what waits for a person.
+        flush: Writes what was collected (captured data) and lets queued events through.
+        watched: Tells whether each of the coming instants matters, whatever the resolution.
     """
 
     def __init__(
@@ -79,11 +81,11 @@ class Clockwork:
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End an advance that is under way, at its next look."""
+        """End a running advance at its next check."""
         self._closed.set()
 
     def status(self) -> dict[str, Any]:
-        """What the clock says and what it waits for."""
+        """Return the clock's time, the next due instant and what the clock waits for."""
         now = self._clock.now()
         due = self._next_due(now)
         return {
@@ -103,15 +105,16 @@ class Clockwork:
         patience: float = 3600,
         over_approvals: bool = False,
     ) -> Advance:
-        """Go to `target` (epoch seconds) and return when everything that was due on the way has had its effects.
+        """Advance to `target` and return once everything that was due on the way has had its effects.
 
         Args:
-            resolution: seconds; what falls due within one of them is done together, at its end.
-            patience: real seconds that any one thing may be under way.
-            over_approvals: do not stop where an approval is open.
+            target: Epoch seconds.
+            resolution: Seconds; what falls due within one resolution is done together, at its end.
+            patience: Real seconds that any one thing may be in progress.
+            over_approvals: Do not stop at an open approval.
 
         Raises:
-            StillBusyError: something did not end; the clock stands where it was.
+            StillBusyError: Something did not end; the clock stands where it was.
         """
         with self._moving:
             steps = 0
@@ -139,12 +142,12 @@ class Clockwork:
 
     def _settle(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        quiet, pause = 0, _LOOK_SECONDS
-        while quiet < _QUIET_LOOKS:
+        quiet, pause = 0, _CHECK_SECONDS
+        while quiet < _IDLE_CHECKS:
             self._flush()
             busy = self._under_way()
             quiet = 0 if busy else quiet + 1
-            pause = min(pause * 1.1, _LONGEST_LOOK_SECONDS) if busy else _LOOK_SECONDS
+            pause = min(pause * 1.1, _LONGEST_CHECK_SECONDS) if busy else _CHECK_SECONDS
             if busy and (self._closed.is_set() or time.monotonic() > deadline):
                 raise StillBusyError(f"still under way after {patience:.0f} s: {', '.join(busy)}")
             time.sleep(pause)
@@ -153,5 +156,5 @@ class Clockwork:
 
 
 def iso(moment: float) -> str:
-    """`2013-03-01T00:00:00Z`."""
+    """Return epoch seconds as `2013-03-01T00:00:00Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

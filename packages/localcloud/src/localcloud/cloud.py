@@ -1,4 +1,4 @@
-"""What the parts of the local cloud need from the rest of it: one object, made by the gateway, handed to each part."""
+"""The gateway's services to the parts of the local cloud."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from localcloud.store import Store
 
 
 class Clock:
-    """The one source of "now" for everything the local cloud stamps or schedules."""
+    """The one source of "now" for everything that the local cloud stamps or schedules."""
 
     def now(self) -> datetime:
+        """Return the current time, in UTC."""
         return datetime.now(UTC)
 
 
 class ClientFactory(Protocol):
-    """Make a boto3 client that talks to this gateway."""
+    """Makes boto3 clients of this gateway."""
 
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
         """Return a client with `role_arn`'s temporary credentials (its policies apply), or the account root's."""
 
 
 class RoleError(ValueError):
-    """A service was given a role that it cannot assume; the text is what SageMaker says."""
+    """A service cannot assume the role that it was given; the text is SageMaker's."""
 
     def __init__(self, role_arn: str, service_principal: str | None) -> None:
         super().__init__(
@@ -37,15 +38,15 @@ class RoleError(ValueError):
 
 @dataclass(frozen=True)
 class Cloud:
-    """The gateway's services to its parts.
+    """The gateway's services, made once and passed to each part.
 
     Attributes:
-        state_dir: everything durable lies below it.
+        state_dir: The folder of everything durable.
         endpoint_url: `http://127.0.0.1:<port>`.
-        emit: put an event on the default bus: (source, detail_type, resources, detail). Allowed `aws.*` sources.
-        put_logs: append (milliseconds since epoch, line) pairs to a CloudWatch log stream, creating group and stream.
-        role_environment: the AWS_* variables a container gets for a role: endpoint, region, temporary credentials.
-            Raises RoleError when the role is missing or does not trust sagemaker.amazonaws.com.
+        emit: Puts an event on the default bus: (source, detail_type, resources, detail). `aws.*` sources are allowed.
+        put_logs: Appends (milliseconds since epoch, line) pairs to a CloudWatch log stream, creating group and stream.
+        role_environment: Returns the AWS_* variables of a container for a role: endpoint, region, temporary
+            credentials. Raises RoleError when the role is missing or does not trust sagemaker.amazonaws.com.
     """
 
     state_dir: Path

@@ -1,10 +1,10 @@
-"""An error as an AWS service answers it."""
+"""Errors of AWS services."""
 
 from __future__ import annotations
 
 
 class AwsError(Exception):
-    """An error response: its AWS code, its message and its HTTP status; `members` are further modelled members."""
+    """An error response: its AWS code, message and HTTP status; `members` are further modelled members."""
 
     def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
         super().__init__(message)
@@ -15,4 +15,5 @@ class AwsError(Exception):
 
 
 def validation(message: str) -> AwsError:
+    """Return a ValidationException."""
     return AwsError("ValidationException", message)

@@ -1,6 +1,6 @@
-"""The one process: ministack and our own services behind one loopback port.
+"""The one process: ministack and the local cloud's own services behind one loopback port.
 
-`localcloud.ministack_adapter.environment.settle` must have run before this module is imported.
+`localcloud.ministack_adapter.environment.configure` must run before this module is imported.
 """
 
 from __future__ import annotations
@@ -71,27 +71,30 @@ _ALARM_PERIOD = 10.0  # seconds; CloudWatch judges standard alarms once a minute
 
 
 class Clients:
-    """boto3 clients of this gateway by service and role; each is made once, from one session."""
+    """boto3 clients of this gateway by service and role, each made once from one session."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._made: dict[tuple[str, str | None], Any] = {}
-        self._session: Any = boto3.session.Session()  # service models are read once; its overloads want literal names
+        self._session: Any = boto3.session.Session()  # reads service models once; its overloads want literal names
         self._lock = threading.Lock()
 
     def __call__(self, service: str, *, role_arn: str | None = None) -> Any:
+        """Return a client with the root's rights, or a role's as SageMaker assumes it."""
         return self._client(service, role_arn, None if role_arn is None else _SAGEMAKER)
 
     def for_scheduler(self, service: str, role_arn: str) -> Any:
+        """Return a client with a role's rights as EventBridge Scheduler assumes it."""
         return self._client(service, role_arn, "scheduler.amazonaws.com")
 
     def for_cloudformation(self, service: str, role_arn: str | None) -> Any:
+        """Return a client with a stack's service role, or the root's rights without one."""
         return self._client(service, role_arn, None if role_arn is None else "cloudformation.amazonaws.com")
 
     def _client(self, service: str, role_arn: str | None, principal: str | None) -> Any:
         credentials = permissions.root_credentials()
         if role_arn is not None:
-            # Asked each time: a role may have been deleted, or its trust taken back, since the client was made.
+            # Checked each time: the role may have been deleted, or its trust removed, since the client was made.
             credentials = permissions.role_credentials(role_arn, principal, str(principal).split(".")[0])
         with self._lock:
             key = (service, role_arn and f"{role_arn} {principal}")
@@ -117,9 +120,11 @@ class ServiceRoles:
         self._lock = threading.Lock()
 
     def assume(self, role_arn: str, principal: str, session: str) -> Credentials:
+        """Return the role's credentials, as the service assumes it."""
         return permissions.role_credentials(role_arn, principal, session)
 
     def assume_further(self, credentials: Credentials, role_arn: str, session: str) -> Credentials:
+        """Return the credentials of another role, assumed by STS with the given credentials."""
         made = self.client("sts", credentials).assume_role(RoleArn=role_arn, RoleSessionName=session)["Credentials"]
         return {
             "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
@@ -128,8 +133,9 @@ class ServiceRoles:
         }
 
     def client(self, service: str, credentials: Credentials | None) -> Any:
+        """Return a client with these credentials, or with the root's."""
         chosen = credentials or permissions.root_credentials()
-        with self._lock:  # a session is not safe to make clients from several threads
+        with self._lock:  # a session may not make clients in several threads at once
             return self._session.client(
                 service,
                 endpoint_url=self._endpoint_url,
@@ -141,11 +147,12 @@ class ServiceRoles:
             )
 
     def denied(self, credentials: Credentials, action: str, resource: str) -> str | None:
+        """Return why the credentials may not perform the action, or None if they may."""
         return permissions.denied(credentials, action, resource)
 
 
 class _Server(uvicorn.Server):
-    """HTTP without signal handlers of its own: the gateway's parts stop before it does."""
+    """An HTTP server without signal handlers of its own: the gateway's parts stop before it does."""
 
     def __init__(self, application: boundary.Application) -> None:
         super().__init__(
@@ -178,7 +185,7 @@ def _listening_on(port: int) -> socket.socket:
 
 
 class Gateway:
-    """Builds the parts, serves until told to stop, and stops them in order."""
+    """Builds the parts, serves until a signal, and stops them in order."""
 
     def __init__(self, port: int, state_dir: Path) -> None:
         self._port = port
@@ -187,7 +194,7 @@ class Gateway:
         self._store = Store(state_dir / "localcloud.db")
         endpoint_url = f"http://127.0.0.1:{port}"
         clients = Clients(endpoint_url)
-        self._bus.call_schedules_with(clients.for_scheduler)
+        self._bus.set_scheduler_clients(clients.for_scheduler)
         self.cloud = Cloud(
             state_dir=state_dir,
             endpoint_url=endpoint_url,
@@ -210,7 +217,7 @@ class Gateway:
         self._source = Source(self.cloud, repositories, permissions.identify)
         self._codebuild = CodeBuild(self.cloud, self._roles, repositories, permissions.identify)
         self._codepipeline = CodePipeline(self.cloud, self._roles, repositories, permissions.identify)
-        self._bus.start_pipelines_with(self._start_pipeline)
+        self._bus.set_pipeline_starter(self._start_pipeline)
         self._push = PushAdmin(self.cloud, repositories, self._codepipeline.triggers.pushed, (KEY_HEADER, ROOT_KEY))
         permissions.install()
         managed_policies.install()
@@ -242,7 +249,7 @@ class Gateway:
         self._ready = False
 
     def _accelerated(self, state_dir: Path) -> Clockwork:
-        """What moves the virtual clock that this process lives by."""
+        """Build what moves the virtual clock of this process."""
         clock = VirtualTime(state_dir)
         schedules.install()
         skew.install(clock.start)
@@ -250,7 +257,7 @@ class Gateway:
             schedules.Schedules(),
             schedules.HiddenMessages(),
             alarms.Alarms(),
-            self._sagemaker.baking,  # after the alarms that it asks
+            self._sagemaker.baking,  # after the alarms, which it checks
             self._sagemaker.monitoring,
         ]
         return Clockwork(
@@ -263,7 +270,7 @@ class Gateway:
         )
 
     def _under_way(self) -> list[str]:
-        """What the clock must wait for; where it is nothing, the deployments that bake ask their alarms first."""
+        """Return what the clock must wait for; if nothing, let the deployments that bake check their alarms first."""
         busy = [
             *self._sagemaker.activity.under_way(),
             *self._codepipeline.under_way(),
@@ -275,14 +282,14 @@ class Gateway:
         return busy
 
     def _flush(self) -> None:
-        """Write captured data, publish metrics, and let the events that wait for the loop go out."""
+        """Write captured data, publish metrics, and let events that wait for the loop go out."""
         self._fleet.flush()
         self._sagemaker.metrics.flush()
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; returns when everything has stopped and is saved."""
+        """Serve until SIGTERM or SIGINT; return when everything has stopped and is saved."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -291,7 +298,7 @@ class Gateway:
         self._loop = loop
         application = boundary.application(self._health, self._admin())
         if self._clockwork is not None:
-            application = skew.answering_by_their_clock(application)
+            application = skew.with_client_dates(application)
         server = _Server(application)
         serving = asyncio.create_task(server.serve([_listening_on(self._port)]))
         opening = asyncio.create_task(self._open(loop))
@@ -309,7 +316,11 @@ class Gateway:
         }
 
     def _start_pipeline(self, arn: str, role_arn: str, rule_arn: str) -> None:
-        """A rule's target; PermissionError where its role may not start the pipeline."""
+        """Start a pipeline as a rule's target.
+
+        Raises:
+            PermissionError: The target's role may not start the pipeline.
+        """
         credentials = self._roles.assume(role_arn, "events.amazonaws.com", "AWSEvents")
         denied = self._roles.denied(credentials, "codepipeline:StartPipelineExecution", arn)
         if denied:
@@ -318,7 +329,7 @@ class Gateway:
 
     async def _end(self, stop: asyncio.Event, server: uvicorn.Server) -> None:
         await stop.wait()
-        # The parts stop while HTTP still answers: jobs upload their logs, and state is copied on the running loop.
+        # HTTP still answers while the parts stop: jobs upload their logs, and state is copied on the running loop.
         await asyncio.to_thread(self._close)
         server.should_exit = True
 
@@ -328,14 +339,14 @@ class Gateway:
         await asyncio.to_thread(self._sagemaker.recover)
         await asyncio.to_thread(self._codebuild.recover)
         await asyncio.to_thread(self._codepipeline.recover)
-        alarm_clock = asyncio.create_task(self._judge_alarms())
-        alarm_clock.add_done_callback(lambda task: task.cancelled() or task.result())
+        alarm_task = asyncio.create_task(self._evaluate_alarms())
+        alarm_task.add_done_callback(lambda task: task.cancelled() or task.result())
         self._ready = True
         _log.warning("ready on http://127.0.0.1:%d", self._port)
-        # Clients may look on: until it is done, the stacks are what they were, in progress.
+        # Clients may already ask: until this is done, the interrupted stacks are still in progress.
         await recovery.recover(self._snapshots)
 
-    async def _judge_alarms(self) -> None:
+    async def _evaluate_alarms(self) -> None:
         while True:
             await asyncio.sleep(_ALARM_PERIOD)
             alarms.evaluate_all()
@@ -386,5 +397,5 @@ class Gateway:
 
 
 def main(port: int, state_dir: Path) -> None:
-    """Run the gateway in this process until it is told to stop."""
+    """Run the gateway in this process until a signal stops it."""
     asyncio.run(Gateway(port, state_dir).run())

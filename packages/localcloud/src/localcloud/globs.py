@@ -1,4 +1,4 @@
-"""Path patterns as CodeBuild and CodePipeline write them: `*` stays within a folder, `**` does not, `{a,b}` chooses.
+"""Path patterns of CodeBuild and CodePipeline: `*` stays within a folder, `**` does not, `{a,b}` chooses.
 
 Source: AWS CodePipeline User Guide, "Working with glob patterns in syntax".
 """
@@ -12,7 +12,7 @@ _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|\[[^\]]+\]|.", re.DOTALL)
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether the whole of a path or branch name is of the pattern."""
+    """Return whether a whole path or branch name matches the pattern."""
     return _compiled(pattern).fullmatch(path) is not None
 
 

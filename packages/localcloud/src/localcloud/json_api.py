@@ -1,4 +1,4 @@
-"""A service's front door in AWS's JSON protocol: requests checked by botocore's model, errors as AWS writes them."""
+"""HTTP handling of services with AWS's JSON protocol: validated requests, and errors as AWS writes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class JsonApi:
-    """Answers a service's HTTP requests from operations by name; each runs on a thread, so it may call the gateway.
+    """Answers a service's HTTP requests by operation name; each runs on a thread, so it may call the gateway.
 
     Args:
         service: botocore's name of the service.
@@ -38,10 +38,12 @@ class JsonApi:
     async def handle(
         self, _method: str, _path: str, headers: Mapping[str, str], body: bytes, _query: Mapping[str, Any]
     ) -> HttpResponse:
+        """Answer one HTTP request."""
         lower = {name.lower(): value for name, value in headers.items()}
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, lower, body)
 
     def close(self) -> None:
+        """Wait for running requests and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _answer(self, headers: Mapping[str, str], body: bytes) -> HttpResponse:
@@ -50,7 +52,7 @@ class JsonApi:
             response = self._call(operation, headers, body)
         except AwsError as error:
             return self._error(error)
-        except Exception:  # noqa: BLE001 (a bug of ours is AWS's InternalFailure, and is logged)
+        except Exception:  # noqa: BLE001 (a bug becomes an InternalFailure, and is logged)
             _log.exception("%s %s", self._service, operation)
             return self._error(AwsError("InternalFailure", f"The local cloud failed in {operation}; see its log.", 500))
         return 200, self._headers(), json.dumps(response).encode()
@@ -78,7 +80,7 @@ class JsonApi:
 
 
 def page(items: list[Any], request: Mapping[str, Any], default: int = 100) -> tuple[list[Any], str | None]:
-    """Cut a list by `maxResults` and `nextToken` (a place in it); return the page and the next token.
+    """Cut a list by `maxResults` and `nextToken` (an offset); return the page and the next token.
 
     Raises:
         AwsError: InvalidNextTokenException.

@@ -1,7 +1,6 @@
-"""Requests to the gateway that no proxy sees.
+"""Requests to the gateway without a proxy.
 
-A company's shell often has `HTTP_PROXY` and no `NO_PROXY`. A proxy cannot reach this machine's loopback address, so
-everything that talks to the gateway goes past it.
+A company's shell often has `HTTP_PROXY` and no `NO_PROXY`. A proxy cannot reach this machine's loopback address.
 """
 
 from __future__ import annotations

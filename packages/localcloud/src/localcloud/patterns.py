@@ -40,6 +40,6 @@ def compiled(pattern: str) -> re.Pattern[str]:
         opened = found.string.rfind("[", 0, found.start()) > found.string.rfind("]", 0, found.start())
         return inside if opened else f"[{inside}]"
 
-    # The models quantify anchors (`${1,128}`): Java takes that, and it says nothing; the length is checked by itself.
+    # The models quantify anchors (`${1,128}`). In Java that has no effect; the length is checked separately.
     text = _QUANTIFIED_ANCHOR.sub("$", pattern).replace(_SURROGATE_PAIRS, _BEYOND_BASIC_PLANE)
     return re.compile(_PROPERTY.sub(replace, text).replace(r"\z", r"\Z"))

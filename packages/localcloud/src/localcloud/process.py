@@ -1,4 +1,4 @@
-"""The gateway as a process: its record in the state folder, whether it lives, and what it may have left behind."""
+"""The gateway as a process: its record in the state folder, whether it runs, and processes that outlived it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _RECORD = "gateway.json"
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway: `started` is the process's start time in epoch seconds, so that a reused pid is not taken for it."""
+    """A gateway process.
+
+    Attributes:
+        started: Its start time in epoch seconds, which tells it from a later process with the same pid.
+    """
 
     pid: int
     started: float
@@ -32,6 +36,7 @@ class Running:
 
     @property
     def alive(self) -> bool:
+        """Whether this very process still runs."""
         try:
             process = psutil.Process(self.pid)
             return bool(process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.started) < 0.01)
@@ -39,11 +44,13 @@ class Running:
             return False
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal; do nothing if the process is gone."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def wait_until_gone(self, seconds: float) -> bool:
+        """Wait for the process to end and return whether it did within the time."""
         deadline = time.monotonic() + seconds
         while self.alive:
             if time.monotonic() > deadline:
@@ -54,13 +61,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Listening:
-    """A gateway that answers on a port, and the state folder that it says is its own."""
+    """A gateway that answers on a port, and the state folder that it names."""
 
     running: Running
     state: str
 
     @property
     def sentence(self) -> str:
+        """The gateway, and the command that stops it, for a person."""
         return (
             f"the local cloud of {self.state} (pid {self.running.pid}; "
             f"stop it: localcloud down --port {self.running.port} --state {shlex.quote(self.state)})"
@@ -68,7 +76,7 @@ class Listening:
 
 
 def health(port: int) -> dict[str, Any]:
-    """What the gateway on a port says of itself; empty where nobody, or somebody else, answers."""
+    """Return the health document of the gateway on a port; empty if nothing, or another program, answers."""
     call = urllib.request.Request(f"http://127.0.0.1:{port}/_localcloud/health")
     try:
         with loopback.request(call, timeout=2) as reply:
@@ -79,7 +87,7 @@ def health(port: int) -> dict[str, Any]:
 
 
 def listening(port: int) -> Listening | None:
-    """The gateway on a port, whatever its state folder."""
+    """Return the gateway on a port, whatever its state folder."""
     said = health(port)
     try:
         return Listening(Running(said["pid"], psutil.Process(said["pid"]).create_time(), port), said["state"])
@@ -88,7 +96,7 @@ def listening(port: int) -> Listening | None:
 
 
 def write_record(state_dir: Path, port: int) -> None:
-    """Remember this process as the state folder's gateway."""
+    """Record this process as the state folder's gateway."""
     running = Running(os.getpid(), psutil.Process().create_time(), port)
     temporary = state_dir / f"{_RECORD}.new"
     temporary.write_text(json.dumps(asdict(running)))
@@ -96,11 +104,12 @@ def write_record(state_dir: Path, port: int) -> None:
 
 
 def drop_record(state_dir: Path) -> None:
+    """Delete the record."""
     (state_dir / _RECORD).unlink(missing_ok=True)
 
 
 def read_record(state_dir: Path) -> Running | None:
-    """The recorded gateway, alive or not."""
+    """Return the recorded gateway, whether it runs or not."""
     try:
         return Running(**json.loads((state_dir / _RECORD).read_text()))
     except FileNotFoundError:
@@ -108,12 +117,13 @@ def read_record(state_dir: Path) -> Running | None:
 
 
 def running(state_dir: Path) -> Running | None:
-    """The state folder's gateway, if it lives."""
+    """Return the state folder's gateway if it runs."""
     record = read_record(state_dir)
     return record if record is not None and record.alive else None
 
 
 def port_is_free(port: int) -> bool:
+    """Return whether a loopback port can be bound."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -124,7 +134,7 @@ def port_is_free(port: int) -> bool:
 
 
 def end_leftovers(state_dir: Path) -> int:
-    """End functions' processes that outlived their gateway (they run below `<state>/tmp`); returns how many."""
+    """Kill functions' processes that outlived their gateway (they run below `<state>/tmp`) and return their number."""
     home = str((state_dir / "tmp").resolve()) + os.sep
     left = []
     for process in psutil.process_iter():

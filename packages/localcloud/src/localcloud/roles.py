@@ -1,4 +1,4 @@
-"""Acting as a role: what the services that are handed roles (CodePipeline, CodeBuild) need of IAM and STS."""
+"""What services that are given roles (CodePipeline, CodeBuild) need of IAM and STS."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ Credentials = Mapping[str, str]
 
 
 class Roles(Protocol):
-    """Sessions of roles, and clients with their rights."""
+    """Role sessions, and clients with their rights."""
 
     def assume(self, role_arn: str, principal: str, session: str) -> Credentials:
-        """The role's credentials, as the service `principal` assumes it.
+        """Return the role's credentials, as the service `principal` assumes it.
 
         Raises:
-            RoleError: the role is missing, or does not trust the service.
+            RoleError: The role is missing, or does not trust the service.
         """
 
     def assume_further(self, credentials: Credentials, role_arn: str, session: str) -> Credentials:
-        """A further role's credentials by STS, with the rights that the given ones have.
+        """Return the credentials of another role, assumed by STS with the given credentials.
 
         Raises:
             ClientError: AccessDenied.
         """
 
     def client(self, service: str, credentials: Credentials | None) -> Any:
-        """A boto3 client of this gateway with these credentials, or with the account's root's."""
+        """Return a boto3 client of this gateway with these credentials, or with the account root's."""
 
     def denied(self, credentials: Credentials, action: str, resource: str) -> str | None:
-        """Why the credentials may not do what no API of its own does (`UseConnection`), or None where they may."""
+        """Return why an action without an API of its own (`UseConnection`) is denied, or None if it is allowed."""

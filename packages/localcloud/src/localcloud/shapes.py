@@ -1,4 +1,4 @@
-"""Requests against botocore's service models, as AWS's front ends check them; responses by their output shape."""
+"""Validation of requests by botocore's service models, as on AWS, and of responses by their output shape."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ _JSON_NAMES = {str: "STRING_VALUE", bool: "TRUE_VALUE", int: "NUMBER_VALUE", flo
 
 @cache
 def service_model(service: str) -> ServiceModel:
+    """Return botocore's model of a service."""
     return botocore.session.get_session().get_service_model(service)
 
 
 @cache
 def operation_model(service: str, operation: str) -> OperationModel:
+    """Return botocore's model of an operation."""
     return service_model(service).operation_model(operation)
 
 
 def validated(service: str, operation: str, request: Any) -> dict[str, Any]:
-    """Return the request as the input shape types it (timestamps as epoch seconds).
+    """Return the request with the input shape's types (timestamps as epoch seconds).
 
     Raises:
         AwsError: SerializationException for a wrong JSON type, ValidationException that lists every broken constraint.
@@ -46,7 +48,7 @@ def validated(service: str, operation: str, request: Any) -> dict[str, Any]:
 
 
 def serialised(service: str, operation: str, response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return only what the output shape knows, without absent members."""
+    """Return the response's members that the output shape has, without absent ones."""
     model = operation_model(service, operation).output_shape
     return {} if model is None else dict(_filtered(model, response))
 

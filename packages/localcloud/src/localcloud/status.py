@@ -1,4 +1,4 @@
-"""What runs in a local cloud, as `localcloud status` tells it."""
+"""The report of `localcloud status`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEWEST_BUILDS = 100  # what one request of BatchGetBuilds takes
 
 
 def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the gateway: the process, how containers are kept apart, stacks, endpoints, jobs, pipelines, builds."""
+    """Ask the gateway what runs: stacks, endpoints, jobs, pipelines, builds, repositories."""
     url = f"http://127.0.0.1:{gateway.port}"
     make: Any = boto3.session.Session().client  # its overloads want a literal service name
     where = {
@@ -68,7 +68,7 @@ def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pipeline(client: Any, name: str) -> dict[str, Any]:
-    """Where the newest execution is; a waiting approval with its token, as `put-approval-result` wants it."""
+    """Return a pipeline's newest execution, and open approvals with the token that `put-approval-result` takes."""
     newest = client.list_pipeline_executions(pipelineName=name, maxResults=1)["pipelineExecutionSummaries"]
     status = newest[0]["status"] if newest else "never ran"
     state = client.get_pipeline_state(name=name)
@@ -88,7 +88,7 @@ def _pipeline(client: Any, name: str) -> dict[str, Any]:
 
 
 def text(seen: Mapping[str, Any]) -> str:
-    """The same for a person."""
+    """Format the report for a person."""
     uptime = time.strftime("%H:%M:%S", time.gmtime(seen["uptime_seconds"]))
     return "\n".join(
         [

@@ -1,7 +1,7 @@
-"""Durable documents: the local cloud's memory of what it acknowledged.
+"""Durable JSON documents.
 
-One SQLite file in WAL mode with synchronous commits: a document that `put` returned for survives `kill -9`.
-A document is JSON; keys are strings; `kind` is the resource type (`"TrainingJob"`).
+One SQLite file in WAL mode: a document that `put` returned for survives `kill -9`. Keys are strings; `kind` is the
+resource type (`"TrainingJob"`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Store:
         self._depth = 0
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; only a power cut may lose the tail
+        self._db.execute("PRAGMA synchronous=NORMAL")  # survives kill -9; a power cut may lose the tail
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, body TEXT NOT NULL, PRIMARY KEY (kind, key))"
         )
@@ -50,18 +50,24 @@ class Store:
                 self._db.execute("COMMIT")
 
     def put(self, kind: str, key: str, document: Document) -> None:
+        """Insert or replace a document."""
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (kind, key, json.dumps(document, sort_keys=True))
             )
 
     def get(self, kind: str, key: str) -> Document | None:
+        """Return a document, or None."""
         with self._lock:
             row = self._db.execute("SELECT body FROM documents WHERE kind=? AND key=?", (kind, key)).fetchone()
         return None if row is None else dict(json.loads(row[0]))
 
     def update(self, kind: str, key: str, **changes: Any) -> Document:
-        """Merge `changes` into a document that exists; raise KeyError otherwise."""
+        """Merge `changes` into an existing document and return it.
+
+        Raises:
+            KeyError: There is no such document.
+        """
         with self.transaction():
             document = self.get(kind, key)
             if document is None:
@@ -71,11 +77,12 @@ class Store:
         return document
 
     def delete(self, kind: str, key: str) -> bool:
+        """Delete a document and return whether it existed."""
         with self.transaction():
             return self._db.execute("DELETE FROM documents WHERE kind=? AND key=?", (kind, key)).rowcount > 0
 
     def list(self, kind: str, prefix: str = "") -> list[tuple[str, Document]]:
-        """All (key, document) of a kind whose key starts with `prefix`, in key order."""
+        """Return all (key, document) of a kind whose key starts with `prefix`, in key order."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT key, body FROM documents WHERE kind=? AND substr(key, 1, ?)=? ORDER BY key",
@@ -85,9 +92,10 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """Grows with each change, so that who has read everything knows whether to read again."""
+        """A number that grows with each change, so that a reader knows whether to read again."""
         return self._db.total_changes
 
     def close(self) -> None:
+        """Close the database."""
         with self._lock:
             self._db.close()

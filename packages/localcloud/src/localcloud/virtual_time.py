@@ -1,4 +1,4 @@
-"""The local cloud's accelerated clock: a file in the state folder, and this process in the time that it tells."""
+"""The accelerated clock: a file in the state folder, and this process on its time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ _NANO = 1_000_000_000
 
 
 class WrongClockError(ValueError):
-    """What was asked for cannot go with the clock that the state folder has; the text says why."""
+    """The requested clock contradicts the one that the state folder has; the text says why."""
 
 
 def file_of(state: Path) -> Path:
-    """The clock's file, in a folder of its own: containers see the folder, and nothing else of the state."""
+    """Return the clock's file. Its folder is its own: containers see it and nothing else of the state."""
     return state / "clock" / "offset"
 
 
 def choose(state: Path, mode: str | None, start: datetime | None) -> bool:
-    """Decide at `up` by which clock the state folder lives, once and for all; return whether it is accelerated.
+    """Decide at `up`, once and for all, which clock a state folder uses; return whether it is accelerated.
 
     Args:
-        mode: "real", "accelerated", or None for the one that the folder has (real, where it is new).
-        start: the first instant of an accelerated clock, by default 1 March 2013.
+        state: The state folder.
+        mode: "real", "accelerated", or None for the folder's own (real for a new folder).
+        start: The first instant of an accelerated clock, by default 1 March 2013.
 
     Raises:
-        WrongClockError: the folder's time would go back or be changed.
+        WrongClockError: The folder's time would go back or change.
     """
     file = file_of(state)
     if file.exists():
         if mode == "real" or start is not None:
             raise WrongClockError(
-                f"{state} lives by an accelerated clock already, which goes on where it was; "
-                "leave --clock and --clock-start out, or purge the state folder"
+                f"{state} already has an accelerated clock, which continues where it stopped; "
+                "leave out --clock and --clock-start, or purge the state folder"
             )
         return True
     if mode != "accelerated":
@@ -45,7 +46,7 @@ def choose(state: Path, mode: str | None, start: datetime | None) -> bool:
             raise WrongClockError("--clock-start needs --clock accelerated")
         return False
     if (state / "localcloud.db").exists():
-        raise WrongClockError(f"{state} holds a cloud that lives by the real clock; purge it, or use another --state")
+        raise WrongClockError(f"{state} holds a cloud on the real clock; purge it, or use another --state")
     file.parent.mkdir(parents=True, exist_ok=True)
     begin = start or DEFAULT_START
     virtual_clock.create(file, int((begin.timestamp() - virtual_clock.real_time()) * _NANO))
@@ -54,23 +55,23 @@ def choose(state: Path, mode: str | None, start: datetime | None) -> bool:
 
 
 def enter(state: Path) -> None:
-    """Let this process, and all that it starts, live by the folder's accelerated clock."""
+    """Put this process, and all that it starts, on the folder's accelerated clock."""
     file = file_of(state).resolve()
     hooks = str(Path(virtual_clock.__file__).parent)
-    _offer_tool(file.parent)
+    _link_time_machine(file.parent)
     os.environ[virtual_clock.VARIABLE] = str(file)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (hooks, os.environ.get("PYTHONPATH"))))
-    # ministack ends functions' processes that were idle for minutes of our time: after each jump, all of them.
+    # ministack ends functions' processes that were idle for minutes: after each jump, that would be all of them.
     os.environ["LAMBDA_WARM_TTL_SECONDS"] = str(100 * 365 * 86400)
     virtual_clock.install(file)
 
 
-def _offer_tool(folder: Path) -> None:
-    """Put time-machine beside the offset, for Pythons that lack it: a build makes such, and lives by the clock."""
+def _link_time_machine(folder: Path) -> None:
+    """Link time-machine beside the offset, for Pythons without it: a build has an environment of its own."""
     for name in ("time_machine", "_time_machine"):
         spec = find_spec(name)
         if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(f"an accelerated clock needs {name}: install requirements-dev.txt", name=name)
+            raise ModuleNotFoundError(f"an accelerated clock needs {name}: reinstall localcloud", name=name)
         source = Path(spec.origin)
         source = source.parent if source.name == "__init__.py" else source
         link = folder / source.name
@@ -79,7 +80,7 @@ def _offer_tool(folder: Path) -> None:
 
 
 class VirtualTime:
-    """The clock to be moved; it never goes back."""
+    """The clock of a state folder; it never goes back."""
 
     def __init__(self, state: Path) -> None:
         file = file_of(state)
@@ -87,11 +88,11 @@ class VirtualTime:
         self.start = datetime.fromisoformat((file.parent / "start").read_text()).timestamp()
 
     def now(self) -> float:
-        """Epoch seconds, virtual."""
+        """Return the virtual time in epoch seconds."""
         return virtual_clock.real_time() + self._offset.nanoseconds / _NANO
 
     def jump_to(self, moment: float) -> None:
-        """Go to `moment` (epoch seconds); a moment that has passed changes nothing."""
+        """Jump to `moment` (epoch seconds); a moment in the past changes nothing."""
         ahead = moment - self.now()
         if ahead > 0:
             self._offset.write(self._offset.nanoseconds + int(ahead * _NANO))

@@ -112,7 +112,7 @@ _LOOK = """
 import importlib, inspect, json, sys
 from pathlib import Path
 from localcloud.ministack_adapter import environment
-environment.settle(Path(sys.argv[1]), 4829)
+environment.configure(Path(sys.argv[1]), 4829)
 functions, tables = json.loads(sys.argv[2])
 def find(name):
     module, _, attribute = name.rpartition('.')

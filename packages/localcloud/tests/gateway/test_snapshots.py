@@ -35,13 +35,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def dumped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was written out whole, archives and all."""
     found: list[Any] = []
-    original: Callable[[Any], str] = snapshots._dump
+    original: Callable[[Any], str] = snapshots.dump
 
     def dump(state: Any) -> str:
         found.append(state)
         return original(state)
 
-    monkeypatch.setattr(snapshots, "_dump", dump)
+    monkeypatch.setattr(snapshots, "dump", dump)
     return found
 
 
@@ -49,7 +49,7 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
     tmp_path: Path, loop: asyncio.AbstractEventLoop, dumped: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state: State = {"functions": {"f": {"code": b"\x00zip" * 1000, "memory": 128}}}
-    monkeypatch.setattr(snapshots, "_copies", lambda _: {"lambda": state, "ssm": {"a": 1}})
+    monkeypatch.setattr(snapshots, "copies_of", lambda _: {"lambda": state, "ssm": {"a": 1}})
     saved = Snapshots(tmp_path / "state.db")
     saved.start(loop)
     saved.save({"lambda"})
@@ -66,16 +66,16 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
     assert again.load("ssm") == {"a": 1}
 
 
-@pytest.mark.parametrize("name", snapshots._BULKY)
+@pytest.mark.parametrize("name", snapshots.BULKY)
 def test_what_is_saved_without_a_copy_is_all_that_ministack_would_save(name: str) -> None:
     theirs = import_module(f"ministack.services.{name}").get_state()
-    assert snapshots._dump(snapshots._BULKY[name]()) == snapshots._dump(theirs)
+    assert snapshots.dump(snapshots.BULKY[name]()) == snapshots.dump(theirs)
 
 
 def test_a_metric_that_is_no_number_is_read_back_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(snapshots._BULKY, "cloudwatch", lambda: {"metrics": [float("nan"), float("inf")]})
+    monkeypatch.setitem(snapshots.BULKY, "cloudwatch", lambda: {"metrics": [float("nan"), float("inf")]})
     monkeypatch.setattr("ministack.app._build_persistence_save_dict", lambda: {"cloudwatch": dict})
-    not_a_number, infinite = json.loads(snapshots._copies(None)["cloudwatch"])["metrics"]
+    not_a_number, infinite = json.loads(snapshots.copies_of(None)["cloudwatch"])["metrics"]
     assert not_a_number != not_a_number
     assert infinite == float("inf")
 
@@ -84,7 +84,7 @@ def test_a_metric_that_is_no_number_is_read_back_as_such(monkeypatch: pytest.Mon
 def test_the_quick_way_writes_what_the_other_reads(value: object) -> None:
     state = responses.AccountRegionScopedDict()
     state["table"] = {"items": {"pk": {"sk": {"value": value}}}}
-    quick, slow = snapshots._dump_quickly({"tables": state}), snapshots._dump({"tables": state})
+    quick, slow = snapshots.dump_fast({"tables": state}), snapshots.dump({"tables": state})
     assert json.loads(quick) == json.loads(slow)
 
 
@@ -93,10 +93,10 @@ def test_what_a_stack_is_about_to_make_is_saved_before_it_is_made(
 ) -> None:
     stack: State = {"StackName": "serving"}
     monkeypatch.setattr(cfn_types, "_stacks", {"serving": stack})
-    monkeypatch.setattr(snapshots, "_copies", lambda _: {"cloudformation": {"stacks": stack}})
+    monkeypatch.setattr(snapshots, "copies_of", lambda _: {"cloudformation": {"stacks": stack}})
     saved = Snapshots(tmp_path / "state.db")
     saved.start(loop)
-    with cfn_types._UnderWay(saved, "serving", "Endpoint", "AWS::SageMaker::Endpoint", "endpoint-1", {}):
+    with cfn_types.ProgressNote(saved, "serving", "Endpoint", "AWS::SageMaker::Endpoint", "endpoint-1", {}):
         killed_now = Snapshots(tmp_path / "state.db").load("cloudformation")
     assert killed_now["stacks"]["_under_way"]["Endpoint"]["PhysicalResourceId"] == "endpoint-1"
     saved.stop()

@@ -1,7 +1,7 @@
-"""Where a machine allows no mount namespaces: Python's file functions map `/opt/ml` to a real directory.
+"""Mapping of `/opt/ml` to a real directory in Python's file functions, for machines without mount namespaces.
 
-Covers `open`, `os` and with them pathlib, glob, shutil and what is written in Python. Libraries that open files in C
-(pyarrow, a model's own `load`) are not covered; scripts that take their paths from SM_* variables need none of this.
+It covers `open`, `os` and with them pathlib, glob, shutil and other Python code. Libraries that open files in C
+(pyarrow, a model's own `load`) are not covered. Scripts that take their paths from SM_* variables do not need it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TWO_PATHS = ("rename", "replace", "link", "symlink")
 
 
 def real_path(path: Any) -> Any:
-    """`/opt/ml/model` → `<real directory>/model`; everything else as it is."""
+    """Return the real path of a path below `/opt/ml`, and any other path unchanged."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if isinstance(text, str) and (text == "/opt/ml" or text.startswith("/opt/ml/")):
         return _REAL + text[len("/opt/ml") :]

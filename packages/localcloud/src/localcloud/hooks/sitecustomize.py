@@ -1,6 +1,6 @@
-"""Run by Python at its start in every process of the local cloud that has this folder on its path.
+"""Start-up hooks of every Python process of the local cloud that has this folder on its path.
 
-Each hook is asked for by a variable that the gateway sets, so a process that needs none starts as it would without.
+A variable of the gateway enables each hook, so other processes start unchanged.
 """
 
 import os

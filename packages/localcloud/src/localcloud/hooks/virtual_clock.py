@@ -1,7 +1,7 @@
-"""The virtual clock as a process sees it: real time plus an offset that all processes read from one shared file.
+"""The virtual clock in a process: real time plus an offset that all processes read from one shared file.
 
-`time.time`, `datetime.now` and their siblings are replaced by time-machine; `time.sleep` and `time.monotonic` stay
-real, so waiting and time limits work as ever. Between two jumps the virtual second is a real second.
+time-machine replaces `time.time`, `datetime.now` and the like. `time.sleep` and `time.monotonic` stay real, so waits
+and time limits are unchanged. Between two jumps a virtual second is a real second.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _SIZE = 8
 
 
 def create(path: str | Path, offset: int) -> None:
-    """Make the file, with the offset in nanoseconds."""
+    """Create the file with an offset in nanoseconds."""
     Path(path).write_bytes(offset.to_bytes(_SIZE, sys.byteorder, signed=True))
 
 
 class Offset:
-    """The shared number. It is written and read as one machine word, so no reader sees half of a change."""
+    """The shared offset. It is one machine word, so no reader sees half of a change."""
 
     def __init__(self, path: str | Path, *, writable: bool = False) -> None:
         with Path(path).open("r+b" if writable else "rb") as file:
@@ -30,20 +30,22 @@ class Offset:
 
     @property
     def nanoseconds(self) -> int:
+        """The offset in nanoseconds."""
         return self._words[0]
 
     def write(self, nanoseconds: int) -> None:
+        """Set the offset."""
         self._words[0] = nanoseconds
         self._map.flush()
 
 
 def install(path: str | Path) -> None:
-    """Let this process and what it forks live in the virtual time of `path`."""
-    # time-machine imports pytest where it can, for its fixture; a process of ours has no use for that half second.
+    """Put this process, and its forks, on the virtual time of `path`."""
+    # time-machine imports pytest if it can, for its fixture; that takes half a second.
     hidden = sys.modules.get("pytest")
     if hidden is None:
         sys.modules["pytest"] = None  # type: ignore[assignment]
-    # This Python may be another environment's, as a build's is; the gateway put the tool beside the offset.
+    # This Python may have another environment, such as a build's; the gateway linked time-machine beside the offset.
     beside = str(Path(path).parent)
     sys.path.append(beside)
     try:
@@ -65,7 +67,7 @@ def install(path: str | Path) -> None:
 
 
 def real_time() -> float:
-    """Epoch seconds of the machine's own clock, virtual time or not."""
+    """Return epoch seconds of the machine's own clock."""
     tool = sys.modules.get("_time_machine")
     if tool is None or not getattr(sys.modules.get("time_machine"), "traveller_stack", None):
         import time

@@ -1,4 +1,4 @@
-"""The only place that imports ministack (1.5.33, pinned): what we add to it, change in it, and demand of it.
+"""The only package that imports ministack (1.5.33, pinned): what the local cloud adds to it, changes and relies on.
 
-Import `environment` first and call `settle`; the other modules import ministack, which reads its settings at import.
+Import `environment` first and call `configure`: the other modules import ministack, which reads its settings once.
 """

@@ -1,4 +1,4 @@
-"""What goes on in ministack's services at this moment: functions, deliveries to them, stacks."""
+"""Work in progress in ministack's services: functions, deliveries to them, stacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ministack.services.cloudformation import _stacks
 
 from localcloud.ministack_adapter.schedules import waiting_messages
 
-# Threads that look for work, or serve, for ever; the others of these modules do one thing and end.
+# Threads that poll or serve for ever; the other threads of these modules do one thing and end.
 _FOR_EVER = ("_loop", "_serve")
 _WORKING = (
     "ministack.services.lambda_svc",
@@ -25,10 +25,10 @@ _WORKING = (
 
 
 def under_way(resting: frozenset[str] = frozenset()) -> list[str]:
-    """Say it in words; empty when everything has had its effects.
+    """Return a description of each piece of work; empty when everything has had its effects.
 
     Args:
-        resting: physical ids of resources whose change waits for nothing but time, and so does their stack.
+        resting: Physical ids of resources whose change only waits for time to pass, as does their stack.
     """
     total, by_function = lambda_svc.executions_in_flight()
     found = [f"function {str(name).rpartition(':')[2]}" for name in by_function] if total else []
@@ -45,13 +45,13 @@ def under_way(resting: frozenset[str] = frozenset()) -> list[str]:
 
 
 def _rests(stack: Mapping[str, Any], resting: frozenset[str]) -> bool:
-    """Whether all that the stack's operation does at this moment is to wait for one of these."""
+    """Tell whether the stack's operation only waits for these resources."""
     changing = [note["PhysicalResourceId"] for note in (stack.get("_under_way") or {}).values()]
     return bool(changing) and resting.issuperset(changing)
 
 
 def _deliveries() -> list[str]:
-    """Asynchronous invocations and event retries: each lives in a thread of its own until it is taken or given up."""
+    """Return asynchronous invocations and event retries; each has a thread of its own until it ends."""
     names = []
     for thread in threading.enumerate():
         work = getattr(thread, "_target", None)

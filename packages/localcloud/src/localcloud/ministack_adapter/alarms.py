@@ -1,7 +1,7 @@
-"""Metric alarms judged as CloudWatch does; ministack's ignore dimensions, missing data and M out of N.
+"""Evaluation of metric alarms as in CloudWatch; ministack ignores dimensions, missing data and M out of N.
 
-Source: "Using Amazon CloudWatch alarms", sections on evaluating an alarm and on missing data. One on metric math is
-judged by whole periods, with what `metric_math` supports of expressions.
+Source: "Using Amazon CloudWatch alarms", sections on evaluating an alarm and on missing data. An alarm on metric math
+is evaluated over whole periods, with the expressions that `metric_math` supports.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ _OF_ONE_METRIC = ("MetricName", "Namespace", "Dimensions", "Period", "Statistic"
 
 
 def install() -> None:
+    """Replace ministack's evaluation, and allow `Metrics` in a template's alarm."""
     wrap(cloudwatch, "_evaluate_alarm", lambda _: evaluate)
     wrap(provisioners, "_cw_metric_alarm_record", _with_metric_math)
 
 
 def _with_metric_math(theirs: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Let a template's alarm have `Metrics`, which ministack's record of an alarm has no place for."""
+    """Let a template's alarm have `Metrics`, which ministack's record of an alarm cannot hold."""
 
     def record(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
         metrics = properties.get("Metrics")
@@ -50,36 +51,37 @@ def _with_metric_math(theirs: Callable[..., dict[str, Any]]) -> Callable[..., di
         alarm = theirs(name, {**properties, "MetricName": "-", "Namespace": "-", "Metrics": None})
         for key in _OF_ONE_METRIC:
             alarm.pop(key, None)
-        judged = {**alarm, "Metrics": metrics}
-        _math(judged)  # what is not supported is refused now, not when the alarm is judged
-        return judged
+        evaluated = {**alarm, "Metrics": metrics}
+        _math(evaluated)  # refuse what is not supported now, not at the first evaluation
+        return evaluated
 
     return record
 
 
 def evaluate_all() -> None:
-    """Judge every alarm; call it now and then, because data that goes missing makes no request."""
+    """Evaluate every alarm. Call it regularly: missing data causes no request."""
     with responses.request_scope(ACCOUNT, REGION):
         for alarm in list(cloudwatch._alarms.values()):
             evaluate(alarm)
 
 
 class Alarms:
-    """Alarms as events on an accelerated clock: what happens without a request is that data leaves their periods."""
+    """Alarms as due events of an accelerated clock: without a request, data only leave their periods."""
 
     def next_due(self, now: float) -> float | None:
-        """The next end of a period at which an alarm changes its state, as things are now."""
+        """Return the next end of a period at which an alarm changes its state, if no data arrive."""
         with responses.request_scope(ACCOUNT, REGION):
             found = (_next_change(alarm, now) for alarm in list(cloudwatch._alarms.values()))
             return min((moment for moment in found if moment is not None), default=None)
 
     def run_due(self) -> None:
+        """Evaluate every alarm."""
         evaluate_all()
 
 
 def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:
-    """No request comes between, so each end of a period to come can be judged today; after them all data is gone."""
-    if not _judged(alarm):
+    """Return when an alarm changes next. No data arrive in between, and after its last period all data are gone."""
+    if not _evaluable(alarm):
         return None
     period, count = _period(alarm), int(alarm.get("EvaluationPeriods") or 1)
     moment = now
@@ -92,8 +94,8 @@ def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:
 
 
 def evaluate(alarm: dict[str, Any]) -> None:
-    """Judge one alarm of the current account and region, and record its transition."""
-    if not _judged(alarm):
+    """Evaluate one alarm of the current account and region, and record its transition."""
+    if not _evaluable(alarm):
         return
     new, reason = judge(alarm, _values(alarm, time.time()))
     old = alarm["StateValue"]
@@ -106,7 +108,12 @@ def evaluate(alarm: dict[str, Any]) -> None:
 
 
 def judge(alarm: Mapping[str, Any], values: Sequence[float | None]) -> tuple[str | None, str]:
-    """The state that one value per period (oldest first, None where missing) calls for; None keeps the state."""
+    """Return the new state and its reason; None keeps the state.
+
+    Args:
+        alarm: The alarm's record.
+        values: One value per period, oldest first, None where missing.
+    """
     compare = _COMPARISONS[alarm["ComparisonOperator"]]
     threshold = float(alarm["Threshold"])
     needed = int(alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"])
@@ -128,25 +135,25 @@ def judge(alarm: Mapping[str, Any], values: Sequence[float | None]) -> tuple[str
     if counted >= needed:
         return "ALARM", f"Threshold Crossed: {counted} out of {len(values)} datapoints [{shown}] breached {threshold}"
     if treatment == "missing" and breaching and breaching == len(present) and missing:
-        return None, ""  # all that is known breaches, but too little is known
+        return None, ""  # all known values breach, but too few are known
     return "OK", f"Threshold Crossed: {counted} out of {len(values)} datapoints [{shown}] breached {threshold}"
 
 
-def _judged(alarm: Mapping[str, Any]) -> bool:
+def _evaluable(alarm: Mapping[str, Any]) -> bool:
     return bool(alarm.get("Metrics") or (alarm.get("Namespace") and alarm.get("MetricName")))
 
 
 def _period(alarm: Mapping[str, Any]) -> int:
-    """Seconds of a period: the alarm's own, or the longest of its metrics'."""
+    """Return the seconds of a period: the alarm's own, or the longest of its metrics."""
     queries = [query["MetricStat"] for query in alarm.get("Metrics") or () if "MetricStat" in query]
     return max((int(one["Period"]) for one in queries), default=int(alarm.get("Period") or 60))
 
 
 def _math(alarm: Mapping[str, Any]) -> Expression:
-    """The expression that an alarm on metric math looks at.
+    """Return the expression of an alarm on metric math.
 
     Raises:
-        ValueError: it is not of one expression over metrics of one period, or of something not supported here.
+        ValueError: The alarm is not one expression over metrics of one period, or uses something unsupported.
     """
     queries = alarm["Metrics"]
     returned = [query for query in queries if query.get("ReturnData", True) not in (False, "false")]
@@ -161,9 +168,9 @@ def _math(alarm: Mapping[str, Any]) -> Expression:
 
 
 def _values(alarm: Mapping[str, Any], now: float) -> list[float | None]:
-    """What the alarm looks at in each of its evaluation periods, the running one included once it holds data.
+    """Return the alarm's value in each evaluation period, with the running one once it holds data.
 
-    Of metric math the running period is left out: a part that has not come yet is not missing.
+    For metric math the running period is left out: data that are still to come are not missing.
     """
     period, count = _period(alarm), int(alarm.get("EvaluationPeriods") or 1)
     last = int(now // period)
@@ -171,9 +178,9 @@ def _values(alarm: Mapping[str, Any], now: float) -> list[float | None]:
         indices = range(last - count, last)
         series = {}
         for query in metrics:
-            if told := query.get("MetricStat"):
-                buckets = _buckets(told["Metric"], period)
-                series[query["Id"]] = [_statistic(buckets.get(index), told["Stat"]) for index in indices]
+            if stat := query.get("MetricStat"):
+                buckets = _buckets(stat["Metric"], period)
+                series[query["Id"]] = [_statistic(buckets.get(index), stat["Stat"]) for index in indices]
         return _math(alarm).values(series, count)
     buckets = _buckets(alarm, period)
     if last not in buckets:
@@ -183,7 +190,7 @@ def _values(alarm: Mapping[str, Any], now: float) -> list[float | None]:
 
 
 def _buckets(metric: Mapping[str, Any], period: int) -> dict[int, list[Any]]:
-    """The metric's points by period."""
+    """Return the metric's points by period."""
     dimensions = cloudwatch._dims_key({pair["Name"]: pair["Value"] for pair in metric.get("Dimensions") or []})
     found: dict[int, list[Any]] = {}
     for point in cloudwatch._metrics.get((metric["Namespace"], metric["MetricName"], dimensions)) or []:

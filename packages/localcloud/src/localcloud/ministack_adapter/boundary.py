@@ -1,4 +1,4 @@
-"""What passes the gateway: the services we run, over what counts as TLS; everything else is refused by name."""
+"""Routing of requests to the services that the local cloud runs; everything else is refused by name."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ SERVICES = {
     "tagging": "tagging",
 }
 HEALTH = "/_localcloud/health"
-# Path → what answers (method, headers with lower-case names, body) there.
+# Path → handler of (method, headers with lower-case names, body).
 Admin = Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]]
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
 _INVOCATIONS = "/endpoints/"
-# Paths of ministack's own that something in the local cloud needs; its administration (reset, configuration) is closed.
+# ministack's own paths that the local cloud needs; its administration (reset, configuration) is closed.
 _OPEN_PATHS = ("/_ministack/cfn-response/", "/_ministack/lambda-code/", "/_ministack/lambda-layers/")
 _CLOSED_PATHS = ("/_ministack/", "/_localstack/", "/_aws/", "/health")
 
 
 def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
-    """Close ministack to all but `SERVICES`, add our own, and tell the snapshots of every change."""
+    """Close ministack to all but `SERVICES`, add our own services, and mark every change for the snapshots."""
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
     router.SERVICE_PATTERNS["application-autoscaling"] = {"target_prefixes": ["AnyScaleFrontendService."]}
     for service, target in developer_tools.TARGETS.items():
@@ -74,7 +74,7 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
 
 
 def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Application:
-    """The ASGI application that the gateway serves."""
+    """Return the ASGI application that the gateway serves."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -82,10 +82,10 @@ def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Applic
             return
         if scope["type"] == "http":
             send = browsers.protected(send)
-            foreign = browsers.refusal(scope)
-            if foreign is not None:
+            browser = browsers.refusal(scope)
+            if browser is not None:
                 await _answer(
-                    send, (403, {"Content-Type": "text/plain", "Connection": "close"}, f"{foreign}\n".encode())
+                    send, (403, {"Content-Type": "text/plain", "Connection": "close"}, f"{browser}\n".encode())
                 )
                 return
             path = scope["path"]
@@ -109,7 +109,7 @@ def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Applic
 
 
 def _refusal(scope: Scope) -> Reply | None:
-    """The answer to a request signed for a service that the local cloud does not run."""
+    """Return the answer to a request for a service that the local cloud does not run, None for the others."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     signed = _SIGNED_FOR.search(headers.get("authorization", ""))
     if signed is None or signed[1] in _SIGNING_NAMES:
@@ -131,7 +131,7 @@ def _refusal(scope: Scope) -> Reply | None:
 
 @cache
 def _protocol(service: str) -> str:
-    """How a service's errors are written, by botocore's model of the name that its requests are signed for."""
+    """Return the protocol of a service's errors, by botocore's model of its signing name."""
     try:
         model = botocore.session.get_session().get_service_model(service)
     except UnknownServiceError:
@@ -140,14 +140,14 @@ def _protocol(service: str) -> str:
 
 
 def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
-    """The service's handler, which also checks `iam:PassRole` and marks the service's state after a change."""
+    """Return the service's handler with a check of `iam:PassRole` and a mark of its state after a change."""
     state = _STATE_NAMES.get(service, service)
 
     async def handle(
         method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
     ) -> Reply:
         if service == "sagemaker" and path.startswith(_INVOCATIONS):
-            # A payload is no request to read roles and conditions from, and an invocation changes nothing to be saved.
+            # The body is a payload, without roles and conditions, and an invocation changes nothing to be saved.
             return await handler(method, path, headers, body, query)
         operation = _operation(service, method, path, headers, body, query)
         if service in _PASS_ROLE_TO and operation.startswith(("Create", "Update", "Put", "Register", "Start")):
@@ -157,7 +157,7 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
         if service in ("ssm", "sagemaker"):
             access_key = router.extract_access_key_id(dict(headers), dict(query))
             request = permissions.json_object(body)
-            message = permissions.denied_further(access_key, service, operation, request)
+            message = permissions.denied_additional(access_key, service, operation, request)
             if message is not None:
                 return _denial(service, operation, message, headers)
         try:
@@ -172,7 +172,7 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
 def _operation(
     service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
 ) -> str:
-    """The operation's name, or the HTTP method where reading is told from writing by that."""
+    """Return the operation's name, or the HTTP method where that tells reads from writes."""
     target = headers.get("x-amz-target", "")
     if target:
         return target.rpartition(".")[2]
@@ -184,7 +184,7 @@ def _operation(
     return action or method.capitalize()
 
 
-# Services that are handed roles, with the principal that `iam:PassedToService` names.
+# Services that are given roles → the value of `iam:PassedToService`.
 _PASS_ROLE_TO = {
     "cloudformation": "cloudformation.amazonaws.com",
     "sagemaker": "sagemaker.amazonaws.com",
@@ -222,7 +222,7 @@ def _denial(service: str, operation: str, message: str, headers: Mapping[str, st
 
 
 def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:
-    """Loopback HTTP stands for TLS, so that policies demanding `aws:SecureTransport` can be deployed unchanged."""
+    """Count loopback HTTP as TLS, so that policies that demand `aws:SecureTransport` deploy unchanged."""
 
     def pin(source_ip: str, secure: bool) -> None:
         _ = secure

@@ -1,4 +1,4 @@
-"""S3 buckets' encryption: as a template gives it, and with the key that AWS takes where a request names none."""
+"""S3 bucket encryption: from templates, and with AWS's default key where a request names none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AWS_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/aws/s3"
 
 
 def install() -> None:
-    """Apply `BucketEncryption`, which ministack's handlers drop, and fill in the key of a plain `aws:kms` write."""
+    """Apply `BucketEncryption`, which ministack's handlers drop, and add the key to an `aws:kms` write without one."""
     wrap(s3, "_resolve_sse_write_headers", _with_default_key)
     handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
     create, update = handlers["create"], handlers["update"]

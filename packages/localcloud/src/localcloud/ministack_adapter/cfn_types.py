@@ -1,4 +1,4 @@
-"""Registers our CloudFormation types with ministack's engine, and marks what its own change."""
+"""Registration of our CloudFormation types with ministack's engine, and marking of its changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ _STATE_OF = {
 
 
 def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Describe, snapshots: Snapshots) -> None:
-    """Add the types. `client_for(service, role ARN or None)` makes the clients that handlers act with."""
+    """Register the types.
+
+    Args:
+        types: Resource type → its handlers.
+        client_for: (service, role ARN or None) → the client that a handler acts with.
+        describe: The Describe operations of our own services, in process.
+        snapshots: Saves what the engine changes.
+    """
     for name, cfn_type in types.items():
         _register(name, cfn_type, client_for, snapshots)
         _register_import(name, cfn_type, describe, snapshots)
@@ -42,7 +49,7 @@ def install(types: Mapping[str, CfnType], client_for: ClientFor, describe: Descr
     back = {name for name, cfn_type in types.items() if cfn_type.sent_back}
     wrap(stacks, "_sends_back_failed_update", lambda theirs: lambda name: name in back or theirs(name))
     for operation in ("_provision_resource", "_update_resource", "_delete_resource"):
-        wrap(provisioners, operation, _marking(snapshots))
+        wrap(provisioners, operation, _marking_changes(snapshots))
 
 
 def _register(name: str, cfn_type: CfnType, client_for: ClientFor, snapshots: Snapshots) -> None:
@@ -58,7 +65,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor, snapshots: Sn
     def create(logical_id: str, properties: Mapping[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         given = properties.get(cfn_type.name_property) if cfn_type.name_property else None
         where = context(stack_name, logical_id)
-        with _UnderWay(snapshots, stack_name, logical_id, name, str(given or where.physical_name), properties):
+        with ProgressNote(snapshots, stack_name, logical_id, name, str(given or where.physical_name), properties):
             return _pair(cfn_type.create(where, properties))
 
     def update(
@@ -68,14 +75,14 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor, snapshots: Sn
         stack_name: str,
         logical_id: str,
     ) -> tuple[str, dict[str, Any]]:
-        with _UnderWay(snapshots, stack_name, logical_id, name, physical_id, new):
+        with ProgressNote(snapshots, stack_name, logical_id, name, physical_id, new):
             return _pair(cfn_type.update(context(stack_name, logical_id), physical_id, old, new))
 
     def delete(physical_id: str, properties: Mapping[str, Any], logical_id: str) -> None:
         stack_name = next(
             (tag["Value"] for tag in properties.get("Tags") or [] if tag.get("Key") == "aws:cloudformation:stack-name"),
             "",
-        ) or _holder(physical_id)
+        ) or _stack_of(physical_id)
         cfn_type.delete(context(stack_name, logical_id), physical_id, properties)
 
     provisioners._RESOURCE_HANDLERS[name] = {
@@ -93,7 +100,7 @@ def _register(name: str, cfn_type: CfnType, client_for: ClientFor, snapshots: Sn
 
 
 def _register_import(name: str, cfn_type: CfnType, describe: Describe, snapshots: Snapshots) -> None:
-    """Let a change set with `ImportExistingResources` adopt what has the name that the template gives."""
+    """Let a change set with `ImportExistingResources` adopt the resource that has the template's name."""
     read, key = cfn_type.read, cfn_type.name_property
     if read is None or key is None:
         return
@@ -114,12 +121,12 @@ def _register_import(name: str, cfn_type: CfnType, describe: Describe, snapshots
 
 
 def _name(physical_id: str) -> str:
-    """A resource's name, whether its physical id is that or its ARN."""
+    """Return a resource's name from its physical id, which may be an ARN."""
     return physical_id.rpartition("/")[2]
 
 
 def physical_name(stack_name: str, logical_id: str, limit: int) -> str:
-    """CloudFormation's name for a resource without one, within the limit and without a trailing hyphen."""
+    """Return CloudFormation's name for a resource without one, within the limit and without a trailing hyphen."""
     return str(provisioners._physical_name(stack_name, logical_id, max_len=limit))
 
 
@@ -127,11 +134,11 @@ def _pair(resource: CfnResource) -> tuple[str, dict[str, Any]]:
     return resource.physical_id, dict(resource.attributes)
 
 
-class _UnderWay:
-    """Notes on the stack's record what a worker thread is making, for a start after a kill.
+class ProgressNote:
+    """Notes on the stack's record which resource a worker thread is making, for a start after a kill.
 
-    What it makes is durable at once, in a store of its own, so the note is saved before: whoever kills us in between
-    leaves a half-made resource, and its name is how the next start finds it.
+    The resource is durable at once, in another store, so the note is saved first. After a kill in between, the next
+    start finds a half-made resource by its name.
     """
 
     def __init__(
@@ -160,8 +167,8 @@ class _UnderWay:
             self._stack["_under_way"] = notes
 
 
-def _holder(physical_id: str) -> str:
-    """The stack that holds a resource: ministack does not say in whose name it deletes."""
+def _stack_of(physical_id: str) -> str:
+    """Return the stack that holds a resource: ministack does not name it for a deletion."""
     for stack in list(_stacks.values()):
         for record in list(stack.get("_resources", {}).values()):
             if record.get("PhysicalResourceId") == physical_id:
@@ -169,7 +176,7 @@ def _holder(physical_id: str) -> str:
     return ""
 
 
-def _marking(snapshots: Snapshots) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _marking_changes(snapshots: Snapshots) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def run(resource_type: str, *args: Any, **kwargs: Any) -> Any:
             try:

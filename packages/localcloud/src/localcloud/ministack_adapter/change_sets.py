@@ -1,4 +1,4 @@
-"""Change sets and parameters as AWS reports them: conditions count, and SSM parameters show name and resolved value."""
+"""Change sets and parameters as AWS reports them: conditions count, SSM parameters show name and resolved value."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Handler = Callable[[Params], Any]
 
 
 def install() -> None:
+    """Replace the computation of differences and the descriptions of change sets and stacks."""
     wrap(changesets, "_resolve_props_for_diff", _without_absent)
     actions = handlers._ACTION_HANDLERS
     actions["DescribeChangeSet"] = _resolved_change_set(actions["DescribeChangeSet"])
@@ -24,7 +25,7 @@ def install() -> None:
 
 
 def _without_absent(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A resource whose condition is false is not there: what a change set adds or removes depends on that."""
+    """Leave out resources whose condition is false: a change set adds or removes them accordingly."""
 
     def resolve(template: dict[str, Any], params: dict[str, Any], stack_name: str, stack_id: str) -> dict[str, Any]:
         resolved = original(template, params, stack_name, stack_id)

@@ -1,7 +1,7 @@
-"""A template's conditions, with every intrinsic function that CloudFormation allows in them.
+"""Evaluation of a template's conditions, with every intrinsic function that CloudFormation allows in them.
 
-ministack compares `Fn::Join`, `Fn::Sub`, `Fn::FindInMap`, `Fn::Split` and pseudo parameters as if they were text, which
-gave the CDK's bootstrap an execution role without any policy.
+ministack compares `Fn::Join`, `Fn::Sub`, `Fn::FindInMap`, `Fn::Split` and pseudo parameters as text. The execution role
+of the CDK's bootstrap then has no policy.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from localcloud.ministack_adapter.patching import wrap
 
 
 def install() -> None:
+    """Replace ministack's evaluation."""
     wrap(engine, "_evaluate_conditions", lambda _: evaluate)
 
 
 def evaluate(template: dict[str, Any], params: dict[str, Any]) -> dict[str, bool]:
-    """Each condition's name and truth."""
+    """Return the value of each condition by name."""
     definitions = template.get("Conditions") or {}
     mappings = template.get("Mappings") or {}
     known: dict[str, bool] = {}
@@ -52,7 +53,7 @@ def evaluate(template: dict[str, Any], params: dict[str, Any]) -> dict[str, bool
 
 
 def _plain(value: Any) -> str:
-    """Parameters are text: `true` in a template equals the parameter's value `true`."""
+    """Return a value as text, as parameters are: `true` in a template equals the parameter's value `true`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,14 +1,14 @@
-"""What becomes of an event that a target does not take."""
+"""Failed deliveries of events."""
 
 from __future__ import annotations
 
 
 class DeliveryError(Exception):
-    """A target did not take an event.
+    """A target did not accept an event.
 
     Attributes:
         code: AWS's `ERROR_CODE` in the dead-letter message.
-        lasting: trying again cannot help: the target is missing, or its policy does not let EventBridge in.
+        lasting: A retry cannot help: the target is missing, or its policy does not admit EventBridge.
     """
 
     def __init__(self, code: str, message: str, *, lasting: bool) -> None:

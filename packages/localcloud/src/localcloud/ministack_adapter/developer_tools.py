@@ -1,4 +1,4 @@
-"""IAM for CodePipeline, CodeBuild, CodeCommit and CodeConnections: namespaces, resources, and roles handed over.
+"""IAM for CodePipeline, CodeBuild, CodeCommit and CodeConnections: namespaces, resources and passed roles.
 
 Sources: the Service Authorization Reference's pages on these services.
 """
@@ -22,7 +22,7 @@ _REPORTS = {"BatchGetReports": "reportArns", "DescribeTestCases": "reportArn"}
 
 
 def passed_role(service: str, request: Mapping[str, Any]) -> str | None:
-    """The role that a request hands to the service, needing `iam:PassRole`."""
+    """Return the role that a request passes to the service, which needs `iam:PassRole`."""
     if service == "codepipeline":
         role = (request.get("pipeline") or {}).get("roleArn")
     else:
@@ -31,7 +31,7 @@ def passed_role(service: str, request: Mapping[str, Any]) -> str | None:
 
 
 def resource(service: str, operation: str, request: Mapping[str, Any], region: str, account: str) -> str:
-    """The ARN that a policy must allow; `*` for what takes none."""
+    """Return the ARN that a policy must allow; `*` for an operation without a resource."""
     prefix = f"arn:aws:{service}:{region}:{account}:"
     if service == "codepipeline":
         return _pipeline_resource(operation, request, prefix)

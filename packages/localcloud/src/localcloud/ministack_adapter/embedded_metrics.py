@@ -1,7 +1,7 @@
-"""Metrics that log lines carry, brought to CloudWatch; ministack keeps the lines and no more.
+"""Metrics in the embedded metric format, stored in CloudWatch; ministack keeps only the log lines.
 
-Source: "Embedded metric format specification" (CloudWatch User Guide). A line that names a metric it does not hold, or
-holds it as something else than a number or a list of numbers, is a log line only, as on AWS.
+Source: "Embedded metric format specification" (CloudWatch User Guide). A line that names a metric that it does not
+hold, or whose value is neither a number nor a list of numbers, is a log line only, as on AWS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedded:
-    """One metric of a line under one of its sets of dimensions; `time` in epoch seconds."""
+    """One metric of a line with one of its dimension sets; `time` in epoch seconds."""
 
     namespace: str
     name: str
@@ -32,6 +32,7 @@ class Embedded:
 
 
 def install() -> None:
+    """Publish the metrics of each log line that is written."""
     wrap(cloudwatch_logs, "_append_log_events", _publishing)
 
 
@@ -49,7 +50,7 @@ def _publishing(theirs: Callable[[Any, Sequence[Mapping[str, Any]]], None]) -> C
 
 
 def embedded(line: str) -> list[Embedded]:
-    """The metrics that a log line carries; none where it is no such line, or not a valid one."""
+    """Return the metrics in a log line; none if it has none or is invalid."""
     if not line.startswith("{") or '"_aws"' not in line:
         return []
     try:

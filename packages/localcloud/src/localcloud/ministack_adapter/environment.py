@@ -1,4 +1,4 @@
-"""What ministack reads from its environment, settled before it is imported: it reads most of it once, at import."""
+"""ministack's settings, fixed before it is imported: it reads most of them once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 ROOT_KEY = "test"
 
-# Prefixes of settings a developer's shell may carry for other clouds; the local cloud must not see real credentials.
+# Prefixes of a shell's settings for other clouds: the local cloud must not see real credentials.
 _FOREIGN = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "S3_", "SERVICES", "EDGE_PORT", "USE_SSL", "DOCKER_HOST")
 
 
-def settle(state_dir: Path, port: int) -> None:
-    """Fix ministack's settings for this process; raise RuntimeError when it is too late for them to count."""
+def configure(state_dir: Path, port: int) -> None:
+    """Fix ministack's settings for this process, and exempt loopback from proxies.
+
+    Raises:
+        RuntimeError: ministack is already imported, so the settings would have no effect.
+    """
     if any(name == "ministack" or name.startswith("ministack.") for name in sys.modules):
-        raise RuntimeError("ministack was imported before its environment was settled")
+        raise RuntimeError("ministack was imported before its environment was configured")
     for name in list(os.environ):
         if name.startswith(_FOREIGN):
             del os.environ[name]
     scratch = state_dir / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    tempfile.tempdir = None  # forget what was decided under the old TMPDIR
+    tempfile.tempdir = None  # chosen under the old TMPDIR
     os.environ.update(
         GATEWAY_PORT=str(port),
         BIND_HOST="127.0.0.1",
@@ -45,7 +49,7 @@ def settle(state_dir: Path, port: int) -> None:
         S3_DATA_DIR=str(state_dir / "s3"),
         IOT_MTLS_ENABLED="0",
         SFTP_ENABLED="0",
-        # No Docker daemon is ever asked for anything, even where one runs.
+        # Never use Docker, even where it runs.
         DOCKER_HOST=f"unix://{scratch / 'no-docker.sock'}",
         LAMBDA_EXECUTOR="local",
         LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),

@@ -1,4 +1,4 @@
-"""The event bus as AWS runs it: service events, retries, dead-letter queues, alarm state changes; and log lines.
+"""The event bus as on AWS: service events, retries, dead-letter queues, alarm state changes; and log lines.
 
 Sources: "Event retry policy and using dead-letter queues" (Amazon EventBridge User Guide), "Alarm events and
 EventBridge" (Amazon CloudWatch User Guide).
@@ -45,22 +45,24 @@ class Bus:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def install(self) -> None:
+        """Replace ministack's delivery to targets, and emit an event for each alarm state change."""
         wrap(eventbridge, "_invoke_target", lambda _: self._deliver)
-        wrap(cloudwatch, "_record_history", self._announcing_alarms)
+        wrap(cloudwatch, "_record_history", self._with_alarm_events)
 
-    def call_schedules_with(self, client_for: Callable[[str, str], Any]) -> None:
-        """How Scheduler's targets are called: (service, role ARN) → a client with that role's rights."""
+    def set_scheduler_clients(self, client_for: Callable[[str, str], Any]) -> None:
+        """Set how Scheduler's targets are called: (service, role ARN) → a client with that role's rights."""
         self._client_for = client_for
 
-    def start_pipelines_with(self, start: Callable[[str, str, str], None]) -> None:
-        """How a rule starts a pipeline: (the pipeline's ARN, the target's role ARN, the rule's ARN)."""
+    def set_pipeline_starter(self, start: Callable[[str, str, str], None]) -> None:
+        """Set how a rule starts a pipeline: (pipeline ARN, target's role ARN, rule ARN)."""
         self._start_pipeline = start
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Deliver events on this loop from now on."""
         self._loop = loop
 
     def emit(self, source: str, detail_type: str, resources: Sequence[str], detail: Mapping[str, Any]) -> None:
-        """Hand one event over; like AWS's service events it is best effort and arrives shortly after."""
+        """Emit one event. Like AWS's service events it is best effort and arrives shortly afterwards."""
         entry = {
             "Source": source,
             "DetailType": detail_type,
@@ -68,7 +70,7 @@ class Bus:
             "Detail": json.dumps(detail, default=str),
         }
         if self._loop is None or self._loop.is_closed():
-            _log.warning("event %s of %s was lost: the bus does not run", detail_type, source)
+            _log.warning("event %s of %s was lost: the bus is not running", detail_type, source)
             return
         self._loop.call_soon_threadsafe(self._put, entry)
 
@@ -77,10 +79,10 @@ class Bus:
             eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def _deliver(self, target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
-        """In place of ministack's `_invoke_target`, which forgets an event that its target does not take."""
+        """Deliver an event; ministack's `_invoke_target` forgets an event that its target refuses."""
         view = view or eventbridge._pattern_event_view(event)
         payload = _payload(target, rule, view)
-        # What a dead letter holds: a rule's is the event, a schedule's is what the target would have been given.
+        # The dead letter of a rule holds the event, that of a schedule the target's input.
         original = payload if _is_schedule(rule) else json.dumps(view.event_with_detail())
         try:
             self._attempt(target, event, rule, payload)
@@ -156,7 +158,7 @@ class Bus:
     ) -> None:
         dead_letters = (target.get("DeadLetterConfig") or {}).get("Arn")
         rule_arn, target_arn = str(rule.get("Arn", "")), str(target.get("Arn", ""))
-        _log.warning("rule %s could not hand an event to %s: %s", rule_arn, target_arn, error)
+        _log.warning("rule %s could not deliver an event to %s: %s", rule_arn, target_arn, error)
         if not dead_letters:
             return
         if _is_schedule(rule) and self._client_for is not None:
@@ -179,7 +181,7 @@ class Bus:
         except DeliveryError as lost:
             _log.error("the dead-letter queue %s refused an event of rule %s: %s", dead_letters, rule_arn, lost)
 
-    def _announcing_alarms(self, original: Callable[..., None]) -> Callable[..., None]:
+    def _with_alarm_events(self, original: Callable[..., None]) -> Callable[..., None]:
         def record(
             name: str, old: str, new: str, reason: str, alarm_type: str = "MetricAlarm", reason_data: Any = None
         ) -> None:
@@ -201,7 +203,7 @@ class Bus:
 def alarm_event(
     name: str, alarm: Mapping[str, Any], old: str, new: str, reason: str, reason_data: Any = None
 ) -> dict[str, Any]:
-    """The `detail` of "CloudWatch Alarm State Change"."""
+    """Return the `detail` of "CloudWatch Alarm State Change"."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
     state: dict[str, Any] = {"value": new, "reason": reason, "timestamp": now}
     if reason_data is not None:
@@ -275,7 +277,7 @@ def _to_function(arn: str, payload: str, rule_arn: str) -> None:
     func, config, name = lambda_svc._get_func_record_for_ref(arn)
     if not func or not config:
         raise DeliveryError("RESOURCE_NOT_FOUND", f"Function not found: {arn}", lasting=True)
-    _demand_permission(func.get("policy"), "lambda:InvokeFunction", str(config["FunctionArn"]), rule_arn, name)
+    _require_permission(func.get("policy"), "lambda:InvokeFunction", str(config["FunctionArn"]), rule_arn, name)
     lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(func, config), json.loads(payload))
 
 
@@ -289,7 +291,7 @@ def _to_queue(
     queue = sqs._queue_by_arn(arn)
     if queue is None:
         raise DeliveryError("RESOURCE_NOT_FOUND", f"The queue {arn} does not exist", lasting=True)
-    _demand_permission(queue["attributes"].get("Policy"), "sqs:SendMessage", arn, rule_arn, arn)
+    _require_permission(queue["attributes"].get("Policy"), "sqs:SendMessage", arn, rule_arn, arn)
     before = len(queue["messages"])
     eventbridge._dispatch_to_sqs(parse_arn(arn), payload, dict(parameters))
     if attributes and len(queue["messages"]) > before:
@@ -302,15 +304,15 @@ def _to_topic(arn: str, payload: str, rule_arn: str) -> None:
     topic = sns._topic_by_arn_any_scope(arn)
     if topic is None:
         raise DeliveryError("RESOURCE_NOT_FOUND", f"The topic {arn} does not exist", lasting=True)
-    _demand_permission(topic.get("attributes", {}).get("Policy"), "sns:Publish", arn, rule_arn, arn)
+    _require_permission(topic.get("attributes", {}).get("Policy"), "sns:Publish", arn, rule_arn, arn)
     try:
         sns.publish_internal(arn, payload, "")
     except sns.SnsPublishError as refused:
         raise DeliveryError("INVALID_PARAMETER", str(refused), lasting=True) from refused
 
 
-def _demand_permission(policy: Any, action: str, resource: str, rule_arn: str, name: str) -> None:
-    """EventBridge acts under the target's resource policy; without an Allow the event goes to the dead letters."""
+def _require_permission(policy: Any, action: str, resource: str, rule_arn: str, name: str) -> None:
+    """Check the target's resource policy; without an Allow the event goes to the dead-letter queue."""
     context = iam_evaluator.EvalContext(
         principal_arn=_SERVICE,
         principal_type="Service",

@@ -1,4 +1,4 @@
-"""Lambda: layers that our environment stands in for, and code blobs that survive a kill."""
+"""Lambda: layers that this environment replaces, and code archives that survive a kill."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ _OURS = tuple(suffix for suffix in EXTENSION_SUFFIXES if suffix.startswith(".cpy
 
 
 def install() -> None:
-    # Functions inherit this process's environment, and Powertools would heed how loud it logs.
+    """Resolve the Powertools layer, leave out layers for another machine, and keep code archives."""
+    # Functions inherit this process's environment, and Powertools reads LOG_LEVEL.
     os.environ.pop("LOG_LEVEL", None)
     wrap(ssm, "_public_parameter", _with_powertools)
     wrap(lambda_svc, "_resolve_layer_version_for_attachment", _with_powertools_layer)
     wrap(lambda_svc, "_resolve_layer_zip", _without_foreign_extensions)
-    # The state refers to code by hash. Pruning before that state is on disk would leave the last one without its code.
+    # The saved state refers to code by hash: pruning before the next save would remove code that it needs.
     wrap(lambda_svc, "_prune_orphan_code_blobs", lambda _: lambda _referenced: None)
 
 
@@ -60,10 +61,10 @@ def _with_powertools(original: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def powertools_layer(parameter: str) -> str | None:
-    """The layer that one of AWS's public parameters names, if it is the Powertools version installed beside us.
+    """Return the layer of one of AWS's public parameters, if it is the Powertools version installed here.
 
-    Functions run on this environment's Python, so the installed package is what the layer would hold. The layer's own
-    number is not published together with the version; the minor version stands for it.
+    Functions run on this environment's Python, so the installed package is what the layer would hold. AWS does not
+    publish the layer's number with the version; the minor version stands for it.
     """
     match = _PARAMETER.match(parameter)
     if match is None:
@@ -80,9 +81,9 @@ def powertools_layer(parameter: str) -> str | None:
 
 
 def _without_foreign_extensions(original: Callable[[Any], bytes | None]) -> Callable[[Any], bytes | None]:
-    """Leave out a layer whose compiled modules are for another machine or Python than functions run on here.
+    """Leave out a layer whose compiled modules are for another machine or Python.
 
-    On the path it would only hide the packages of this environment, which stand in for it.
+    On the path it would only hide this environment's packages, which replace it.
     """
 
     def content(attachment: Any) -> bytes | None:
@@ -93,7 +94,7 @@ def _without_foreign_extensions(original: Callable[[Any], bytes | None]) -> Call
 
 
 def holds_foreign_extensions(layer: bytes) -> bool:
-    """Whether a layer's zip holds a compiled module that this Python cannot import."""
+    """Return whether a layer's zip holds a compiled module that this Python cannot import."""
     with zipfile.ZipFile(io.BytesIO(layer)) as archive:
         compiled = [name for name in archive.namelist() if _EXTENSION.search(name)]
     return any(not name.endswith(_OURS) for name in compiled)

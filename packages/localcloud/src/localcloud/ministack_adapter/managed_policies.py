@@ -1,7 +1,7 @@
-"""AWS's managed policy for SageMaker roles, which public scripts and templates attach; ministack has not heard of it.
+"""AWS's managed policy for SageMaker roles, which public scripts and templates attach and ministack lacks.
 
-Source: AWS Managed Policy Reference, "AmazonSageMakerFullAccess"; the statements on services that are not run here are
-left out.
+Source: AWS Managed Policy Reference, "AmazonSageMakerFullAccess", without the statements on services that are not run
+here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NOT_ON = ("domain", "user-profile", "app", "space", "partner-app", "flow-defini
 
 
 def install() -> None:
-    """Let roles attach the policy, and let it allow what it allows on AWS."""
+    """Let roles attach the policy, with the permissions that it has on AWS."""
     record = iam._make_aws_managed_record(_NAME, json.dumps(_document()), "Provides full access to Amazon SageMaker.")
     iam._aws_managed_policies[record["Arn"]] = record
 

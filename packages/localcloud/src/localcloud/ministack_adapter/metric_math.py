@@ -1,7 +1,7 @@
-"""The part of CloudWatch's metric math that alarms may use here: FILL, IF, comparisons, arithmetic; by the period.
+"""The part of CloudWatch's metric math that alarms may use: FILL, IF, comparisons, arithmetic, for each period.
 
-Source: "Using math expressions with CloudWatch metrics". The notation is a part of Python's, so Python parses it; what
-is not listed here is refused by name.
+Source: "Using math expressions with CloudWatch metrics". The notation is a subset of Python's, so Python parses it.
+What is not listed here is refused by name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Expression:
     """A parsed expression.
 
     Raises:
-        ValueError: it is none, or uses what is not supported here; the text names it.
+        ValueError: The text is no expression, or uses something unsupported, which the error names.
     """
 
     def __init__(self, text: str, known: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class Expression:
         self._check(self._tree)
 
     def values(self, series: Mapping[str, Series], periods: int) -> list[float | None]:
-        """The expression's value in each period."""
+        """Return the expression's value in each period."""
         return [self._value(self._tree, series, index) for index in range(periods)]
 
     def _check(self, node: ast.expr) -> None:

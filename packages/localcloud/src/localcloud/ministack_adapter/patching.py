@@ -1,4 +1,4 @@
-"""Put our functions in the place of ministack's: it has no plug-in interface, and many modules import by name."""
+"""Replacement of ministack's functions: it has no plug-in interface, and many modules import by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Function = Callable[..., Any]
 
 
 class MissingHookError(RuntimeError):
-    """ministack no longer has what the adapter replaces: the pinned version was changed."""
+    """ministack lacks what the adapter replaces: the pinned version was changed."""
 
 
 def wrap(module: ModuleType, name: str, make: Callable[[Any], Any]) -> None:

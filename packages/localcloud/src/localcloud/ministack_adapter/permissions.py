@@ -1,4 +1,4 @@
-"""IAM for what ministack does not know: SageMaker, Application Auto Scaling, `iam:PassRole`, services' role sessions.
+"""IAM that ministack lacks: SageMaker, Application Auto Scaling, `iam:PassRole`, role sessions of services.
 
 Sources: the Service Authorization Reference's pages on Amazon SageMaker, Application Auto Scaling and IAM.
 """
@@ -23,7 +23,7 @@ from localcloud.ministack_adapter.patching import wrap
 _PER_PROCESS = secrets.token_hex(16)
 _VERB = re.compile(r"^(Create|Describe|Update|Delete|Stop|Start|Retry|Register|Send)([A-Z]\w*)$")
 
-# Operations whose resource is not the noun of their name, and the request member that names it.
+# Operations whose resource differs from the noun in their name → its type and the request member that names it.
 _RESOURCE_MEMBER = {
     "StartPipelineExecution": ("pipeline", "PipelineName"),
     "ListModelPackages": ("model-package-group", "ModelPackageGroupName"),
@@ -38,7 +38,7 @@ _RESOURCE_MEMBER = {
     "ListTags": ("", "ResourceArn"),
 }
 
-# Request members (at any depth) that condition keys speak about; each may occur several times in a request.
+# Request members (at any depth) → their condition keys; a member may occur several times in a request.
 _CONDITION_KEYS = {
     "ModelApprovalStatus": "sagemaker:ModelApprovalStatus",
     "InstanceType": "sagemaker:InstanceTypes",
@@ -51,7 +51,7 @@ _CONDITION_KEYS = {
     "MaxConcurrency": "sagemaker:ServerlessMaxConcurrency",
     "MemorySizeInMB": "sagemaker:ServerlessMemorySize",
 }
-# CloudFormation's own condition keys, by the request member that each speaks about.
+# Request members → CloudFormation's own condition keys.
 _STACK_CONDITION_KEYS = {
     "RoleARN": "cloudformation:RoleArn",
     "TemplateURL": "cloudformation:TemplateUrl",
@@ -63,7 +63,7 @@ _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 
 def install() -> None:
-    """Teach ministack's evaluator the two services; its own services keep its own rules."""
+    """Add the services to ministack's evaluator; the rules of its own services stay."""
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update(
         {"sagemaker": "sagemaker", "application-autoscaling": "application-autoscaling"}
     )
@@ -74,11 +74,14 @@ def install() -> None:
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
-    wrap(iam_evaluator, "_resolve_condition_key", _principal_is_the_role)
+    wrap(iam_evaluator, "_resolve_condition_key", _with_role_principal)
 
 
-def _principal_is_the_role(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`aws:PrincipalArn` of a role's session is the role's ARN (IAM User Guide, "Global condition context keys")."""
+def _with_role_principal(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Resolve `aws:PrincipalArn` of a role session to the role's ARN.
+
+    Source: IAM User Guide, "Global condition context keys".
+    """
 
     def resolve(key: str, ctx: Any) -> Any:
         value = original(key, ctx)
@@ -121,7 +124,7 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], region: str, account: str) -> str:
-    """The ARN that a policy must allow for one SageMaker request; `*` for those that take no resource."""
+    """Return the ARN that a policy must allow for a SageMaker request; `*` for a request without a resource."""
     prefix = f"arn:aws:sagemaker:{region}:{account}:"
     if invoked := re.match(r"^/endpoints/([^/]+)/", path):
         return f"{prefix}endpoint/{invoked[1]}"
@@ -145,7 +148,9 @@ def sagemaker_resource(operation: str, path: str, request: Mapping[str, Any], re
 def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def context(service: str, action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
         found = original(service, action, body, params)
-        if service == "sagemaker" and action != "sagemaker:InvokeEndpoint":  # its body is the model's, not a request
+        if (
+            service == "sagemaker" and action != "sagemaker:InvokeEndpoint"
+        ):  # the body of an invocation is the model's input
             found.update(sagemaker_conditions(json_object(body)))
         if action == "sts:AssumeRole":
             found.update(_role_tags(iam_actions._param(body, dict(params), "RoleArn")))
@@ -158,7 +163,7 @@ def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[...,
 
 
 def _role_tags(role_arn: str) -> dict[str, str]:
-    """`iam:ResourceTag/…` of the role to be assumed: CDK's self-mutation names its bootstrap roles by a tag."""
+    """Return `iam:ResourceTag/…` of the assumed role: the CDK's self-mutation selects its bootstrap roles by a tag."""
     with responses.request_scope(ACCOUNT, REGION):
         role = iam._roles.get(role_arn.rpartition("/")[2]) or {}
     tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags") or []}
@@ -166,20 +171,21 @@ def _role_tags(role_arn: str) -> dict[str, str]:
 
 
 def parameter_names(request: Mapping[str, Any]) -> list[str]:
-    """The parameters that a Parameter Store request reads by path or several names: `*` to ministack."""
+    """Return the parameters that a request reads by path or by several names; ministack evaluates `*` for them."""
     if "Path" in request:
         return [str(request["Path"])]
     return [str(name) for name in request.get("Names") or []]
 
 
 def parameter_arn(name: str, region: str, account: str) -> str:
+    """Return the ARN of a parameter."""
     if name.startswith("arn:"):
         return name
     return f"arn:aws:ssm:{region}:{account}:parameter/{name.lstrip('/')}"
 
 
-def further_resources(service: str, operation: str, request: Mapping[str, Any]) -> list[str]:
-    """The resources on which the same action must be allowed, besides the first one."""
+def additional_resources(service: str, operation: str, request: Mapping[str, Any]) -> list[str]:
+    """Return the resources besides the first one on which the same action must be allowed."""
     if service == "ssm":
         return [parameter_arn(name, REGION, ACCOUNT) for name in parameter_names(request)[1:]]
     if service == "sagemaker" and operation in ("CreateEndpoint", "UpdateEndpoint"):
@@ -188,10 +194,10 @@ def further_resources(service: str, operation: str, request: Mapping[str, Any]) 
     return []
 
 
-def denied_further(access_key: str, service: str, operation: str, request: Mapping[str, Any]) -> str | None:
-    """None when the pinned request's caller may act on every further resource; otherwise AWS's sentence."""
+def denied_additional(access_key: str, service: str, operation: str, request: Mapping[str, Any]) -> str | None:
+    """Return None if the pinned request's caller may act on every additional resource, otherwise AWS's sentence."""
     action = f"{service}:{operation}"
-    for resource in further_resources(service, operation, request):
+    for resource in additional_resources(service, operation, request):
         denied = iam_evaluator.enforce(access_key, action, service, REGION, resource_arn=resource)
         if denied is not None:
             caller = getattr(denied, "principal_arn", "") or "the caller"
@@ -203,7 +209,7 @@ def denied_further(access_key: str, service: str, operation: str, request: Mappi
 
 
 def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The service's condition keys that one request carries."""
+    """Return SageMaker's condition keys of a request."""
     values: dict[str, list[str]] = {}
     for member, value in _members(request):
         key = _CONDITION_KEYS.get(member)
@@ -221,12 +227,12 @@ def sagemaker_conditions(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def passed_roles(request: Mapping[str, Any]) -> list[str]:
-    """The roles that a request hands to a service, each needing `iam:PassRole`."""
+    """Return the roles that a request passes to a service, each of which needs `iam:PassRole`."""
     return [str(value) for member, value in _members(request) if member in _ROLE_MEMBERS and isinstance(value, str)]
 
 
 def denied(credentials: Mapping[str, str], action: str, resource: str) -> str | None:
-    """None when the role session may do what no request of its own asks for; otherwise AWS's sentence."""
+    """Return None if the role session may perform an action without an API of its own, otherwise AWS's sentence."""
     with responses.request_scope(ACCOUNT, REGION):
         refused = iam_evaluator.enforce(
             credentials["AWS_ACCESS_KEY_ID"], action, action.partition(":")[0], REGION, resource_arn=resource
@@ -238,7 +244,7 @@ def denied(credentials: Mapping[str, str], action: str, resource: str) -> str | 
 
 
 def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str | None:
-    """None when the pinned request's caller may pass the role; otherwise AWS's sentence."""
+    """Return None if the pinned request's caller may pass the role, otherwise AWS's sentence."""
     denied = iam_evaluator.enforce(
         access_key,
         "iam:PassRole",
@@ -257,10 +263,10 @@ def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str
 
 
 def role_credentials(role_arn: str, service_principal: str | None, session_name: str) -> dict[str, str]:
-    """AWS_* credentials of a role's session in ministack's STS, as the service (or, with None, the account) assumes it.
+    """Return AWS_* credentials of a role's session in ministack's STS, assumed by the service (None: by the account).
 
     Raises:
-        RoleError: the role does not exist, or its trust policy does not let the service assume it.
+        RoleError: The role does not exist, or its trust policy does not admit the service.
     """
     name = role_arn.rpartition("/")[2]
     with responses.request_scope(ACCOUNT, REGION):
@@ -285,18 +291,19 @@ def role_credentials(role_arn: str, service_principal: str | None, session_name:
 
 
 def identify(headers: Mapping[str, str]) -> tuple[str, str]:
-    """The ARN and the principal id of the caller who signed a request."""
+    """Return the ARN and the principal id of the caller who signed a request."""
     with responses.request_scope(ACCOUNT, REGION):
         caller = iam_evaluator.resolve_caller_identity(router.extract_access_key_id(dict(headers))) or {}
     return str(caller.get("userArn", f"arn:aws:iam::{ACCOUNT}:root")), str(caller.get("userId", ACCOUNT))
 
 
 def root_credentials() -> dict[str, str]:
+    """Return the AWS_* credentials of the account root."""
     return {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY}
 
 
 def _trusts(role: Mapping[str, Any], service_principal: str) -> bool:
-    """Whether the trust policy lets the service assume the role on this account's behalf."""
+    """Return whether the trust policy lets the service assume the role for this account."""
     document = role.get("AssumeRolePolicyDocument") or {}
     context = iam_evaluator.EvalContext(
         principal_arn=service_principal,
@@ -326,6 +333,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; empty if it holds none."""
     try:
         parsed = json.loads(body or b"{}")
     except (json.JSONDecodeError, UnicodeDecodeError):

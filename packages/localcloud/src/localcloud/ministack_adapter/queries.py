@@ -1,8 +1,8 @@
-"""DynamoDB's conditions on the items of a partition, read once a query instead of once for each item.
+"""Fast evaluation of DynamoDB queries: a condition is parsed once per query, not once per item.
 
-ministack parses the whole expression for every item, some 50 µs each, and sorts a whole partition before it looks for a
-range of it: a ledger of a year then costs more than all that reads it. The forms that are read here are few: a Query's
-for a partition and its sort key, and a filter that leaves values out. Others go to ministack's evaluator.
+ministack parses the whole expression for every item (about 50 µs) and sorts a whole partition before it selects a
+range. A ledger of one year then takes longer to query than everything else its reader does. The forms here are few: a
+Query's partition and sort key, and a filter that excludes values. ministack's evaluator handles the others.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ _KEYS = re.compile(
 _FILTER = re.compile(rf"\s*NOT {_NAME} IN \(({_VALUE}(?:, {_VALUE})*)\)\s*")
 Item = Mapping[str, Mapping[str, Any]]
 Values = Mapping[str, Mapping[str, Any]]
-# Whether an item meets the condition; None where ministack has to say.
+# Whether an item meets the condition; None if ministack must evaluate it.
 Test = Callable[[Item], bool | None]
 
 
 def install() -> None:
-    """Put the quick reading in front of ministack's evaluator, and let a query see the items of its range alone."""
-    wrap(dynamodb, "_evaluate_condition", _quickly)
-    wrap(dynamodb, "_query", _narrowly)
+    """Put these evaluations before ministack's, and show a query only the items of its range."""
+    wrap(dynamodb, "_evaluate_condition", with_parsed_conditions)
+    wrap(dynamodb, "_query", with_range_only)
 
 
-def _narrowly(original: FunctionType) -> Callable[[Mapping[str, Any]], Any]:
+def with_range_only(original: FunctionType) -> Callable[[Mapping[str, Any]], Any]:
+    """Return ministack's query, which sees only the items of the requested range."""
+
     def query(data: Mapping[str, Any]) -> Any:
         narrow = in_range(data)
         if narrow is None:
             return original(data)
-        # The same function on one table of our own: it asks for its table by a global name, and once.
+        # The same function with one table of ours: it reads the global `_tables` once.
         seen = {**original.__globals__, "_tables": {dynamodb._normalize_table_name(data["TableName"]): narrow}}
         return FunctionType(original.__code__, seen, original.__name__, original.__defaults__)(data)
 
@@ -49,7 +51,7 @@ def _narrowly(original: FunctionType) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def in_range(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The table of a Query with the items alone whose sort keys it asks for; None where that is not known here."""
+    """Return a Query's table reduced to the items in its range of sort keys; None if the form is not known here."""
     form = _form(_KEYS, data.get("KeyConditionExpression") or "")
     table = dynamodb._tables.get(dynamodb._normalize_table_name(data.get("TableName")))
     values = data.get("ExpressionAttributeValues")
@@ -70,8 +72,9 @@ def in_range(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None if found is None else {**table, "items": {wanted: found}}
 
 
-def _quickly(original: Callable[..., bool]) -> Callable[..., bool]:
-    # A query asks with the same two objects for item after item.
+def with_parsed_conditions(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Return ministack's evaluator with a fast path for the known forms."""
+    # A query passes the same two objects for every item.
     last: tuple[str, Any, Test | None] = ("", None, None)
 
     def evaluate(expression: str, item: Item, values: Any, names: Any, slot: str = "ConditionExpression") -> bool:
@@ -86,7 +89,7 @@ def _quickly(original: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def test(expression: str, values: Values, slot: str) -> Test | None:
-    """The condition as a function of an item; None where the form, or the values' types, are not known here."""
+    """Return a condition as a function of an item; None if the form, or a value's type, is not known here."""
     if slot == "KeyConditionExpression":
         keys = _form(_KEYS, expression)
         return None if keys is None else _of_keys(keys, values)
@@ -136,7 +139,7 @@ def _prefix_test(partition: str, wanted: str, sort: str, prefix: str | None) -> 
 
 
 def _range_test(partition: str, wanted: str, sort: str, low: str | None, high: str | None) -> Test | None:
-    # Bounds in the wrong order are the caller's mistake, and ministack's to tell.
+    # ministack reports bounds in the wrong order.
     if low is None or high is None or low > high:
         return None
 

@@ -1,7 +1,7 @@
-"""Stacks that a killed gateway left in the middle of an operation, brought to the state that AWS would show.
+"""Recovery of stacks that a killed gateway left in the middle of an operation.
 
-A create is rolled back (`ROLLBACK_COMPLETE`, what it made deleted), an update goes back to the previous template
-(`UPDATE_ROLLBACK_COMPLETE`, or `UPDATE_ROLLBACK_FAILED` where something cannot be undone), a deletion is carried on.
+A create is rolled back (`ROLLBACK_COMPLETE`, with its resources deleted). An update goes back to the previous template
+(`UPDATE_ROLLBACK_COMPLETE`, or `UPDATE_ROLLBACK_FAILED` if something cannot be undone). A deletion continues.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _REASON = "The local cloud was stopped during the operation"
 
 
 async def recover(snapshots: Snapshots) -> None:
-    """Finish every interrupted operation; run it when HTTP is served, because handlers ask the gateway."""
-    # All that was interrupted is noted before the first wait: what clients begin from now on is none of it.
+    """Finish every interrupted operation. HTTP must be served, because handlers call the gateway."""
+    # Collect everything that was interrupted before the first wait: clients may start new operations from then on.
     interrupted = [
         (account, region, str(name), stack, str(stack["StackStatus"]))
         for (account, region, name), stack in _stacks.all_items()
@@ -45,7 +45,7 @@ async def _finish(name: str, stack: dict[str, Any], status: str) -> None:
     trace = stack.get("_operation") or {}
     before = (trace.get("previous_stack") or {}).get("_resources", {})
     for logical_id, note in (stack.pop("_under_way", None) or {}).items():
-        # The half-made or half-changed resource joins what is undone.
+        # The half-made or half-changed resource is undone too.
         known = stack.setdefault("_resources", {}).get(logical_id) or before.get(logical_id) or {}
         stack["_resources"][logical_id] = {**known, **note, "LogicalResourceId": logical_id}
     operation = interrupted_operation(stack)

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler's targets, called with the schedule's own role, as AWS does; ministack asks no permission.
+"""Calls of EventBridge Scheduler's targets with the schedule's own role, as on AWS; ministack checks no permission.
 
 Source: "Managing targets in EventBridge Scheduler", templated and universal targets, and "Configuring a dead-letter
 queue for EventBridge Scheduler".
@@ -23,13 +23,15 @@ _RETRIED = frozenset({"ThrottlingException", "TooManyRequestsException", "Servic
 
 
 def call(client_for: ClientFor, target: Mapping[str, Any], payload: str) -> None:
-    """Hand `payload` to the target.
+    """Call a schedule's target.
 
     Args:
         client_for: (service, role ARN) → a client with the role's rights, assumed as scheduler.amazonaws.com.
+        target: The schedule's target.
+        payload: The target's input.
 
     Raises:
-        DeliveryError: the target did not take it, or the role may not.
+        DeliveryError: The target did not accept it, or the role may not call it.
     """
     arn, role = str(target.get("Arn", "")), str(target.get("RoleArn", ""))
     try:
@@ -49,7 +51,7 @@ def send_dead_letter(
     error: DeliveryError,
     attempts: int,
 ) -> None:
-    """Put what was not taken into the schedule's dead-letter queue, with Scheduler's attributes."""
+    """Put a refused payload into the schedule's dead-letter queue, with Scheduler's attributes."""
     queue = (target.get("DeadLetterConfig") or {}).get("Arn")
     if not queue:
         return

@@ -1,6 +1,6 @@
-"""When rules, schedules and hidden queue messages fall due, and their doing on an accelerated clock.
+"""Due instants of rules, schedules and hidden queue messages on an accelerated clock.
 
-ministack looks every ten seconds of real time; on a clock that jumps, whoever makes it jump has to know where to.
+ministack polls every ten seconds of real time. A clock that jumps must know the next instant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOCK = threading.Lock()
 
 
 def install() -> None:
-    """Let ministack's own look and ours not do the same thing twice."""
+    """Prevent ministack's polling and ours from firing the same thing twice."""
     wrap(eventbridge, "_tick_scheduled_rules", _one_at_a_time)
     wrap(scheduler, "_tick_schedules", _one_at_a_time)
 
@@ -28,19 +28,20 @@ class Schedules:
     """Rules with a schedule, and EventBridge Scheduler."""
 
     def next_due(self, now: float) -> float | None:
-        """The next instant at which one of them fires."""
+        """Return the next instant at which one of them fires."""
         return min(_due(now), default=None)
 
     def run_due(self) -> None:
-        """Fire what is due, each once however often it was missed."""
+        """Fire everything that is due, each once however often it was missed."""
         eventbridge._tick_scheduled_rules()
         scheduler._tick_schedules()
 
 
 class HiddenMessages:
-    """Messages that come back into sight for a function: delays, and what an invocation failed on."""
+    """Messages that become visible again to a function: delayed ones, and those of a failed invocation."""
 
     def next_due(self, now: float) -> float | None:
+        """Return the next instant at which a message becomes visible."""
         ahead = (
             float(message["visible_at"])
             for queue in _consumed_queues()
@@ -50,11 +51,11 @@ class HiddenMessages:
         return min(ahead, default=None)
 
     def run_due(self) -> None:
-        """Nothing: the poller sees a message as soon as its time has come."""
+        """Do nothing: the poller sees a message as soon as it is visible."""
 
 
 def waiting_messages() -> list[str]:
-    """Queues that hold messages which a function will be given now."""
+    """Return the queues that hold visible messages for a function."""
     now = time.time()
     return [
         f"messages in queue {str(queue['attributes'].get('QueueArn', '')).rpartition(':')[2]}"
@@ -104,7 +105,7 @@ def _recurring(expression: str, fired: dict[Any, float], key: Any, anchor: float
         return
     fields = eventbridge._parse_cron_fields(expression)
     if fields is not None:
-        # ministack counts a cron from its first look at it; that look is now.
+        # ministack counts a cron expression from the first time it sees it, which is now.
         last = fired.setdefault(key, now)
         due = eventbridge._cron_next_fire(fields, datetime.fromtimestamp(last, UTC))
         if due is not None:

@@ -1,8 +1,8 @@
-"""Signatures' dates on an accelerated clock: clients outside live by the real one, functions and jobs by the virtual.
+"""Dates of signatures on an accelerated clock: outside clients use the real clock, functions and jobs the virtual one.
 
-A request is good when it was signed now by either clock; and, as the clock may jump between a signature and its
-arrival, at any virtual instant since the cloud began. The answer's `Date` is by the clock of whoever asked: the AWS SDK
-for JavaScript (the CDK CLI) takes another one for a skew of its own clock, and tries every error seven times more.
+A request is valid if it was signed now by either clock. As the clock may jump between a signature and its arrival, any
+virtual instant since the start is valid too. The answer's `Date` follows the client's clock: the AWS SDK for JavaScript
+(the CDK CLI) takes another date for a skew of its own clock, and retries every error seven times.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ _LEEWAY = timedelta(minutes=15)
 
 
 def install(start: float) -> None:
-    """Judge dates by both clocks; `start` is the virtual clock's first instant, in epoch seconds."""
+    """Check dates by both clocks.
+
+    Args:
+        start: The virtual clock's first instant, in epoch seconds.
+    """
     began = datetime.fromtimestamp(start, UTC) - _LEEWAY
     wrap(sigv4, "request_time_failure", lambda original: _by_nearest(original, began))
     wrap(sigv4, "presigned_request_is_expired", _by_own_clock)
 
 
-def answering_by_their_clock(app: Application) -> Application:
-    """The ASGI application, with the real time in the `Date` of answers to requests that were signed by it."""
+def with_client_dates(app: Application) -> Application:
+    """Return the ASGI application with the real time in the `Date` of answers to requests signed by it."""
 
     async def dated(scope: Any, receive: Any, send: Any) -> None:
         async def answer(message: Any) -> None:
@@ -63,7 +67,7 @@ def _by_nearest(original: Callable[..., Any], began: datetime) -> Callable[..., 
 
 
 def _by_own_clock(original: Callable[..., bool]) -> Callable[..., bool]:
-    """A link that was signed by the real clock ends by it; one that was signed by the virtual clock, by that."""
+    """Let a presigned URL expire by the clock that signed it."""
 
     def expired(amz_date: str, expires: str | int, *, now: datetime | None = None) -> bool:
         virtual = now or datetime.now(UTC)

@@ -1,9 +1,9 @@
-"""Durability: ministack keeps its state in memory and saves it at a clean shutdown; this saves it all the time.
+"""Continuous saving of ministack's state, which ministack keeps in memory and saves at a clean shutdown only.
 
-Whoever changes a service marks it; every 0.3 seconds, later where a save takes long, the marked services are copied
-together on the event loop, where most changes happen, so that what CloudFormation remembers and what it made agree, and
-are written in one SQLite transaction. S3 objects are no part of this: ministack writes each to its own file before it
-answers (`S3_PERSIST`).
+Every change of a service marks it. Every 0.3 seconds (less often if a save takes long) the marked services are copied
+together on the event loop, where most changes happen, and written in one SQLite transaction. So CloudFormation's
+records agree with the resources that it made. S3 objects are not part of this: ministack writes each to its own file
+before it answers (`S3_PERSIST`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
 _PERIOD = 0.3  # seconds between two saves: with the copy and the commit, well under the promised second
-_REST = 5  # times as long as a save took is the pause after it: a large state must not keep the loop busy
-_LONGEST = 0.8  # seconds, all the same
-_CALM = 2.0  # seconds without a mark after which everything is saved once, in case some change was not marked
+_PAUSE_FACTOR = 5  # pause after a save, in multiples of its duration: a large state must not keep the loop busy
+_LONGEST_PAUSE = 0.8  # seconds
+_IDLE = 2.0  # seconds without a mark, after which everything is saved once, in case a change was not marked
 
-# A service's in-process effects on others, which no request of their own announces.
+# Services that a service changes in process, without a request to them.
 _TOUCHES = {
     "s3": ("lambda", "sqs", "sns", "eventbridge"),
     "eventbridge": ("lambda", "sqs", "sns", "cloudwatch_logs"),
@@ -45,7 +45,7 @@ _TOUCHES = {
 
 
 class Snapshots:
-    """Saves marked services in the background and gives them back at the next start."""
+    """Saves marked services in the background and restores them at the next start."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ class Snapshots:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, state TEXT NOT NULL)")
         self._saved: dict[str, int] = {}
-        self._outlines: dict[str, int] = {}  # of what is saved, for states that hold archives
-        self._outlined: dict[str, int] = {}  # of what is being saved
+        self._outlines: dict[str, int] = {}  # of the saved states that hold archives
+        self._outlined: dict[str, int] = {}  # of those being saved
         self._marked: set[str] = set()
         self._last_mark = time.monotonic()
         self._swept = True
@@ -71,11 +71,12 @@ class Snapshots:
         wrap(ministack_app, "save_all", lambda _: lambda _services: None)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start saving; copies are made on this loop."""
         self._loop = loop
         self._thread.start()
 
     def mark(self, service: str) -> None:
-        """Say that a service changed, by the name of its state (`ministack.app._state_map`)."""
+        """Mark a service as changed, by the name of its state (`ministack.app._state_map`)."""
         with self._lock:
             self._marked.add(service)
             self._marked.update(_TOUCHES.get(service, ()))
@@ -83,6 +84,7 @@ class Snapshots:
             self._swept = False
 
     def load(self, service: str) -> Any:
+        """Return a service's saved state, or None."""
         row = self._db.execute("SELECT state FROM services WHERE name=?", (service,)).fetchone()
         if row is None:
             return None
@@ -97,10 +99,10 @@ class Snapshots:
         self._db.close()
 
     def save(self, services: set[str] | None) -> None:
-        """Save the named services, or all that are loaded; what did not change is not written again."""
+        """Save the named services, or all that are loaded, if they changed."""
         with self._saving:
             self._outlined.clear()
-            changed = {name: text for name, text in self._on_loop(services).items() if self._is_news(name, text)}
+            changed = {name: text for name, text in self._on_loop(services).items() if self._has_changed(name, text)}
             if not changed:
                 self._outlines |= self._outlined
                 return
@@ -110,7 +112,7 @@ class Snapshots:
             self._saved.update({name: hash(text) for name, text in changed.items()})
             self._outlines |= self._outlined
 
-    def _is_news(self, name: str, text: str) -> bool:
+    def _has_changed(self, name: str, text: str) -> bool:
         return self._saved.get(name) != hash(text)
 
     def _run(self) -> None:
@@ -120,19 +122,19 @@ class Snapshots:
             pause = _PERIOD
             with self._lock:
                 marked, self._marked = self._marked, set()
-                sweep = not marked and not self._swept and time.monotonic() - self._last_mark > _CALM
+                sweep = not marked and not self._swept and time.monotonic() - self._last_mark > _IDLE
                 self._swept = self._swept or sweep
             if not marked and not sweep:
                 continue
             try:
                 self.save(None if sweep else marked)
             except Exception:  # noqa: BLE001
-                # The next round tries again; state that cannot be saved must be seen in the log, not end the thread.
+                # The next round tries again. An error must appear in the log and not end the thread.
                 _log.exception("could not save %s", "all services" if sweep else sorted(marked))
                 with self._lock:
                     self._marked |= marked
                     self._swept = False
-            pause = min(max(_PERIOD, _REST * (time.monotonic() - began)), _LONGEST)
+            pause = min(max(_PERIOD, _PAUSE_FACTOR * (time.monotonic() - began)), _LONGEST_PAUSE)
 
     def _on_loop(self, services: set[str] | None) -> dict[str, str]:
         loop = self._loop
@@ -140,59 +142,60 @@ class Snapshots:
             raise RuntimeError("snapshots were not started")
 
         async def copy() -> dict[str, Any]:
-            return _copies(services)
+            return copies_of(services)
 
         copies = asyncio.run_coroutine_threadsafe(copy(), loop).result(timeout=30)
         texts = {name: state if isinstance(state, str) else self._text(name, state) for name, state in copies.items()}
         return {name: text for name, text in texts.items() if text is not None}
 
     def _text(self, name: str, state: Any) -> str | None:
-        """The state's JSON; None where it is what it was, which its outline tells without the functions' archives."""
+        """Return the state's JSON; None if its outline shows no change, without a look at the functions' archives."""
         outline, archives = _outline(state)
         if not archives:
             return outline
         if self._outlines.get(name) == hash(outline):
             return None
         self._outlined[name] = hash(outline)
-        return _dump(state)
+        return dump(state)
 
 
-def _copies(services: set[str] | None) -> dict[str, Any]:
-    """Name → a copy of the service's state, or its JSON at once where a deep copy would cost more than that."""
+def copies_of(services: set[str] | None) -> dict[str, Any]:
+    """Return a copy of each service's state, or its JSON where a deep copy would cost more."""
     copies: dict[str, Any] = {}
     for name, get_state in ministack_app._build_persistence_save_dict().items():
         if services is not None and name not in services:
             continue
         for _ in range(20):
             try:
-                direct = _BULKY.get(name)
-                dump = _dump if name in _WITH_FLOATS else _dump_quickly
-                copies[name] = dump(direct()) if direct else get_state()
+                direct = BULKY.get(name)
+                dump_state = dump if name in _WITH_FLOATS else dump_fast
+                copies[name] = dump_state(direct()) if direct else get_state()
                 break
             except RuntimeError as error:
-                # A worker thread changed a container under the copy; this one changes rarely enough to try again.
+                # A worker thread changed a container during the copy, which is rare: try again.
                 if "changed size" not in str(error) and "mutated" not in str(error):
                     raise
         else:
-            raise RuntimeError(f"{name} never stood still")
+            raise RuntimeError(f"{name} changed during each of 20 copies")
     return {name: state for name, state in copies.items() if state is not None}
 
 
-def _dump(state: Any) -> str:
+def dump(state: Any) -> str:
+    """Return the state's JSON as ministack writes it."""
     return json.dumps(state, default=persistence._json_default)
 
 
-def _dump_quickly(state: Any) -> str:
-    """The same for many small plain values, no floats among them: orjson knows no NaN and no infinity."""
+def dump_fast(state: Any) -> str:
+    """Return the JSON of many small values without floats: orjson knows no NaN and no infinity."""
     try:
         text = orjson.dumps(state, default=persistence._json_default, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:  # a lone surrogate, or a number beyond 64 bits
-        return _dump(state)
+        return dump(state)
     return text.decode()
 
 
 def _outline(state: Any) -> tuple[str, int]:
-    """The state's JSON with bytes by their length and hash (which they remember), and how many of them there were."""
+    """Return the state's JSON with bytes replaced by length and (cached) hash, and the number of bytes objects."""
     found = 0
 
     def default(value: Any) -> Any:
@@ -251,7 +254,7 @@ def _tables_state() -> Mapping[str, Any]:
 
 
 # Items, log lines and metric values are many and small: copying them as objects costs ten times their JSON.
-_BULKY: dict[str, Callable[[], Mapping[str, Any]]] = {
+BULKY: dict[str, Callable[[], Mapping[str, Any]]] = {
     "cloudwatch_logs": _logs_state,
     "cloudwatch": _metrics_state,
     "dynamodb": _tables_state,

@@ -1,4 +1,4 @@
-"""CloudFormation's operations: their events on the bus, their service roles, and a trace to recover by.
+"""CloudFormation's operations: events on the bus, service roles, and a trace for recovery.
 
 Source: "CloudFormation events detail reference" (Amazon EventBridge).
 """
@@ -20,7 +20,8 @@ Handler = Callable[[Params], Any]
 
 
 def install(bus: Bus, snapshots: Snapshots) -> None:
-    wrap(stacks, "_add_event", _announcing(bus, snapshots))
+    """Emit stack events, trace operations, and keep the service role of each stack."""
+    wrap(stacks, "_add_event", _with_stack_events(bus, snapshots))
     wrap(stacks, "_deploy_stack_async", _traced)
     actions = handlers._ACTION_HANDLERS
     for name, make in {
@@ -33,7 +34,7 @@ def install(bus: Bus, snapshots: Snapshots) -> None:
         actions[name] = make(actions[name])
 
 
-def _announcing(bus: Bus, snapshots: Snapshots) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _with_stack_events(bus: Bus, snapshots: Snapshots) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def make(original: Callable[..., None]) -> Callable[..., None]:
         def add(
             stack_id: str,
@@ -70,7 +71,7 @@ def _announcing(bus: Bus, snapshots: Snapshots) -> Callable[[Callable[..., None]
 
 
 def _traced(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep on the stack's record what a running operation's rollback needs; refuse removals the policy denies."""
+    """Trace a running operation on the stack's record for its rollback; refuse removals that the policy denies."""
 
     async def deploy(
         stack_name: str,
@@ -129,7 +130,7 @@ def _traced(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def interrupted_operation(stack: dict[str, Any]) -> dict[str, Any]:
-    """What ministack's rollback needs to undo the operation that the stack's record traces."""
+    """Return what ministack's rollback needs to undo the operation traced on the stack's record."""
     trace = stack.get("_operation") or {
         "is_update": False,
         "template": stack.get("_template") or {},
@@ -171,7 +172,7 @@ def _role_after(original: Handler) -> Handler:
 
 
 def _role_before(original: Handler) -> Handler:
-    """An update or a deletion uses the role it names, or the one last attached."""
+    """Use the role that an update or a deletion names, or the stack's last one."""
 
     def run(params: Params) -> Any:
         stack = handlers._resolve_stack(helpers._p(params, "StackName"))

@@ -1,7 +1,7 @@
-"""Stack policies, which ministack stores and does not enforce.
+"""Enforcement of stack policies, which ministack only stores.
 
-Source: "Prevent updates to stack resources" (AWS CloudFormation User Guide): with a policy, what no statement allows is
-denied; a policy given for one update counts for that update only; a rollback is never stopped.
+Source: "Prevent updates to stack resources" (AWS CloudFormation User Guide). With a policy, what no statement allows is
+denied. A policy given for one update applies to that update only. A rollback is never stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _DENIED = "Action denied by stack policy"
 
 
 def install() -> None:
+    """Check the policy before each update of a resource."""
     wrap(provisioners, "_update_resource", _guarded)
 
 
@@ -45,6 +46,7 @@ def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def policy_of(stack: Mapping[str, Any]) -> str:
+    """Return the policy that applies to the stack's operation, or ""."""
     return str(stack.get("_policy_during_update") or stack.get("_stack_policy") or "")
 
 
@@ -54,7 +56,7 @@ def denied_removal(
     param_values: Mapping[str, Any],
     previous: Mapping[str, Any] | None,
 ) -> tuple[str, Mapping[str, Any], str] | None:
-    """The first resource that the update would delete against the policy: logical id, record, reason."""
+    """Return the first resource that the update would delete against the policy: logical id, record, reason."""
     policy = policy_of(stack)
     if not policy:
         return None
@@ -74,13 +76,13 @@ def denied_removal(
 
 
 def denial(policy: str, action: str, logical_id: str, resource_type: str) -> str | None:
-    """Why the policy denies the action, in AWS's words, or None."""
+    """Return why the policy denies the action, in AWS's words, or None."""
     if not policy:
         return None
     resource = f"LogicalResourceId/{logical_id}"
     allowed = False
     for number, statement in enumerate(json.loads(policy).get("Statement", []), start=1):
-        if not _speaks_of(statement, action, resource, resource_type):
+        if not _applies_to(statement, action, resource, resource_type):
             continue
         if statement.get("Effect") == "Deny":
             return f"{_DENIED}: Statement [#{number}] does not allow [{action}] for resource [{resource}]"
@@ -88,8 +90,8 @@ def denial(policy: str, action: str, logical_id: str, resource_type: str) -> str
     return None if allowed else f"{_DENIED}: no statement allows [{action}] for resource [{resource}]"
 
 
-def _speaks_of(statement: Mapping[str, Any], action: str, resource: str, resource_type: str) -> bool:
-    if not _selects(statement, "Action", action) or not _selects(statement, "Resource", resource):
+def _applies_to(statement: Mapping[str, Any], action: str, resource: str, resource_type: str) -> bool:
+    if not _matches(statement, "Action", action) or not _matches(statement, "Resource", resource):
         return False
     for operator, tests in (statement.get("Condition") or {}).items():
         wanted = _listed(tests.get("ResourceType", []))
@@ -100,7 +102,7 @@ def _speaks_of(statement: Mapping[str, Any], action: str, resource: str, resourc
     return True
 
 
-def _selects(statement: Mapping[str, Any], element: str, value: str) -> bool:
+def _matches(statement: Mapping[str, Any], element: str, value: str) -> bool:
     if element in statement:
         return any(fnmatchcase(value, pattern) for pattern in _listed(statement[element]))
     return not any(fnmatchcase(value, pattern) for pattern in _listed(statement.get(f"Not{element}", [])))

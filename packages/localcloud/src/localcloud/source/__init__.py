@@ -1,1 +1,1 @@
-"""Where code comes from: bare git repositories below the state folder, as CodeCommit and CodeConnections offer them."""
+"""Source code: bare git repositories below the state folder, offered as by CodeCommit and CodeConnections."""

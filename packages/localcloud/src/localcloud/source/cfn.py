@@ -1,4 +1,4 @@
-"""CloudFormation's types of source repositories and connections, on the services' own APIs."""
+"""CloudFormation types of source repositories and connections, on the services' own APIs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _delete_connection(service: str, context: CfnContext, arn: str, _properties:
 def _connection_type(service: str) -> CfnType:
     return CfnType(
         create=partial(_create_connection, service),
-        update=partial(_keep_connection, service),  # all but the tags replaces
+        update=partial(_keep_connection, service),  # every property but the tags replaces
         delete=partial(_delete_connection, service),
         replace_on=frozenset({"ConnectionName", "ProviderType", "HostArn"}),
         tagged=False,

@@ -1,6 +1,7 @@
-"""What git runs in a repository of the local cloud: `python -I hook.py pre-receive|post-receive <state> <repository>`.
+"""The git hooks of a local cloud's repository: `python -I hook.py pre-receive|post-receive <state> <repository>`.
 
-`pre-receive` refuses a push that nobody would act upon; `post-receive` tells the gateway and prints what it started.
+`pre-receive` refuses a push while the gateway does not run. `post-receive` reports the push to the gateway and prints
+what it started.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _ZERO = "0" * 40
 
 
 def main(hook: str, state: str, repository: str) -> int:
+    """Run one hook and return its exit code."""
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     port = running_port(Path(state))
     if port is None:
@@ -29,7 +31,7 @@ def main(hook: str, state: str, repository: str) -> int:
     try:
         said = ask(port, "push", body)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"The local cloud took no note of the push: {error}\n")
+        sys.stderr.write(f"The local cloud did not process the push: {error}\n")
         return 1
     for line in said["lines"]:
         sys.stderr.write(f"{line}\n")
@@ -37,7 +39,7 @@ def main(hook: str, state: str, repository: str) -> int:
 
 
 def running_port(state: Path) -> int | None:
-    """The port of the state folder's gateway, where one answers that calls the folder its own."""
+    """Return the port of the state folder's gateway, or None if it does not answer."""
     try:
         port = int(json.loads((state / "gateway.json").read_text())["port"])
         health = ask(port, "health", None)
@@ -47,6 +49,11 @@ def running_port(state: Path) -> int | None:
 
 
 def ask(port: int, what: str, body: Any) -> dict[str, Any]:
+    """Send a request to the gateway's administration and return the answer.
+
+    Raises:
+        OSError: There is no answer, or its status is an error.
+    """
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/_localcloud/{what}",
         data=None if body is None else json.dumps(body).encode(),

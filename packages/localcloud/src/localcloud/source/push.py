@@ -1,4 +1,4 @@
-"""A push as the gateway hears of it from a repository's hook: loopback only, with the root key."""
+"""Pushes, as a repository's hook reports them: loopback only, with the root key."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from localcloud.cloud import Cloud
 from localcloud.source.repositories import Repositories, Repository
 
 Reply = tuple[int, dict[str, Any], bytes]
-# (repository, reference, old commit, new commit) → what to tell who pushed
+# (repository, reference, old commit, new commit) → lines for the person who pushed
 OnPush = Callable[[Repository, str, str, str], list[str]]
 _NOTHING = "0" * 40
 
 
 class PushAdmin:
-    """`POST {"repository", "updates": [[old, new, ref], …]}`: emits CodeCommit's event and starts pipelines.
+    """Answers `POST {"repository", "updates": [[old, new, ref], …]}`: emits CodeCommit's event and starts pipelines.
 
     Args:
         on_push: CodePipeline's own detection of changes (connections and polled CodeCommit sources).
@@ -29,6 +29,7 @@ class PushAdmin:
         self._header, self._key = key
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answer one request."""
         if not hmac.compare_digest(headers.get(self._header, ""), self._key):
             return _reply(403, {"error": f"the header {self._header} must carry the root key"})
         if method != "POST":
@@ -46,12 +47,12 @@ class PushAdmin:
     def _pushed(self, repository: Repository, updates: list[tuple[str, str, str]]) -> list[str]:
         lines = []
         for old, new, reference in updates:
-            self._announce(repository, reference, old, new)
+            self._emit_event(repository, reference, old, new)
             lines += self._on_push(repository, reference, old, new)
         return lines or [f"No pipeline was started by this push to {repository.name} (see the README, Delivery)"]
 
-    def _announce(self, repository: Repository, reference: str, old: str, new: str) -> None:
-        """CodeCommit's event, which CDK's CodeCommit sources start their pipeline by."""
+    def _emit_event(self, repository: Repository, reference: str, old: str, new: str) -> None:
+        """Emit CodeCommit's event, which starts the pipelines of the CDK's CodeCommit sources."""
         kind, name = ("branch", reference.removeprefix("refs/heads/"))
         if reference.startswith("refs/tags/"):
             kind, name = "tag", reference.removeprefix("refs/tags/")

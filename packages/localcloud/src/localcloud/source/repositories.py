@@ -16,7 +16,7 @@ _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 class SourceError(Exception):
-    """What was asked of a repository cannot be had; the text says what to do."""
+    """A repository or commit is missing or invalid; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Repository:
         """Read the commit that a branch, tag or id names.
 
         Raises:
-            SourceError: there is no such commit yet.
+            SourceError: There is no such commit yet.
         """
         form = "%H%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%T%x00%P%x00%B"
         try:
@@ -61,12 +61,12 @@ class Repository:
         return Commit(**dict(zip(names, plain, strict=True)), parents=tuple(parents.split()), message=message.strip())
 
     def branches(self) -> dict[str, str]:
-        """Branch name → commit id."""
+        """Return branch name → commit id."""
         lines = self._git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads").splitlines()
         return {name: commit for name, _, commit in (line.partition(" ") for line in lines)}
 
     def changed_files(self, old: str, new: str) -> list[str]:
-        """The paths that a push changed; all of them where the branch is new."""
+        """Return the paths that a push changed; all of them for a new branch."""
         base = _EMPTY_TREE if old == _NOTHING else old
         return self._git("diff", "--name-only", "-z", base, new).rstrip("\0").split("\0")
 
@@ -85,21 +85,21 @@ class Repository:
 
 
 class Repositories:
-    """Creates, finds and lists them; needs no gateway."""
+    """Creates, finds and lists repositories; needs no gateway."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state = state_dir.resolve()
         self._root = self._state / "git"
 
     def ensure(self, full_name: str) -> Repository:
-        """The repository of a name, made where it is new.
+        """Return the repository of a name; create it if it is new.
 
         Raises:
-            SourceError: the name cannot be a repository's.
+            SourceError: The name is invalid.
         """
         name = short(full_name)
         if not _NAME.fullmatch(name) or name.startswith((".", "-")):
-            raise SourceError(f"{full_name!r} is no name of a repository: letters, digits, '.', '_' and '-'")
+            raise SourceError(f"{full_name!r} is no repository name; use letters, digits, '.', '_' and '-'")
         repository = Repository(name, self._root / f"{name}.git")
         if not (repository.path / "HEAD").exists():
             subprocess.run(
@@ -107,7 +107,7 @@ class Repositories:
                 check=True,
                 capture_output=True,
             )
-        for hook in ("pre-receive", "post-receive"):  # written anew: the interpreter may have moved
+        for hook in ("pre-receive", "post-receive"):  # rewritten each time: the interpreter may have moved
             words = [sys.executable, "-I", str(_HOOK), hook, str(self._state), name]
             file = repository.path / "hooks" / hook
             file.parent.mkdir(exist_ok=True)
@@ -116,14 +116,15 @@ class Repositories:
         return repository
 
     def find(self, full_name: str) -> Repository | None:
-        """The repository of a name, None where nobody made it."""
+        """Return the repository of a name, or None."""
         path = self._root / f"{short(full_name)}.git"
         return Repository(short(full_name), path) if (path / "HEAD").exists() else None
 
     def all(self) -> list[Repository]:
+        """Return all repositories by name."""
         return [Repository(path.stem, path) for path in sorted(self._root.glob("*.git"))]
 
 
 def short(full_name: str) -> str:
-    """`team/name` → `name`: whatever organisation a connection names, locally there is one repository of a name."""
+    """Return the last part of `team/name`: locally there is one repository of a name, whatever its organisation."""
     return full_name.rstrip("/").rpartition("/")[2]

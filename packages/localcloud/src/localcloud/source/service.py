@@ -1,4 +1,4 @@
-"""CodeCommit's repositories and CodeConnections' connections, as far as a pipeline's installation needs them."""
+"""CodeCommit's repositories and CodeConnections' connections, as far as a pipeline's deployment needs them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Source:
         }
 
     def close(self) -> None:
+        """End the services' threads."""
         for api in self.apis.values():
             api.close()
 
@@ -75,7 +76,7 @@ class Source:
         return {"repositoryMetadata": self._repository(request["repositoryName"])}
 
     def _delete_repository(self, request: Mapping[str, Any], _caller: str) -> Document:
-        """Forget it; the bare repository stays, because it may hold the only copy of somebody's work."""
+        """Delete the record; the bare repository stays, because it may hold the only copy of someone's work."""
         found = self._store.get(_REPOSITORY, request["repositoryName"])
         self._store.delete(_REPOSITORY, request["repositoryName"])
         return {"repositoryId": found["repositoryId"]} if found else {}
@@ -101,9 +102,11 @@ class Source:
             "author": (commit.author, commit.email, commit.author_date),
             "committer": (commit.committer, commit.committer_email, commit.committer_date),
         }
-        told = {who: {"name": one, "email": mail, "date": _git_date(when)} for who, (one, mail, when) in people.items()}
+        people_documents = {
+            who: {"name": one, "email": mail, "date": _git_date(when)} for who, (one, mail, when) in people.items()
+        }
         members = {"commitId": commit.id, "treeId": commit.tree, "parents": list(commit.parents)}
-        return {"commit": {**members, **told, "message": commit.message, "additionalData": ""}}
+        return {"commit": {**members, **people_documents, "message": commit.message, "additionalData": ""}}
 
     def _list_branches(self, request: Mapping[str, Any], _caller: str) -> Document:
         name = self._repository(request["repositoryName"])["repositoryName"]
@@ -117,7 +120,7 @@ class Source:
                 "ConnectionArn": arn,
                 "ProviderType": request.get("ProviderType", "GitHub"),
                 "OwnerAccountId": self._cloud.account,
-                "ConnectionStatus": "AVAILABLE",  # on AWS PENDING, until a person has shaken hands in the console
+                "ConnectionStatus": "AVAILABLE",  # on AWS PENDING, until a person completes it in the console
                 "HostArn": request.get("HostArn"),
             }
             self._store.put(_CONNECTION, arn, connection)
@@ -147,6 +150,6 @@ class Source:
 
 
 def _git_date(iso: str) -> str:
-    """CodeCommit writes times as git does: `1484167798 -0800`."""
+    """Return a time as CodeCommit writes it: `1484167798 -0800`."""
     moment = datetime.fromisoformat(iso)
     return f"{int(moment.timestamp())} {moment:%z}"
