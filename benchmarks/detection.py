@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import peers
 from drift_analyzer import quality
-from drift_analyzer.baseline_builder import Column, build_baseline, infer_column
+from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline, infer_column
 from drift_analyzer.baseline_files import Baseline, read_baseline
 from drift_analyzer.drift import Rules, Status, alarm, judge
 from drift_analyzer.window_state import Floats, NumericState, WindowState
@@ -44,7 +44,7 @@ class Result:
     delay: int | None
 
 
-def state_from_statistics(baseline: Baseline, columns: Sequence[Column], rows: slice) -> WindowState:
+def state_from_columns(baseline: Baseline, columns: Sequence[ReferenceColumn], rows: slice) -> WindowState:
     """Return the state of a window of columns, as the reader of captured files counts it."""
     state = WindowState.empty(baseline.features)
     for feature, column in zip(baseline.features, columns, strict=True):
@@ -62,16 +62,16 @@ def state_from_statistics(baseline: Baseline, columns: Sequence[Column], rows: s
     return state
 
 
-def baseline_of(columns: Sequence[Column]) -> Baseline:
+def baseline_of(columns: Sequence[ReferenceColumn]) -> Baseline:
     """Build a baseline in memory."""
     return read_baseline(*build_baseline(columns))
 
 
-def statuses(baseline: Baseline, columns: Sequence[Column], total: int, size: int) -> Iterator[Status]:
+def statuses(baseline: Baseline, columns: Sequence[ReferenceColumn], total: int, size: int) -> Iterator[Status]:
     """Yield the status of each window of `size` rows, in order, so that drifted features clear as in production."""
     before: tuple[str, ...] = ()
     for start in range(0, total - size + 1, size):
-        verdict = judge(baseline, state_from_statistics(baseline, columns, slice(start, start + size)), RULES, before)
+        verdict = judge(baseline, state_from_columns(baseline, columns, slice(start, start + size)), RULES, before)
         before = verdict.drifted
         yield verdict.status
 
@@ -101,11 +101,11 @@ def independent() -> tuple[float, float]:
                 return generator.exponential(size=rows)
             return generator.uniform(size=rows) if kind == 2 else generator.standard_cauchy(rows)
 
-        def draw(rows: int) -> list[Column]:
-            columns = [Column(f"f{i}", continuous(i % 4, rows)) for i in range(20)]
-            columns += [Column(f"n{i}", generator.poisson(3 + i, rows).astype(float)) for i in range(3)]
+        def draw(rows: int) -> list[ReferenceColumn]:
+            columns = [ReferenceColumn(f"f{i}", continuous(i % 4, rows)) for i in range(20)]
+            columns += [ReferenceColumn(f"n{i}", generator.poisson(3 + i, rows).astype(float)) for i in range(3)]
             columns += [
-                Column(f"c{i}", strings=generator.choice(list("abcdefgh"), rows, p=weights).tolist())
+                ReferenceColumn(f"c{i}", strings=generator.choice(list("abcdefgh"), rows, p=weights).tolist())
                 for i, weights in enumerate((np.full(8, 0.125), np.array([65, 20, 8, 4, 1.5, 0.8, 0.5, 0.2]) / 100))
             ]
             return columns
@@ -113,7 +113,7 @@ def independent() -> tuple[float, float]:
         baseline = baseline_of(draw(reference))
         for size in (200, 500, 1000, 5000):
             for _ in range(60):
-                verdict = judge(baseline, state_from_statistics(baseline, draw(size), slice(None)), RULES)
+                verdict = judge(baseline, state_from_columns(baseline, draw(size), slice(None)), RULES)
                 windows += 1
                 drifted += verdict.status == "Drift"
                 features += len(verdict.drifted)
@@ -137,7 +137,7 @@ def car_loan(size: int) -> Result:
     current = [
         infer_column(name, analysis[name])
         if column.numbers is not None
-        else Column(name, strings=[cell or None for cell in analysis[name]])
+        else ReferenceColumn(name, strings=[cell or None for cell in analysis[name]])
         for name, column in zip(names, columns, strict=True)
     ]
     found = list(statuses(baseline, current, 50_000, size))
@@ -146,9 +146,9 @@ def car_loan(size: int) -> Result:
 
 def stream(name: str, features: Floats, labels: NDArray[np.int64] | None, reference: int, change: int) -> Result:
     """Judge the features, and with labels also the quality of a model trained on the first half of the reference."""
-    columns = [Column(f"x{i}", features[:reference, i]) for i in range(features.shape[1])]
+    columns = [ReferenceColumn(f"x{i}", features[:reference, i]) for i in range(features.shape[1])]
     baseline = baseline_of(columns)
-    current = [Column(f"x{i}", features[reference:, i]) for i in range(features.shape[1])]
+    current = [ReferenceColumn(f"x{i}", features[reference:, i]) for i in range(features.shape[1])]
     found = list(statuses(baseline, current, len(features) - reference, ROWS))
     if labels is not None:
         worse = _quality(features, labels, reference)

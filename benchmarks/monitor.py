@@ -37,7 +37,7 @@ LINE = (
 
 
 @dataclass(frozen=True)
-class Run:
+class Measurement:
     """One program's cost: seconds of wall and CPU time with its children, and the peak memory of one process in MB."""
 
     name: str
@@ -57,7 +57,7 @@ def _environment() -> dict[str, str]:
     return found | {"PYTHONPYCACHEPREFIX": str(peers.CACHE.parent / "bytecode")}
 
 
-def measured(name: str, rows: int, command: Sequence[str | Path], folder: Path = LAMBDA) -> Run:
+def measured(name: str, rows: int, command: Sequence[str | Path], folder: Path = LAMBDA) -> Measurement:
     """Run a program and measure it.
 
     Raises:
@@ -75,16 +75,16 @@ def measured(name: str, rows: int, command: Sequence[str | Path], folder: Path =
             output.seek(0)
             raise RuntimeError(f"{name}: {output.read().decode()[-2000:]}")
     peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    return Run(name, rows, wall, usage.ru_utime + usage.ru_stime, peak)
+    return Measurement(name, rows, wall, usage.ru_utime + usage.ru_stime, peak)
 
 
-def median_run(name: str, rows: int, command: Sequence[str | Path], times: int) -> Run:
+def median_run(name: str, rows: int, command: Sequence[str | Path], times: int) -> Measurement:
     """Return the median by wall time of several runs after a warm-up; the peak is the greatest."""
     if times > 1:
         measured(name, rows, command)
     runs = sorted((measured(name, rows, command) for _ in range(times)), key=lambda run: run.wall)
     middle = runs[len(runs) // 2]
-    return Run(name, rows, middle.wall, middle.cpu, max(run.peak for run in runs))
+    return Measurement(name, rows, middle.wall, middle.cpu, max(run.peak for run in runs))
 
 
 def traffic(rows: int, seed: int) -> NDArray[np.float64]:
@@ -145,7 +145,7 @@ def in_own_process(task: Callable[..., None], *arguments: object) -> None:
         raise RuntimeError(f"{task.__name__} failed")
 
 
-def analyzer(home: Path, rows: int, workers: int, times: int) -> Run:
+def analyzer(home: Path, rows: int, workers: int, times: int) -> Measurement:
     """Measure the analyzer."""
     command: list[str | Path] = [
         sys.executable,
@@ -160,7 +160,7 @@ def analyzer(home: Path, rows: int, workers: int, times: int) -> Run:
     return median_run(f"drift-analyzer, {workers} process{'es' * (workers > 1)}", rows, command, times)
 
 
-def peer(home: Path, tool: str, rows: int, times: int) -> Run:
+def peer(home: Path, tool: str, rows: int, times: int) -> Measurement:
     """Measure `evidently` or `scipy`."""
     script = Path(__file__).with_name("evidently_drift.py")
     files = (home / "reference.parquet", home / f"current-{rows}.parquet")

@@ -204,7 +204,7 @@ def conclude(
 
 
 def _page(
-    baseline: Baseline, windows: list[JudgedWindow], data: CapturedData, past: history.History, row: Verdict
+    baseline: Baseline, windows: list[JudgedWindow], data: CapturedData, past: history.ModelHistory, row: Verdict
 ) -> bytes:
     from drift_analyzer.report.data_quality import render
     from drift_analyzer.report.page import period, with_history

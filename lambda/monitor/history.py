@@ -21,7 +21,7 @@ _IDLE_STEPS = (Step.NOTHING, Step.WAIT, Step.OVERTAKEN)
 
 
 @dataclass(frozen=True)
-class Decision:
+class PastDecision:
     """A controller's decision: its time (ISO), step and reason."""
 
     at: str
@@ -30,14 +30,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class History:
+class ModelHistory:
     """Verdicts on earlier windows, oldest first, and the controllers' decisions, newest first."""
 
     verdicts: tuple[Verdict, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[PastDecision, ...]
 
 
-def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until: datetime) -> History:
+def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until: datetime) -> ModelHistory:
     """Read the verdicts of the 60 days before `until`, and the last decisions on retraining and release.
 
     If no decision took a step, the last idle decision is returned.
@@ -46,17 +46,17 @@ def read(dynamodb: DynamoDBClient, table: str, *, model: str, stage: str, until:
     pk = f"{model}#{stage}"
     decisions = _decisions(dynamodb, table, pk, _MAX_ROWS, skip_idle=True)[:_MAX_DECISIONS]
     decisions = decisions or _decisions(dynamodb, table, pk, 1, skip_idle=False)[:1]
-    return History(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(decisions))
+    return ModelHistory(tuple(verdict for verdict in verdicts if verdict.window_end < until), tuple(decisions))
 
 
-def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, skip_idle: bool) -> list[Decision]:
+def _decisions(dynamodb: DynamoDBClient, table: str, pk: str, limit: int, *, skip_idle: bool) -> list[PastDecision]:
     """Read the last `limit` rows of each controller, newest first."""
     idle: dict[str, AttributeValueTypeDef] = (
         {f":{step.lower()}": {"S": step} for step in _IDLE_STEPS} if skip_idle else {}
     )
     condition: Any = {"FilterExpression": f"NOT step IN ({', '.join(idle)})"} if skip_idle else {}
     found = [
-        Decision(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
+        PastDecision(item["sk"]["S"].split("#")[1], item["step"]["S"], item["reason"]["S"])
         for prefix in ("retrain-decision#", "decision#")
         for item in dynamodb.query(
             TableName=table,

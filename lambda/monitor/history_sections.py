@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from html import escape
 
 from drift_analyzer.report.model_quality import Quality, QualityPoint, quality_chart
-from monitor.history import Decision, History
+from monitor.history import ModelHistory, PastDecision
 from shared.verdict import Verdict
 
 _SHOWN = 60
 _COLORS = {"OK": "var(--ok)", "Drift": "var(--bad)", "Violation": "var(--bad)"}
 
 
-def sections(history: History, now: Verdict) -> str:
+def sections(history: ModelHistory, now: Verdict) -> str:
     """Render the sections below a report's verdict; `now` is that verdict's row."""
     verdicts = [*history.verdicts, now]
     same = [verdict for verdict in verdicts if verdict.kind == now.kind][-_SHOWN:]
@@ -19,7 +19,7 @@ def sections(history: History, now: Verdict) -> str:
     return _decisions(history.decisions) + _quality(quality) + _windows(same)
 
 
-def _decisions(decisions: Sequence[Decision]) -> str:
+def _decisions(decisions: Sequence[PastDecision]) -> str:
     rows = "".join(
         f"<tr><td class=when>{escape(decision.at[:16].replace('T', ' '))}<td><b>{escape(decision.step)}</b>"
         f"<td>{escape(decision.reason)}"

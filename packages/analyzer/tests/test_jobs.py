@@ -239,11 +239,11 @@ def test_quality_metrics_are_the_textbooks() -> None:
     assert words["weighted_precision"] == pytest.approx(0.5 * 2 / 3 + 0.25)
 
 
-def sample() -> bias.Sample:
+def sample() -> bias.BiasSample:
     facet = np.array([False] * 60 + [True] * 40)
     labels = np.array([True] * 30 + [False] * 30 + [True] * 10 + [False] * 30)
     predictions = np.array([True] * 45 + [False] * 15 + [True] * 5 + [False] * 35)
-    return bias.Sample(labels, predictions, facet)
+    return bias.BiasSample(labels, predictions, facet)
 
 
 def test_bias_metrics_are_clarifys() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drift_analyzer import kll
-from drift_analyzer.baseline_builder import Column, build_baseline
+from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline
 from drift_analyzer.baseline_files import BaselineError, read_baseline
 from drift_analyzer.drift import Rules, judge
 from drift_analyzer.window_state import CategoryState, NumericState, WindowState
@@ -25,12 +25,12 @@ CHECKS = {
 }
 
 
-def columns(rows: int = 4000) -> list[Column]:
+def columns(rows: int = 4000) -> list[ReferenceColumn]:
     names = RNG.choice(["JFK", "LGA", "EWR"], rows).tolist()
     return [
-        Column("x", RNG.normal(size=rows)),
-        Column("n", RNG.poisson(4, rows).astype(float)),
-        Column("c", strings=names),
+        ReferenceColumn("x", RNG.normal(size=rows)),
+        ReferenceColumn("n", RNG.poisson(4, rows).astype(float)),
+        ReferenceColumn("c", strings=names),
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_baseline_and_a_window_are_written_in_the_published_form() -> None:
 
 
 def test_robust_distance_is_the_managed_formula() -> None:
-    stats, rules = build_baseline([Column("x", np.arange(1000.0))])
+    stats, rules = build_baseline([ReferenceColumn("x", np.arange(1000.0))])
     baseline = read_baseline(stats, rules)
     state = WindowState.empty(baseline.features)
     feature = baseline.features[0]
@@ -153,7 +153,7 @@ def test_an_unknown_method_is_refused_by_name() -> None:
 
 def test_a_baseline_without_own_bins_is_read_from_its_sketch_or_its_buckets() -> None:
     values = RNG.normal(size=20_000)
-    stats, rules = build_baseline([Column("x", values)])
+    stats, rules = build_baseline([ReferenceColumn("x", values)])
     del stats["features"][0]["evergreen"], rules["features"][0]["evergreen"]
     shifted = RNG.normal(1, 1, 5000)
     for part, near in (("sketch", 0.01), ("buckets", 0.12)):
@@ -204,7 +204,7 @@ def test_too_few_rows_are_neither_drift_nor_ok() -> None:
 
 def test_a_seasonal_feature_has_low_power() -> None:
     season = 3 * np.sin(np.arange(20_000) / 20_000 * 8 * np.pi) + RNG.normal(size=20_000)
-    baseline = read_baseline(*build_baseline([Column("x", season)]))
+    baseline = read_baseline(*build_baseline([ReferenceColumn("x", season)]))
     state = WindowState.empty(baseline.features)
     target = state.features["x"]
     assert isinstance(target, NumericState)
@@ -216,7 +216,7 @@ def test_a_seasonal_feature_has_low_power() -> None:
 
 
 def test_new_and_vanished_values_are_drift_of_a_category() -> None:
-    baseline = read_baseline(*build_baseline([Column("c", strings=["a", "b"] * 500)]))
+    baseline = read_baseline(*build_baseline([ReferenceColumn("c", strings=["a", "b"] * 500)]))
     state = WindowState.empty(baseline.features)
     target = state.features["c"]
     assert isinstance(target, CategoryState)

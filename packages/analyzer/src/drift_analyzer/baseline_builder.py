@@ -21,7 +21,7 @@ _SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
 
 
 @dataclass(frozen=True)
-class Column:
+class ReferenceColumn:
     """One reference column in time order, either numbers or strings.
 
     Attributes:
@@ -42,7 +42,7 @@ class Column:
     fractional: bool = False
 
 
-def infer_column(name: str, cells: Sequence[object], source: str = "input") -> Column:
+def infer_column(name: str, cells: Sequence[object], source: str = "input") -> ReferenceColumn:
     """Return raw cells as a column: of numbers if every present cell is one, otherwise of strings."""
     try:
         numbers = np.array(cells, dtype=np.float64)
@@ -52,11 +52,11 @@ def infer_column(name: str, cells: Sequence[object], source: str = "input") -> C
         numbers = np.array([number(cell) for cell in cells], dtype=np.float64)
     present = ~np.isnan(numbers)
     if present.any() and np.isfinite(numbers[present]).all():
-        return Column(name, numbers=numbers, source=source)
-    return Column(name, strings=[category(cell) for cell in cells], source=source)
+        return ReferenceColumn(name, numbers=numbers, source=source)
+    return ReferenceColumn(name, strings=[category(cell) for cell in cells], source=source)
 
 
-def build_baseline(columns: Iterable[Column]) -> tuple[dict[str, Any], dict[str, Any]]:
+def build_baseline(columns: Iterable[ReferenceColumn]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Build both files of a baseline.
 
     Returns:
@@ -102,7 +102,7 @@ def monitoring_config() -> dict[str, Any]:
     }
 
 
-def _numeric(column: Column, raw: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
+def _numeric(column: ReferenceColumn, raw: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
     usable = np.abs(raw) <= LIMIT
     values = raw[usable]
     if not len(values):
@@ -152,7 +152,7 @@ def _quantile_edges(values: Floats) -> Floats:
     return edges
 
 
-def _strings(column: Column, strings: Sequence[str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _strings(column: ReferenceColumn, strings: Sequence[str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
     counts = Counter(value for value in strings if value is not None)
     present = counts.total()
     kept = dict(counts.most_common(MAX_CATEGORIES))
@@ -209,8 +209,8 @@ def _calibrate(codes: np.ndarray[Any, np.dtype[np.int64]], bins: int, *, cumulat
 
 
 def with_weights(
-    columns: Iterable[Column], importances: Mapping[str, float], critical: Iterable[str]
-) -> Iterable[Column]:
+    columns: Iterable[ReferenceColumn], importances: Mapping[str, float], critical: Iterable[str]
+) -> Iterable[ReferenceColumn]:
     """Set the columns' importance and critical flags.
 
     Raises:

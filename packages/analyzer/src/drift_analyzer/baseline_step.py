@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drift_analyzer import container, explainability
-from drift_analyzer.baseline_builder import Column, build_baseline, infer_column, with_weights
+from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline, infer_column, with_weights
 from drift_analyzer.cells import category
 from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.input_files import DatasetError, read_json
@@ -85,13 +85,13 @@ def _labelled_rows(folder: Path, settings: BaselineSettings) -> list[dict[str, s
     return found
 
 
-def _typed_columns(rows: Rows, settings: BaselineSettings) -> list[Column]:
+def _typed_columns(rows: Rows, settings: BaselineSettings) -> list[ReferenceColumn]:
     """Return the features with the types of the settings; text that looks like a number stays text."""
     found = []
     for name, kind in settings.columns.items():
         cells = [row[name] for row in rows]
         if kind in ("string", "boolean"):
-            found.append(Column(name, strings=[category(cell) for cell in cells]))
+            found.append(ReferenceColumn(name, strings=[category(cell) for cell in cells]))
         else:
             found.append(replace(infer_column(name, cells), fractional=kind == "number"))
     return found
@@ -137,7 +137,7 @@ def write_baselines(inputs: Path, output: Path, settings: BaselineSettings) -> N
         _write_json(output / "data-quality", {"statistics.json": statistics, "constraints.json": constraints})
 
 
-def _read_and_predict(inputs: Path, settings: BaselineSettings) -> tuple[Sequence[Column], Rows, ModelOutput]:
+def _read_and_predict(inputs: Path, settings: BaselineSettings) -> tuple[Sequence[ReferenceColumn], Rows, ModelOutput]:
     """Return the training columns, the holdout rows, and the model's output on the holdout.
 
     The model predicts in its own process while the training rows are read.
@@ -147,7 +147,7 @@ def _read_and_predict(inputs: Path, settings: BaselineSettings) -> tuple[Sequenc
         holdout = _labelled_rows(inputs / "holdout", settings)
         features = [[row[name] for name in settings.columns] for row in holdout]
         prediction = executor.submit(model.run, features, explain=features if explained else ())
-        trained: Sequence[Column] = ()
+        trained: Sequence[ReferenceColumn] = ()
         if "data_quality" in settings.kinds:
             trained = _typed_columns(_labelled_rows(inputs / "train", settings), settings)
         model_output = prediction.result()

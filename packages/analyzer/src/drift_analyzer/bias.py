@@ -44,7 +44,7 @@ DESCRIPTIONS = {
 
 
 @dataclass(frozen=True)
-class Sample:
+class BiasSample:
     """The rows of a window; all arrays have the shape (rows,).
 
     Attributes:
@@ -112,7 +112,7 @@ Compute = Callable[[Counts], dict[str, Floats]]
 """Metrics by name, each of shape (samples,)."""
 
 
-def metrics_of(sample: Sample, compute: Compute) -> dict[str, float]:
+def metrics_of(sample: BiasSample, compute: Compute) -> dict[str, float]:
     """Compute a sample's metrics.
 
     Raises:
@@ -246,7 +246,7 @@ def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str,
 
 
 def violations(
-    sample: Sample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
+    sample: BiasSample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
 ) -> list[dict[str, str]]:
     """Return the metrics whose 95 % bootstrap interval is outside the range from the baseline to the ideal value."""
     counts = sample.counts()

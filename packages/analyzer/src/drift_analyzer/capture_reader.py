@@ -12,7 +12,7 @@ import numpy as np
 
 from drift_analyzer import columns, line_shapes
 from drift_analyzer.baseline_files import Schema
-from drift_analyzer.capture_records import Record, RecordError, Row, parse
+from drift_analyzer.capture_records import Record, Row, UnreadableRecordError, parse
 from drift_analyzer.inference_time import NO_WINDOW, TimeWindows
 from drift_analyzer.line_shapes import Lines, Positions, Spans
 from drift_analyzer.window_state import WindowState, distinct
@@ -175,7 +175,7 @@ class Capture:
                 return
             placed = self.state(window)
             self._add(window, self._sides(record, placed), 1)
-        except RecordError as reason:
+        except UnreadableRecordError as reason:
             placed.add_bad(str(reason))
             if len(self.bad) < MAX_KEPT:
                 self.bad.append(BadRecord(source, str(reason), line[:_MAX_LINE].decode("utf-8", "replace")))
@@ -188,26 +188,26 @@ class Capture:
         if self.times.unbounded:
             return 0
         if record.time is None:
-            raise RecordError("no inferenceTime")
+            raise UnreadableRecordError("no inferenceTime")
         window = int(self.times.of(np.array([record.time]))[0])
         return None if window == NO_WINDOW else window
 
     def _sides(self, record: Record, state: WindowState) -> list[columns.Columns]:
         if record.inputs is None:
-            raise RecordError("endpointInput is missing")
+            raise UnreadableRecordError("endpointInput is missing")
         schema = self.schema
         layout = schema.layout
         assert layout is not None
         try:
             sides = [columns.from_rows(_cells(record.inputs, layout.input_names), layout.inputs)]
-        except RecordError:
+        except UnreadableRecordError:
             state.widths[_width(record)] += len(record.inputs)
             raise
         if schema.needs_output:
             if record.outputs is None:
-                raise RecordError("endpointOutput is missing")
+                raise UnreadableRecordError("endpointOutput is missing")
             if len(record.outputs) != len(record.inputs):
-                raise RecordError("endpointOutput has another number of rows")
+                raise UnreadableRecordError("endpointOutput has another number of rows")
             sides.append(columns.from_rows(_cells(record.outputs, layout.output_names), layout.outputs))
         return sides
 
@@ -258,5 +258,5 @@ def read_records(streams: Iterable[tuple[str, BinaryIO]]) -> Iterator[Record | B
                 continue
             try:
                 yield parse(line)
-            except RecordError as reason:
+            except UnreadableRecordError as reason:
                 yield BadRecord(source, str(reason), line[:_MAX_LINE].decode("utf-8", "replace"))

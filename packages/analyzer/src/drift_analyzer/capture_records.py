@@ -18,7 +18,7 @@ _OF_ROWS = ("instances", "predictions")
 _ROW_KEYS = ("features", "values")
 
 
-class RecordError(ValueError):
+class UnreadableRecordError(ValueError):
     """A record that cannot be read; the message is the reason, short and without data."""
 
 
@@ -48,12 +48,12 @@ def timestamp(text: str) -> float:
     """Convert an ISO 8601 time to epoch seconds; a time without an offset is UTC.
 
     Raises:
-        RecordError: The text is not such a time.
+        UnreadableRecordError: The text is not such a time.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise RecordError("the time is not ISO 8601") from None
+        raise UnreadableRecordError("the time is not ISO 8601") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -61,7 +61,7 @@ def parse(line: bytes) -> Record:
     """Parse one line of data capture.
 
     Raises:
-        RecordError: The line is not a captured record.
+        UnreadableRecordError: The line is not a captured record.
     """
     body = _object(_json(line, "the line is not JSON (truncated?)"), "the line")
     capture = _object(body.get("captureData"), "captureData")
@@ -70,7 +70,7 @@ def parse(line: bytes) -> Record:
     time = meta.get("inferenceTime")
     inputs, outputs = _side(capture.get("endpointInput")), _side(capture.get("endpointOutput"))
     if inputs is None and outputs is None:
-        raise RecordError("neither endpointInput nor endpointOutput")
+        raise UnreadableRecordError("neither endpointInput nor endpointOutput")
     return Record(
         inputs,
         outputs,
@@ -84,12 +84,12 @@ def _json(data: bytes | str, reason: str) -> Any:
     try:
         return loads(data)
     except (ValueError, RecursionError):
-        raise RecordError(reason) from None
+        raise UnreadableRecordError(reason) from None
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise RecordError(f"{name} is not an object")
+        raise UnreadableRecordError(f"{name} is not an object")
     return value
 
 
@@ -109,29 +109,29 @@ def _side(side: Any) -> tuple[Row, ...] | None:
         try:
             data = base64.b64decode(data, validate=True).decode("utf-8")
         except (binascii.Error, UnicodeDecodeError, TypeError, ValueError):
-            raise RecordError("data is not BASE64 of text") from None
+            raise UnreadableRecordError("data is not BASE64 of text") from None
         encoding = "JSON" if "json" in kind or (not kind and data.lstrip()[:1] in ("{", "[")) else "CSV"
     if encoding == "JSON":
         return json_rows(data)
     if encoding == "CSV":
         return csv_rows(data)
-    raise RecordError("encoding is not CSV, JSON or BASE64")
+    raise UnreadableRecordError("encoding is not CSV, JSON or BASE64")
 
 
 def csv_rows(text: Any) -> tuple[Row, ...]:
     """Return the rows of CSV text; blank lines are not rows.
 
     Raises:
-        RecordError: The text is not CSV or holds no row.
+        UnreadableRecordError: The text is not CSV or holds no row.
     """
     if not isinstance(text, str):
-        raise RecordError("data is not text")
+        raise UnreadableRecordError("data is not text")
     try:
         rows = tuple(row for row in csv.reader(io.StringIO(text, newline="")) if row)
     except csv.Error:
-        raise RecordError("data is not CSV") from None
+        raise UnreadableRecordError("data is not CSV") from None
     if not rows:
-        raise RecordError("data holds no row")
+        raise UnreadableRecordError("data holds no row")
     return rows
 
 
@@ -139,7 +139,7 @@ def json_rows(data: Any) -> tuple[Row, ...]:
     """Return the rows of a JSON payload, which is one document or one for each line.
 
     Raises:
-        RecordError: The payload is not JSON or holds no row.
+        UnreadableRecordError: The payload is not JSON or holds no row.
     """
     if not isinstance(data, str):
         documents = [data]
@@ -150,7 +150,7 @@ def json_rows(data: Any) -> tuple[Row, ...]:
             documents = [_json(line, "data is not JSON") for line in data.splitlines() if line.strip()]
     rows = tuple(row for document in documents for row in _rows(document))
     if not rows:
-        raise RecordError("data holds no row")
+        raise UnreadableRecordError("data holds no row")
     return rows
 
 

@@ -35,17 +35,17 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Target:
+class MetricTarget:
     """The namespace and dimensions that all metrics of a run share."""
 
     namespace: str
     dimensions: Mapping[str, str]
 
 
-def target(namespace: str, endpoint: str | None, schedule: str | None) -> Target:
+def target(namespace: str, endpoint: str | None, schedule: str | None) -> MetricTarget:
     """Return the target of an endpoint's or a schedule's metrics."""
     named = {"Endpoint": endpoint, "MonitoringSchedule": schedule}
-    return Target(namespace, {name: value for name, value in named.items() if value})
+    return MetricTarget(namespace, {name: value for name, value in named.items() if value})
 
 
 def verdict_metrics(
@@ -81,7 +81,7 @@ def verdict_metrics(
     return found
 
 
-def json_lines(metrics: Iterable[Metric], target: Target) -> bytes:
+def json_lines(metrics: Iterable[Metric], target: MetricTarget) -> bytes:
     """Return the file for `/opt/ml/output/metrics/cloudwatch/`, one metric in each line."""
     lines = []
     for metric in metrics:
@@ -108,7 +108,7 @@ def read_json_lines(data: bytes) -> list[Metric]:
     ]
 
 
-def embedded(metrics: Iterable[Metric], target: Target) -> list[str]:
+def embedded(metrics: Iterable[Metric], target: MetricTarget) -> list[str]:
     """Return lines in the embedded metric format, at most 100 metrics each; a statistic set becomes two extremes."""
     by_time: dict[float, list[tuple[str, float | list[float]]]] = {}
     for metric in metrics:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift_analyzer import decimals
-from drift_analyzer.capture_records import RecordError, Row
+from drift_analyzer.capture_records import Row, UnreadableRecordError
 from drift_analyzer.cells import MISSING, category, number
 from drift_analyzer.jsonio import loads
 from drift_analyzer.window_state import Floats, distinct
@@ -55,12 +55,12 @@ def row_cells(row: Row, names: Sequence[str]) -> Sequence[object]:
     """Return the cells of a row in the order of `names`; a named row is matched by name, another by position.
 
     Raises:
-        RecordError: A positional row has another width.
+        UnreadableRecordError: A positional row has another width.
     """
     if isinstance(row, Mapping):
         return [row.get(name) for name in names]
     if len(row) != len(names):
-        raise RecordError(f"a row has {len(row)} columns, expected {len(names)}")
+        raise UnreadableRecordError(f"a row has {len(row)} columns, expected {len(names)}")
     return row
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drift_analyzer.capture_records import RecordError, timestamp
+from drift_analyzer.capture_records import UnreadableRecordError, timestamp
 from drift_analyzer.drift import Mode
 from drift_analyzer.jsonio import loads
 
@@ -108,7 +108,7 @@ def _time(values: Mapping[str, str], name: str) -> float | None:
     text = values.get(name)
     try:
         return timestamp(text) if text else None
-    except RecordError:
+    except UnreadableRecordError:
         raise ValueError(f"{name} is not an ISO 8601 time: {text!r}") from None
 
 

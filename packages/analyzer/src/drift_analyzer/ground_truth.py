@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drift_analyzer.capture_reader import BadRecord
-from drift_analyzer.capture_records import Record, RecordError, Row, csv_rows, json_rows, parse
+from drift_analyzer.capture_records import Record, Row, UnreadableRecordError, csv_rows, json_rows, parse
 from drift_analyzer.jsonio import loads
 
 _MAX_LINE = 2000
@@ -29,7 +29,7 @@ class Labels:
                 continue
             try:
                 key, rows = _label(line)
-            except RecordError as reason:
+            except UnreadableRecordError as reason:
                 self.bad.append(_bad(source, reason, line))
                 continue
             if key in self.by_id and self.by_id[key] != rows:
@@ -54,9 +54,9 @@ def _label(line: bytes) -> tuple[str, tuple[Row, ...]]:
         meta, data = body["eventMetadata"], body["groundTruthData"]
         key, text, encoding = meta.get("inferenceId") or meta.get("eventId"), data["data"], data.get("encoding", "CSV")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise RecordError("not a ground-truth record") from None
+        raise UnreadableRecordError("not a ground-truth record") from None
     if not key:
-        raise RecordError("a label without eventId")
+        raise UnreadableRecordError("a label without eventId")
     return str(key), json_rows(text) if str(encoding).upper() == "JSON" else csv_rows(text)
 
 
@@ -142,7 +142,7 @@ def read_merged(streams: Iterable[tuple[str, Iterable[bytes]]], start: float | N
                 continue
             try:
                 record, (_, label) = parse(line), _label(line)
-            except RecordError as reason:
+            except UnreadableRecordError as reason:
                 bad.append(_bad(source, reason, line))
                 continue
             if in_time_range(record, start, end):
@@ -155,11 +155,11 @@ def attribute(row: Row, name: str | None) -> Any:
     """Return a cell by name, or by position if `name` is a number; None is the first cell.
 
     Raises:
-        RecordError: There is no such cell.
+        UnreadableRecordError: There is no such cell.
     """
     try:
         if isinstance(row, Mapping):
             return row[name] if name is not None else next(iter(row.values()))
         return row[int(name.removeprefix("_c")) if name is not None else 0]
     except (KeyError, IndexError, ValueError, StopIteration):
-        raise RecordError(f"no attribute {name!r}") from None
+        raise UnreadableRecordError(f"no attribute {name!r}") from None

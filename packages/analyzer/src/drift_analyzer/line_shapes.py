@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drift_analyzer.capture_records import RecordError, parse
+from drift_analyzer.capture_records import UnreadableRecordError, parse
 from drift_analyzer.inference_time import Epochs, digits_to_epoch
 
 Bytes = NDArray[np.uint8]
@@ -306,7 +306,7 @@ def _agrees(shape: LineShape, line: bytes) -> bool:
     """Return whether the shape reads from its own line what the JSON parser reads."""
     try:
         record = parse(line)
-    except RecordError:
+    except UnreadableRecordError:
         return False
     lines = Lines(line)
     if len(lines.ends) != 1:

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drift_analyzer.baseline_builder import Column, infer_column
+from drift_analyzer.baseline_builder import ReferenceColumn, infer_column
 from drift_analyzer.capture_reader import BadRecord, read_records
-from drift_analyzer.capture_records import RecordError, json_rows
+from drift_analyzer.capture_records import UnreadableRecordError, json_rows
 from drift_analyzer.input_files import DatasetError, list_files, open_files
 
 
-def read_reference(path: Path, data_format: str, *, header: bool = True) -> list[Column]:
+def read_reference(path: Path, data_format: str, *, header: bool = True) -> list[ReferenceColumn]:
     """Read all columns of the reference data.
 
     Args:
@@ -83,11 +83,11 @@ def _json_rows(paths: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
         try:
             for row in json_rows(path.read_text("utf-8")):
                 yield row if isinstance(row, Mapping) else {f"_c{index}": cell for index, cell in enumerate(row)}
-        except RecordError as reason:
+        except UnreadableRecordError as reason:
             raise DatasetError(f"{path}: {reason}") from None
 
 
-def _columns(rows: Iterator[Mapping[str, Any]]) -> list[Column]:
+def _columns(rows: Iterator[Mapping[str, Any]]) -> list[ReferenceColumn]:
     collected: dict[str, list[Any]] = {}
     count = 0
     for row in rows:
@@ -102,7 +102,7 @@ def _columns(rows: Iterator[Mapping[str, Any]]) -> list[Column]:
     return [infer_column(name, collected.pop(name)) for name in list(collected)]
 
 
-def _parquet(paths: Sequence[Path]) -> list[Column]:
+def _parquet(paths: Sequence[Path]) -> list[ReferenceColumn]:
     try:
         import pandas
     except ImportError:
@@ -113,7 +113,7 @@ def _parquet(paths: Sequence[Path]) -> list[Column]:
     ]
 
 
-def _captured(path: Path) -> list[Column]:
+def _captured(path: Path) -> list[ReferenceColumn]:
     inputs: list[Any] = []
     outputs: list[Any] = []
     for record in read_records(open_files(list_files(path, "*.jsonl"))):
@@ -127,7 +127,7 @@ def _captured(path: Path) -> list[Column]:
     return columns + (_positional(outputs, "endpointOutput", "output") if all(outputs) else [])
 
 
-def _positional(rows: Sequence[Any], prefix: str, source: str) -> list[Column]:
+def _positional(rows: Sequence[Any], prefix: str, source: str) -> list[ReferenceColumn]:
     first = rows[0]
     if isinstance(first, Mapping):
         return [infer_column(name, [row.get(name) for row in rows], source) for name in first]

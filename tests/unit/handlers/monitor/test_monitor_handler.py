@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift_analyzer.baseline_builder import Column, build_baseline
+from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline
 from monitor import handler as lambda_handler
 from monitor.captured import CapturedObject, captured_objects
 from monitor.environment import CaptureEnvironment
@@ -69,7 +69,7 @@ def message(key: str, number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, ledger: Any, parameters: Parameters) -> Bucket:
-    statistics, constraints = build_baseline([Column("x", RNG.normal(size=4000))])
+    statistics, constraints = build_baseline([ReferenceColumn("x", RNG.normal(size=4000))])
     objects = {
         f"{RELEASE}/statistics.json": json.dumps(statistics).encode(),
         f"{RELEASE}/constraints.json": json.dumps(constraints).encode(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drift_analyzer.baseline_builder import Column, build_baseline
+from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline
 from monitor import finished_run, scheduled_run, verdict_rows
 from monitor.environment import ScheduleEnvironment
 from monitor.monitor_run import MonitorRun
@@ -70,7 +70,7 @@ class Cloud:
 @pytest.fixture
 def cloud() -> Cloud:
     found = Cloud()
-    statistics, constraints = build_baseline([Column("x", RNG.normal(size=4000))])
+    statistics, constraints = build_baseline([ReferenceColumn("x", RNG.normal(size=4000))])
     base = f"artifacts/releases/flight-delays/{RELEASE}/baselines/data-quality"
     found.objects[f"{base}/statistics.json"] = json.dumps(statistics).encode()
     found.objects[f"{base}/constraints.json"] = json.dumps(constraints).encode()
@@ -118,7 +118,7 @@ def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
     """Write the files of a Model Monitor job that found one violation; return its event."""
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{REQUEST['schedule']}/2026/02/15/00"
     violation = {"feature_name": "x", "constraint_check_type": check, "description": "distance: 0.5"}
-    statistics, _ = build_baseline([Column("x", RNG.normal(2, 1, size=1000))])
+    statistics, _ = build_baseline([ReferenceColumn("x", RNG.normal(2, 1, size=1000))])
     theirs = {"name": "x", "inferred_type": "Fractional"}
     theirs["numerical_statistics"] = statistics["features"][0]["numerical_statistics"]
     body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}

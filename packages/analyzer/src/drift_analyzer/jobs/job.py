@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drift_analyzer.capture_reader import MAX_KEPT, BadRecord, read_records
-from drift_analyzer.capture_records import RecordError, Row
+from drift_analyzer.capture_records import Row, UnreadableRecordError
 from drift_analyzer.cells import number
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.columns import row_cells
@@ -29,7 +29,7 @@ class JobResult:
 
 
 @dataclass(frozen=True)
-class Finding:
+class JobVerdict:
     """The verdict on a window.
 
     Attributes:
@@ -53,30 +53,30 @@ class Finding:
         return dict(Counter(record.reason for record in self.bad))
 
 
-def write_findings(job: ContainerEnvironment, finding: Finding, bodies: Mapping[str, object], page: str) -> None:
+def write_verdict(job: ContainerEnvironment, verdict: JobVerdict, bodies: Mapping[str, object], page: str) -> None:
     """Write Model Monitor's files, `verdict.json`, `report.html` and, where there are any, `bad_records.jsonl`.
 
     Args:
         job: The job; the files go to its output path.
-        finding: The verdict.
+        verdict: The verdict.
         bodies: Further JSON files by name.
         page: The report.
     """
-    verdict = {
-        "status": finding.status,
-        "reason": finding.reason,
+    body = {
+        "status": verdict.status,
+        "reason": verdict.reason,
         "mode": job.mode,
-        "metric": finding.metric,
-        "labels": finding.labels,
-        "label_coverage": finding.coverage,
-        "bad_records": len(finding.bad),
-        "bad_reasons": finding.bad_reasons,
+        "metric": verdict.metric,
+        "labels": verdict.labels,
+        "label_coverage": verdict.coverage,
+        "bad_records": len(verdict.bad),
+        "bad_reasons": verdict.bad_reasons,
     }
-    violations = {"violations": list(finding.violations)}
-    write_json(job.output_path, {**bodies, "constraint_violations.json": violations, "verdict.json": verdict})
+    violations = {"violations": list(verdict.violations)}
+    write_json(job.output_path, {**bodies, "constraint_violations.json": violations, "verdict.json": body})
     (job.output_path / "report.html").write_text(page, encoding="utf-8")
-    if finding.bad:
-        lines = [dumps(asdict(record)) for record in finding.bad[:MAX_KEPT]]
+    if verdict.bad:
+        lines = [dumps(asdict(record)) for record in verdict.bad[:MAX_KEPT]]
         (job.output_path / "bad_records.jsonl").write_bytes(b"\n".join(lines) + b"\n")
 
 
@@ -129,14 +129,14 @@ def labelled_prediction(job: ContainerEnvironment, row: LabelledRow) -> Labelled
     """Return a row's label, prediction and score.
 
     Raises:
-        RecordError: The row lacks an attribute, or the score is not a probability.
+        UnreadableRecordError: The row lacks an attribute, or the score is not a probability.
     """
     values = job.values
     inference, probability = values.get("inference_attribute"), values.get("probability_attribute")
     prediction = attribute(row.output, inference) if inference is not None or probability is None else None
     score = number(attribute(row.output, probability)) if probability is not None else None
     if score is not None and not 0 <= score <= 1:
-        raise RecordError("the answer's probability is not one")
+        raise UnreadableRecordError("the answer's probability is not one")
     return attribute(row.label, values.get("ground_truth_attribute")), prediction, score
 
 
@@ -165,8 +165,8 @@ def input_cells(row: Row | None, features: Sequence[str]) -> Sequence[Any]:
     """Return the features of a captured request's row.
 
     Raises:
-        RecordError: The row has another width, or the request was not captured.
+        UnreadableRecordError: The row has another width, or the request was not captured.
     """
     if row is None:
-        raise RecordError("endpointInput is missing")
+        raise UnreadableRecordError("endpointInput is missing")
     return row_cells(row, features)

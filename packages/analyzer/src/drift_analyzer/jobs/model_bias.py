@@ -9,20 +9,20 @@ import numpy as np
 
 from drift_analyzer import bias, cloudwatch_metrics
 from drift_analyzer.capture_reader import BadRecord
-from drift_analyzer.capture_records import RecordError
+from drift_analyzer.capture_records import UnreadableRecordError
 from drift_analyzer.cells import number
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.input_files import read_json
 from drift_analyzer.jobs.job import (
-    Finding,
     JobResult,
+    JobVerdict,
     input_cells,
     labelled_prediction,
     read_analysis_config,
     read_labelled_data,
-    write_findings,
     write_json,
+    write_verdict,
 )
 from drift_analyzer.quality import MIN_LABELS
 from drift_analyzer.reference_data import read_rows
@@ -60,7 +60,7 @@ class _Facet:
     name: str
     value: str
     rows: int
-    sample: bias.Sample | None
+    sample: bias.BiasSample | None
 
 
 def run(job: ContainerEnvironment, opt: Path) -> JobResult:
@@ -86,25 +86,25 @@ def run(job: ContainerEnvironment, opt: Path) -> JobResult:
     baseline = read_json(job.baseline_constraints)
     enough = len(table.labels) >= MIN_LABELS and bool(sampled)
     violations = _violations(sampled, baseline) if enough else []
-    finding = _finding(table, facets, violations, enough=enough)
+    verdict = _verdict(table, facets, violations, enough=enough)
     compared = [_compare(facet, measured[facet.name, facet.value], baseline) for facet, _ in sampled]
     facts = {
         "facets": str(len(facets)),
         "metrics drifted": str(len(violations)),
-        "labels": f"{finding.labels:,}",
-        "of all predictions": f"{finding.coverage:.0%}",
-        "bad records": f"{len(finding.bad):,}",
+        "labels": f"{verdict.labels:,}",
+        "of all predictions": f"{verdict.coverage:.0%}",
+        "bad records": f"{len(verdict.bad):,}",
     }
     page = render_bias(
         compared,
-        finding.status,
-        finding.reason,
+        verdict.status,
+        verdict.reason,
         violations,
         facts,
-        finding.bad_reasons,
+        verdict.bad_reasons,
         period(job.start, job.end),
     )
-    write_findings(job, finding, {"analysis.json": analysis}, page)
+    write_verdict(job, verdict, {"analysis.json": analysis}, page)
     emitted = [Metric("bias_drift", float(bool(violations)), job.metric_time)] if enough else []
     for (name, value), values in measured.items():
         for metric in _EMITTED:
@@ -113,15 +113,15 @@ def run(job: ContainerEnvironment, opt: Path) -> JobResult:
     return JobResult(len(violations), emitted, cloudwatch_metrics.BIAS)
 
 
-def _finding(
+def _verdict(
     table: _Table, facets: Sequence[_Facet], violations: Sequence[Mapping[str, str]], *, enough: bool
-) -> Finding:
+) -> JobVerdict:
     labels = len(table.labels)
     coverage = labels / table.predicted if table.predicted else 0.0
     reason = f"{labels} labels of {table.predicted} predictions ({coverage:.0%})"
     if empty := [f"{facet.name} = {facet.value}" for facet in facets if facet.sample is None]:
         reason += f"; one group of {', '.join(empty)} is empty"
-    return Finding(
+    return JobVerdict(
         status=("Drift" if violations else "Ok") if enough else "InsufficientData",
         reason=reason,
         violations=violations,
@@ -131,7 +131,7 @@ def _finding(
     )
 
 
-def _violations(sampled: Sequence[tuple[_Facet, bias.Sample]], baseline: Mapping[str, Any]) -> list[dict[str, str]]:
+def _violations(sampled: Sequence[tuple[_Facet, bias.BiasSample]], baseline: Mapping[str, Any]) -> list[dict[str, str]]:
     found = []
     for facet, sample in sampled:
         for key, compute in _SECTIONS:
@@ -163,7 +163,7 @@ def _facets(config: Mapping[str, Any], table: _Table, values: Mapping[str, str])
         named = facet.get("value_or_threshold", [1])
         members = bias.facet_members(table.columns[name], named)
         both = bool(members.any()) and not bool(members.all())
-        sample = bias.Sample(truth, predicted, members, group) if both else None
+        sample = bias.BiasSample(truth, predicted, members, group) if both else None
         yield _Facet(name, ",".join(str(item) for item in named), int(members.sum()), sample)
 
 
@@ -194,7 +194,7 @@ def _table(job: ContainerEnvironment, headers: Sequence[str], label: str) -> _Ta
         try:
             truth, prediction, score = labelled_prediction(job, row)
             cells = input_cells(row.input, features)
-        except RecordError as reason:
+        except UnreadableRecordError as reason:
             bad.append(BadRecord("", str(reason), ""))
             continue
         labels.append(truth)

@@ -13,14 +13,14 @@ import numpy as np
 
 from drift_analyzer import cloudwatch_metrics, explainability
 from drift_analyzer.capture_reader import BadRecord, read_records
-from drift_analyzer.capture_records import RecordError
+from drift_analyzer.capture_records import UnreadableRecordError
 from drift_analyzer.cells import number
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.drift import Rules
 from drift_analyzer.ground_truth import in_time_range
 from drift_analyzer.input_files import DatasetError, list_files, open_files, read_json
-from drift_analyzer.jobs.job import Finding, JobResult, input_cells, read_analysis_config, write_findings, write_json
+from drift_analyzer.jobs.job import JobResult, JobVerdict, input_cells, read_analysis_config, write_json, write_verdict
 from drift_analyzer.model_process import ModelProcess, rows_of
 from drift_analyzer.reference_data import read_rows
 from drift_analyzer.report.explainability import render_explanation
@@ -56,44 +56,44 @@ def _judge(
         return JobResult(0, [], cloudwatch_metrics.EXPLAIN)
     label, before = explainability.read_analysis(read_json(job.baseline_constraints))
     if count < Rules.min_rows:
-        finding = Finding("InsufficientData", f"{count} rows; a verdict needs {Rules.min_rows}", bad=bad)
-        return _write(job, finding, before, {}, label, count)
+        verdict = JobVerdict("InsufficientData", f"{count} rows; a verdict needs {Rules.min_rows}", bad=bad)
+        return _write(job, verdict, before, {}, label, count)
     now = _attributions(model, config, columns)
     violations = explainability.violations(before, now, label)
     score = explainability.ndcg(before, now)
     reason = f"the ranking of {count} rows agrees with the baseline's by NDCG {score:.3f}"
-    finding = Finding("Drift" if violations else "Ok", reason, violations, metric=score, bad=bad)
-    return _write(job, finding, before, now, label, count)
+    verdict = JobVerdict("Drift" if violations else "Ok", reason, violations, metric=score, bad=bad)
+    return _write(job, verdict, before, now, label, count)
 
 
 def _write(
     job: ContainerEnvironment,
-    finding: Finding,
+    verdict: JobVerdict,
     before: Mapping[str, float],
     now: Mapping[str, float],
     label: str,
     rows: int,
 ) -> JobResult:
-    score = finding.metric
+    score = verdict.metric
     facts = {
         "NDCG": "–" if score is None else f"{score:.3f}",
         "at least": f"{explainability.MIN_NDCG}",
         "rows": f"{rows:,}",
-        "bad records": f"{len(finding.bad):,}",
+        "bad records": f"{len(verdict.bad):,}",
     }
     page = render_explanation(
         before,
         now,
-        finding.status,
-        finding.reason,
-        finding.violations,
+        verdict.status,
+        verdict.reason,
+        verdict.violations,
         facts,
-        finding.bad_reasons,
+        verdict.bad_reasons,
         period(job.start, job.end),
     )
-    write_findings(job, finding, {"analysis.json": explainability.analysis(now, label)}, page)
+    write_verdict(job, verdict, {"analysis.json": explainability.analysis(now, label)}, page)
     emitted = [] if score is None else [Metric("ndcg", score, job.metric_time)]
-    return JobResult(len(finding.violations), emitted, cloudwatch_metrics.EXPLAIN)
+    return JobResult(len(verdict.violations), emitted, cloudwatch_metrics.EXPLAIN)
 
 
 def _rows(job: ContainerEnvironment, headers: Sequence[str]) -> tuple[Columns, list[BadRecord]]:
@@ -111,7 +111,7 @@ def _rows(job: ContainerEnvironment, headers: Sequence[str]) -> tuple[Columns, l
         elif in_time_range(record, job.start, job.end):
             try:
                 rows = [input_cells(row, headers) for row in record.inputs or (None,)]
-            except RecordError as reason:
+            except UnreadableRecordError as reason:
                 bad.append(BadRecord(record.join_key or "", str(reason), ""))
                 continue
             for row in rows:

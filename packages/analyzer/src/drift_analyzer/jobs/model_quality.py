@@ -7,7 +7,7 @@ import numpy as np
 
 from drift_analyzer import cloudwatch_metrics, quality
 from drift_analyzer.capture_reader import BadRecord
-from drift_analyzer.capture_records import RecordError
+from drift_analyzer.capture_records import UnreadableRecordError
 from drift_analyzer.cells import number
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.container_environment import ContainerEnvironment
@@ -16,14 +16,14 @@ from drift_analyzer.ground_truth import LabelledData, LabelledRow
 from drift_analyzer.inference_time import TimeWindows
 from drift_analyzer.input_files import read_json
 from drift_analyzer.jobs.job import (
-    Finding,
     JobResult,
+    JobVerdict,
     LabelledPrediction,
     labelled_prediction,
     read_labelled_data,
     read_reference_predictions,
-    write_findings,
     write_json,
+    write_verdict,
 )
 from drift_analyzer.report.model_quality import Quality, QualityPoint, render_quality
 from drift_analyzer.report.page import period
@@ -67,7 +67,7 @@ def run(job: ContainerEnvironment) -> JobResult:
     violations = quality.violations(problem, statistics, constraints, job.mode) if enough else []
     over_time = _over_time(problem, rows, data.times, scored, constraints)
     value = quality.COMPUTE[problem](scored)[over_time.metric] if enough else None
-    finding = Finding(
+    verdict = JobVerdict(
         status=("Drift" if violations else "Ok") if enough else "InsufficientData",
         reason=f"{len(scored)} labels of {predictions} predictions ({coverage:.0%})",
         violations=violations,
@@ -85,14 +85,14 @@ def run(job: ContainerEnvironment) -> JobResult:
     }
     page = render_quality(
         over_time,
-        finding.status,
-        finding.reason,
+        verdict.status,
+        verdict.reason,
         violations,
         facts,
-        finding.bad_reasons,
+        verdict.bad_reasons,
         period(job.start, job.end),
     )
-    write_findings(job, finding, {"statistics.json": statistics, "constraints.json": constraints}, page)
+    write_verdict(job, verdict, {"statistics.json": statistics, "constraints.json": constraints}, page)
     emitted = [Metric("label_coverage", coverage, job.metric_time), Metric("labels", len(scored), job.metric_time)]
     if enough:
         emitted.append(Metric("quality_drift", float(bool(violations)), job.metric_time))
@@ -112,7 +112,7 @@ def _readable(
             found = labelled_prediction(job, row)
             if problem != "MulticlassClassification":
                 _check_numbers(problem, found)
-        except RecordError as reason:
+        except UnreadableRecordError as reason:
             bad.append(BadRecord("", str(reason), ""))
         else:
             rows.append(row)
@@ -123,11 +123,11 @@ def _readable(
 def _check_numbers(problem: quality.Problem, found: LabelledPrediction) -> None:
     label, prediction, score = found
     if not np.isfinite(number(label)):
-        raise RecordError("the label is not a number")
+        raise UnreadableRecordError("the label is not a number")
     if problem == "BinaryClassification" and number(label) not in (0.0, 1.0):
-        raise RecordError("the label is neither 0 nor 1")
+        raise UnreadableRecordError("the label is neither 0 nor 1")
     if score is None and not np.isfinite(number(prediction)):
-        raise RecordError("the answer is not a number")
+        raise UnreadableRecordError("the answer is not a number")
 
 
 def _over_time(
