@@ -1,5 +1,6 @@
 """The analyzer's layer: a synth works without a build, a deployment does not."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,21 @@ def test_layer_of_another_lock_is_not_deployable(tmp_path: Path, monkeypatch: py
 
 def test_built_layer_is_deployable(tmp_path: Path) -> None:
     assert not _refusing_assertions(tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", ["edited", "missing", "left over"])
+def test_layer_of_another_analyzer_is_not_deployable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    package = tmp_path / "layer" / "python" / "drift_analyzer"
+    shutil.copytree(analyzer_layer._ANALYZER, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(analyzer_layer._LOCK / "requirements.txt", tmp_path / "layer")
+    monkeypatch.setattr(analyzer_layer, "_LAYER", tmp_path / "layer")
+    assert not _refusing_assertions(tmp_path / "before")
+    if change == "edited":
+        (package / "drift.py").write_text("", encoding="utf-8")
+    elif change == "missing":
+        (package / "drift.py").unlink()
+    else:
+        (package / "kinds.py").write_text("", encoding="utf-8")
+    assert _refusing_assertions(tmp_path / "after")

@@ -59,6 +59,8 @@ def _is_built() -> bool:
     pairs = [(_LAYER / "requirements.txt", _LOCK / "requirements.txt")]
     built = _LAYER / "python" / _ANALYZER.name
     pairs += [(built / path.relative_to(_ANALYZER), path) for path in _sources()]
+    if len(list(built.rglob("*.py"))) >= len(pairs):  # a module that the analyzer no longer has
+        return False
     return all(used.is_file() and used.read_bytes() == source.read_bytes() for used, source in pairs)
 
 

@@ -52,7 +52,7 @@ def _facts(verdict: DriftVerdict, windows: Sequence[JudgedWindow], captured: Cap
     facts = {
         "rows": f"{verdict.rows:,}",
         "features drifted": f"{len(verdict.drifted)} of {sum(feature.judged for feature in verdict.features)}",
-        "by importance": f"{verdict.share:.0%}",
+        "share by importance": f"{verdict.share:.0%}",
         "schema violations": str(len(verdict.schema_violations)),
         "bad records": f"{captured.bad_count:,}",
     }
@@ -141,7 +141,7 @@ def _table(features: Sequence[FeatureDrift]) -> str:
         f"<td>{item.completeness:.2%}<td>{'drifted' if item.drifted else 'ok' if item.judged else 'too few values'}"
         for item in features
     )
-    head = "<tr><th>feature<th>distance<th>threshold<th>p (adjusted)<th>PSI<th>JS<th>Wasserstein<th>complete<th>verdict"
+    head = "<tr><th>feature<th>distance<th>threshold<th>p (adjusted)<th>PSI<th>JS<th>Wasserstein<th>completeness<th>verdict"
     return (
         f"<h2>All figures</h2><div class=card><table>{head}{rows}</table><p class=dim>The verdict depends on distance "
         "and p; PSI, Jensen-Shannon and Wasserstein are for information.</p></div>"

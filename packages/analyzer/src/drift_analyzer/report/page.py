@@ -92,7 +92,8 @@ def violations(found: Iterable[Mapping[str, str]]) -> str:
         f"<td>{escape(item['description'])}"
         for item in found
     )
-    return f"<h2>Violations</h2><div class=card><table>{rows}</table></div>" if rows else ""
+    head = "<tr><th>feature or metric<th>check<th>description"
+    return f"<h2>Violations</h2><div class=card><table>{head}{rows}</table></div>" if rows else ""
 
 
 def _subject(item: Mapping[str, str]) -> str:
