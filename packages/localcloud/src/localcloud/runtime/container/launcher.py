@@ -9,8 +9,8 @@ program has started.
 With namespaces there are two processes above the program: this one, outside, and the container's init, inside. When
 init ends, the kernel ends every process of the container, also detached ones.
 
-Where the plan names a connection to a fork server (fork_server.py), a fork of that server runs the container, and this
-process forwards signals and the lifeline to it.
+Where the plan names a connection to a fork server (fork_server.py), a fork of that server runs the container. This
+process then only forwards signals and the lifeline.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Python programs run by a fork of a process that has already imported a framework.
 
-A new interpreter is used where it would behave differently: `Interpreter.program` returns None for command line
-options, for variables that libraries read when they are loaded, and where the script's folders hold a module that
-would shadow a loaded one.
+A new interpreter is used where it would behave differently. Then `Interpreter.program` returns None: for command line
+options, for variables that libraries read when they are loaded, and for modules that would shadow loaded ones.
 """
 
 from __future__ import annotations
