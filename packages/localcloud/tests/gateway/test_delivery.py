@@ -98,7 +98,7 @@ def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalC
 
 def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[LocalCloud, Work, str]) -> None:
     local, _, _ = delivered
-    with pytest.raises(ClientError, match="only a pipeline starts it"):
+    with pytest.raises(ClientError, match="only a pipeline can start it"):
         local.client("codebuild").start_build(projectName="shop")
 
 
