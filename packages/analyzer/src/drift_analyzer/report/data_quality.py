@@ -141,8 +141,9 @@ def _table(features: Sequence[FeatureDrift]) -> str:
         f"<td>{item.completeness:.2%}<td>{'drifted' if item.drifted else 'ok' if item.judged else 'too few values'}"
         for item in features
     )
-    head = "<tr><th>feature<th>distance<th>threshold<th>p (adjusted)<th>PSI<th>JS<th>Wasserstein<th>completeness<th>verdict"
+    names = ["feature", "distance", "threshold", "p (adjusted)", "PSI", "JS", "Wasserstein", "completeness", "verdict"]
+    header = "<tr>" + "".join(f"<th>{name}" for name in names)
     return (
-        f"<h2>All figures</h2><div class=card><table>{head}{rows}</table><p class=dim>The verdict depends on distance "
-        "and p; PSI, Jensen-Shannon and Wasserstein are for information.</p></div>"
+        f"<h2>All figures</h2><div class=card><table>{header}{rows}</table><p class=dim>The verdict depends on "
+        "distance and p; PSI, Jensen-Shannon and Wasserstein are for information.</p></div>"
     )
