@@ -50,14 +50,14 @@ class _ResourceAction:
 
 
 @dataclass(frozen=True)
-class Archive(_PackageAction):
+class ArchivePackage(_PackageAction):
     """Export a package, then mark it as archived in the registry."""
 
     kind = ActionKind.ARCHIVE
 
 
 @dataclass(frozen=True)
-class Delete(_PackageAction):
+class DeletePackage(_PackageAction):
     """Delete a package that was archived long ago. Its export is kept."""
 
     kind = ActionKind.DELETE
@@ -77,7 +77,7 @@ class DeleteModel(_ResourceAction):
     kind = ActionKind.DELETE_MODEL
 
 
-Action = Archive | Delete | DeleteConfig | DeleteModel
+Action = ArchivePackage | DeletePackage | DeleteConfig | DeleteModel
 
 
 def decide(inventory: Inventory, rules: ArchiveRules, now: datetime) -> tuple[Action, ...]:
@@ -101,11 +101,11 @@ def _packages(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Itera
             continue
         if package.stage == ARCHIVED:
             if rules.delete_days is not None and _older(package.modified_at, rules.delete_days, now):
-                yield Delete(package, f"it was archived {rules.delete_days} days ago")
+                yield DeletePackage(package, f"it was archived {rules.delete_days} days ago")
         elif package.approval == "Rejected" and _older(package.modified_at, rules.rejected_days, now):
-            yield Archive(package, f"it was rejected {rules.rejected_days} days ago")
+            yield ArchivePackage(package, f"it was rejected {rules.rejected_days} days ago")
         elif _superseded(inventory, package) and _older(package.created_at, rules.superseded_days, now):
-            yield Archive(package, f"it is older than what is live, and than {rules.superseded_days} days")
+            yield ArchivePackage(package, f"it is older than what is live, and than {rules.superseded_days} days")
 
 
 def _superseded(inventory: Inventory, package: ArchiveCandidate) -> bool:

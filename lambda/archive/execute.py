@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from archive.decide import Action, Archive, Delete, DeleteConfig, DeleteModel
+from archive.decide import Action, ArchivePackage, DeleteConfig, DeleteModel, DeletePackage
 from archive.inventory import ARCHIVED
 from shared.clients import Clients
 from shared.environment import ArchiveEnvironment
@@ -31,9 +31,9 @@ class ArchiveExecutor:
         sagemaker = self._clients.sagemaker
         try:
             match action:
-                case Archive():
+                case ArchivePackage():
                     self._archive(action)
-                case Delete(package, _):
+                case DeletePackage(package, _):
                     sagemaker.delete_model_package(ModelPackageName=package.arn)
                 case DeleteConfig(name, _):
                     sagemaker.delete_endpoint_config(EndpointConfigName=name)
@@ -43,7 +43,7 @@ class ArchiveExecutor:
             if not is_missing(error):
                 raise
 
-    def _archive(self, action: Archive) -> None:
+    def _archive(self, action: ArchivePackage) -> None:
         """Export the package, then mark it: every archived package in the registry has its export."""
         package, sagemaker = action.package, self._clients.sagemaker
         described: dict[str, Any] = dict(sagemaker.describe_model_package(ModelPackageName=package.arn))

@@ -204,7 +204,7 @@ def alert_of(step: ReleaseStep) -> Alert | None:
             return Alert(
                 event=cause,
                 response="Evergreen releases nothing until this is resolved, and what is live stays live",
-                action=action or NO_ACTION,
+                action=action[:1].upper() + action[1:] or NO_ACTION,
             )
         case _:
             return None

@@ -30,7 +30,7 @@ from shared.errors import Overtaken
 from shared.ledger import Approval, Lease, LeasePurpose, Quarantine, ReleaseLedger
 from shared.release_policy import StagePolicy
 from shared.release_record import ReleaseRecord, version_of
-from shared.verification import Verification, Verifications, VerificationStatus
+from shared.verification import VerificationRow, VerificationRows, VerificationStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -294,13 +294,13 @@ class ReleaseExecutor:
         function = self._environment.verify_function
         if not function:
             raise ValueError("the release policy asks for a verification, and VERIFY_FUNCTION names no function")
-        rows = Verifications(
+        rows = VerificationRows(
             self._clients.dynamodb,
             self._environment.ledger_table,
             model=self._model,
             stage=self._environment.stage,
         )
-        rows.write(Verification(step.release_id, VerificationStatus.ASKED, self._now(), step.reason))
+        rows.write(VerificationRow(step.release_id, VerificationStatus.ASKED, self._now(), step.reason))
         payload = json.dumps({"model": self._model, "release_id": step.release_id}).encode()
         self._clients.functions.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
 

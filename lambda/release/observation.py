@@ -9,7 +9,7 @@ from datetime import datetime
 from shared.ledger import Approval, Lease, Quarantine
 from shared.release_policy import StagePolicy
 from shared.release_record import ReleaseRecord, release_id
-from shared.verification import Verification
+from shared.verification import VerificationRow
 
 # The only statuses in which CloudFormation accepts an update.
 STACK_READY = frozenset(
@@ -130,7 +130,7 @@ class ReleaseObservation:
     policy: StagePolicy | UnreadablePolicy = field(default_factory=StagePolicy)
     verified: frozenset[int] = frozenset()
     approvals: Mapping[int, Approval] = field(default_factory=dict)
-    verification: Verification | None = None
+    verification: VerificationRow | None = None
     alarm: str = ""
 
     @property

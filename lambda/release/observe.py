@@ -25,7 +25,7 @@ from shared.errors import PolicyError, error_code, is_missing, is_missing_object
 from shared.ledger import Lease, LeasePurpose, ReleaseLedger
 from shared.release_policy import PreviousStage, StagePolicy, parse_release_policy
 from shared.release_record import parse_release_record
-from shared.verification import Verifications, verified_key
+from shared.verification import VerificationRows, verified_key
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -49,7 +49,7 @@ def observe(clients: Clients, environment: ReleaseEnvironment, ledger: ReleaseLe
     stack = observe_stack(clients.cloudformation, environment.serving_stack(model))
     policy = _policy(clients.ssm, environment.release_policy_name(model), stack)
     verifies = isinstance(policy, StagePolicy) and policy.verify and record.version is not None
-    verifications = Verifications(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+    verifications = VerificationRows(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     observation = ReleaseObservation(
         packages=(),
         stack=stack,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from retrain.observation import Attempt, RetrainObservation, RetrainRequest, Trigger
+from retrain.observation import Attempt, RetrainObservation, RetrainRequest, RetrainTrigger
 from shared.verdict import Verdict
 
 # An alarm is 2 of 3 windows. A schema violation blocks a retraining for as many windows.
@@ -131,9 +131,12 @@ def open_request(observation: RetrainObservation) -> RetrainRequest | None:
     """Return the request to answer next: people's in their order, then the newest code. Older code is obsolete."""
     requests = observation.state.requests
     waiting = [r for r in requests if not r.refused and not observation.attempted(r.trigger, r.window)]
-    people = min((r for r in waiting if r.trigger == Trigger.PERSON), key=lambda request: request.at, default=None)
-    newest = max((r for r in requests if r.trigger == Trigger.CODE), key=lambda request: request.at, default=None)
-    return people or (newest if newest in waiting else None)
+    people = [r for r in waiting if r.trigger == RetrainTrigger.PERSON]
+    if people:
+        return min(people, key=lambda request: request.at)
+    code = [r for r in requests if r.trigger == RetrainTrigger.CODE]
+    newest = max(code, key=lambda request: request.at, default=None)
+    return newest if newest in waiting else None
 
 
 def automatic_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
@@ -160,13 +163,13 @@ def _verdict_causes(observation: RetrainObservation) -> Iterator[Cause]:
     drift, quality = finding(observation, "data_quality"), finding(observation, "model_quality")
     if drift.persists and quality.persists:
         evidence = f"quality fell and data drifted: {quality.sentence}; {drift.sentence}"
-        yield Cause(Trigger.DRIFT, max(drift.window, quality.window), evidence, fresh=True)
+        yield Cause(RetrainTrigger.DRIFT, max(drift.window, quality.window), evidence, fresh=True)
     elif quality.persists:
         evidence = f"quality fell without drift: {quality.sentence}"
         days = observation.policy.recent_days
-        yield Cause(Trigger.QUALITY, quality.window, evidence, fresh=True, window_days=days)
+        yield Cause(RetrainTrigger.QUALITY, quality.window, evidence, fresh=True, window_days=days)
     elif drift.persists and labels(observation) >= observation.policy.min_labels:
-        yield Cause(Trigger.DRIFT, drift.window, f"data drifted: {drift.sentence}", fresh=True)
+        yield Cause(RetrainTrigger.DRIFT, drift.window, f"data drifted: {drift.sentence}", fresh=True)
 
 
 def _new_data_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
@@ -178,7 +181,7 @@ def _new_data_causes(observation: RetrainObservation, now: datetime) -> Iterator
     overdue = now - data.first >= timedelta(hours=policy.cooldown_hours)
     if quiet or overdue:
         evidence = f"{data.objects} raw objects arrived since the last run, the last at {_minute(data.last)}"
-        yield Cause(Trigger.NEW_DATA, data.last.isoformat(), evidence, fresh=False)
+        yield Cause(RetrainTrigger.NEW_DATA, data.last.isoformat(), evidence, fresh=False)
 
 
 def _schedule_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
@@ -187,10 +190,10 @@ def _schedule_causes(observation: RetrainObservation, now: datetime) -> Iterator
         return
     last = observation.last_start()
     if last is None:
-        yield Cause(Trigger.SCHEDULE, "first", "the schedule asks for a first run", fresh=False)
+        yield Cause(RetrainTrigger.SCHEDULE, "first", "the schedule asks for a first run", fresh=False)
     elif now - last >= timedelta(days=days):
         evidence = f"the last run began at {_minute(last)}, and the schedule asks for one every {days} days"
-        yield Cause(Trigger.SCHEDULE, last.isoformat(), evidence, fresh=False)
+        yield Cause(RetrainTrigger.SCHEDULE, last.isoformat(), evidence, fresh=False)
 
 
 def _minute(moment: datetime) -> str:

@@ -17,7 +17,7 @@ from shared.verdict import Verdict
 _FINAL = frozenset({"Succeeded", "Failed", "Stopped", "CompletedWithFailures"})
 
 
-class Trigger(StrEnum):
+class RetrainTrigger(StrEnum):
     """The cause of a run. The values are an audit schema: packages, executions and ledger rows carry them."""
 
     DRIFT = "drift"
@@ -53,7 +53,7 @@ class Attempt:
     """A start that this controller decided on.
 
     Attributes:
-        trigger: A `Trigger`.
+        trigger: A `RetrainTrigger`.
         window: The part of the trigger that this answers: a window's end, an object's time, or a request.
         evidence: One sentence.
         at: When it was claimed.

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from retrain.evidence import one_sentence
-from retrain.observation import RetrainRequest, Trigger
+from retrain.observation import RetrainRequest, RetrainTrigger
 
 _CODE = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -58,6 +58,6 @@ def parse_request(
     author = event.get("author", "")
     if author and not (isinstance(author, str) and _AUTHOR.fullmatch(author)):
         raise ValueError(f"author must be the commit's author, an e-mail address, got {author!r}")
-    trigger = Trigger.CODE if code else Trigger.PERSON
+    trigger = RetrainTrigger.CODE if code else RetrainTrigger.PERSON
     request = RetrainRequest(trigger, code or invocation, one_sentence(reason), now, commit, author=author)
     return ParsedRequest(model, request)

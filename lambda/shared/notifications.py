@@ -41,9 +41,8 @@ class Alert:
 
     @property
     def text(self) -> str:
-        """The sentences of the alert. The event follows the names of model and stage, so it starts in lower case."""
-        rest = (part[:1].upper() + part[1:] for part in (self.response, self.action))
-        return " ".join(f"{part.rstrip('.')}." for part in (self.event, *rest) if part)
+        """The sentences of the alert. The event starts in lower case: it follows the names of model and stage."""
+        return " ".join(f"{part.rstrip('.')}." for part in (self.event, self.response, self.action) if part)
 
 
 class AlertPublisher:

@@ -29,7 +29,7 @@ class VerificationStatus(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationRow:
     """The verification of one release.
 
     Attributes:
@@ -43,7 +43,7 @@ class Verification:
     reason: str
 
 
-class Verifications:
+class VerificationRows:
     """One model's verification rows in one stage."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, *, model: str, stage: str) -> None:
@@ -51,7 +51,7 @@ class Verifications:
         self._table = table
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
-    def read(self, release_id: str) -> Verification | None:
+    def read(self, release_id: str) -> VerificationRow | None:
         """Return a release's verification, None where none was requested."""
         item = self._dynamodb.get_item(
             TableName=self._table, Key={"pk": self._pk, "sk": self._sk(release_id)}, ConsistentRead=True
@@ -59,9 +59,9 @@ class Verifications:
         if item is None:
             return None
         at = datetime.fromisoformat(item["at"]["S"])
-        return Verification(release_id, VerificationStatus(item["outcome"]["S"]), at, item["reason"]["S"])
+        return VerificationRow(release_id, VerificationStatus(item["outcome"]["S"]), at, item["reason"]["S"])
 
-    def write(self, verification: Verification) -> None:
+    def write(self, verification: VerificationRow) -> None:
         """Write a verification over an earlier one. A passed verification is never overwritten."""
         try:
             self._dynamodb.put_item(

@@ -1,1 +1,1 @@
-"""Verification: compare the endpoint's answers with the scores that the evaluation recorded."""
+"""VerificationRow: compare the endpoint's answers with the scores that the evaluation recorded."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from shared.clients import Clients
 from shared.environment import VerifyEnvironment
 from shared.log import logger
-from verify.verifier import Verifier, parse_request
+from verify.verifier import ReleaseVerifier, parse_request
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -28,6 +28,6 @@ def _environment() -> VerifyEnvironment:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:  # noqa: ARG001 - Lambda's signature
     """Verify the requested release and return the result."""
     model, release_id = parse_request(event)
-    outcome = Verifier(_clients(), _environment()).verify(model, release_id)
+    outcome = ReleaseVerifier(_clients(), _environment()).verify(model, release_id)
     logger.info(outcome, model=model, release=release_id)
     return {"outcome": outcome}

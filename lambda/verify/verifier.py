@@ -15,7 +15,7 @@ from shared.clock import utc_now
 from shared.errors import object_exists
 from shared.notifications import Alert, AlertPublisher
 from shared.release_policy import parse_release_policy
-from shared.verification import Verification, Verifications, VerificationStatus, verified_key
+from shared.verification import VerificationRow, VerificationRows, VerificationStatus, verified_key
 from verify.judge import VerificationResult, judge
 from verify.measure import measure
 from verify.sample import SampleError, read_sample
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NOT_VERIFIED = "not verified"
 
 
-class Verifier:
+class ReleaseVerifier:
     """Verifies releases of one stage for the next.
 
     It may be called at any moment, any number of times. A release that is no longer live is not verified, and a passed
@@ -109,7 +109,7 @@ class Verifier:
             # It was verified before, and the first result stays.
             if not object_exists(error):
                 raise
-        self._rows(model).write(Verification(release_id, VerificationStatus.PASSED, self._now(), result.sentence))
+        self._rows(model).write(VerificationRow(release_id, VerificationStatus.PASSED, self._now(), result.sentence))
         return f"{release_id} is verified: {result.sentence}"
 
     def _fail(self, model: str, release_id: str, reason: str) -> str:
@@ -120,17 +120,17 @@ class Verifier:
             return f"{release_id} was verified before, and this time: {reason}"
         alert = Alert(
             event=f"{release_id} failed its verification, because {reason}",
-            response=f"it stays live in {stage}, and Evergreen does not release it to the next stage",
+            response=f"It stays live in {stage}, and Evergreen does not release it to the next stage",
             action="Find the cause. Then approve it again to repeat the verification, or approve another version",
         )
         topic = self._environment.alert_topic_arn
         AlertPublisher(self._clients.sns, topic, model=model, stage=stage).publish(NOT_VERIFIED, alert)
-        rows.write(Verification(release_id, VerificationStatus.FAILED, self._now(), reason))
+        rows.write(VerificationRow(release_id, VerificationStatus.FAILED, self._now(), reason))
         return f"{release_id} is not verified: {reason}"
 
-    def _rows(self, model: str) -> Verifications:
+    def _rows(self, model: str) -> VerificationRows:
         environment = self._environment
-        return Verifications(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
+        return VerificationRows(self._clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
 
 
 def parse_request(event: object) -> tuple[str, str]:

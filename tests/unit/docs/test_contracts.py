@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from retrain.notifications import Topic
-from retrain.observation import Trigger
+from retrain.observation import RetrainTrigger
 from shared.ledger import LeasePurpose
 from shared.steps import Step
 from shared.verdict import CONCLUSIVE, INCONCLUSIVE, KINDS
@@ -17,7 +17,7 @@ from tests.unit.docs.documents import ROOT, Document
 
 @pytest.mark.parametrize(
     "values",
-    [Step, Topic, Trigger, LeasePurpose, VerificationStatus, KINDS, (*CONCLUSIVE, *INCONCLUSIVE)],
+    [Step, Topic, RetrainTrigger, LeasePurpose, VerificationStatus, KINDS, (*CONCLUSIVE, *INCONCLUSIVE)],
     ids=["steps", "topics", "triggers", "leases", "verifications", "kinds", "statuses"],
 )
 def test_the_contracts_name_every_value(values: Iterable[str]) -> None:

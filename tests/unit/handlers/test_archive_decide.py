@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.decide import Archive, Delete, DeleteConfig, DeleteModel, decide
+from archive.decide import ArchivePackage, DeleteConfig, DeleteModel, DeletePackage, decide
 from archive.inventory import ARCHIVED, ArchiveCandidate, Inventory, RetainedResource
 from archive.rules import ArchiveRules
 
@@ -76,13 +76,13 @@ def test_what_may_still_be_needed_is_never_touched(
     by_version = {one.version: one for one in found}
     for action in actions:
         match action:
-            case Archive(one, _) | Delete(one, _):
+            case ArchivePackage(one, _) | DeletePackage(one, _):
                 assert one.version not in live | quarantined
                 assert not by_version[one.version].pinned
                 below = [version for version in approved if live and version < max(live)]
                 assert one.version != max(below, default=None), "the rollback target"
                 assert one.version != max(approved, default=None), "what is desired"
-                if isinstance(action, Archive):
+                if isinstance(action, ArchivePackage):
                     assert one.approval == "Rejected" or one.version < min(live)
                 else:
                     assert one.stage == ARCHIVED
@@ -99,14 +99,14 @@ def test_rejected_and_superseded_versions_are_archived_when_they_are_old_enough(
     found = (package(1), package(2), package(3), package(4, "Rejected"), package(5), package(6, "Rejected", days=29))
     inventory = Inventory(live=frozenset({5}), packages=found, approved=frozenset({1, 2, 3, 5}))
     actions = decide(inventory, ArchiveRules(), NOW)
-    assert [action.package.version for action in actions if isinstance(action, Archive)] == [1, 2, 4]
+    assert [action.package.version for action in actions if isinstance(action, ArchivePackage)] == [1, 2, 4]
 
 
 def test_an_archived_package_is_deleted_only_where_the_rules_say_when() -> None:
     inventory = Inventory(
         live=frozenset({5}), packages=(package(1, stage=ARCHIVED), package(2, days=9, stage=ARCHIVED))
     )
-    assert [type(action) for action in decide(inventory, RULES, NOW)] == [Delete]
+    assert [type(action) for action in decide(inventory, RULES, NOW)] == [DeletePackage]
     assert decide(inventory, ArchiveRules(), NOW) == ()
 
 

@@ -64,7 +64,7 @@ def lease(
     age: int = 60,
     owner: str = "release-controller/1",
 ) -> Lease:
-    """A lease taken `age` seconds ago, when the endpoint was on the previous release's configuration."""
+    """Return a lease taken `age` seconds ago, when the endpoint was on the previous release's configuration."""
     began = int(NOW.timestamp()) - age
     lasts = RELEASE_SECONDS if purpose == "release" else PREPARE_SECONDS
     config = "" if previous == NO_RELEASE else f"config-{previous.version}"

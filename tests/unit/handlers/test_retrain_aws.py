@@ -14,7 +14,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from archive.decide import Archive
+from archive.decide import ArchivePackage
 from archive.execute import ArchiveExecutor
 from archive.inventory import ArchiveCandidate
 from archive.rules import parse_archive_rules
@@ -367,7 +367,7 @@ def test_a_package_is_exported_before_it_is_called_archived_and_written_once(clo
         "ModelCard": {"ModelCardContent": '{"model_overview":{}}', "ModelCardStatus": "Draft"},
     }
     life_cycle = {"ModelPackageArn": PACKAGE, "ModelLifeCycle": ANY}
-    action = Archive(ArchiveCandidate(7, PACKAGE, "Rejected", NOW, NOW), "it was rejected")
+    action = ArchivePackage(ArchiveCandidate(7, PACKAGE, "Rejected", NOW, NOW), "it was rejected")
     for _ in range(2):
         cloud.stubber.add_response("describe_model_package", described)
         cloud.stubber.add_response("update_model_package", {"ModelPackageArn": PACKAGE}, life_cycle)

@@ -1,7 +1,6 @@
-"""Histories: a month of storm, and whatever hypothesis thinks of; the real controller on a cloud in memory.
+"""Histories: a month of noisy events, and random ones by hypothesis. The real controller runs on a simulated AWS.
 
-Only what AWS would do is faked. Every call is a place where an invocation may be killed, or where another one may run
-from beginning to end.
+At every call an invocation may be killed, or another one may run from beginning to end.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from shared.ledger import Quarantine, ReleaseLedger
 from shared.log import logger
 from shared.reconcile import ReconcileError
 from shared.verdict import Verdict, Verdicts
+from tests.unit.handlers.simulated_aws import Broken, Calls, Counted, Killed, error
 
 ENVIRONMENT = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:topic")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -37,27 +37,15 @@ AUTOMATIC = {"drift", "quality", "new-data", "schedule"}
 
 @pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
-    """Thousands of invocations log a line each, which takes longer than they do."""
+    """Switch off the log, which takes longer than the thousands of invocations."""
     logger.setLevel("CRITICAL")
     yield
     logger.setLevel("INFO")
 
 
-class Killed(BaseException):
-    """The invocation is gone. Nothing of ours runs after it."""
-
-
-class Broken(BaseException):
-    """What must never happen, happened. No handler of the code under test may swallow it."""
-
-
-def error(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "said AWS"}}, "call")
-
-
 @dataclass
-class Cloud:
-    """What AWS holds."""
+class Cloud(Calls):
+    """The state of AWS."""
 
     policy: dict[str, Any] = field(default_factory=lambda: {"stage": "prod"})
     now: datetime = START
@@ -68,9 +56,6 @@ class Cloud:
     tokens: dict[str, str] = field(default_factory=dict)
     alerts: list[tuple[datetime, str]] = field(default_factory=list)
     live: int = 1
-    calls: int = 0
-    fault: Callable[[], None] | None = None
-    fault_at: int = -1
     on_claim: Callable[[str], None] = lambda _: None
 
     @property
@@ -95,7 +80,7 @@ class Cloud:
         return arn
 
     def end(self, outcome: str) -> None:
-        """The run in flight ends: registered, refused at the gate, failed on the way, or stopped."""
+        """End the in-flight run: registered, refused at the gate, failed or stopped."""
         for run in self.active:
             run["PipelineExecutionStatus"] = {"registered": "Succeeded", "stopped": "Stopped"}.get(outcome, "Failed")
             step: dict[str, Any] = {"StepName": "Train", "StepStatus": "Stopped"}
@@ -111,7 +96,7 @@ class Cloud:
             self.steps[run["PipelineExecutionArn"]] = step
 
     def judge(self, approval: str) -> None:
-        """A person approves or rejects the newest proposal; what is approved becomes live, or is rolled back."""
+        """Approve or reject the newest proposal. An approved version becomes live, or is rolled back."""
         proposed = [p for p in self.packages if p["ModelApprovalStatus"] == "PendingManualApproval"]
         for package in proposed[-1:]:
             package["ModelApprovalStatus"] = "Approved" if approval == "rolled back" else approval
@@ -125,14 +110,14 @@ class Cloud:
                 ReleaseLedger(table, "ledger", model="churn", stage="prod").quarantine(entry)
 
     def find(self, kind: str, status: str, *, at: datetime | None = None, labels: int = 0) -> None:
-        """A monitor writes its verdict on the window that ends now, or did at `at`."""
+        """Write a monitor's verdict on the window that ends now, or at `at`."""
         end = at or self.now
         verdict = Verdict(kind, status, end - HOUR, end, self.release_id, f"{kind} {status}", ("fare",), labels=labels)
         table = cast("Any", DynamoDb(self))
         Verdicts(table, "ledger", model="churn", stage="prod").write(verdict)
 
     def invoke(self, event: dict[str, Any] | None = None) -> None:
-        """One invocation; what it raises is Lambda's to retry, and the next tick's."""
+        """Invoke the controller. Lambda or the next tick retries after an error."""
         with suppress(ReconcileError, ClientError, Killed):
             reconcile_retraining(
                 event or {"source": "evergreen.tick"},
@@ -141,20 +126,6 @@ class Cloud:
                 invocation=f"i{self.calls}",
                 now=lambda: self.now,
             )
-
-
-class Counted:
-    """A client whose every call counts, and at a chosen one something happens first."""
-
-    def __init__(self, cloud: Cloud, service: object) -> None:
-        self._cloud, self._service = cloud, service
-
-    def __getattr__(self, name: str) -> Any:
-        self._cloud.calls += 1
-        if self._cloud.fault is not None and self._cloud.calls == self._cloud.fault_at:
-            fault, self._cloud.fault = self._cloud.fault, None
-            fault()
-        return getattr(self._service, name)
 
 
 @dataclass
@@ -203,7 +174,7 @@ class SageMaker(Service):
                 raise Broken("one client token for two requests")
             return
         if cloud.active:
-            raise Broken("two runs in flight")
+            raise Broken("two runs at once")
         parameters = {one["Name"]: one["Value"] for one in request["PipelineParameters"]}
         if len(parameters["Evidence"]) > 256 or not parameters["Trigger"]:
             raise Broken("a run without its evidence")
@@ -258,7 +229,7 @@ SERVICES: dict[str, Callable[[Cloud], Service]] = {
 
 @pytest.mark.parametrize("gate", ["registered", "refused"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_month_of_storm_costs_at_most_two_runs_and_answers_the_drift(gate: str, seed: int) -> None:
+def test_a_month_of_noise_costs_at_most_two_runs_and_answers_the_drift(gate: str, seed: int) -> None:
     chance = random.Random(seed)
     cloud = Cloud()
     events: list[datetime] = []
@@ -289,7 +260,7 @@ def test_a_month_of_storm_costs_at_most_two_runs_and_answers_the_drift(gate: str
 
 
 class Controlled(RuleBasedStateMachine):
-    """People, monitors, runs and invocations in any order; time never passes without ticks."""
+    """People, monitors, runs and invocations in any order. Time passes only with ticks."""
 
     @initialize(zero=st.booleans(), labels=st.sampled_from([0, 200]), schedule=st.sampled_from([None, 8]))
     def begin(self, zero: bool, labels: int, schedule: int | None) -> None:
@@ -300,7 +271,7 @@ class Controlled(RuleBasedStateMachine):
         self.persists_since: datetime | None = None
 
     def newest(self, kind: str, *, since: str = "") -> list[str]:
-        """The statuses of the last six conclusive verdicts on what is live, newest first."""
+        """Return the statuses of the last six conclusive verdicts on the live release, newest first."""
         first = f"verdict#{(self.cloud.now - timedelta(days=14)).isoformat(timespec='seconds')}"
         rows = [row for key, row in sorted(self.cloud.rows.items(), reverse=True) if first <= key < "verdict#:"]
         said = [
@@ -317,7 +288,7 @@ class Controlled(RuleBasedStateMachine):
             raise Broken(f"{trigger} retrains although data violate the schema")
 
     def look(self) -> None:
-        """A tick, and after it: how long has the drift persisted, and was it answered?"""
+        """Invoke the tick, then check that drift which persists for long was answered."""
         self.cloud.invoke()
         now = self.cloud.now
         trained = max((row["at"]["S"] for row in self.cloud.attempts), default="")
@@ -327,9 +298,9 @@ class Controlled(RuleBasedStateMachine):
         self.persists_since = self.persists_since or now
         if now - self.persists_since >= timedelta(hours=96 + 12):
             since = self.persists_since
-            told = any(at >= since for at, _ in self.cloud.alerts)
+            notified = any(at >= since for at, _ in self.cloud.alerts)
             ran = bool(self.cloud.active) or any(run["StartTime"] >= since for run in self.cloud.runs)
-            assert told or ran, "persistent drift was not answered"
+            assert notified or ran, "persistent drift was not answered"
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
@@ -343,22 +314,22 @@ class Controlled(RuleBasedStateMachine):
         labels=st.integers(0, 300),
         late=st.sampled_from([0, 0, 7, 100]),
     )
-    def a_monitor_speaks(self, kind: str, status: str, labels: int, late: int) -> None:
+    def a_monitor_writes_a_verdict(self, kind: str, status: str, labels: int, late: int) -> None:
         self.cloud.now += HOUR
-        spoke = "Drift" if status == "Violation" and kind != "data_quality" else status
-        self.cloud.find(kind, spoke, labels=labels, at=self.cloud.now - late * HOUR)
+        written = "Drift" if status == "Violation" and kind != "data_quality" else status
+        self.cloud.find(kind, written, labels=labels, at=self.cloud.now - late * HOUR)
         self.look()
 
     @rule()
     def nothing_but_drift_for_days(self) -> None:
         for _ in range(14):
-            self.a_monitor_speaks("data_quality", "Drift", 0, 0)
+            self.a_monitor_writes_a_verdict("data_quality", "Drift", 0, 0)
             self.time_passes(8)
 
     @rule()
     def the_schema_breaks_amid_drift(self) -> None:
         for status in ("Drift", "Violation", "Drift", "Drift"):
-            self.a_monitor_speaks("data_quality", status, 0, 0)
+            self.a_monitor_writes_a_verdict("data_quality", status, 0, 0)
 
     @precondition(lambda self: self.cloud.active)
     @rule(outcome=st.sampled_from(["registered", "refused", "failed", "stopped"]))
@@ -407,7 +378,7 @@ TestControlled.settings = settings(max_examples=15, stateful_step_count=20, dead
 
 @pytest.mark.parametrize("labels", [0, 200])
 def test_broken_schemas_and_lone_drift_are_met_in_every_run(labels: int) -> None:
-    """Chance may leave these two out of the few histories that there is time for."""
+    """Play two histories that hypothesis may leave out."""
     for history in (Controlled.the_schema_breaks_amid_drift, Controlled.nothing_but_drift_for_days):
         machine = Controlled()
         machine.begin(zero=False, labels=labels, schedule=None)

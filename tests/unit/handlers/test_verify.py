@@ -1,4 +1,4 @@
-"""Verification: a success is written once for the next stage, a failure is notified and stops the release there."""
+"""VerificationRow: a success is written once for the next stage, a failure is notified and stops the release there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from shared.clients import Clients
 from shared.environment import VerifyEnvironment
 from shared.release_policy import VerificationBounds
 from shared.release_record import release_id
-from shared.verification import Verification, Verifications, VerificationStatus
+from shared.verification import VerificationRow, VerificationRows, VerificationStatus
 from verify.judge import Call, judge, percentile
-from verify.verifier import Verifier, parse_request
+from verify.verifier import ReleaseVerifier, parse_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BUCKET = "artifacts"
@@ -105,7 +105,7 @@ def verify(aws: Aws, release: str = "", seconds: float = 0.01) -> str:
     topic = aws.sns.list_topics()["Topics"][0]["TopicArn"]
     environment = VerifyEnvironment("evergreen", "staging", "ledger", BUCKET, topic)
     clock = itertools.count(step=seconds)
-    verifier = Verifier(aws, environment, now=lambda: NOW, clock=lambda: next(clock))
+    verifier = ReleaseVerifier(aws, environment, now=lambda: NOW, clock=lambda: next(clock))
     return verifier.verify("churn", release or aws.release)
 
 
@@ -117,8 +117,8 @@ def verified(aws: Aws) -> dict[str, Any] | None:
     return cast("dict[str, Any]", json.loads(answered["Body"].read()))
 
 
-def row(aws: Aws) -> Verification | None:
-    return Verifications(aws.dynamodb, "ledger", model="churn", stage="staging").read(aws.release)
+def row(aws: Aws) -> VerificationRow | None:
+    return VerificationRows(aws.dynamodb, "ledger", model="churn", stage="staging").read(aws.release)
 
 
 def test_what_answers_as_evaluated_is_verified(aws: Aws) -> None:
@@ -148,8 +148,8 @@ def test_a_second_verification_changes_nothing_that_passed(aws: Aws) -> None:
     verify(aws, seconds=0.02)
     aws.answer = lambda _: "nonsense\n"
     assert "was verified before" in verify(aws)
-    Verifications(aws.dynamodb, "ledger", model="churn", stage="staging").write(
-        Verification(aws.release, VerificationStatus.ASKED, NOW, "again")
+    VerificationRows(aws.dynamodb, "ledger", model="churn", stage="staging").write(
+        VerificationRow(aws.release, VerificationStatus.ASKED, NOW, "again")
     )
     known = row(aws)
     assert known is not None

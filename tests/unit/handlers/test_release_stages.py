@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.release.simulated_aws import (
+from tests.unit.handlers.simulated_aws import (
     CREATORS,
     VERSIONS,
     Cloud,
-    Shared,
+    Registry,
     Version,
     fail,
     intended,
@@ -41,28 +41,28 @@ Action = tuple[str, int, int]
 
 
 class Stages:
-    """Staging, production, and the registry between them."""
+    """Staging, production, and their registry."""
 
     def __init__(self, **policy: object) -> None:
-        self.shared = Shared()
-        self.staging = Cloud(self.shared, "staging", VERIFIES)
-        self.production = Cloud(self.shared, "prod", json.dumps({**PRODUCTION, **policy}))
+        self.registry = Registry()
+        self.staging = Cloud(registry=self.registry, stage="staging", policy=VERIFIES)
+        self.production = Cloud(registry=self.registry, stage="prod", policy=json.dumps({**PRODUCTION, **policy}))
 
     def edit(self, version: int, approval: str, by: str, description: str, life_cycle: str = "") -> None:
-        self.shared.now += timedelta(seconds=1)
+        self.registry.now += timedelta(seconds=1)
         if approval == "Approved" and (by == CREATORS[version] or not description):
-            self.shared.objectionable.add(version)
-        self.shared.packages[version] = Version(approval, self.shared.now, by, description, life_cycle)
+            self.registry.objectionable.add(version)
+        self.registry.packages[version] = Version(approval, self.registry.now, by, description, life_cycle)
 
     def play(self, action: Action) -> None:
         kind, n, m = action
-        self.shared.now += timedelta(seconds=1)
+        self.registry.now += timedelta(seconds=1)
         version, cloud = VERSIONS[n % 3], (self.staging, self.production)[m % 2]
         match kind:
             case "approve":
                 self.edit(version, "Approved", EDITORS[m % 3], "good" if m < 6 else "", self._life_cycle(version))
-            case "approve for production" if version in self.shared.packages:
-                one = self.shared.packages[version]
+            case "approve for production" if version in self.registry.packages:
+                one = self.registry.packages[version]
                 self.edit(version, one.approval, EDITORS[m % 3], one.description, "Production/Approved")
             case "reject":
                 self.edit(version, "Rejected", EDITORS[m % 3], "", self._life_cycle(version))
@@ -71,7 +71,7 @@ class Stages:
             case "success" | "stack rolls back" | "endpoint rolls back":
                 cloud.finish(kind)
             case "time":
-                self.shared.now += timedelta(minutes=n)
+                self.registry.now += timedelta(minutes=n)
             case "invoke":
                 invoke(cloud)
             case "invoke twice at once":
@@ -84,17 +84,17 @@ class Stages:
                 invoke_with(cloud, n, fail)
 
     def _edit_in_between(self, cloud: Cloud, n: int, m: int) -> None:
-        """Somebody edits a version while an invocation is at work; after its last look nobody can know."""
+        """Edit a version during an invocation. After its last look the invocation cannot know of it."""
         if cloud.called[-1] != "execute_change_set":
             self.play(("reject" if n % 4 == 0 else "approve", n, m))
 
     def _life_cycle(self, version: int) -> str:
-        return self.shared.packages[version].life_cycle if version in self.shared.packages else ""
+        return self.registry.packages[version].life_cycle if version in self.registry.packages else ""
 
     def settle(self, *, verified: bool = True) -> None:
-        """The faults stop: deployments succeed, verifications are answered, ticks come."""
+        """Run without faults: deployments succeed, verifications are answered, ticks come."""
         for _ in range(14):
-            self.shared.now += timedelta(minutes=20)
+            self.registry.now += timedelta(minutes=20)
             for cloud in (self.staging, self.production):
                 cloud.finish("success")
                 invoke(cloud)
@@ -125,7 +125,7 @@ ACTIONS = st.one_of(
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["registry", "life-cycle"]), st.lists(ACTIONS, min_size=5, max_size=50))
 def test_production_ends_on_the_highest_version_that_may_be_live(approval: str, history: list[Action]) -> None:
-    """That nothing else was ever deployed is checked at each execution of a change set (`Cloud`)."""
+    """`Cloud` checks at each execution of a change set that no other version is deployed."""
     stages = Stages(approval=approval)
     with without_copying():
         for action in history:
@@ -139,7 +139,7 @@ def test_production_ends_on_the_highest_version_that_may_be_live(approval: str, 
         assert (cloud.record, cloud.stack.operations, len(cloud.rows)) == before, "it does not come to rest"
         assert "lease" not in cloud.rows
         quarantined = {int(key.removeprefix("quarantine#")) for key in cloud.rows if key.startswith("quarantine#")}
-        assert quarantined <= cloud.blamable | stages.shared.objectionable
+        assert quarantined <= cloud.blamable | stages.registry.objectionable
         wanted = intended(cloud)
         assert wanted in (None, cloud.serves) or needs_a_person(cloud)
     assert stages.production.serves is not None or was_live is None
@@ -244,7 +244,7 @@ def test_a_pin_overrides_what_is_approved_until_it_expires(stages: Stages) -> No
         stages.approve(3, by="bob")
         stages.settle()
         assert (stages.staging.serves, stages.production.serves) == (3, 1)
-        stages.shared.now = replace_date(stages.shared.now, "2026-11-25")
+        stages.registry.now = replace_date(stages.registry.now, "2026-11-25")
         stages.settle()
         assert stages.production.serves == 1, "an expired pin is no wish for the newest"
         step, reason = stages.last_reason(stages.production)
@@ -299,7 +299,7 @@ def test_a_verification_that_got_lost_is_asked_for_again(stages: Stages) -> None
         stages.staging.verifies = ""
         invoke(stages.staging)
         assert not stages.staging.verifies, "it was asked a moment ago"
-        stages.shared.now += timedelta(minutes=11)
+        stages.registry.now += timedelta(minutes=11)
         invoke(stages.staging)
     assert stages.staging.verifies
 

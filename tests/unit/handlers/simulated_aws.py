@@ -1,4 +1,4 @@
-"""AWS in memory for the release controller's simulations: the behaviour of AWS, with a fault at any call.
+"""AWS in memory for the simulations of the release controller: the behaviour of AWS, with a fault at any call.
 
 The real controller runs against it. A simulation kills an invocation, or runs another one, right before a chosen call,
 and plays hundreds of histories. It models:
@@ -53,7 +53,7 @@ class Broken(BaseException):
     """A property was violated. No handler of the code under test may swallow this."""
 
 
-def error(code: str, message: str) -> ClientError:
+def error(code: str, message: str = "message") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "call")
 
 
@@ -84,7 +84,7 @@ class Version:
 
 
 @dataclass
-class Shared:
+class Registry:
     """The state that stages share: the clock, the registry, and the verifications for the next stage."""
 
     now: datetime = datetime(2026, 11, 22, tzinfo=UTC)
@@ -94,19 +94,49 @@ class Shared:
 
 
 @dataclass
-class Cloud:
+class Calls:
+    """The calls to a simulated AWS, and a fault at one of them.
+
+    Attributes:
+        called: The calls made, in order.
+        fault: Runs right before call number `fault_at`.
+    """
+
+    called: list[str] = field(default_factory=list)
+    fault: Callable[[], None] | None = None
+    fault_at: int = -1
+
+    @property
+    def calls(self) -> int:
+        return len(self.called)
+
+
+class Counted:
+    """A client that counts calls, and runs the fault right before the chosen one."""
+
+    def __init__(self, calls: Calls, service: object) -> None:
+        self._calls, self._service = calls, service
+
+    def __getattr__(self, name: str) -> Any:
+        self._calls.called.append(name)
+        if self._calls.fault is not None and self._calls.calls == self._calls.fault_at:
+            fault, self._calls.fault = self._calls.fault, None
+            fault()
+        return getattr(self._service, name)
+
+
+@dataclass
+class Cloud(Calls):
     """The state of AWS in one stage.
 
     Attributes:
         serves: The version that the endpoint really serves. No API returns it.
         verifies: The release whose verification was requested and not answered.
         blamable: Versions whose deployment failed.
-        called: The calls made, in order.
         alerts: The messages published.
-        fault: Runs right before call number `fault_at`.
     """
 
-    shared: Shared = field(default_factory=Shared)
+    registry: Registry = field(default_factory=Registry)
     stage: str = "staging"
     policy: str = "{}"
     record: str = NO_RELEASE.format()
@@ -118,26 +148,19 @@ class Cloud:
     change_sets: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
-    called: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
-    fault: Callable[[], None] | None = None
-    fault_at: int = -1
-
-    @property
-    def calls(self) -> int:
-        return len(self.called)
 
     @property
     def now(self) -> datetime:
-        return self.shared.now
+        return self.registry.now
 
     @now.setter
     def now(self, value: datetime) -> None:
-        self.shared.now = value
+        self.registry.now = value
 
     @property
     def packages(self) -> dict[int, Version]:
-        return self.shared.packages
+        return self.registry.packages
 
     def answer_verification(self, *, passes: bool) -> None:
         """Answer as the verify function does, where the requested release is live."""
@@ -146,7 +169,7 @@ class Cloud:
             return
         if passes:
             body = json.dumps({"release_id": asked, "stage": self.stage}).encode()
-            self.shared.verified.setdefault(f"releases/churn/{asked}/verified.json", body)
+            self.registry.verified.setdefault(f"releases/churn/{asked}/verified.json", body)
         self.rows[f"verification#{asked}"] = {
             "outcome": {"S": "passed" if passes else "failed"},
             "at": {"S": self.now.isoformat()},
@@ -189,7 +212,7 @@ class Cloud:
         one, policy = self.packages.get(release.version or 0), json.loads(self.policy)
         if one is None or one.approval != "Approved":
             raise Broken(f"{release.release_id} is not approved and was deployed")
-        if policy.get("verified_in") and not any(release.release_id in key for key in self.shared.verified):
+        if policy.get("verified_in") and not any(release.release_id in key for key in self.registry.verified):
             raise Broken(f"{release.release_id} was not verified and was deployed")
         if policy.get("four_eyes") and one.modified_by == CREATORS[release.version or 0]:
             raise Broken(f"{release.release_id} was approved by its creator and was deployed")
@@ -214,20 +237,6 @@ class Cloud:
     def clients(self) -> Clients:
         services = {name: Counted(self, make(self)) for name, make in SERVICES.items()}
         return cast("Clients", SimpleNamespace(**services))
-
-
-class Counted:
-    """A client that counts calls, and runs the fault right before the chosen one."""
-
-    def __init__(self, cloud: Cloud, service: object) -> None:
-        self._cloud, self._service = cloud, service
-
-    def __getattr__(self, name: str) -> Any:
-        self._cloud.called.append(name)
-        if self._cloud.fault is not None and self._cloud.calls == self._cloud.fault_at:
-            fault, self._cloud.fault = self._cloud.fault, None
-            fault()
-        return getattr(self._service, name)
 
 
 @dataclass
@@ -343,9 +352,9 @@ class CloudFormation(Service):
 class S3(Service):
     def get_object(self, *, Bucket: str, Key: str) -> Any:
         assert Bucket == "staging-artifacts", "a stage reads only the verification of the previous one"
-        if Key not in self.cloud.shared.verified:
+        if Key not in self.cloud.registry.verified:
             raise error("AccessDenied", "Access Denied")
-        return {"Body": io.BytesIO(self.cloud.shared.verified[Key])}
+        return {"Body": io.BytesIO(self.cloud.registry.verified[Key])}
 
 
 class Functions(Service):
@@ -439,7 +448,7 @@ def intended(cloud: Cloud) -> int | None:
         if key.startswith("quarantine#")
     }
     policy = json.loads(cloud.policy)
-    verified = {key.split("/")[2] for key in cloud.shared.verified}
+    verified = {key.split("/")[2] for key in cloud.registry.verified}
     free = [
         version
         for version, one in cloud.packages.items()

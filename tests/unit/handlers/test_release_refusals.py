@@ -12,7 +12,7 @@ import pytest
 
 from release import execute
 from release.verified_copy import PackageRefused
-from tests.unit.release.simulated_aws import Cloud, Version, invoke, without_copying
+from tests.unit.handlers.simulated_aws import Cloud, Version, invoke, without_copying
 
 TAMPERED = "s3://b/model.tar.gz has SHA-256 2, registered was 1"
 REPOINTED = "its inference specification was changed after registration: 2, was 1"
@@ -22,7 +22,7 @@ EXPIRED = "the pin of version 1 (audit) expired on 2026-11-22"
 
 
 def stage(**policy: object) -> Cloud:
-    """A stage in which version 1 is live."""
+    """Return a stage in which version 1 is live."""
     cloud = Cloud(policy="{}")
     cloud.packages[1] = Version("Approved", cloud.now)
     invoke(cloud)
@@ -49,7 +49,7 @@ def stage(**policy: object) -> Cloud:
     ],
     ids=["tampered", "re-pointed", "by its creator", "without a description", "expired pin"],
 )
-def test_each_refusal_is_one_sentence_in_ledger_and_alert_and_deploys_nothing(
+def test_each_refusal_is_in_ledger_and_alert_and_deploys_nothing(
     policy: dict[str, object], approval: Version, found: str, sentence: str
 ) -> None:
     with without_copying():

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.release_record import parse_release_record
-from tests.unit.release.simulated_aws import (
+from tests.unit.handlers.simulated_aws import (
     CREATORS,
     VERSIONS,
     Cloud,
