@@ -84,7 +84,7 @@ def process(
             failed.append(str(message.get("messageId")))
     for (model, endpoint), starts in touched.items():
         for start in sorted(starts):
-            logger.info("verdict", extra=conclude(model, endpoint, start, environment, clients))
+            logger.info("verdict", extra=_conclude(model, endpoint, start, environment, clients))
     return failed
 
 
@@ -153,7 +153,7 @@ def fold(
         logger.warning("bad records", extra={"key": captured.key, "count": len(capture.bad)})
 
 
-def conclude(
+def _conclude(
     model: str, endpoint: str, start: int, environment: CaptureEnvironment, clients: "Clients"
 ) -> dict[str, Any]:
     """Judge a window from all its partial states; write its files, its verdict row and its metrics.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from shared.clients import Clients
 
-RUNS = "runs"
+_RUNS = "runs"
 """The metric that counts runs; the heartbeat alarm watches it."""
 _NAMESPACES = {
     "data_quality": cloudwatch_metrics.DATA,
@@ -28,7 +28,7 @@ _NAMESPACES = {
     "bias": cloudwatch_metrics.BIAS,
     "explainability": cloudwatch_metrics.EXPLAIN,
 }
-DRIFT_METRICS = {
+_DRIFT_METRICS = {
     "data_quality": "data_drift",
     "model_quality": "quality_drift",
     "bias": "bias_drift",
@@ -107,9 +107,9 @@ def record(
     verdicts = Verdicts(clients.dynamodb, environment.ledger_table, model=monitor_run.model, stage=environment.stage)
     verdicts.write(row, replace=not keep_existing)
     now = datetime.now(UTC).timestamp()
-    metrics = [Metric(RUNS, 1.0, now)]
+    metrics = [Metric(_RUNS, 1.0, now)]
     if row.conclusive:
-        metrics.append(Metric(DRIFT_METRICS[monitor_run.kind], float(row.status != "OK"), now))
+        metrics.append(Metric(_DRIFT_METRICS[monitor_run.kind], float(row.status != "OK"), now))
     _emit(metrics, monitor_run)
     return {"status": row.status, "reason": row.evidence}
 
@@ -118,7 +118,7 @@ def emit_container_metrics(path: Path, monitor_run: MonitorRun) -> None:
     """Print the metrics that the container wrote, without its drift metric, which `record` emits."""
     if path.exists():
         metrics = cloudwatch_metrics.read_json_lines(path.read_bytes())
-        _emit([metric for metric in metrics if metric.name != DRIFT_METRICS[monitor_run.kind]], monitor_run)
+        _emit([metric for metric in metrics if metric.name != _DRIFT_METRICS[monitor_run.kind]], monitor_run)
 
 
 def _complete_report(

@@ -16,7 +16,7 @@ from drift_analyzer.cells import LIMIT, category, number
 from drift_analyzer.kll import buckets, sketch
 from drift_analyzer.window_state import Floats, distinct
 
-MAX_CATEGORIES = 1000
+_MAX_CATEGORIES = 1000
 _SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
 
 
@@ -155,7 +155,7 @@ def _quantile_edges(values: Floats) -> Floats:
 def _strings(column: ReferenceColumn, strings: Sequence[str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
     counts = Counter(value for value in strings if value is not None)
     present = counts.total()
-    kept = dict(counts.most_common(MAX_CATEGORIES))
+    kept = dict(counts.most_common(_MAX_CATEGORIES))
     code = {value: index for index, value in enumerate(kept)}
     codes = np.array([code.get(value, len(code)) for value in strings if value is not None], dtype=np.int64)
     stats = {

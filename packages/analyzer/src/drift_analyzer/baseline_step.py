@@ -23,7 +23,7 @@ from drift_analyzer.input_files import DatasetError, read_json
 from drift_analyzer.jsonio import dumps
 from drift_analyzer.model_process import ModelOutput, ModelProcess
 
-PREDICTION = "prediction"
+_PREDICTION = "prediction"
 _MESSAGE = Path("/opt/ml/output/message")
 
 
@@ -108,9 +108,9 @@ def write_baselines(inputs: Path, output: Path, settings: BaselineSettings) -> N
     Raises:
         ValueError: The data or the model's own code do not fit the settings.
     """
-    if PREDICTION in (*settings.columns, settings.target):
+    if _PREDICTION in (*settings.columns, settings.target):
         raise DatasetError(
-            f"a column is named {PREDICTION}, which baselines use for the model's answer: rename the column"
+            f"a column is named {_PREDICTION}, which baselines use for the model's answer: rename the column"
         )
     trained, holdout, model_output = _read_and_predict(inputs, settings)
     importances: Mapping[str, float] = {}
@@ -131,8 +131,8 @@ def write_baselines(inputs: Path, output: Path, settings: BaselineSettings) -> N
     if "data_quality" in settings.kinds:
         # Model Monitor puts the prediction before the features, so the baseline holds it. Its drift is reported and
         # has no weight: predictions are judged by model quality.
-        prediction = infer_column(PREDICTION, model_output.predictions, source="output")
-        weights = {**importances, PREDICTION: 0.0}
+        prediction = infer_column(_PREDICTION, model_output.predictions, source="output")
+        weights = {**importances, _PREDICTION: 0.0}
         statistics, constraints = build_baseline(with_weights([prediction, *trained], weights, settings.critical))
         _write_json(output / "data-quality", {"statistics.json": statistics, "constraints.json": constraints})
 
@@ -159,7 +159,7 @@ def _read_and_predict(inputs: Path, settings: BaselineSettings) -> tuple[Sequenc
 def _write_table(path: Path, rows: Rows, predictions: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([*rows[0], PREDICTION])
+        writer.writerow([*rows[0], _PREDICTION])
         writer.writerows([*row.values(), prediction] for row, prediction in zip(rows, predictions, strict=True))
 
 
@@ -173,7 +173,7 @@ def _run(table: Path, output: Path, settings: BaselineSettings, values: Mapping[
         "problem_type": settings.problem_type,
         "ground_truth_attribute": settings.target,
         "probability_threshold_attribute": settings.threshold,
-        attribute: PREDICTION,
+        attribute: _PREDICTION,
         **values,
     }
     container.run(ContainerEnvironment.read(environment), output)

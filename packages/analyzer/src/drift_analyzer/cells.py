@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 MISSING = float("nan")
-MISTYPED = float("inf")
+_MISTYPED = float("inf")
 LIMIT = 1e150
 """Greater magnitudes count as mistyped, because their squares overflow."""
 
@@ -19,16 +19,16 @@ def number(cell: Any) -> float:
         if _NUMBER.fullmatch(text):
             value = float(text)
         else:
-            return _WORDS.get(text.lower(), MISTYPED)
+            return _WORDS.get(text.lower(), _MISTYPED)
     elif cell is None:
         return MISSING
     elif isinstance(cell, int | float):
         if isinstance(cell, int) and abs(cell) > LIMIT:
-            return MISTYPED
+            return _MISTYPED
         value = float(cell)
     else:
-        return MISTYPED
-    return value if abs(value) <= LIMIT else MISTYPED
+        return _MISTYPED
+    return value if abs(value) <= LIMIT else _MISTYPED
 
 
 def category(cell: Any) -> str | None:

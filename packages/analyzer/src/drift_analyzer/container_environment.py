@@ -12,7 +12,7 @@ from drift_analyzer.capture_records import UnreadableRecordError, timestamp
 from drift_analyzer.drift import Mode
 from drift_analyzer.jsonio import loads
 
-FORMATS = ("csv", "json", "parquet", "sagemakerCaptureJson", "sagemakerMergeJson")
+_FORMATS = ("csv", "json", "parquet", "sagemakerCaptureJson", "sagemakerMergeJson")
 _UNSUPPORTED = ("record_preprocessor_script", "post_analytics_processor_script")
 _DRIFT_METHODS = ("LInfinity", "ChiSquared")
 
@@ -22,7 +22,7 @@ class ContainerEnvironment:
     """The published variables, parsed.
 
     Attributes:
-        dataset_format: One of `FORMATS`.
+        dataset_format: csv, json, parquet, sagemakerCaptureJson or sagemakerMergeJson.
         header: For CSV, whether the first row holds the column names.
         start: First inference time of the window, epoch seconds; None: unbounded.
         end: End of the window, exclusive, epoch seconds; None: unbounded.
@@ -98,9 +98,9 @@ def _dataset_format(text: str) -> tuple[str, bool]:
 
 
 def _known_format(name: str) -> str:
-    known = {known.lower(): known for known in FORMATS}
+    known = {known.lower(): known for known in _FORMATS}
     if name.lower() not in known:
-        raise ValueError(f"dataset_format is one of {', '.join(FORMATS)}, got {name!r}")
+        raise ValueError(f"dataset_format is one of {', '.join(_FORMATS)}, got {name!r}")
     return known[name.lower()]
 
 

@@ -15,7 +15,7 @@ from drift_analyzer.window_state import CategoryState, NumericState, WindowState
 Mode = Literal["calibrated", "model-monitor"]
 Status = Literal["Ok", "Drift", "InsufficientData"]
 MODES: tuple[Mode, ...] = ("calibrated", "model-monitor")
-SCHEMA_CHECKS = ("data_type_check", "completeness_check", "missing_column_check", "extra_column_check")
+_SCHEMA_CHECKS = ("data_type_check", "completeness_check", "missing_column_check", "extra_column_check")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class DriftVerdict:
     @property
     def schema_violations(self) -> tuple[Mapping[str, str], ...]:
         """Violations of schema or completeness: the sender of the data must fix them; retraining does not help."""
-        return tuple(found for found in self.violations if found["constraint_check_type"] in SCHEMA_CHECKS)
+        return tuple(found for found in self.violations if found["constraint_check_type"] in _SCHEMA_CHECKS)
 
 
 def judge(

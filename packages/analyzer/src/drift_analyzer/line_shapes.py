@@ -29,7 +29,7 @@ _PAD = 4096
 _NEAR = 64
 """Bytes in which the start of a short value is searched for: an id has 36 bytes, a time 20."""
 _NEWLINE, _QUOTE, _ESCAPE = 10, 34, 92
-TIME_LENGTH = 20
+_TIME_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Lines:
         """Return the time at each position in epoch seconds, and whether it is one. The last result is cached."""
         if self._times is not None and self._times[0] is at:
             return self._times[1]
-        found = digits_to_epoch(self.take(at, TIME_LENGTH))
+        found = digits_to_epoch(self.take(at, _TIME_LENGTH))
         self._times = (at, found)
         return found
 
@@ -198,7 +198,7 @@ def match(shape: LineShape, lines: Lines, chosen: Positions) -> tuple[Flags, dic
         good &= clean[chosen]
     if "time" in spans:
         start, close = spans["time"]
-        good &= (close - start == TIME_LENGTH) & lines.epochs(start)[1]
+        good &= (close - start == _TIME_LENGTH) & lines.epochs(start)[1]
     return good, spans
 
 
@@ -243,7 +243,7 @@ def _all_alike(shape: LineShape, lines: Lines) -> dict[str, Spans] | None:
         return None
     if "time" in spans:
         start, close = spans["time"]
-        if (close - start != TIME_LENGTH).any() or not lines.epochs(start)[1].all():
+        if (close - start != _TIME_LENGTH).any() or not lines.epochs(start)[1].all():
             return None
     return spans
 
@@ -323,4 +323,4 @@ def _agrees(shape: LineShape, line: bytes) -> bool:
                 return False
     if "time" not in spans:
         return record.time is None
-    return float(digits_to_epoch(lines.take(spans["time"][0], TIME_LENGTH))[0][0]) == record.time
+    return float(digits_to_epoch(lines.take(spans["time"][0], _TIME_LENGTH))[0][0]) == record.time

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_EXPLAINED_ROWS = 2000
+_MAX_EXPLAINED_ROWS = 2000
 """Rows that are explained, evenly spaced. More rows take minutes and do not change the ranking."""
 
 
@@ -79,7 +79,7 @@ class ModelProcess:
 
         Args:
             predict: Rows to predict.
-            explain: Rows to explain; of more than `MAX_EXPLAINED_ROWS`, evenly spaced ones are taken.
+            explain: Rows to explain; of more than `_MAX_EXPLAINED_ROWS`, evenly spaced ones are taken.
 
         Raises:
             ValueError: The code lacks a function, or it failed; the message ends with its last line of output.
@@ -95,10 +95,10 @@ class ModelProcess:
 
 
 def _evenly_spaced(rows: Sequence[Any]) -> Sequence[Any]:
-    """Return at most `MAX_EXPLAINED_ROWS` of the rows, evenly spaced."""
-    if len(rows) <= MAX_EXPLAINED_ROWS:
+    """Return at most `_MAX_EXPLAINED_ROWS` of the rows, evenly spaced."""
+    if len(rows) <= _MAX_EXPLAINED_ROWS:
         return rows
-    return [rows[index * len(rows) // MAX_EXPLAINED_ROWS] for index in range(MAX_EXPLAINED_ROWS)]
+    return [rows[index * len(rows) // _MAX_EXPLAINED_ROWS] for index in range(_MAX_EXPLAINED_ROWS)]
 
 
 def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[Sequence[Any]]:

@@ -30,7 +30,7 @@ def run(job: ContainerEnvironment, workers: int) -> JobResult:
     if job.dataset_format != "sagemakerCaptureJson":
         raise ValueError(
             f"with a baseline, dataset_format is sagemakerCaptureJson, got {job.dataset_format}: "
-            "the built-in analyzer watches endpoints"
+            "batch data are not supported"
         )
     times = TimeWindows(None, job.start, job.end)
     captured = read_captured(baseline, list_files(job.dataset_source, "*.jsonl"), times, workers)

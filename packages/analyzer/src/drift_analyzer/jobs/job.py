@@ -114,7 +114,7 @@ def read_labelled_data(job: ContainerEnvironment) -> LabelledData:
     if job.dataset_format == "sagemakerMergeJson":
         return read_merged(open_files(list_files(job.dataset_source)), job.start, job.end)
     if job.dataset_format != "sagemakerCaptureJson" or not job.values.get("ground_truth_source"):
-        raise ValueError("labels come by dataset_format sagemakerMergeJson, or by ground_truth_source beside capture")
+        raise ValueError("labels are missing: set dataset_format to sagemakerMergeJson, or set ground_truth_source")
     labels = Labels()
     for source, stream in open_files(list_files(Path(job.values["ground_truth_source"]), "*.jsonl")):
         labels.read(stream, source)
@@ -136,7 +136,7 @@ def labelled_prediction(job: ContainerEnvironment, row: LabelledRow) -> Labelled
     prediction = attribute(row.output, inference) if inference is not None or probability is None else None
     score = number(attribute(row.output, probability)) if probability is not None else None
     if score is not None and not 0 <= score <= 1:
-        raise UnreadableRecordError("the answer's probability is not one")
+        raise UnreadableRecordError("the score is not a probability")
     return attribute(row.label, values.get("ground_truth_attribute")), prediction, score
 
 

@@ -80,7 +80,7 @@ def run(job: ContainerEnvironment, opt: Path) -> JobResult:
         analysis |= bias.section(key, label, {where: values[key] for where, values in measured.items()})
     if job.baseline_constraints is None:
         if empty := [f"{facet.name} = {facet.value}" for facet in facets if facet.sample is None]:
-            raise ValueError(f"no row, or every row, is of the facet {', '.join(empty)}: bias compares two groups")
+            raise ValueError(f"no row or every row is in the facet {', '.join(empty)}: bias compares two groups")
         write_json(job.output_path, {"analysis.json": analysis, "constraint_violations.json": {"violations": []}})
         return JobResult(0, [], cloudwatch_metrics.BIAS)
     baseline = read_json(job.baseline_constraints)

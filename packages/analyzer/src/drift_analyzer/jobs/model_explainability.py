@@ -61,7 +61,7 @@ def _judge(
     now = _attributions(model, config, columns)
     violations = explainability.violations(before, now, label)
     score = explainability.ndcg(before, now)
-    reason = f"the ranking of {count} rows agrees with the baseline's by NDCG {score:.3f}"
+    reason = f"the feature ranking over {count} rows has NDCG {score:.3f}"
     verdict = JobVerdict("Drift" if violations else "Ok", reason, violations, metric=score, bad=bad)
     return _write(job, verdict, before, now, label, count)
 
@@ -133,5 +133,5 @@ def _matrix(columns: Columns) -> Any:
     matrix = np.array([[number(cell) for cell in cells] for cells in columns.values()]).T
     if np.isinf(matrix).any():
         text = [name for name, column in zip(columns, matrix.T, strict=True) if np.isinf(column).any()]
-        raise ValueError(f"not numbers, so XGBoost cannot explain them as they are: {', '.join(text)}")
+        raise ValueError(f"not numbers, which an XGBoost model without model_archive requires: {', '.join(text)}")
     return matrix

@@ -127,7 +127,7 @@ def _check_numbers(problem: quality.Problem, found: LabelledPrediction) -> None:
     if problem == "BinaryClassification" and number(label) not in (0.0, 1.0):
         raise UnreadableRecordError("the label is neither 0 nor 1")
     if score is None and not np.isfinite(number(prediction)):
-        raise UnreadableRecordError("the answer is not a number")
+        raise UnreadableRecordError("the prediction is not a number")
 
 
 def _over_time(
