@@ -1,4 +1,4 @@
-"""What `evergreen.yaml` and `models/*/model.yaml` say, validated."""
+"""The validated content of `evergreen.yaml` and `models/*/model.yaml`."""
 
 from configuration.application import Application, ReleasePolicy, Stage
 from configuration.delivery import Delivery, Paths, Source

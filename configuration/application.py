@@ -1,4 +1,4 @@
-"""`evergreen.yaml`: the application, its stages and what is common to all models."""
+"""`evergreen.yaml`: the application, its stages, and settings of all models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _application_name(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9]*", value):
         raise ValueError("one lower-case word, such as evergreen")
     if value.startswith(("aws", "ssm")):
-        raise ValueError("a name that does not start with aws or ssm, which Parameter Store keeps for itself")
+        raise ValueError("a name that does not start with aws or ssm, which Parameter Store reserves")
     return value
 
 
@@ -45,14 +45,14 @@ def _email(value: str) -> str:
 
 
 class ReleasePolicy(Spec):
-    """When a version may become live in a stage."""
+    """The conditions for a version to become live in a stage."""
 
     approval: Literal["registry", "life-cycle"] = "registry"
-    """`registry`: an approved version; `life-cycle`: one that is also approved for production in its life cycle."""
+    """`registry`: the version is approved. `life-cycle`: its life cycle must also be approved for production."""
     four_eyes: bool = False
-    """Refuse an approval by the commit's author, or by who started the execution."""
+    """Refuse an approval by the commit's author or by the person who started the execution."""
     description_required: bool = False
-    """Refuse an approval without a description."""
+    """Refuse an approval that has no description."""
 
 
 class Stage(Spec):
@@ -61,14 +61,14 @@ class Stage(Spec):
     # Sixteen characters leave the endpoint's 63 to the application and the model.
     name: Annotated[str, AfterValidator(_stage_name), Field(max_length=16)]
     account: Annotated[str, AfterValidator(_account)] | None = None
-    """Twelve digits, quoted; null is the account of the credentials that deploy."""
+    """Twelve digits in quotes. null is the account of the credentials that deploy."""
     region: Annotated[str, AfterValidator(_region)]
     model_monitor: Literal["available", "closed"] = "available"
-    """Whether the account can have SageMaker Model Monitor, which AWS closed to new customers; `make preflight` finds
-    out. Where it is closed, the built-in analyzer runs on the same schedule."""
+    """Whether the account has SageMaker Model Monitor, which AWS closed to new customers (`make preflight` finds out).
+    If it is closed, the built-in analyzer runs on the same schedule."""
     release: ReleasePolicy = ReleasePolicy()
     approve_infrastructure: bool = False
-    """Whether a person says yes in CodePipeline before this stage's stacks move."""
+    """Whether a person must approve in CodePipeline before this stage's stacks are deployed."""
 
 
 def _go_together(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -95,27 +95,28 @@ class Application(Spec):
     # IAM role names that CloudFormation makes keep 24 characters of the stack's name; policies name roles by
     # `{name}-training-*`, so the application's name and the word must fit.
     name: Annotated[str, AfterValidator(_application_name), Field(max_length=14)]
-    """In front of every name: stacks, endpoints, package groups, parameters."""
+    """Prefix of all names: stacks, endpoints, package groups, parameters."""
     stages: Annotated[tuple[Stage, ...], AfterValidator(_go_together)]
-    """In the order of release. The last one's account also has registry, training, retraining and delivery: the hub."""
+    """The stages in the order of release. The last stage's account is the hub: it also has the registry, training,
+    retraining and delivery."""
     delivery: Delivery | None = None
-    """Where code comes from, and what tests and synthesises it; without it there is no Delivery stack."""
+    """Source of the code, and the commands that test and synthesise it. Without it there is no Delivery stack."""
     alert_emails: tuple[Annotated[str, AfterValidator(_email)], ...] = ()
-    """Who is told of rollbacks, quarantines and failures; each confirms a subscription."""
+    """Addresses that receive alerts about rollbacks, quarantines and failures. Each must confirm its subscription."""
     log_retention_days: Literal[7, 14, 30, 60, 90, 180, 365, 731] = 90
-    """How long log groups keep what the functions write, days."""
+    """Retention of the functions' log groups, days."""
 
     @property
     def stage(self) -> Stage:
-        """The last stage: users meet its endpoints, its verdicts count, and its account is the hub."""
+        """Return the last stage: it serves the users, its verdicts retrain, and its account is the hub."""
         return self.stages[-1]
 
     def before(self, stage: Stage) -> Stage | None:
-        """The stage whose verification another one waits for."""
+        """Return the stage whose verification a stage waits for."""
         index = self.stages.index(stage)
         return self.stages[index - 1] if index else None
 
     def after(self, stage: Stage) -> Stage | None:
-        """The stage that a stage verifies for."""
+        """Return the stage that waits for a stage's verification."""
         index = self.stages.index(stage)
         return self.stages[index + 1] if index + 1 < len(self.stages) else None

@@ -1,4 +1,4 @@
-"""What all parts of the configuration share: strict, frozen, and closed to unknown keys."""
+"""The base of all configuration sections: strict, frozen, and closed to unknown keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        # Without it `"false"` is true, and `account: 012345678901` is an octal number.
+        # Otherwise `"false"` would be true, and `account: 012345678901` an octal number.
         strict=True,
         allow_inf_nan=False,
         use_attribute_docstrings=True,
@@ -22,7 +22,7 @@ class Spec(BaseModel):
 
 
 class Mistakes:
-    """Collects the broken rules of one section, so that one run tells all of them.
+    """The broken rules of one section, collected so that one run reports all of them.
 
     A validator that raises at the first mistake hides the next one. Pydantic merges a `ValidationError` that a
     validator raises into the outer one and puts the section's place in front of each location.
@@ -37,12 +37,12 @@ class Mistakes:
         value: Any = self._section
         for key in path:
             value = value[key] if isinstance(key, int) else getattr(value, key)
-        # Pydantic would take braces in the text for a template's.
+        # Passed as a value: pydantic would read braces in the text as template fields.
         error = PydanticCustomError("rule", "{should}", {"should": should})
         self._errors.append(InitErrorDetails(type=error, loc=path, input=value))
 
     def raise_if_any(self) -> None:
-        """Raise what was collected.
+        """Raise the collected mistakes.
 
         Raises:
             ValidationError: If any mistake was added.

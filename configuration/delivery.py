@@ -1,4 +1,4 @@
-"""`evergreen.yaml`, `delivery`: from where code is delivered, and by which commands it is tested and synthesised."""
+"""`evergreen.yaml`, `delivery`: the source of the code, and the commands that test and synthesise it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _connection(value: str) -> str:
 
 def _hosted(value: str) -> str:
     if not re.fullmatch(r"[^/\s]+(/[^/\s]+)+", value):
-        raise ValueError("owner/name, as the provider has it")
+        raise ValueError("owner/name, as at the provider")
     return value
 
 
@@ -31,7 +31,7 @@ def _repository(value: str) -> str:
 
 
 def _branch(value: str) -> str:
-    # CodePipeline takes a pattern here, and git has no branch of such a name.
+    # CodePipeline would read these characters as a pattern; git allows none of them in a branch.
     if not re.fullmatch(r"[^\s*?\[\]{}~^:\\]+", value):
         raise ValueError("one branch, such as main")
     return value
@@ -47,11 +47,11 @@ class Source(Spec):
     """The repository: behind a connection (GitHub, GitLab, Bitbucket), or in CodeCommit."""
 
     connection_arn: Annotated[str, AfterValidator(_connection)] | None = None
-    """A CodeConnections connection whose handshake was made."""
+    """ARN of a CodeConnections connection that is available (its handshake is complete)."""
     repository: Annotated[str, AfterValidator(_hosted)] | None = None
-    """owner/name behind the connection."""
+    """Repository behind the connection, as owner/name."""
     codecommit: Annotated[str, AfterValidator(_repository)] | None = None
-    """Name of the CodeCommit repository, which the Delivery stack makes."""
+    """Name of the CodeCommit repository, which the Delivery stack creates."""
     branch: Annotated[str, AfterValidator(_branch)] = "main"
     """The branch that is delivered."""
 
@@ -72,13 +72,13 @@ class Source(Spec):
 
 
 class Paths(Spec):
-    """Which changes are delivered, by patterns of their paths, such as `docs/**`."""
+    """Filters for the paths of a push, as patterns such as `docs/**`."""
 
     # CodePipeline takes up to eight patterns of each kind.
     include: Annotated[tuple[str, ...], Field(max_length=8)] = ()
-    """Only a push that changes one of these."""
+    """Deliver only a push that changes one of these paths."""
     exclude: Annotated[tuple[str, ...], Field(max_length=8)] = ()
-    """No push that changes nothing else."""
+    """Do not deliver a push that changes only these paths."""
 
 
 class Delivery(Spec):
@@ -96,7 +96,7 @@ class Delivery(Spec):
         mistakes = Mistakes(self)
         if self.source.codecommit is not None and (self.paths.include or self.paths.exclude):
             mistakes.add(
-                "paths", should="left out: CodePipeline filters by path what comes by a connection, not CodeCommit"
+                "paths", should="left out: CodePipeline can filter by path only with a connection, not with CodeCommit"
             )
         mistakes.raise_if_any()
         return self

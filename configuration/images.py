@@ -1,7 +1,7 @@
-"""Addresses of SageMaker's framework images, from the table that the SageMaker SDK carries.
+"""Addresses of SageMaker's framework images, read from the table in the SageMaker SDK.
 
-The SDK's `image_uris.retrieve` answers the same, but importing it costs seconds at every synth; the table is one JSON
-file beside it. A test compares the two over all regions.
+The SDK's `image_uris.retrieve` gives the same addresses, but importing it costs seconds at every synth. A test compares
+the two for all regions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _table(name: str) -> dict[str, Any]:
 
 
 def monitor_image_uri(name: str, region: str) -> str:
-    """The address of Model Monitor's image (`model-monitor`) or Clarify's (`clarify`) in a region.
+    """Return the address of Model Monitor's image (`model-monitor`) or Clarify's (`clarify`) in a region.
 
     Raises:
         ValueError: If AWS does not publish it there.
@@ -55,7 +55,7 @@ def _monitor_registries(name: str) -> dict[str, str]:
 
 
 def image_uri(framework: str, version: str, region: str) -> str:
-    """The address of a framework's CPU image.
+    """Return the address of a framework's CPU image.
 
     Args:
         framework: As the SDK's table names it, for example `xgboost`.

@@ -1,4 +1,4 @@
-"""SageMaker instance types: what their names tell."""
+"""SageMaker instance types, and the properties that follow from their names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 _SHAPE = re.compile(r"^ml\.([a-z]+[0-9][a-z0-9]*(?:-[a-z0-9]+)?)\.([0-9]*(?:x?large|medium|small|metal))$")
 # m6gd, c7g, r8g: a `g` straight after the generation is AWS's own processor.
 _GRAVITON = re.compile(r"^[a-z]+[0-9]+g")
-# A `d` after the generation is a local disk (m5d, g4dn, p4de); these families have one without saying so.
+# A `d` after the generation is a local disk (m5d, g4dn, p4de). The families listed here have one without a `d`.
 _LOCAL_DISK = re.compile(r"^(?:[a-z]+[0-9]+[a-z]*d[a-z]*|g[5-9].*|p[5-9].*|trn[0-9].*|dl1)$")
 
 
@@ -31,7 +31,7 @@ InstanceType = Annotated[str, AfterValidator(_cpu_or_gpu_of_x86)]
 
 
 def has_local_disk(instance_type: str) -> bool:
-    """Whether the type stores data on local NVMe, which encrypts itself and refuses a `KmsKeyId`.
+    """Return whether the type has local NVMe storage, which is always encrypted and does not accept a `KmsKeyId`.
 
     Source: Amazon SageMaker API Reference, CreateEndpointConfig, `KmsKeyId`.
     """

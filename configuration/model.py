@@ -1,4 +1,4 @@
-"""`models/<folder>/model.yaml`: what a model is, how it is trained and judged, and how each stage serves it."""
+"""`models/<folder>/model.yaml`: a model, its training and gate, and how each stage serves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from configuration.monitoring import Bias, Monitoring, Retraining
 from configuration.serving import Serving
 
 SCRIPTS = ("preprocess.py", "train.py", "evaluate.py", "inference.py")
-"""What a model's folder must hold beside `model.yaml` (docs/reference/contracts.md, "Model scripts")."""
+"""The scripts that a model's folder must hold beside `model.yaml` (docs/reference/contracts.md, "Model scripts")."""
 
 PIPELINE_PARAMETERS = frozenset(
     [
@@ -60,7 +60,7 @@ PIPELINE_PARAMETERS = frozenset(
         "ModelPackageGroupName",
     ]
 )
-"""Parameters of every pipeline; a hyperparameter is one more, by its own name, and may take none of these."""
+"""Parameters of every pipeline. Each hyperparameter adds one under its own name, so it may not have one of these."""
 
 ProblemType = Literal["binary_classification", "multiclass_classification", "regression"]
 Direction = Literal["maximize", "minimize"]
@@ -125,14 +125,14 @@ class Column(Spec):
 
 
 class Data(Spec):
-    """The data contract: what lands, and what a request carries."""
+    """The data contract: the columns of raw objects and of requests."""
 
     prefix: Annotated[str, AfterValidator(_prefix)] = "raw/"
-    """Folder of the raw objects under the model's own in the data bucket: `<model>/<prefix>dt=<date>/<file>`."""
+    """Folder of the raw objects in the data bucket, below the model's folder: `<model>/<prefix>dt=<date>/<file>`."""
     format: Literal["csv"]
-    """Format of the raw objects; each has a header line."""
+    """Format of the raw objects. Each file has a header line."""
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
-    """A request row holds these columns in this order; a raw object holds them and the target, by name."""
+    """A request row has these columns in this order. A raw object has them and the target in any order, by name."""
 
     @model_validator(mode="after")
     def _names_each_column_once(self) -> Data:
@@ -144,13 +144,13 @@ class Data(Spec):
 
 
 class Framework(Spec):
-    """The SageMaker image that runs the scripts, in training, evaluation and serving alike."""
+    """The SageMaker image that runs the scripts in training, evaluation and serving."""
 
     name: Literal["xgboost"]
     version: Literal["3.2-0"]
 
     def image_uri(self, region: str) -> str:
-        """The image's address in a region, by tag.
+        """Return the image's address in a region, by tag.
 
         Raises:
             ValueError: If AWS does not publish the image in the region.
@@ -164,25 +164,26 @@ class Processing(Spec):
     instance_type: InstanceType = "ml.m5.xlarge"
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
     max_runtime_minutes: Annotated[int, Field(ge=1, le=12_960)] = 60
-    """A job that takes longer is stopped; SageMaker allows nine days at most."""
+    """SageMaker stops a job that takes longer. The most it allows is nine days."""
 
 
 class Training(Spec):
-    """What is trained on, where, and with which parameters; each of them can be changed for one run."""
+    """The training data, machine and parameters. Each value can be overridden for one run."""
 
     instance_type: InstanceType = "ml.m5.xlarge"
     instance_count: Literal[1] = 1
-    """One: training must give the same model bit for bit from the same manifest."""
+    """Always 1, so that the same manifest gives the same model bit for bit."""
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
     max_runtime_minutes: Annotated[int, Field(ge=1, le=40_320)] = 60
-    """A job that takes longer is stopped; SageMaker allows 28 days at most."""
+    """SageMaker stops a job that takes longer. The most it allows is 28 days."""
     window_days: Annotated[int, Field(ge=2, le=3_660)]
-    """Days of data up to the newest, the holdout included."""
+    """Days of data up to the newest day, including the holdout."""
     holdout_days: Annotated[int, Field(ge=1)]
-    """The last days of the window, which no model is trained on."""
+    """The last days of the window. They evaluate the model and are not trained on."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    """Random seed, passed to train.py."""
     hyperparameters: Annotated[dict[str, Scalar], Field(max_length=60, default_factory=dict)]
-    """Given to train.py by name."""
+    """Passed to train.py as arguments, by name."""
 
     @model_validator(mode="after")
     def _leaves_days_to_train_on(self) -> Training:
@@ -202,23 +203,23 @@ class Training(Spec):
 
 
 class Gate(Spec):
-    """What a challenger must reach to be registered."""
+    """The conditions that a new model (the challenger) must meet to be registered."""
 
     metric: str
-    """A metric of evaluate.py that fits the problem type."""
+    """A metric that evaluate.py writes and that fits the problem type, such as auc."""
     minimum: float
-    """The worst value that is still good enough: a floor for auc, a ceiling for rmse."""
+    """The worst acceptable value: a lower bound for auc, an upper bound for rmse."""
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
-    """How much better than the champion it must be, in the metric's own unit."""
+    """The improvement over the live model (the champion) that is required, in the metric's unit."""
 
     @property
     def direction(self) -> Direction:
-        """Which way the metric is better."""
+        """Return whether the metric is to be maximized or minimized."""
         return next(metrics[self.metric] for metrics in METRICS.values() if self.metric in metrics)
 
 
 def _wrong_facets(bias: Bias, columns: Mapping[str, Column]) -> Iterator[str]:
-    """What each facet should be instead, where it is none of the features or has no such values."""
+    """Yield what each facet should be instead that is not a feature or does not have such values."""
     for facet in bias.facets:
         if facet.name not in columns:
             yield f"features only, not {facet.name!r}: {', '.join(columns)}"
@@ -236,17 +237,18 @@ def _is_number(text: str) -> bool:
 
 
 class Model(Spec):
-    """A model, as its folder describes it."""
+    """A model, as described by its folder."""
 
     name: Annotated[Name, Field(max_length=40)]
-    """The folder's name with hyphens for underscores."""
+    """The folder's name, with hyphens in place of underscores."""
     description: Line
+    """What the model predicts, in one sentence."""
     owner: Line
-    """The team or address that answers for the model."""
+    """The team or address that is responsible for the model."""
     problem_type: ProblemType
     data: Data
     target: ColumnName
-    """The column to predict; raw objects carry it, requests do not."""
+    """The column to predict. Raw objects have it, requests do not."""
     framework: Framework
     processing: Processing = Processing()
     training: Training
@@ -254,10 +256,10 @@ class Model(Spec):
     serving: dict[str, Serving]
     """How each stage of evergreen.yaml serves the model."""
     monitoring: Monitoring | None = None
-    """How it is watched; null for captured data that nobody judges."""
+    """The model's monitors. Without this section captured data is stored and not analyzed."""
     retraining: Retraining = Retraining()
 
-    # Validators of fields, not of the model: a mistake in one section does not hide those between others.
+    # Field validators: with a model validator, a mistake in one section would hide mistakes between other sections.
     @field_validator("target")
     @classmethod
     def _is_not_asked_for(cls, target: str, info: ValidationInfo) -> str:
@@ -290,9 +292,9 @@ class Model(Spec):
                 mistakes.add("data_quality", "critical", should=f"features only, not {name!r}: {known}")
         if monitoring.bias:
             if problem_type == "regression":
-                mistakes.add("bias", should="left out of a regression: groups are compared by a favourable outcome")
+                mistakes.add("bias", should="left out for a regression: bias compares groups by a favourable outcome")
             if problem_type == "binary_classification" and monitoring.bias.positive != ("1",):
-                mistakes.add("bias", "positive", should='["1"], the class that an answer is the probability of')
+                mistakes.add("bias", "positive", should='["1"], the class whose probability the model answers')
             for should in _wrong_facets(monitoring.bias, columns):
                 mistakes.add("bias", "facets", should=should)
         mistakes.raise_if_any()
@@ -309,14 +311,14 @@ class Model(Spec):
 
     @property
     def folder(self) -> str:
-        """The folder under `models/`."""
+        """Return the name of the model's folder."""
         return self.name.replace("-", "_")
 
     @property
     def raw_prefix(self) -> str:
-        """Where raw objects land in the data bucket, with the slash at its end."""
+        """Return the prefix of the raw objects in the data bucket, with a slash at its end."""
         return f"{self.name}/{self.data.prefix}"
 
     def canonical(self) -> dict[str, JsonValue]:
-        """The whole specification as plain JSON, defaults filled in: what a compile cache may hash."""
+        """Return the whole specification as plain JSON with defaults filled in, for example to hash it."""
         return self.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""How a model is watched in every stage that serves it, and when it may be retrained."""
+"""`model.yaml`, `monitoring` and `retraining`: a model's monitors, and when it may be retrained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from configuration.base import Mistakes, Spec
 from configuration.instances import InstanceType
 
 MONITOR_KINDS = ("data_quality", "model_quality", "bias", "explainability")
-"""The kinds of monitors, as model.yaml and verdict rows name them."""
+"""The kinds of monitors, under their names in model.yaml and in verdict rows."""
 
 _HOURS_A_DAY = 24
 # Start and end offset of a managed monitor reach back at most 30 days.
@@ -19,7 +19,7 @@ _MOST_DAYS = 3650
 
 
 def _value(value: str) -> str:
-    # Values end in metric names, which Clarify joins by commas.
+    # Values become part of metric names, in which Clarify joins them by commas.
     if not value.strip() or "," in value:
         raise ValueError("text without a comma, in quotes")
     return value
@@ -29,19 +29,19 @@ FacetValue = Annotated[str, AfterValidator(_value)]
 
 
 class DataQuality(Spec):
-    """Captured requests against the training data."""
+    """Compare captured requests with the training data."""
 
     critical: tuple[str, ...] = ()
-    """Features whose drift alone is drift of the data set; the others count by their share."""
+    """Features whose own drift counts as data set drift. Of the others, the share that drifted decides."""
 
 
 class ModelQuality(Spec):
-    """Answers against labels that arrive later."""
+    """Compare answers with labels that arrive later."""
 
     label_delay_hours: Annotated[int, Field(ge=0, le=_LONGEST_LOOK_BACK_HOURS)]
-    """A window is judged once this time has passed since its end, when its labels are there."""
+    """Time from the end of a window until its labels have arrived. Then the window is analyzed."""
     probability_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """From here on a probability is the positive class; of binary classification only."""
+    """A probability of at least this value is the positive class (binary classification only)."""
 
 
 class Facet(Spec):
@@ -50,39 +50,39 @@ class Facet(Spec):
     name: str
     """One of data.columns."""
     values: Annotated[tuple[FacetValue, ...], Field(min_length=1)]
-    """What makes a row one of the group: categories, or one number that it exceeds."""
+    """The rows of the group: categories, or one number that the row's value exceeds."""
 
 
 class Bias(Spec):
-    """Answers and labels of groups against each other, with the labels of model quality."""
+    """Compare answers and labels between groups, with the labels of model quality."""
 
     facets: Annotated[tuple[Facet, ...], Field(min_length=1)]
+    """The groups to compare, each with all other rows."""
     positive: Annotated[tuple[FacetValue, ...], Field(min_length=1)] = ("1",)
-    """Labels that are the favourable outcome."""
+    """The labels that are the favourable outcome."""
 
 
 class Explainability(Spec):
-    """The order of the features' attributions (SHAP) against that at training."""
+    """Compare the order of the features' attributions (SHAP) with that at training."""
 
     weekly: bool = False
-    """Once a week, at midnight before Thursday, instead of on the common schedule: SHAP is the dearest of the runs, and
-    its order the slowest to move."""
+    """Run once a week, on Thursday at 00:00 UTC, instead of on the common schedule: SHAP is the most expensive
+    analysis, and the order of attributions changes slowly."""
 
 
 class Monitoring(Spec):
-    """Scheduled monitors; captured data is judged as it lands besides."""
+    """Scheduled monitors. Captured data is also analyzed as it arrives."""
 
     schedule_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 24
-    """From one run to the next, counted from midnight UTC."""
+    """Hours from one run to the next, counted from midnight UTC."""
     window_hours: Annotated[int, Field(ge=1, le=_LONGEST_LOOK_BACK_HOURS)] = 24
-    """Hours of captured data that one run judges."""
+    """Hours of captured data that one run analyzes."""
     mode: Literal["calibrated", "model-monitor"] = "calibrated"
-    """How the built-in engine judges its scheduled runs: by what the baseline itself does, or by Model Monitor's own
-    formulas."""
+    """Thresholds of the built-in analyzer's scheduled runs: calibrated on the baseline, or Model Monitor's formulas."""
     instance_type: InstanceType = "ml.m5.xlarge"
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 20
     max_runtime_minutes: Annotated[int, Field(ge=1, le=1_440)] = 50
-    """A run that takes longer is stopped."""
+    """SageMaker stops a run that takes longer."""
     data_quality: DataQuality | None = None
     model_quality: ModelQuality | None = None
     bias: Bias | None = None
@@ -94,8 +94,8 @@ class Monitoring(Spec):
         if self.window_hours < self.schedule_hours:
             mistakes.add(
                 "window_hours",
-                should=f"at least schedule_hours, which is {self.schedule_hours}: data between windows would be judged "
-                "by nobody",
+                should=f"at least schedule_hours, which is {self.schedule_hours}: data between windows would "
+                "not be analyzed",
             )
         if self.max_runtime_minutes >= self.schedule_hours * 60:
             mistakes.add(
@@ -109,36 +109,38 @@ class Monitoring(Spec):
                 should=f"at most {_LONGEST_LOOK_BACK_HOURS - self.window_hours}: a monitor looks back 30 days",
             )
         if self.bias and not self.model_quality:
-            mistakes.add("bias", should="left out, or beside model_quality, which says when labels are there")
+            mistakes.add("bias", should="left out, or together with model_quality, which says when labels arrive")
         mistakes.raise_if_any()
         return self
 
 
 class Retraining(Spec):
-    """When a model may be trained anew without a person asking (docs/reference/contracts.md, "Retraining policy")."""
+    """When a model may be retrained automatically (docs/reference/contracts.md, "Retraining policy")."""
 
     cooldown_hours: Annotated[int, Field(ge=1, le=_MOST_DAYS * _HOURS_A_DAY)] = 24
-    """From one start to the next; doubles for each attempt since the last approved version."""
+    """Time from one start to the next. It doubles with each attempt since the last approved version."""
     cooldown_cap_hours: Annotated[int, Field(ge=1, le=_MOST_DAYS * _HOURS_A_DAY)] = 336
-    """It doubles up to here."""
+    """The longest cooldown."""
     budget_runs: Annotated[int, Field(ge=0)] = 4
-    """Starts in budget_days; 0 means that a person is told and nothing is ever started."""
+    """Automatic starts within budget_days. 0 sends an alert instead of starting a run."""
     budget_days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] = 30
+    """Length of the budget's period, days."""
     drifted: Annotated[int, Field(ge=1)] = 3
-    """How many of the last of_last verdicts make evidence."""
+    """Drifted verdicts, among the last of_last, that start a retraining."""
     of_last: Annotated[int, Field(ge=1)] = 6
+    """Verdicts that are looked at."""
     evidence_days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] = 14
     """Older verdicts do not count."""
     min_labels: Annotated[int, Field(ge=0, le=1_000_000_000)] = 200
-    """Labelled rows that drift alone needs before it retrains; 0 where raw data land labelled."""
+    """Labelled rows that must exist before data drift alone retrains. 0 if raw data arrives labelled."""
     recent_days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] | None = None
-    """Training window after a drop in quality, days; null for training.window_days."""
+    """Training window after a drop in quality, days. null uses training.window_days."""
     schedule_days: Annotated[int, Field(ge=1, le=_MOST_DAYS)] | None = None
-    """Train when the last run is older; null for never."""
+    """Retrain when the last run is older than this, days. null for never."""
     new_data_objects: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    """Train when so many raw objects are newer than the last run; null for never."""
+    """Retrain when this many raw objects are newer than the last run. null for never."""
     quiet_minutes: Annotated[int, Field(ge=0, le=_MOST_DAYS * 1440)] = 60
-    """For which no raw object must have landed before their number counts."""
+    """Time without a new raw object before new_data_objects counts, minutes."""
 
     @model_validator(mode="after")
     def _can_be_fulfilled(self) -> Retraining:

@@ -1,4 +1,4 @@
-"""Mistakes in configuration files, each told in one line: file, key path, value, what would be right."""
+"""Mistakes in configuration files, one line each: file, key path, value, and what would be right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake."""
+    """A mistake in a configuration file."""
 
     file: str
     where: str
@@ -49,10 +49,10 @@ class ConfigurationError(Exception):
 
 
 def problems_of(schema: type[BaseModel], document: object, file: str) -> Iterator[Problem]:
-    """Tell all mistakes of a document in the file's own terms.
+    """Yield all mistakes of a document, in the terms of the file.
 
-    A section with an unknown key is not judged any further by pydantic, so each unknown key is told and taken for the
-    known one it resembles, or left out, until what remains can be judged.
+    Pydantic does not validate a section with an unknown key any further. So each unknown key is reported, then renamed
+    to the known key that it resembles, or left out, and the document is validated again.
     """
     while errors := _errors(schema, document):
         unknown = [details for details in errors if details["type"] == "extra_forbidden"]
@@ -86,7 +86,7 @@ def parse(schema: type[_Section], document: object) -> _Section:
 
 
 def shown(value: object) -> str:
-    """A value as it would stand in the file, shortened."""
+    """Return a value as it would appear in the file, shortened."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -94,7 +94,7 @@ def shown(value: object) -> str:
 def _message(details: ErrorDetails, schema: type[BaseModel]) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "missing":
-        return "required, but not there"
+        return "required, but missing"
     if kind == "extra_forbidden":
         nearest, known = _nearest(schema, details["loc"]), ", ".join(sorted(_known_keys(schema, details["loc"][:-1])))
         return (
@@ -118,7 +118,7 @@ def _nearest(schema: type[BaseModel], location: tuple[int | str, ...]) -> str | 
 
 
 def _path_in(document: object, location: tuple[int | str, ...]) -> Iterator[int | str]:
-    """Leave out of pydantic's location what is no key of the file: the tags of unions."""
+    """Yield the keys of pydantic's location without those that are not in the file: the tags of unions."""
     last = len(location) - 1
     for depth, key in enumerate(location):
         if isinstance(document, Mapping):
@@ -134,7 +134,7 @@ def _path_in(document: object, location: tuple[int | str, ...]) -> Iterator[int 
 
 
 def _corrected(document: object, path: tuple[int | str, ...], name: str | None) -> object:
-    """The document with the last key of a path renamed, or left out where the name is taken or there is none."""
+    """Return the document with the last key of a path renamed, or left out if the name is taken or None."""
     key, rest = path[0], path[1:]
     if isinstance(document, list) and isinstance(key, int):
         return [_corrected(item, rest, name) if index == key else item for index, item in enumerate(document)]
@@ -147,7 +147,7 @@ def _corrected(document: object, path: tuple[int | str, ...], name: str | None) 
 
 
 def _known_keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """The keys of the section that a location of pydantic's names."""
+    """Return the keys of the section at one of pydantic's locations."""
     current: object = schema
     for key in location:
         current = _step(current, key)

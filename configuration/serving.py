@@ -1,4 +1,4 @@
-"""How a stage serves a model: `realtime` (instances, trusted releases) or `serverless` (cheap when idle)."""
+"""`model.yaml`, `serving`: an endpoint on instances (`realtime`) or a serverless one (`serverless`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from configuration.base import Mistakes, Spec
 from configuration.instances import InstanceType
 
-# Starting two fleets and moving traffic takes time beside the waits (CreateEndpoint: up to 30 minutes a fleet).
+# Time besides the waits, to start two fleets and shift traffic (CreateEndpoint: up to 30 minutes a fleet).
 _PROVISIONING_SECONDS = 30 * 60
 # MaximumExecutionTimeoutInSeconds of AutoRollbackConfig's BlueGreenUpdatePolicy: 600 to 28,800.
 _LONGEST_DEPLOYMENT_SECONDS = 28_800
 
 
 class Instances(Spec):
-    """The fleet's size; target tracking moves it between the two."""
+    """The fleet's size. Autoscaling keeps it between the two."""
 
     min: Annotated[int, Field(ge=1, le=100)]
     """Fewest instances."""
@@ -35,45 +35,45 @@ class Instances(Spec):
 
 
 class Canary(Spec):
-    """A share of the fleet takes traffic first; the rest follows after the bake."""
+    """Shift a share of the traffic first, and the rest after the bake."""
 
     strategy: Literal["canary"]
     canary_percent: Annotated[int, Field(ge=1, le=50)]
-    """Share of the fleet that is tried first, percent; SageMaker allows half of it at most."""
+    """Share of the fleet that gets traffic first, percent. SageMaker allows at most 50."""
     bake_minutes: Annotated[int, Field(ge=1, le=60)]
-    """Watched time after the canary, and again before the old fleet ends."""
+    """Time to watch the alarms after the canary, and again before the old fleet ends, minutes."""
 
     @property
     def waits_seconds(self) -> int:
-        """Sum of the waits of one deployment, in seconds."""
+        """Return the sum of the waits of one deployment, in seconds."""
         return 2 * self.bake_minutes * 60
 
 
 class Linear(Spec):
-    """Traffic moves in equal steps, with a bake after each."""
+    """Shift traffic in equal steps, with a bake after each."""
 
     strategy: Literal["linear"]
     step_percent: Annotated[int, Field(ge=10, le=50)]
-    """Share of the fleet in each step, percent; SageMaker allows 10 to 50."""
+    """Share of the fleet in each step, percent. SageMaker allows 10 to 50."""
     bake_minutes: Annotated[int, Field(ge=1, le=60)]
-    """Watched time after each step, and again before the old fleet ends."""
+    """Time to watch the alarms after each step, and again before the old fleet ends, minutes."""
 
     @property
     def waits_seconds(self) -> int:
-        """Sum of the waits of one deployment, in seconds."""
+        """Return the sum of the waits of one deployment, in seconds."""
         return (math.ceil(100 / self.step_percent) + 1) * self.bake_minutes * 60
 
 
 class AllAtOnce(Spec):
-    """All traffic moves at once; the old fleet stays until the bake is over."""
+    """Shift all traffic at once, and keep the old fleet until the bake is over."""
 
     strategy: Literal["all_at_once"]
     bake_minutes: Annotated[int, Field(ge=1, le=60)]
-    """Watched time before the old fleet ends."""
+    """Time to watch the alarms before the old fleet ends, minutes."""
 
     @property
     def waits_seconds(self) -> int:
-        """Sum of the waits of one deployment, in seconds."""
+        """Return the sum of the waits of one deployment, in seconds."""
         return self.bake_minutes * 60
 
 
@@ -81,16 +81,16 @@ Deployment = Annotated[Canary | Linear | AllAtOnce, Field(discriminator="strateg
 
 
 class Alarms(Spec):
-    """What rolls a deployment back, measured on the new fleet alone."""
+    """Alarms that roll a deployment back. They measure the new fleet only."""
 
     error_percent: Annotated[float, Field(gt=0, lt=100)]
-    """Share of requests that the model answers with a 5xx, percent."""
+    """Share of requests that the model answers with HTTP 5xx, percent."""
     latency_ms: Annotated[int, Field(ge=1, le=60_000)]
     """99th percentile of the model's latency, milliseconds."""
     period_seconds: Annotated[int, Field(ge=60, le=3600, multiple_of=60)] = 60
-    """Length of one evaluated period; endpoint metrics come once a minute."""
+    """Length of one evaluated period, seconds. Endpoint metrics come once a minute."""
     evaluation_periods: Annotated[int, Field(ge=1, le=60)] = 3
-    """Periods in a row that must be above a threshold."""
+    """Consecutive periods above a threshold before an alarm goes off."""
 
 
 def _date(value: str) -> str:
@@ -101,26 +101,25 @@ def _date(value: str) -> str:
 
 
 class Pin(Spec):
-    """The version that the stage stays on, whatever else is approved. A rejected version is not served, even pinned."""
+    """Keep the stage on one version, whatever else is approved. A rejected version is not served, even if pinned."""
 
     version: Annotated[int, Field(ge=1)]
     """The model package's version."""
     until: Annotated[str, AfterValidator(_date), Field(json_schema_extra={"format": "date"})]
-    """The first day (UTC) on which the pin does not hold; from then on nothing moves until it is renewed or taken
-    out."""
+    """The day (UTC) on which the pin expires. From then on nothing is released until the pin is renewed or removed."""
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
-    """Why, in a sentence for who finds it."""
+    """The reason, in one sentence for whoever finds the pin."""
 
 
 class Verification(Spec):
-    """What a release keeps to before the next stage may have it; the last stage verifies for none."""
+    """The limits that a release must meet before the next stage may serve it. The last stage has no next one."""
 
     latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
-    """95th percentile of what a caller waits for one row, milliseconds."""
+    """95th percentile of the latency of a request with one row, as the caller sees it, milliseconds."""
     error_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Share of a hundred requests that may fail, percent."""
+    """Share of the verification's hundred requests that may fail, percent."""
     tolerance: Annotated[float, Field(ge=0)] = 0.001
-    """How far an answer may be from the score that the evaluation recorded, in the score's unit."""
+    """Largest difference between an answer and the score that the evaluation recorded, in the score's unit."""
 
 
 class Realtime(Spec):
@@ -131,9 +130,9 @@ class Realtime(Spec):
     """For example ml.m5.large."""
     instances: Instances
     invocations_per_instance: Annotated[int, Field(ge=1)]
-    """Requests a minute and instance that target tracking aims at."""
+    """Requests per minute and instance that autoscaling aims at."""
     capture_percent: Annotated[int, Field(ge=0, le=100)]
-    """Share of requests and answers that is written to the data bucket, percent."""
+    """Share of requests and answers that data capture writes to the data bucket, percent."""
     deployment: Deployment
     alarms: Alarms
     verification: Verification = Verification()
@@ -168,18 +167,18 @@ class Realtime(Spec):
 
     @property
     def execution_timeout_seconds(self) -> int:
-        """`MaximumExecutionTimeoutInSeconds`: above the sum of the waits, or SageMaker ends a sound deployment."""
+        """Return `MaximumExecutionTimeoutInSeconds`: more than all waits, or SageMaker would end a sound deployment."""
         return self.deployment.waits_seconds + _PROVISIONING_SECONDS
 
 
 class Serverless(Spec):
-    """Paid by the request. SageMaker gives it no data capture, no guardrails and no network isolation."""
+    """A serverless endpoint, paid per request, without data capture, deployment guardrails and network isolation."""
 
     profile: Literal["serverless"]
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144]
-    """Memory of one copy, MB."""
+    """Memory of one instance of the model, MB."""
     max_concurrency: Annotated[int, Field(ge=1, le=200)]
-    """Requests served at once."""
+    """Requests that are served concurrently."""
     verification: Verification = Verification()
     pin: Pin | None = None
 

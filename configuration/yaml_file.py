@@ -1,4 +1,4 @@
-"""Reads a YAML file, and tells in one line with its number what is wrong with its syntax."""
+"""Read a YAML file; report a syntax error in one line, with its line number."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from configuration.problems import ConfigurationError, Problem
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which otherwise lets the later of two equal keys win in silence."""
+    """PyYAML's safe loader, which also refuses a key that occurs twice in a mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} occurs twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -1,4 +1,4 @@
-"""A model's SageMaker Pipeline: compiled offline, to be deployed in a CloudFormation template."""
+"""A model's SageMaker Pipeline, compiled offline and deployed in a CloudFormation template."""
 
 from pipelines.compiler import CompileError, compile_pipeline, compile_pipelines
 from pipelines.names import DEPLOY_TIME_PARAMETERS

@@ -1,6 +1,6 @@
-"""Compile pipelines in a subprocess, and remember what was compiled by its content.
+"""Compile pipelines in a subprocess, and cache the definitions by content.
 
-Importing the SageMaker SDK takes seconds, and a synth should not wait for it twice for the same model.
+Importing the SageMaker SDK takes seconds. A synth should not wait for it twice for the same model.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ TIMEOUT_SECONDS = 300
 
 
 class CompileError(Exception):
-    """The SDK could not compile a pipeline; the message ends with what it said."""
+    """The SDK could not compile a pipeline; the message ends with its reason."""
 
 
 def compile_pipeline(model: Model) -> str:
-    """The definition of a model's SageMaker Pipeline.
+    """Return the definition of a model's SageMaker Pipeline.
 
     Returns:
-        The definition's JSON. The defaults of `DEPLOY_TIME_PARAMETERS` are `${Name}`, for one `Fn::Sub`.
+        The definition's JSON. The defaults of `DEPLOY_TIME_PARAMETERS` are `${Name}`, which one `Fn::Sub` fills in.
 
     Raises:
         CompileError: The SDK refused it.
@@ -40,7 +40,7 @@ def compile_pipeline(model: Model) -> str:
 
 
 def compile_pipelines(models: Sequence[Model], cache: Path = CACHE) -> list[str]:
-    """The definitions of several models, in their order; what is not in the cache is compiled by one subprocess.
+    """Return the definitions of several models, in order; one subprocess compiles those that are not cached.
 
     Raises:
         CompileError: The SDK refused one.
@@ -54,7 +54,7 @@ def compile_pipelines(models: Sequence[Model], cache: Path = CACHE) -> list[str]
 
 
 def _key(model: Model) -> str:
-    """Everything that a definition follows from: the specification, the sources that read it, the SDK."""
+    """Return a hash of everything that determines a definition: specification, sources and SDK version."""
     digest = hashlib.sha256(json.dumps(model.canonical(), sort_keys=True).encode())
     for package in ("pipelines", "configuration"):
         for source in sorted((ROOT / package).glob("*.py")):
@@ -65,7 +65,7 @@ def _key(model: Model) -> str:
 
 
 def _compile(models: Sequence[Model]) -> list[str]:
-    # No credentials, no profile, no endpoint: only a region, which the SDK wants at import.
+    # No credentials, profile or endpoint: only a region, which the SDK requires at import.
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -89,7 +89,7 @@ def _compile(models: Sequence[Model]) -> list[str]:
 
 
 def _write(path: Path, definition: str) -> None:
-    """Whole or not at all: another synth may read at the same time."""
+    """Write a file atomically: another synth may read it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(definition)

@@ -31,29 +31,29 @@ from pipelines.jobs import CONTENT_TYPES, RECORD_ENTRYPOINT, RESPONSE_TYPES, SER
 from pipelines.names import BASELINES, DEPLOY_TIME_PARAMETERS, NO_CHAMPION, SHARED_CACHE, UNKNOWN_AUTHOR
 from pipelines.step import RequestStep
 
-# ModelPackageDescription holds 1,024 characters, and the verdict goes in front.
+# ModelPackageDescription holds 1,024 characters; the verdict precedes the description.
 DESCRIPTION_LENGTH = 600
 # A processing job's environment holds values of 256 characters.
 ENVIRONMENT_LENGTH = 256
 
 
 class OfflineSession:
-    """The session that `Pipeline` wants: it reaches nothing, and fails where it is asked to."""
+    """The session that `Pipeline` requires. It cannot call AWS."""
 
     boto_region_name = None
     local_mode = False
 
     @property
     def boto_session(self) -> OfflineSession:
-        """Itself: the SDK asks it for a Scheduler client, which compiling never uses."""
+        """Return itself: the SDK asks it for a Scheduler client, which compiling does not use."""
         return self
 
     def client(self, _service: str) -> None:
-        """No client."""
+        """Return no client."""
 
 
 def parameters(model: Model) -> dict[str, Parameter]:
-    """What may be changed for one run, with the model's own values as defaults, then what the stack fills in."""
+    """Return the parameters of a run, with the model's values as defaults, and those that the stack fills in."""
     training, gate = model.training, model.gate
     listed = [
         ParameterString("CommitId", "unknown"),
@@ -77,9 +77,9 @@ def parameters(model: Model) -> dict[str, Parameter]:
 
 
 def hyperparameter(name: str, value: bool | int | float | str) -> Parameter:
-    """A hyperparameter's parameter, of the type of its value in model.yaml."""
+    """Return the pipeline parameter of a hyperparameter, with the type of its value in model.yaml."""
     if isinstance(value, bool):
-        # A Boolean becomes text as each service likes; these two words are JSON.
+        # Services write a Boolean as text in different ways. These two words are JSON.
         return ParameterString(name, json.dumps(value), enum_values=["true", "false"])
     if isinstance(value, int):
         return ParameterInteger(name, value)
@@ -89,7 +89,7 @@ def hyperparameter(name: str, value: bool | int | float | str) -> Parameter:
 
 
 def build(model: Model) -> Pipeline:
-    """The model's pipeline."""
+    """Return the model's pipeline."""
     p = parameters(model)
     requests = Requests(model, p)
     snapshot = snapshot_step(requests)
@@ -165,14 +165,14 @@ def build(model: Model) -> Pipeline:
         name=model.name,
         parameters=list(p.values()),
         steps=[snapshot, preprocess, train, evaluate, gate],
-        # Neither an experiment nor a trial for each run: the registration record is the trail.
+        # No experiment or trial for each run: the registration record documents it.
         pipeline_experiment_config=None,
         sagemaker_session=OfflineSession(),
     )
 
 
 def snapshot_step(requests: Requests) -> RequestStep:
-    """Fix the dataset, the code and the champion; never cached, since it looks at what there is now."""
+    """Return the step that fixes the dataset, the code and the champion. It is not cached: it reads current state."""
     model, p = requests.model, requests.parameters
     environment = {
         "MODEL": model.name,
@@ -198,18 +198,18 @@ def snapshot_step(requests: Requests) -> RequestStep:
 
 
 def baseline_files(model: Model) -> list[str]:
-    """The baselines that the model's monitors need, by file."""
+    """Return the files of the baselines that the model's monitors need."""
     asked = model.monitoring
     return [file for kind, files in BASELINES.items() if asked and getattr(asked, kind) for file in files]
 
 
 def baseline_key(file: str) -> str:
-    """Under which the record step's result names a baseline's address; paths into it know neither slash nor dot."""
+    """Return a baseline's key in the record step's result: a JSON path has neither slash nor dot in a key."""
     return re.sub(r"[^a-z]", "_", file.removesuffix(".json")) + "_uri"
 
 
 def baseline_step(requests: Requests, snapshot: RequestStep, artifact: Any) -> RequestStep:
-    """Say what monitors compare with, of this challenger; only once it has passed the gate."""
+    """Return the step that writes the baselines of a challenger that has passed the gate."""
     request = requests.baseline(
         "Baseline",
         inputs=[
@@ -232,7 +232,7 @@ def record_step(
     evaluate: RequestStep,
     baseline: RequestStep | None,
 ) -> RequestStep:
-    """Write down what is about to be registered; never cached, since it belongs to this execution."""
+    """Return the step that writes the registration record. It is not cached: a record belongs to one execution."""
     model, p = requests.model, requests.parameters
     environment = {
         "MODEL": model.name,
@@ -276,13 +276,13 @@ def record_step(
 
 
 def good_enough(model: Model, p: dict[str, Parameter], evaluate: RequestStep) -> Any:
-    """The metric against the minimum, which is a ceiling where less is better."""
+    """Return the condition that the metric reaches the minimum, an upper bound if lower is better."""
     comparison = ConditionGreaterThanOrEqualTo if model.gate.direction == "maximize" else ConditionLessThanOrEqualTo
     return comparison(left=evaluate.value(f"metrics.{model.gate.metric}"), right=p["Minimum"])
 
 
 def better(p: dict[str, Parameter], snapshot: RequestStep, evaluate: RequestStep) -> Any:
-    """No champion yet, or better than it by more than the margin."""
+    """Return the condition that there is no champion, or that the challenger is better by more than the margin."""
     return ConditionOr(
         conditions=[
             ConditionEquals(left=snapshot.value("champion_package_arn"), right=NO_CHAMPION),
@@ -292,7 +292,7 @@ def better(p: dict[str, Parameter], snapshot: RequestStep, evaluate: RequestStep
 
 
 def refusal(model: Model, p: dict[str, Parameter], evaluate: RequestStep) -> Any:
-    """What the execution's failure reason says."""
+    """Return the failure reason of an execution whose challenger is not registered."""
     bound = "at least" if model.gate.direction == "maximize" else "at most"
     return Join(
         on=" ",
@@ -309,9 +309,9 @@ def refusal(model: Model, p: dict[str, Parameter], evaluate: RequestStep) -> Any
 
 
 def definition(model: Model) -> str:
-    """The pipeline's definition, JSON, with `${Name}` for what the stack fills in and no other substitution."""
+    """Return the definition as JSON, with `${Name}` for each value that the stack fills in and no other `${`."""
     names = "|".join(DEPLOY_TIME_PARAMETERS)
-    # The SDK writes null for the experiment and the MLflow server that there is none of; the schema leaves them out.
+    # The SDK writes null for the experiment and the MLflow server, which are absent; the schema does not allow null.
     document = {key: value for key, value in json.loads(build(model).definition()).items() if value is not None}
     compiled = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return re.sub(rf"\$\{{(?!(?:{names})\}})", "${!", compiled)
@@ -319,6 +319,6 @@ def definition(model: Model) -> str:
 
 if __name__ == "__main__":
     models = [Model.model_validate_json(json.dumps(document)) for document in json.load(sys.stdin)]
-    # The SDK may print to standard output while it compiles; only what follows is ours, so it goes last and alone.
+    # The SDK may print to standard output while it compiles. So the definitions are printed last, on one line.
     definitions = [definition(model) for model in models]
     sys.stdout.write("\n" + json.dumps(definitions))

@@ -1,4 +1,4 @@
-"""The requests that the steps make, in the API's own words (Amazon SageMaker API Reference)."""
+"""The requests of the steps, with the API's own names (Amazon SageMaker API Reference)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ OUTPUT = "/opt/ml/processing/output"
 CONTENT_TYPES = ["text/csv", "application/json"]
 RESPONSE_TYPES = ["text/csv", "application/json"]
 SERVING_ENVIRONMENT = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
-# A tool's script keeps the name that its CDK asset has, a hash, so it is run by pattern.
+# The script's name is that of its CDK asset, a hash, so a pattern selects it.
 TOOL_ENTRYPOINT = ["/bin/sh", "-c", f"exec python3 {INPUT}/script/*.py"]
-# A folder's asset is a zip, from which Python imports as it is.
+# A folder's asset is a zip file, from which Python can import directly.
 RECORD_ENTRYPOINT = ["/bin/sh", "-c", f"PYTHONPATH=$(echo {INPUT}/script/*.zip) exec python3 -m record"]
 ANALYZER_ENTRYPOINT = [
     "/bin/sh",
@@ -37,11 +37,11 @@ ANALYZER_ENTRYPOINT = [
 ]
 
 Variable = Any
-"""A string, or one of the SDK's pipeline variables that becomes one at run time; the SDK is untyped."""
+"""A string, or a pipeline variable of the SDK that becomes one at run time. The SDK is untyped."""
 
 
 def text(*values: Variable) -> Variable:
-    """The values, joined at run time."""
+    """Return the values, joined at run time."""
     return Join(on="", values=list(values))
 
 
@@ -50,7 +50,7 @@ class Requests:
     """Requests of one model's pipeline.
 
     Attributes:
-        model: What is trained.
+        model: The model that is trained.
         parameters: The pipeline's parameters by name.
     """
 
@@ -58,11 +58,11 @@ class Requests:
     parameters: Mapping[str, Variable]
 
     def artifact_uri(self, *path: Variable) -> Variable:
-        """An address in the artifact bucket."""
+        """Return an address in the artifact bucket."""
         return text("s3://", self.parameters["ArtifactBucket"], "/", *path)
 
     def run_uri(self, step: str, output: str = "") -> Variable:
-        """Where a step's output goes; every execution has a folder of its own."""
+        """Return the address of a step's output; each execution has a folder of its own."""
         return self.artifact_uri(
             f"runs/{self.model.name}/", ExecutionVariables.PIPELINE_EXECUTION_ID, f"/{step}" + (output and f"/{output}")
         )
@@ -76,7 +76,7 @@ class Requests:
         output: str,
         entrypoint: Sequence[str] = TOOL_ENTRYPOINT,
     ) -> dict[str, object]:
-        """A `CreateProcessingJob` request for a program of ours that calls AWS, hence without isolation."""
+        """Return a `CreateProcessingJob` request for a program of ours that calls AWS, hence without isolation."""
         return {
             **self._processing(step, [("script", script, "S3Prefix")], [output], isolated=False),
             "AppSpecification": {"ImageUri": self.parameters["ImageUri"], "ContainerEntrypoint": list(entrypoint)},
@@ -93,10 +93,14 @@ class Requests:
         inputs: Sequence[tuple[str, Variable, str]],
         outputs: Sequence[str],
     ) -> dict[str, object]:
-        """A `CreateProcessingJob` request for one of the model's scripts, under network isolation.
+        """Return a `CreateProcessingJob` request for one of the model's scripts, under network isolation.
 
         Args:
+            step: The step's name.
+            program: The script's file name.
+            arguments: The script's arguments.
             inputs: Name, address and kind (`S3Prefix` or `ManifestFile`) of each; `code` must be among them.
+            outputs: Names of the folders that are uploaded.
         """
         specification = {
             "ImageUri": self.parameters["ImageUri"],
@@ -111,7 +115,7 @@ class Requests:
         }
 
     def baseline(self, step: str, *, inputs: Sequence[tuple[str, Variable, str]], output: str) -> dict[str, object]:
-        """A `CreateProcessingJob` request for the analyzer, which runs the model's code and so is isolated."""
+        """Return a `CreateProcessingJob` request for the analyzer, which runs the model's code and so is isolated."""
         given = [
             ("analyzer", self.parameters["AnalyzerUri"], "S3Prefix"),
             ("settings", self.parameters["BaselineSettingsUri"], "S3Prefix"),
@@ -126,11 +130,11 @@ class Requests:
         }
 
     def _cache_scope(self) -> dict[str, Variable]:
-        """Part of what makes a cached step the same as an earlier one, so that a run may keep to itself."""
+        """Return the variable that separates caches: a step is reused only by runs with the same scope."""
         return {"CACHE_SCOPE": self.parameters["CacheScope"]}
 
     def training(self, step: str, *, train: Variable, code: Variable) -> dict[str, object]:
-        """The `CreateTrainingJob` request: script mode, with the code as a channel because the network is cut off."""
+        """Return the `CreateTrainingJob` request: script mode, with the code as a channel, as there is no network."""
         training = self.model.training
         hyperparameters = {
             "sagemaker_program": json.dumps("train.py"),
@@ -168,7 +172,7 @@ class Requests:
         baselines: Mapping[str, Variable],
         card: Variable,
     ) -> dict[str, object]:
-        """The `CreateModelPackage` request; a person approves what it creates."""
+        """Return the `CreateModelPackage` request; a person must approve the package."""
         container: ModelPackageContainerDefinitionTypeDef = {
             "Image": self.parameters["ImageUri"],
             "ModelDataUrl": artifact,
@@ -227,12 +231,12 @@ class Requests:
         }
 
     def _volume_key(self, instance_type: str) -> dict[str, Variable]:
-        """No key for a type with local NVMe, which encrypts itself and makes SageMaker refuse one."""
+        """Return the volume's key, or none for a type with local NVMe, for which SageMaker refuses one."""
         return {} if has_local_disk(instance_type) else {"VolumeKmsKeyId": self.parameters["KmsKeyArn"]}
 
 
 def drift_check_baselines(baselines: Mapping[str, Variable]) -> dict[str, object]:
-    """`DriftCheckBaselines` of the baselines' addresses by file, as `pipelines.names.BASELINES` lists them."""
+    """Return `DriftCheckBaselines` for the baselines' addresses by file (see `pipelines.names.BASELINES`)."""
     places = {
         "data-quality/statistics.json": ("ModelDataQuality", "Statistics"),
         "data-quality/constraints.json": ("ModelDataQuality", "Constraints"),
@@ -249,7 +253,7 @@ def drift_check_baselines(baselines: Mapping[str, Variable]) -> dict[str, object
 
 
 def quoted(default: bool | int | float | str, parameter: Variable) -> Variable:
-    """A hyperparameter as the training toolkit reads it: JSON, so a string goes in quotes."""
+    """Return a hyperparameter as the training toolkit reads it: JSON, so a string is in quotes."""
     return text('"', parameter, '"') if isinstance(default, str) else parameter.to_string()
 
 

@@ -1,4 +1,4 @@
-"""Names that the pipeline and those who deploy it share; importing them costs nothing."""
+"""Names that the pipeline and the stacks share; this module imports nothing."""
 
 DEPLOY_TIME_PARAMETERS = (
     "ImageUri",
@@ -20,10 +20,10 @@ DEPLOY_TIME_PARAMETERS = (
 NO_CHAMPION = "none"
 
 UNKNOWN_AUTHOR = "none"
-"""`Author` of a run that no commit asked for; a job's environment holds no empty value."""
+"""`Author` of a run without a commit; a job's environment cannot hold an empty value."""
 
 SHARED_CACHE = "shared"
-"""`CacheScope` of runs that may reuse each other's steps; a run that drift started has one of its own."""
+"""`CacheScope` of runs that may reuse each other's steps. A run that drift started has its own."""
 
 BASELINES = {
     "data_quality": ("data-quality/statistics.json", "data-quality/constraints.json"),

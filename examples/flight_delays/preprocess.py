@@ -1,7 +1,7 @@
 """Turn raw objects into labelled rows: the first column is the label, the others are a request row.
 
-Runs as a SageMaker processing job. `labelled` is also what scores a packaged model on raw data (score.py), so it
-travels in the model's archive.
+It runs as a SageMaker processing job. score.py also uses `labelled`, to score a packaged model on raw data. So this
+file travels in the model's archive.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Flight(NamedTuple):
 
 
 def labelled(folder: Path) -> Iterator[Flight]:
-    """The flights of all raw objects below `folder`, in the order of the objects' names.
+    """Yield the flights of all raw objects below `folder`, in the order of the objects' names.
 
     A flight without a label (it never landed) is left out.
 
     Raises:
-        ValueError: an object lacks a column, a field, or carries another label than 0 or 1.
+        ValueError: An object lacks a column, a field, or carries another label than 0 or 1.
     """
     for path in sorted(folder.rglob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
@@ -58,7 +58,7 @@ def labelled(folder: Path) -> Iterator[Flight]:
 
 
 def write_rows(path: Path, rows: list[list[str]], header: list[str] | None = None) -> None:
-    """Write a CSV file, with its folder."""
+    """Write a CSV file, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

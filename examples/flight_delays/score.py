@@ -1,8 +1,8 @@
 """Score with the packaged model beside this file: `python code/score.py <raw folder> <scores.csv> [<payload.csv>]`.
 
-evaluate.py runs the copy in a model's own archive, so every candidate goes through its own preprocessing and through
-the functions that serve it. The file it writes is what versions of a model have in common: `identifier,late,score`.
-Given a sample payload it writes that one's scores too, one a line, into `payload_scores.csv` beside the first file.
+evaluate.py runs the copy in a model's own archive, so every candidate is scored with its own preprocessing and serving
+functions. All versions of the model write the same format: `identifier,late,score`. The scores of a sample payload are
+written to `payload_scores.csv` in the same folder, one a line.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from preprocess import labelled
 
 
 def answers(model: Model, requests: str) -> list[str]:
-    """What the endpoint would answer to one CSV request, row by row."""
+    """Return the endpoint's answers to one CSV request, row by row."""
     answer: str
     answer, _ = output_fn(predict_fn(input_fn(requests, CSV), model), CSV)
     return answer.split()
 
 
 def main(raw: Path, scores: Path, payload: Path | None = None) -> None:
-    """Send the labelled flights through the serving functions, then the sample payload where there is one."""
+    """Score the labelled flights with the serving functions, then the sample payload, if there is one."""
     model = model_fn(str(Path(__file__).resolve().parent.parent))
     flights = list(labelled(raw))
     body = io.StringIO()

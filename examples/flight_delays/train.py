@@ -19,13 +19,13 @@ from features import COLUMNS, FEATURE_TYPES, LABEL, encode, vocabulary
 
 SERVING_CODE = ("inference.py", "score.py", "preprocess.py", "features.py")
 THREADS = 1
-"""Floating point sums depend on how they are split over threads; these data are too small to gain from more."""
+"""One thread: floating point sums depend on the number of threads, and this data is too small to gain from more."""
 EPOCH = 0
-"""Modification time of every file in the archive: when a model was made is not a part of it."""
+"""Modification time of every file in the archive, so that the archive does not depend on the time of training."""
 
 
 def arguments() -> argparse.Namespace:
-    """Hyperparameters arrive as arguments, folders as SM_* variables (SageMaker training toolkit)."""
+    """Read hyperparameters from the arguments, folders from SM_* variables (SageMaker training toolkit)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num_boost_round", type=int, default=150)
     parser.add_argument("--max_depth", type=int, default=5)
@@ -40,10 +40,10 @@ def arguments() -> argparse.Namespace:
 
 
 def read(folder: Path) -> tuple[list[list[str]], list[int]]:
-    """Request rows and labels of all CSV files in the channel.
+    """Return request rows and labels of all CSV files in the channel.
 
     Raises:
-        ValueError: a file has other columns than preprocess.py writes, or there are no rows.
+        ValueError: A file has other columns than preprocess.py writes, or there are no rows.
     """
     rows, labels = [], []
     for path in sorted(folder.rglob("*.csv")):

@@ -1,4 +1,4 @@
-"""Score the new model and the champion on the same raw holdout, and say by how much the new one is better.
+"""Score the new model and the champion on the same raw holdout, and compare their metrics.
 
 Runs as a SageMaker processing job: `evaluate.py --metric auc --champion <package ARN | none>`. Each candidate scores in
 a process of its own, by the code in its own archive (score.py). Both are measured against the labels as they are made
@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 PROCESSING = Path("/opt/ml/processing")
 NO_CHAMPION = "none"
 CLIP = 1e-15
-"""A probability of exactly 0 or 1 that is wrong would cost infinitely much (scikit-learn clips likewise)."""
+"""The log loss of a wrong probability of exactly 0 or 1 would be infinite (scikit-learn clips likewise)."""
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
 
 def auc(labels: Labels, scores: Scores) -> float:
-    """Area under the ROC curve by the Mann-Whitney statistic; ties count half.
+    """Return the area under the ROC curve by the Mann-Whitney statistic; ties count half.
 
     Raises:
-        ValueError: all labels are equal, where it is not defined.
+        ValueError: All labels are equal: the area is not defined.
     """
     positives = int(labels.sum())
     negatives = labels.size - positives
@@ -47,30 +47,30 @@ def auc(labels: Labels, scores: Scores) -> float:
 
 
 def accuracy(labels: Labels, scores: Scores) -> float:
-    """Share of rows on the right side of one half."""
+    """Return the share of rows on the right side of one half."""
     return float(np.mean((scores > 0.5) == (labels == 1)))
 
 
 def log_loss(labels: Labels, scores: Scores) -> float:
-    """Mean negative log likelihood, in nats."""
+    """Return the mean negative log likelihood, in nats."""
     clipped = np.clip(scores, CLIP, 1 - CLIP)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
 
 
 def precision(labels: Labels, scores: Scores) -> float:
-    """Share of the predicted that are positive; 0 where none is predicted."""
+    """Return the share of positive rows among the predicted ones; 0 if none is predicted."""
     predicted = scores > 0.5
     return float(labels[predicted].mean()) if predicted.any() else 0.0
 
 
 def recall(labels: Labels, scores: Scores) -> float:
-    """Share of the positive that are predicted; 0 where none is positive."""
+    """Return the share of predicted rows among the positive ones; 0 if none is positive."""
     positive = labels == 1
     return float((scores[positive] > 0.5).mean()) if positive.any() else 0.0
 
 
 def f1(labels: Labels, scores: Scores) -> float:
-    """Harmonic mean of precision and recall; 0 where both are."""
+    """Return the harmonic mean of precision and recall; 0 if both are 0."""
     total = precision(labels, scores) + recall(labels, scores)
     return 2 * precision(labels, scores) * recall(labels, scores) / total if total else 0.0
 
@@ -83,19 +83,19 @@ METRICS: dict[str, tuple[Callable[[Labels, Scores], float], int]] = {
     "f1": (f1, 1),
     "log_loss": (log_loss, -1),
 }
-"""Each metric with its direction: 1 where more is better."""
+"""Each metric with its direction: 1 if higher is better."""
 
 
 def measure(labels: Labels, scores: Scores) -> dict[str, float]:
-    """All metrics of one candidate."""
+    """Return all metrics of one candidate."""
     return {name: function(labels, scores) for name, (function, _) in METRICS.items()}
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Extract a model.tar.gz; members that point outside the folder, links and devices are refused (filter "data").
+    """Extract a model.tar.gz and return its score.py; unsafe members are refused (filter "data").
 
     Raises:
-        ValueError: the archive is damaged, or cannot score.
+        ValueError: The archive is damaged, or has no score.py.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -109,11 +109,11 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 class Answers(NamedTuple):
-    """What a candidate's own code says.
+    """The scores from a candidate's own code.
 
     Attributes:
-        flights: label and score by flight.
-        payload: score of each row of the sample payload, in order; empty where it was not asked.
+        flights: Label and score by flight.
+        payload: Score of each row of the sample payload, in order; empty if it was not scored.
     """
 
     flights: dict[str, tuple[int, float]]
@@ -121,10 +121,10 @@ class Answers(NamedTuple):
 
 
 def scored(archive: Path, holdout: Path, payload: Path | None = None) -> Answers:
-    """Score the holdout and, where it is given, the sample payload by the archive's own code.
+    """Score the holdout and, if given, the sample payload with the archive's own code.
 
     Raises:
-        RuntimeError: its code failed; the message ends with what it said.
+        RuntimeError: Its code failed; the message ends with its last line of error output.
     """
     with tempfile.TemporaryDirectory() as folder:
         script = unpack(archive, Path(folder) / "model")
@@ -141,12 +141,12 @@ def scored(archive: Path, holdout: Path, payload: Path | None = None) -> Answers
 
 
 def evaluate(folder: Path, metric: str, champion: str) -> dict[str, object]:
-    """The evaluation of `folder/model` and, unless there is none, `folder/champion` on `folder/holdout`.
+    """Return the evaluation of `folder/model` and, if there is one, `folder/champion` on `folder/holdout`.
 
-    The challenger scores the sample payload, `folder/payload/payload.csv`, too.
+    The challenger also scores the sample payload, `folder/payload/payload.csv`.
 
     Raises:
-        ValueError: an unknown metric, a champion without archive, or one that leaves holdout rows without a score.
+        ValueError: An unknown metric, a champion without archive, or one that leaves holdout rows without a score.
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not known, this model measures {', '.join(METRICS)}")
@@ -164,7 +164,7 @@ def evaluate(folder: Path, metric: str, champion: str) -> dict[str, object]:
         "rows": len(challenger),
         "champion": champion,
         "metrics": ours,
-        # What the endpoint must answer to the sample payload before a later stage may have the model.
+        # The answers to the sample payload that a stage's endpoint must give before the next stage may serve the model.
         "payload_scores": payload_scores,
     }
     if incumbent is None:

@@ -1,6 +1,6 @@
-"""What a flight looks like: the columns of a raw object and of a request, and how a request row becomes numbers.
+"""The columns of a raw object and of a request, and the encoding of a request row as numbers.
 
-It travels in the model's archive, so a model is always served and scored with the encoding it was trained with.
+This file travels in the model's archive, so a model is always served and scored with the encoding of its training.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Matrix = NDArray[np.float32]
 
 
 def vocabulary(rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The values of each categorical column, sorted: a value's position is its code."""
+    """Return the values of each categorical column, sorted: a value's position is its code."""
     return {
         column: sorted({row[index] for row in rows} - {""})
         for index, column in enumerate(COLUMNS)
@@ -50,12 +50,12 @@ def vocabulary(rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
 
 
 def encode(rows: Sequence[Sequence[str]], known: Vocabulary) -> Matrix:
-    """Request rows as a matrix of shape (rows, columns).
+    """Return request rows as a matrix of shape (rows, columns).
 
-    An empty field, and a category that training never saw, is missing (NaN), which XGBoost has a branch for.
+    An empty field and a category that was not in the training data become NaN, which XGBoost treats as missing.
 
     Raises:
-        ValueError: a row with the wrong number of fields, or a field that is not a finite number where one is wanted.
+        ValueError: A row with the wrong number of fields, or a field of a numeric column that is not a finite number.
     """
     for number, row in enumerate(rows, start=1):
         if len(row) != len(COLUMNS):
@@ -72,7 +72,7 @@ def encode(rows: Sequence[Sequence[str]], known: Vocabulary) -> Matrix:
 
 
 def numbers(column: str, values: Sequence[str]) -> list[float]:
-    """One numeric column; empty is NaN."""
+    """Return one numeric column; an empty field is NaN."""
     result = []
     for number, value in enumerate(values, start=1):
         try:

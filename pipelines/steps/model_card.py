@@ -1,8 +1,7 @@
 """A registered version's Model Card: intended use, data, evaluation, bias, explainability, lineage.
 
-Standard library only, so that it runs beside `record.py` in the framework's container: both are in one folder, and
-Python finds a program's neighbours. It writes what a *model package's* card may hold, whose `model_overview` has
-creator and artefact alone; that is also valid as a Model Card of its own.
+Standard library only, so that it runs beside `record.py` in the framework's container. It writes the schema of a *model
+package's* card, whose `model_overview` has creator and artefact only. That is also valid as a Model Card of its own.
 
 Source: AWS, "Amazon SageMaker Model Cards", "Model package model card schema".
 """
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_CONTENT = 100_000
-"""Characters of `ModelCardContent`."""
+"""Longest `ModelCardContent`, characters."""
 RISK_RATINGS = ("High", "Medium", "Low", "Unknown")
 _TEXT, _LONG_TEXT, _METRIC_NAME, _HYPERPARAMETER, _MAX_HYPERPARAMETERS = 1024, 2048, 255, 255, 100
 
@@ -35,14 +34,19 @@ def model_card(
     """Build the card of one version.
 
     Args:
-        record: the registration record (docs/reference/contracts.md, "Registration record").
-        description, owner: of `model.yaml`.
-        image: of the training container.
-        bias: Clarify's metric → value, `None` where bias is not measured.
-        explainability: feature → mean absolute SHAP value.
+        record: The registration record (docs/reference/contracts.md, "Registration record").
+        description: The description in `model.yaml`.
+        owner: The owner in `model.yaml`.
+        image: The training container's image.
+        intended_uses: The uses that the model was made for.
+        caveats: Caveats and recommendations.
+        risk_rating: One of `RISK_RATINGS`.
+        risk_explanation: The reason for the rating.
+        bias: Clarify's metrics by name, `None` if bias is not measured.
+        explainability: Mean absolute SHAP values by feature.
 
     Raises:
-        ValueError: the risk rating is none of AWS's.
+        ValueError: AWS does not know the risk rating.
     """
     if risk_rating not in RISK_RATINGS:
         raise ValueError(f"risk_rating is one of {', '.join(RISK_RATINGS)}, got {risk_rating!r}")
@@ -64,10 +68,10 @@ def model_card(
 
 
 def content(card: Mapping[str, Any]) -> str:
-    """Return the card as `ModelCardContent` takes it.
+    """Return the card as text for `ModelCardContent`.
 
     Raises:
-        ValueError: it is longer than AWS takes, or holds a number that JSON has not.
+        ValueError: It is longer than AWS accepts, or holds a number that JSON cannot express.
     """
     text = json.dumps(card, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     if len(text) > MAX_CONTENT:
@@ -114,7 +118,7 @@ def _group(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _lineage(record: Mapping[str, Any]) -> dict[str, str]:
-    """Where everything came from, so that the version can be made again."""
+    """Return the origin of everything, so that the version can be reproduced."""
     return {
         "commit": record["commit"],
         "execution": record["execution_arn"],

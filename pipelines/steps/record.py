@@ -1,9 +1,8 @@
-"""Write the registration record: what a package was made from and measured by, hashed, once.
+"""Write the registration record: the origin, hashes and evaluation of a model package.
 
-Runs as a SageMaker processing job in the framework's container, with model_card.py beside it: standard library and
-boto3 only. It runs
-after the gate and before the registration, reads its arguments from the environment, checks that no raw object
-of the dataset changed meanwhile, and leaves `record.json` for the registration.
+It runs as a SageMaker processing job in the framework's container, with model_card.py beside it: standard library and
+boto3 only. It runs after the gate and before the registration, reads its arguments from the environment, checks that no
+raw object of the dataset has changed since the snapshot, and writes `record.json` for the registration.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("/opt/ml/processing/output/record/record.json")
 EXIT_MESSAGE = Path("/opt/ml/output/message")
-"""What is written there becomes the job's `ExitMessage`."""
+"""SageMaker shows the content of this file as the job's `ExitMessage`."""
 THREADS = 16
 NO_CHAMPION = NOTHING = "none"
 PARAMETER = "PARAMETER_"
-"""In front of each hyperparameter's name in the environment."""
+"""Prefix of each hyperparameter's name in the environment."""
 
 
 class RecordError(Exception):
-    """What is wrong, in one line for a person."""
+    """The record cannot be written; the message is one line for a person."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The step's arguments, as the pipeline's `Environment` gives them."""
+    """The step's arguments, from the environment that the pipeline sets."""
 
     model: str
     data_bucket: str
@@ -79,7 +78,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """Read them from `MODEL`, `DATA_BUCKET` and so on, and hyperparameters from `PARAMETER_…`."""
+        """Read the arguments from `MODEL`, `DATA_BUCKET` and so on, and hyperparameters from `PARAMETER_…`."""
         values: dict[str, Any] = {
             name: environment[name.upper()] for name in cls.__dataclass_fields__ if name != "parameters"
         }
@@ -90,29 +89,29 @@ class Settings:
 
 
 def canonical(document: object) -> bytes:
-    """JSON with sorted keys and no spaces: the same content gives the same bytes."""
+    """Return JSON with sorted keys and no spaces: the same content gives the same bytes."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sha256_of(body: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(body).hexdigest()
 
 
 def place(uri: str) -> tuple[str, str]:
-    """Bucket and key of an `s3://` address."""
+    """Return bucket and key of an `s3://` address."""
     parts = urlsplit(uri)
     return parts.netloc, parts.path.lstrip("/")
 
 
 def read(s3: S3Client, uri: str) -> bytes:
-    """An object's content."""
+    """Return an object's content."""
     bucket, key = place(uri)
     return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
 
 
 def streamed_sha256(s3: S3Client, uri: str) -> str:
-    """An object's SHA-256, without holding it in memory."""
+    """Return an object's SHA-256, without holding the object in memory."""
     bucket, key = place(uri)
     digest = hashlib.sha256()
     for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
@@ -121,13 +120,13 @@ def streamed_sha256(s3: S3Client, uri: str) -> str:
 
 
 def dataset(s3: S3Client, settings: Settings) -> int:
-    """Check the dataset as it was trained on, and count its objects.
+    """Check that the dataset is unchanged since the snapshot, and return the number of its objects.
 
-    The jobs fetched raw objects by key, not by version: that each is still at the version of the manifest says that
-    they fetched what the manifest says: short of deleting versions, no object returns to an earlier one.
+    The jobs fetched raw objects by key, not by version. If each object still has the version in the manifest, they
+    fetched that version: an object returns to an earlier version only if versions are deleted.
 
     Raises:
-        RecordError: The manifest is not the one of the snapshot, or an object was overwritten or deleted since.
+        RecordError: The manifest is not the one of the snapshot, or an object was overwritten or deleted since then.
     """
     manifest = read(s3, settings.manifest_uri)
     if sha256_of(manifest) != settings.manifest_sha256:
@@ -153,10 +152,10 @@ def dataset(s3: S3Client, settings: Settings) -> int:
 
 
 def write_once(s3: S3Client, bucket: str, key: str, body: bytes, content_type: str) -> str:
-    """Write an object that must never change, and give its address; the same content again is a retry of this step.
+    """Write an object that must never change, and return its address. The same content again is a retry of this step.
 
     Raises:
-        RecordError: Something else is there.
+        RecordError: The object exists with other content.
     """
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
@@ -164,12 +163,12 @@ def write_once(s3: S3Client, bucket: str, key: str, body: bytes, content_type: s
         if error.response["Error"]["Code"] != "PreconditionFailed":
             raise
         if read(s3, f"s3://{bucket}/{key}") != body:
-            raise RecordError(f"s3://{bucket}/{key} exists with another content") from None
+            raise RecordError(f"s3://{bucket}/{key} exists with other content") from None
     return f"s3://{bucket}/{key}"
 
 
 def archive(name: str, body: bytes) -> bytes:
-    """A tar.gz of one file, the same bytes each time: `SamplePayloadUrl` must point to one."""
+    """Return a reproducible tar.gz of one file: `SamplePayloadUrl` must point to one."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, filename="") as packed,
@@ -182,7 +181,7 @@ def archive(name: str, body: bytes) -> bytes:
 
 
 def inference_specification(settings: Settings) -> dict[str, object]:
-    """What is about to be registered, in the form that the release controller compares with."""
+    """Return what will be registered, in the form that the release controller compares with."""
     return {
         "image": settings.image,
         "model_data_url": settings.artifact_uri,
@@ -193,12 +192,12 @@ def inference_specification(settings: Settings) -> dict[str, object]:
 
 
 def baseline_key(file: str) -> str:
-    """Under which the result names a baseline's address, as the registration reads it."""
+    """Return a baseline's key in the result, from which the registration reads its address."""
     return re.sub(r"[^a-z]", "_", file.removesuffix(".json")) + "_uri"
 
 
 def baselines(s3: S3Client, settings: Settings) -> dict[str, dict[str, str]]:
-    """Address and SHA-256 of each baseline that the model's monitors need, by file; kept beside the record.
+    """Copy the baselines that the model's monitors need beside the record; return address and SHA-256 by file.
 
     Raises:
         RecordError: The baseline step did not write one.
@@ -218,7 +217,7 @@ def baselines(s3: S3Client, settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
-    """The version's model card, with bias and attributions where there is a baseline of them."""
+    """Return the version's model card, with bias and attributions if they have baselines."""
     known = {file: json.loads(read(s3, one["uri"])) for file, one in written["baselines"].items()}
     bias = known.get("bias/analysis.json", {}).get("post_training_bias_metrics", {}).get("facets", {})
     shap = known.get("explainability/analysis.json", {}).get("explanations", {}).get("kernel_shap", {})
@@ -244,19 +243,19 @@ def card(s3: S3Client, settings: Settings, written: Mapping[str, Any]) -> str:
 
 
 def started_by(sagemaker: SageMakerClient, execution_arn: str) -> str:
-    """The principal that started the execution, "" for the service itself: its approval would not count."""
+    """Return the principal that started the execution, "" if the service did."""
     described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution_arn)
     user = described.get("CreatedBy") or {}
     identity = user.get("IamIdentity") or {}
-    # Everybody in a Studio domain may share one role.
+    # All users of a Studio domain may share one role, so the profile's name comes first.
     return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or ""
 
 
 def record(s3: S3Client, sagemaker: SageMakerClient, settings: Settings) -> dict[str, str]:
-    """Write the record and the sample payload, and give what the registration needs, all of it text.
+    """Write the record and the sample payload, and return the values that the registration needs, all of them text.
 
     Raises:
-        RecordError: The dataset changed, or another record is in the way.
+        RecordError: The dataset changed, or another record exists under the same address.
     """
     objects = dataset(s3, settings)
     payload = read(s3, settings.payload_uri)
@@ -303,7 +302,7 @@ def record(s3: S3Client, sagemaker: SageMakerClient, settings: Settings) -> dict
 
 
 def main() -> None:
-    """Run in the container; a mistake becomes the job's exit message."""
+    """Run in the container; an error becomes the job's exit message."""
     # SageMaker sets AWS_REGION, which boto3 does not read.
     region = os.environ.get("AWS_REGION")
     s3 = boto3.client("s3", region_name=region, config=Config(max_pool_connections=THREADS))

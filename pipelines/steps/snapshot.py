@@ -1,8 +1,8 @@
-"""Fix what a run is made of: the dataset, the code and the champion.
+"""Fix the inputs of a run: the dataset, the code and the champion.
 
-Runs as a SageMaker processing job in the framework's container, by itself: standard library and boto3 only. It reads
-its arguments from the environment, writes what docs/reference/contracts.md lists under "S3", and leaves `snapshot.json`
-for the steps that follow. Everything it writes is named by its content and written once.
+It runs as a SageMaker processing job in the framework's container: standard library and boto3 only. It reads its
+arguments from the environment, writes the objects that docs/reference/contracts.md lists under "S3", and writes
+`snapshot.json` for the next steps. All objects are named by their content and written once.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("/opt/ml/processing/output/snapshot/snapshot.json")
 EXIT_MESSAGE = Path("/opt/ml/output/message")
-"""What is written there becomes the job's `ExitMessage`."""
+"""SageMaker shows the content of this file as the job's `ExitMessage`."""
 THREADS = 16
 NO_CHAMPION = "none"
 LATEST = "latest"
-# What CustomerMetadataProperties may hold, in ASCII: the trigger ends there, and should not fail after the training.
+# Characters that CustomerMetadataProperties allows: the trigger becomes one, and must not fail after the training.
 METADATA = re.compile(r"[A-Za-z0-9_.:/=+\-@ ]{1,256}")
 
 
 class SnapshotError(Exception):
-    """What is missing or wrong, in one line for a person."""
+    """A run's inputs are missing or wrong; the message is one line for a person."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The step's arguments, as the pipeline's `Environment` gives them."""
+    """The step's arguments, from the environment that the pipeline sets."""
 
     model: str
     raw_prefix: str
@@ -64,7 +64,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """Read them from `MODEL`, `RAW_PREFIX` and so on."""
+        """Read the arguments from `MODEL`, `RAW_PREFIX` and so on."""
         values: dict[str, Any] = {name: environment[name.upper()] for name in cls.__dataclass_fields__}
         return cls(**{**values, "window_days": int(values["window_days"]), "holdout_days": int(values["holdout_days"])})
 
@@ -84,7 +84,7 @@ class RawObject:
 
 @dataclass(frozen=True)
 class Window:
-    """The days that count, both ends included; the last of them are the holdout."""
+    """The days of a run's data, both ends included; the last of them are the holdout."""
 
     start: date
     end: date
@@ -92,10 +92,10 @@ class Window:
 
 
 def partition_days(value: str) -> tuple[date, date]:
-    """First and last day of a partition, `2013-01-31` or `2013-01`.
+    """Return first and last day of a partition, `2013-01-31` or `2013-01`.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The partition is neither a day nor a month.
     """
     if re.fullmatch(r"\d{4}-\d{2}", value):
         first = date.fromisoformat(f"{value}-01")
@@ -105,10 +105,10 @@ def partition_days(value: str) -> tuple[date, date]:
 
 
 def raw_objects(s3: S3Client, settings: Settings) -> Iterator[RawObject]:
-    """The current version of every raw object.
+    """Yield the current version of every raw object.
 
     Raises:
-        SnapshotError: A partition's name is no date, or the bucket keeps no versions.
+        SnapshotError: A partition's name is not a date, or the bucket is not versioned.
     """
     pages = s3.get_paginator("list_object_versions").paginate(
         Bucket=settings.data_bucket, Prefix=f"{settings.raw_prefix}dt="
@@ -137,10 +137,10 @@ def raw_objects(s3: S3Client, settings: Settings) -> Iterator[RawObject]:
 
 
 def window_of(settings: Settings, newest: date) -> Window:
-    """The window that was asked for; `latest` as its end is the newest day there is.
+    """Return the requested window; `latest` as its end is the newest day of the data.
 
     Raises:
-        SnapshotError: A day is no date, or no day is left to train on.
+        SnapshotError: A day is not a date, or no day is left to train on.
     """
     try:
         end = newest if settings.window_end == LATEST else date.fromisoformat(settings.window_end)
@@ -159,7 +159,7 @@ def window_of(settings: Settings, newest: date) -> Window:
 
 
 def select(objects: list[RawObject], settings: Settings) -> tuple[Window, list[RawObject]]:
-    """The objects whose days lie wholly in the window.
+    """Return the window, and the objects whose days are all in it.
 
     Raises:
         SnapshotError: There is no data, or one side of the split is empty.
@@ -183,7 +183,7 @@ def select(objects: list[RawObject], settings: Settings) -> tuple[Window, list[R
 
 
 def hashed(s3: S3Client, bucket: str, one: RawObject) -> RawObject:
-    """The object with its SHA-256: the one that S3 keeps, where it keeps one of the whole content."""
+    """Return the object with its SHA-256, which S3 may have stored for the whole content."""
     if one.stored_checksum:
         head = s3.head_object(Bucket=bucket, Key=one.key, VersionId=one.version_id, ChecksumMode="ENABLED")
         return replace(one, sha256=base64.b64decode(head["ChecksumSHA256"]).hex())
@@ -194,12 +194,12 @@ def hashed(s3: S3Client, bucket: str, one: RawObject) -> RawObject:
 
 
 def canonical(document: object) -> bytes:
-    """JSON with sorted keys and no spaces: the same content gives the same bytes."""
+    """Return JSON with sorted keys and no spaces: the same content gives the same bytes."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def write_once(s3: S3Client, bucket: str, key: str, body: bytes, content_type: str) -> None:
-    """Write an object whose name follows from its content; that it is there already is as good."""
+    """Write an object that is named by its content, unless it exists."""
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
     except ClientError as error:
@@ -218,7 +218,7 @@ class Dataset:
 
 
 def write_dataset(s3: S3Client, settings: Settings, window: Window, objects: list[RawObject]) -> Dataset:
-    """Write the dataset's manifest, and what SageMaker needs to fetch either split (`ManifestFile`)."""
+    """Write the dataset's manifest, and the `ManifestFile` with which SageMaker fetches each split."""
     splits = ["holdout" if one.first >= window.holdout_start else "train" for one in objects]
     manifest = canonical(
         {
@@ -256,10 +256,10 @@ def write_dataset(s3: S3Client, settings: Settings, window: Window, objects: lis
 
 
 def code_files(archive: bytes) -> dict[str, bytes]:
-    """The files of a CDK asset, by path.
+    """Return the files of a CDK asset, by path.
 
     Raises:
-        SnapshotError: It is no zip archive, or a path points out of it.
+        SnapshotError: The asset is not a zip archive, or a path points out of it.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as asset:
@@ -273,7 +273,7 @@ def code_files(archive: bytes) -> dict[str, bytes]:
 
 
 def keep_code(s3: S3Client, settings: Settings) -> tuple[str, str]:
-    """Copy the model's scripts to where no garbage collection finds them; give their address and their SHA-256."""
+    """Copy the model's scripts to the artifact bucket; return their address and their SHA-256."""
     source = urlsplit(settings.code_uri)
     try:
         archive = s3.get_object(Bucket=source.netloc, Key=source.path.lstrip("/"))["Body"].read()
@@ -290,7 +290,7 @@ def keep_code(s3: S3Client, settings: Settings) -> tuple[str, str]:
 
 
 def champion(s3: S3Client, ssm: SSMClient, settings: Settings) -> tuple[str, str]:
-    """The live release's package ARN and the folder of its artefact; `none` and a folder that says so before the first.
+    """Return the live release's package ARN and its artefact's folder, or `none` and a folder without a model.
 
     Raises:
         SnapshotError: The record is missing or malformed, or its artefact is gone.
@@ -319,10 +319,10 @@ def champion(s3: S3Client, ssm: SSMClient, settings: Settings) -> tuple[str, str
 
 
 def snapshot(s3: S3Client, ssm: SSMClient, settings: Settings) -> dict[str, str]:
-    """Fix dataset, code and champion, and give what the steps that follow need, all of it text.
+    """Fix dataset, code and champion, and return the values that the next steps need, all of them text.
 
     Raises:
-        SnapshotError: Something that a person has to put right.
+        SnapshotError: A person has to correct the inputs.
     """
     if not METADATA.fullmatch(settings.trigger):
         raise SnapshotError(f"Trigger {settings.trigger!r} may hold letters, digits, spaces and _.:/=+-@ only")
@@ -347,7 +347,7 @@ def snapshot(s3: S3Client, ssm: SSMClient, settings: Settings) -> dict[str, str]
 
 
 def main() -> None:
-    """Run in the container; a mistake becomes the job's exit message."""
+    """Run in the container; an error becomes the job's exit message."""
     # SageMaker sets AWS_REGION, which boto3 does not read.
     region = os.environ.get("AWS_REGION")
     s3 = boto3.client("s3", region_name=region, config=Config(max_pool_connections=THREADS))

@@ -1,4 +1,4 @@
-"""Every mistake in a configuration file is told in one line: file, key path, value, what would be right."""
+"""Every mistake in a configuration file is reported in one line: file, key path, value, what would be right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mistakes(tree: Path) -> list[str]:
         ("seed: 20130101", 'seed: "20130101"', 'training.seed: "20130101": should be a whole number'),
         ("nullable: true}          # °F\n    - {name: dewp", 'nullable: "no"}\n    - {name: dewp',
          'data.columns[7].nullable: "no": should be true or false'),
-        ("target: late\n", "", "target: required, but not there"),
+        ("target: late\n", "", "target: required, but missing"),
         ("name: flight-delays", "name: Flight Delays", 'name: "Flight Delays": should be lower-case words'),
         ("name: flight-delays", "name: flights", 'name: "flights": should be "flight-delays", as its folder says'),
         ("target: late", "target: temp", 'target: "temp": should be a column that is not among data.columns'),
@@ -90,10 +90,10 @@ def mistakes(tree: Path) -> list[str]:
         ("cooldown_cap_hours: 336", "cooldown_cap_hours: 12", "retraining.cooldown_cap_hours: 12: should be at least"),
         ("cooldown_hours: 168", "recent_days: 14", "retraining.recent_days: 14: should be more than training.holdout"),
         ("gate:\n", "gate: {\n", "line 54: expected ',' or '}', but got ':'"),
-        ("target: late", "target: late\ntarget: later", "line 7: key 'target' stands twice"),
+        ("target: late", "target: late\ntarget: later", "line 7: key 'target' occurs twice"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
+def test_a_mistake_is_reported_with_file_place_value_and_what_is_right(
     tree: Path, edit: Edit, old: str, new: str, line: str
 ) -> None:
     edit(old, new)
@@ -165,13 +165,13 @@ def test_a_mistake_is_told_with_file_place_value_and_what_is_right(
         (SOURCE, f'{SOURCE}\n  test: ""', 'delivery.test: "": should be one command in one line'),
     ],
 )
-def test_a_mistake_in_evergreen_yaml_is_told_as_well(tree: Path, old: str, new: str, line: str) -> None:
+def test_a_mistake_in_evergreen_yaml_is_reported_as_well(tree: Path, old: str, new: str, line: str) -> None:
     path = tree / "evergreen.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     assert [told for told in mistakes(tree) if told.startswith(f"evergreen.yaml: {line}")], mistakes(tree)
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(tree: Path, edit: Edit) -> None:
+def test_all_mistakes_of_all_files_are_reported_at_once(tree: Path, edit: Edit) -> None:
     edit("\ntraining:\n", "\ntrainig:\n")
     edit("canary_percent: 50, bake_minutes: 10", "canary_percnt: 50, bake_minutes: 1")
     edit("min: 2, max: 4", "min: 1, max: 4")

@@ -231,7 +231,7 @@ def test_a_retried_step_finds_its_own_record(s3: S3Client, settings: step.Settin
 
 def test_a_record_is_never_overwritten(s3: S3Client, settings: step.Settings) -> None:
     first = body_of(s3, record(s3, settings)["record_uri"])
-    with pytest.raises(step.RecordError, match=r"record\.json exists with another content"):
+    with pytest.raises(step.RecordError, match=r"record\.json exists with other content"):
         record(s3, replace(settings, commit_id="another"))
     assert body_of(s3, f"s3://{ARTIFACTS}/packages/flight-delays/abc123def456/record.json") == first
 
