@@ -1,4 +1,4 @@
-# Evergreen's verbs. The environment (.venv, node_modules) is made by the first of them that needs it.
+# Evergreen's verbs. The first one that needs the environment (.venv, node_modules) makes it.
 .DEFAULT_GOAL := help
 .PHONY: help demo check test lint types nag unit all synth pipeline schema up down status preflight deploy deliver diff destroy benchmarks lock clean
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ ARGS ?=
 TARGET ?= local
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export AWS_CDK_DISABLE_CLI_TELEMETRY := true
-# The CDK's modules take five seconds to compile: whatever a shell says, that is done once, not at each start.
+# The CDK's modules take five seconds to compile. That is done once, whatever the shell sets.
 unexport PYTHONDONTWRITEBYTECODE
 
 EVERGREEN := .venv/bin/evergreen
@@ -94,7 +94,7 @@ destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; doc
 benchmarks: .venv/.ready .venv/.layer node_modules/.ready ## Measure what the README claims
 	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py
 
-lock: .venv/.ready ## Resolve requirements*.txt anew into constraints.txt
+lock: .venv/.ready ## Resolve requirements*.txt again into constraints.txt
 	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet \
 	  --no-emit-package evergreen --no-emit-package localcloud --no-emit-package drift-analyzer
 
@@ -118,8 +118,8 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.venv/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
-	@# Containers may not write to .venv: what they import is compiled here, once, instead of at every start. Beside it
-	@# goes what a synth imports (without Node, of which the next target tells, less of it).
+	@# Containers may not write to .venv, so what they import is compiled here once. What a synth imports is compiled in
+	@# parallel, as far as it does without Node.
 	@{ $(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")' && \
 	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack; } \
 	  >/dev/null & first=$$!; \

@@ -111,7 +111,7 @@ def _both_live_once(cloud: LocalCloud) -> tuple[Version, Version]:
     _finish(cloud, second_arn)
     second = Version(second_arn, live_version(cloud, MODEL), _ask(cloud))
     if abs(first.score - second.score) < _APART:
-        raise SystemExit(f"both versions answer {first.score} to the row, so nobody could tell which one does")
+        raise SystemExit(f"both versions answer {first.score} to the row, so the answers cannot tell which one is live")
     _judge(cloud, second_arn, "Rejected")
     _finish(cloud, first_arn)
     return first, second

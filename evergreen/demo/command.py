@@ -41,6 +41,8 @@ def demo(
 
     The model is trained on January and February, approved and deployed. Then the following months are replayed day by
     day on a virtual clock. Evergreen monitors, retrains and releases; you approve.
+
+    The results are in the folder `demo` of the state folder: loop.html with every figure, and loop.svg for a README.
     """
     if full and (quick or until):
         raise UsageError(f"--full replays ten months; leave out {'--quick' if quick else '--until'}.")

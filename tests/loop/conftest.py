@@ -69,7 +69,7 @@ def model() -> Names:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalCloud, str]]:
-    """The cloud after a first demo, and the demo's output."""
+    """Yield the cloud after a first demo, and the demo's output."""
     cloud = LocalCloud(free_port(), tmp_path_factory.mktemp("loop") / "state")
     localcloud(cloud, "up", "--clock", "accelerated")
     try:

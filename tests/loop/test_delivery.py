@@ -1,6 +1,6 @@
-"""From push to production for real: a clone is pushed to the local remote, and the pipeline does the rest.
+"""A clone is pushed to the local remote, and the delivery pipeline deploys and trains.
 
-One story on one local cloud: each test is what the next push did. The clone's `delivery.test` is a short one.
+The tests share one local cloud and run in order: each checks the next push. The clone has a short `delivery.test`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def until(what: str, read: Callable[[], T | None], seconds: float = 600) -> T:
 
 @dataclass(frozen=True)
 class Developer:
-    """Someone with a clone, and with a queue that hears what the pipeline's alert topic tells."""
+    """A developer with a clone, and with a queue that is subscribed to the pipeline's alert topic."""
 
     cloud: LocalCloud
     tree: Path
@@ -73,7 +73,7 @@ class Developer:
         return commit
 
     def executions(self, commit: str) -> list[dict[str, Any]]:
-        """The pipeline's executions of a commit."""
+        """Return the pipeline's executions of a commit."""
         listed = self.cloud.client("codepipeline").list_pipeline_executions(pipelineName=PIPELINE)
         return [
             one
@@ -82,7 +82,7 @@ class Developer:
         ]
 
     def delivered(self, commit: str) -> dict[str, Any]:
-        """The one execution of a commit, when it has ended."""
+        """Wait for the one execution of a commit to end. Return it."""
 
         def ended() -> dict[str, Any] | None:
             done = [one for one in self.executions(commit) if one["status"] != "InProgress"]
@@ -91,24 +91,24 @@ class Developer:
         return until(f"the delivery of {commit[:8]}", ended)
 
     def failures(self, execution: dict[str, Any]) -> str:
-        """What the actions of an execution say that failed."""
+        """Return the failed actions of an execution."""
         actions = self.cloud.client("codepipeline").list_action_executions(
             pipelineName=PIPELINE, filter={"pipelineExecutionId": execution["pipelineExecutionId"]}
         )["actionExecutionDetails"]
         return json.dumps([one for one in actions if one["status"] == "Failed"], default=str)
 
     def functions(self) -> dict[str, str]:
-        """Every function's name and the SHA-256 of its code."""
+        """Return the SHA-256 of each function's code by its name."""
         pages = self.cloud.client("lambda").get_paginator("list_functions").paginate()
         return {one["FunctionName"]: one["CodeSha256"] for page in pages for one in page["Functions"]}
 
     def stacks(self) -> dict[str, str]:
-        """Every stack's status and the time of its last change."""
+        """Return each stack's status and the time of its last change."""
         stacks = self.cloud.client("cloudformation").describe_stacks()["Stacks"]
         return {one["StackName"]: f"{one['StackStatus']} {one.get('LastUpdatedTime')}" for one in stacks}
 
     def trainings(self, name: str) -> list[str]:
-        """A model's executions, newest first."""
+        """Return a model's executions, newest first."""
         listed = self.cloud.client("sagemaker").list_pipeline_executions(
             PipelineName=f"evergreen-{name}", SortBy="CreationTime", SortOrder="Descending"
         )
@@ -126,19 +126,19 @@ class Developer:
         topic = self.cloud.outputs(PIPELINE)["AlertTopicArn"]
         allowed = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
         policy = {"Version": "2012-10-17", "Statement": [{**allowed, "Resource": "*"}]}
-        url = sqs.create_queue(QueueName="told", Attributes={"Policy": json.dumps(policy)})["QueueUrl"]
+        url = sqs.create_queue(QueueName="alerts", Attributes={"Policy": json.dumps(policy)})["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
     def next_alert(self) -> str:
         sqs = self.cloud.client("sqs")
-        url = sqs.get_queue_url(QueueName="told")["QueueUrl"]
+        url = sqs.get_queue_url(QueueName="alerts")["QueueUrl"]
         received = until("an alert", lambda: sqs.receive_message(QueueUrl=url).get("Messages"), 30)
         return str(json.loads(received[0]["Body"])["Message"])
 
 
 def second_model(tree: Path) -> None:
-    """A further model, which brings its own stacks and has no raw data yet."""
+    """Add a model, with stacks of its own and without raw data."""
     target = tree / "examples" / "second_model"
     shutil.copytree(tree / "examples" / "flight_delays", target)
     specification = target / "model.yaml"
@@ -148,7 +148,7 @@ def second_model(tree: Path) -> None:
 
 @pytest.fixture(scope="module")
 def developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developer]:
-    """A fresh cloud, and a clone of the repository's last commit with a second model and a short test."""
+    """Yield a new cloud, and a clone of the last commit with a second model and a short test command."""
     folder = tmp_path_factory.mktemp("delivery")
     cloud, tree = LocalCloud(free_port(), folder / "state"), folder / "tree"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
@@ -169,15 +169,13 @@ def developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developer]:
 
 @pytest.fixture(scope="module")
 def first(developer: Developer, model: Names) -> str:
-    """The package that the first push led to."""
+    """Return the package that the first push led to."""
     push.deliver(developer.cloud, model, CONFIGURATION, start="2013-01-01", end="2013-02-28", tree=developer.tree)
     developer.listen()
     return push.trained(developer.cloud, model)
 
 
-def test_a_push_brings_everything_up_trains_and_stops_at_the_registry(
-    developer: Developer, model: Names, first: str
-) -> None:
+def test_a_push_deploys_and_trains_and_stops_at_the_registry(developer: Developer, model: Names, first: str) -> None:
     sagemaker = developer.cloud.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=first)
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
@@ -189,7 +187,7 @@ def test_a_push_brings_everything_up_trains_and_stops_at_the_registry(
     until("the second model's run", lambda: developer.trainings("second-model") or None, 60)
 
 
-def test_a_push_that_breaks_a_test_changes_nothing_and_people_are_told(developer: Developer, first: str) -> None:
+def test_a_push_that_breaks_a_test_changes_nothing_and_sends_an_alert(developer: Developer, first: str) -> None:
     before = developer.stacks(), developer.functions(), developer.trainings("flight-delays")
     path = "tests/unit/handlers/test_archive_decide.py"
     whole = (developer.tree / path).read_text(encoding="utf-8")
@@ -203,9 +201,7 @@ def test_a_push_that_breaks_a_test_changes_nothing_and_people_are_told(developer
     developer.git("revert", "--no-edit", "HEAD")
 
 
-def test_pushes_are_delivered_in_their_order_and_each_moves_what_it_changed_alone(
-    developer: Developer, first: str
-) -> None:
+def test_pushes_are_delivered_in_order_and_each_changes_only_what_it_must(developer: Developer, first: str) -> None:
     """A handler's change and, before it is delivered, one of a model's training: queued, not dropped, not mixed."""
     functions = developer.functions()
     trained = {name: developer.trainings(name) for name in ("flight-delays", "second-model")}

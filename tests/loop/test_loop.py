@@ -1,4 +1,4 @@
-"""The loop for real, in the order in which it would happen to someone: the real CLI, templates, handlers and scripts.
+"""The loop on the local cloud, in the order of a real account: the real CLI, templates, handlers and scripts.
 
 The tests share one local cloud and build on each other's history, as an account does: one file, so one worker.
 """
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:
-    """Poll until `read` gives something; events reach the controller asynchronously, as in an account."""
+    """Poll until `read` returns something. Events reach the controllers asynchronously, as in an account."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := read()) is not None:
@@ -48,7 +48,7 @@ def wait_for(what: str, read: Callable[[], T | None], seconds: float = 60) -> T:
 
 
 def execute(cloud: LocalCloud, model: Names, **parameters: str) -> dict[str, Any]:
-    """Run the pipeline to its end; the description of the execution."""
+    """Run the pipeline to its end. Return the execution."""
     sagemaker = cloud.client("sagemaker")
     arn = sagemaker.start_pipeline_execution(
         PipelineName=model.group,
@@ -70,7 +70,7 @@ def steps(cloud: LocalCloud, execution: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def versions(cloud: LocalCloud, model: Names) -> dict[int, dict[str, Any]]:
-    """All packages of the model's group by version."""
+    """Return all packages of the model's group by version."""
     listed = cloud.client("sagemaker").list_model_packages(ModelPackageGroupName=model.group)
     return {package["ModelPackageVersion"]: package for package in listed["ModelPackageSummaryList"]}
 
@@ -82,7 +82,7 @@ def judge(cloud: LocalCloud, package_arn: str, status: str) -> None:
 
 
 def ledger(cloud: LocalCloud, model: Names, kind: str) -> list[dict[str, Any]]:
-    """The ledger's rows of one kind for the model, oldest first."""
+    """Return the model's ledger rows of one kind, oldest first."""
     table = cloud.outputs(f"{model.app}-platform-{model.stage}")["LedgerTableName"]
     found = cloud.client("dynamodb").query(
         TableName=table,
@@ -289,7 +289,7 @@ def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: Loc
     first = versions(cloud, model)[1]["ModelPackageArn"]
     judge(cloud, first, "Rejected")
     rows = wait_for(
-        "the controller's word",
+        "the decision to hold",
         lambda: [row for row in ledger(cloud, model, "decision") if row["step"]["S"].lower() == "hold"] or None,
     )
     assert "approved" in rows[-1]["reason"]["S"].lower()
@@ -300,7 +300,7 @@ def test_rejecting_all_that_is_approved_never_takes_the_endpoint_away(cloud: Loc
 
 @pytest.fixture(scope="module")
 def bad(cloud: LocalCloud, model: Names) -> bad_model.BadRelease:
-    """A version of which a fifth of the answers fail was approved, and is rolled back; no tick came since."""
+    """Approve a version that fails a fifth of its requests, and wait for its rollback. No tick came since."""
     day = flights.raw_file(summary.folder(cloud), FIRST)
     return bad_model.roll_back(cloud, model, flights.one_by_one(flights.requests(day)))
 

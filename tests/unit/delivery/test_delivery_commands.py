@@ -100,7 +100,7 @@ def platform(account: Account, application: Application) -> Platform:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps; `then` says what happens meanwhile."""
+    """A clock that advances only during a sleep. `then` holds what happens in each sleep."""
 
     def __init__(self) -> None:
         self.now = float(NOW)
@@ -177,7 +177,7 @@ def test_a_release_under_way_is_waited_for(platform: Platform) -> None:
     assert {int(item["expires_at"]["N"]) for item in rows().values()} == {NOW + 30 + LEASE_SECONDS}
 
 
-def test_what_is_taken_is_given_back_where_the_rest_cannot_be_had(platform: Platform) -> None:
+def test_leases_are_given_back_if_another_one_is_not_available(platform: Platform) -> None:
     lease("flight-delays", "release-controller/abc", NOW + 9 * 3600)
     with pytest.raises(NotSettledError, match=r"after 1 minutes: another owner holds the lease of flight-delays$"):
         leases(platform, Clock()).take(60)
@@ -259,9 +259,7 @@ def test_a_role_that_cannot_be_taken_says_what_to_do(
         accounts._session(session, "arn:aws:iam::123456789012:role/x-lookup", application.stage)
 
 
-def test_a_stage_that_is_not_there_is_told_with_those_that_are(
-    account: Account, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_stage_is_reported_with_the_known_ones(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["delivery", "lease", "--target", "aws", "give", "--stage", "production", "--owner", "me"]) == 2
     assert capsys.readouterr().err == "evergreen.yaml has no stage 'production'; it has prod\n"
 
@@ -294,7 +292,7 @@ def trainings(platform: Platform, function: Retrain, monkeypatch: pytest.MonkeyP
     return Trainings(platform, say=said.append), said
 
 
-def test_content_that_was_never_trained_is_asked_for_once(
+def test_a_training_of_new_content_is_requested_once(
     account: Account, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
@@ -326,9 +324,7 @@ def test_the_request_is_one_that_the_retrain_function_takes(
     assert (parsed.request.commit, parsed.request.author) == (COMMIT.id, COMMIT.author)
 
 
-def test_a_question_that_was_not_answered_is_asked_again(
-    account: Account, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_request_is_repeated(account: Account, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     account.deploy("evergreen-training-flight-delays", {"ContentSha256": CONTENT})
     function = Retrain(error="the policy is not valid")
     delivered, _ = trainings(platform, function, monkeypatch)

@@ -1,4 +1,4 @@
-"""What an account lacks is told with the line to change, before anything is deployed."""
+"""Preflight reports what an account lacks, with the line to change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGE = Stage(name="prod", account=None, region="us-east-1", model_monitor="avai
 
 
 class Answering:
-    """A session whose only client answers as told."""
+    """A session whose only client gives prepared answers."""
 
     def __init__(self, **calls: Any) -> None:
         self._calls = calls
@@ -53,13 +53,13 @@ def models(configuration: Configuration) -> tuple[Model, ...]:
     return configuration.models
 
 
-def test_another_account_than_the_stages_is_told(session: boto3.Session) -> None:
+def test_another_account_than_the_stages_is_named(session: boto3.Session) -> None:
     assert account(session, STAGE).good
     answer = account(session, STAGE.model_copy(update={"account": "999999999999"}))
     assert answer.change.startswith('evergreen.yaml, stages[0].account: "123456789012"')
 
 
-def test_a_missing_or_old_bootstrap_is_told(session: boto3.Session) -> None:
+def test_a_missing_or_old_bootstrap_is_reported(session: boto3.Session) -> None:
     assert "cdk bootstrap" in bootstrap(session).change
     parameters = session.client("ssm")
     for version, good in (("5", False), ("30", True)):
@@ -67,14 +67,14 @@ def test_a_missing_or_old_bootstrap_is_told(session: boto3.Session) -> None:
         assert bootstrap(session).good is good
 
 
-def test_a_quota_that_is_too_low_is_told_by_name_and_number(models: tuple[Model, ...]) -> None:
+def test_a_quota_that_is_too_low_is_reported_by_name_and_number(models: tuple[Model, ...]) -> None:
     wanted = instances(STAGE, models)
     assert wanted["ml.m5.large for endpoint usage"] == 8
     listed = [{"QuotaName": name, "Value": 4.0} for name in wanted]
     session: Any = Answering(paginate=[{"Quotas": listed}])
-    told = {answer.question: answer for answer in quotas(session, STAGE, models)}
-    assert 'ask for 8 of "ml.m5.large for endpoint usage"' in told["ml.m5.large for endpoint usage"].change
-    assert told["ml.m5.xlarge for training job usage"].good
+    found = {answer.question: answer for answer in quotas(session, STAGE, models)}
+    assert 'ask for 8 of "ml.m5.large for endpoint usage"' in found["ml.m5.large for endpoint usage"].change
+    assert found["ml.m5.xlarge for training job usage"].good
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_quota_that_is_too_low_is_told_by_name_and_number(models: tuple[Model,
         ([], "closed", ""),
     ],
 )
-def test_the_line_to_change_for_model_monitor_is_told(schedules: list[Any], says: Any, change: str) -> None:
+def test_the_line_to_change_for_model_monitor_is_reported(schedules: list[Any], says: Any, change: str) -> None:
     session: Any = Answering(
         list_monitoring_schedules={"MonitoringScheduleSummaries": schedules},
         list_data_quality_job_definitions={"JobDefinitionSummaries": []},
