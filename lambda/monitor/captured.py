@@ -51,7 +51,7 @@ class CapturedObject:
 
     @property
     def is_capture(self) -> bool:
-        """Whether the key is that of captured data."""
+        """True if the key is that of captured data."""
         parts = self.key.split("/")
         return len(parts) >= 5 and parts[1] == "capture" and self.key.endswith(".jsonl")
 

@@ -45,7 +45,7 @@ class Analysis:
 
     @property
     def alarm(self) -> bool:
-        """Whether the data set drifted in two of the last three windows that have a verdict."""
+        """True if the data set drifted in two of the last three windows that have a verdict."""
         return alarm([window.verdict.status for window in self.windows])
 
     def summary(self) -> dict[str, Any]:

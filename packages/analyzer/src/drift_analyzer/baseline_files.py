@@ -63,7 +63,7 @@ class Feature:
 
     @property
     def numeric(self) -> bool:
-        """Whether the feature holds numbers."""
+        """True if the feature holds numbers."""
         return self.type in ("Integral", "Fractional")
 
 
@@ -96,12 +96,12 @@ class Layout:
 
     @cached_property
     def inputs(self) -> tuple[bool, ...]:
-        """Whether each input column is numeric."""
+        """True for each input column that is numeric."""
         return tuple(feature.numeric for feature in self.input_features)
 
     @cached_property
     def outputs(self) -> tuple[bool, ...]:
-        """Whether each output column is numeric."""
+        """True for each output column that is numeric."""
         return tuple(feature.numeric for feature in self.output_features)
 
     @cached_property
@@ -124,7 +124,7 @@ class Schema:
 
     @property
     def needs_output(self) -> bool:
-        """Whether a feature is read from the response."""
+        """True if a feature is read from the response."""
         return self.layout is not None and bool(self.layout.output_features)
 
     def set_layout(self, first_input: Sequence[Any] | Mapping[str, Any], first_output: Any) -> Layout:

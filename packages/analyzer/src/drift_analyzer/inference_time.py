@@ -61,7 +61,7 @@ class TimeWindows:
 
     @property
     def unbounded(self) -> bool:
-        """Whether all records are one window, so that no time is needed."""
+        """True if all records are one window, so that no time is needed."""
         return self.seconds is None and self.start is None and self.end is None
 
     def of(self, times: Floats | Epochs) -> Epochs:

@@ -42,7 +42,7 @@ class FeatureBins(Protocol):
 
     @property
     def numeric(self) -> bool:
-        """Whether the feature holds numbers."""
+        """True if the feature holds numbers."""
         ...
 
     @property
