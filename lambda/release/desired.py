@@ -29,7 +29,7 @@ def missing_condition(observation: ReleaseObservation, package: DescribedPackage
     if not isinstance(policy, StagePolicy):
         return "a release policy"
     if policy.approval == LIFE_CYCLE and package.life_cycle != APPROVED_FOR_PRODUCTION:
-        return f"{APPROVED_FOR_PRODUCTION} in its life cycle, which says {package.life_cycle or 'nothing'}"
+        return f"{APPROVED_FOR_PRODUCTION} in its life cycle, which is {package.life_cycle or 'not set'}"
     previous = policy.verified_in
     verified = package.version in observation.verified or _is_live(observation, package)
     if previous and package.record_sha256 and not verified:

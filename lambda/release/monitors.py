@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shared.clients import Clients
     from shared.environment import ReleaseEnvironment
 
-# CloudFormation would fail again at once. By then somebody may have repaired the cause.
+# An immediate retry would fail again. After an hour a person may have repaired the cause.
 _RETRY_AFTER = timedelta(hours=1)
 
 

@@ -28,7 +28,7 @@ class DescribedPackage:
     Attributes:
         approval: `Approved`, `Rejected` or `PendingManualApproval`.
         status: `Completed` when it may be used.
-        record_sha256: Hash of its registration record; None for a package that was registered by hand.
+        record_sha256: Hash of its registration record; None for a package that was registered manually.
         modified_at: Time of its last edit, of any field.
         modified_by: Author of that edit.
         description: `ApprovalDescription`, "" where there is none.
@@ -47,7 +47,7 @@ class DescribedPackage:
 
     @property
     def release_id(self) -> str:
-        """The id of its release, "" for a package that was registered by hand."""
+        """The id of its release, "" for a package that was registered manually."""
         return release_id(self.version, self.record_sha256) if self.record_sha256 else ""
 
 

@@ -1,7 +1,7 @@
 """The evidence for a retraining: what the verdicts say together, and the causes that follow. Pure.
 
 Only conclusive verdicts on the live release count. Too little data is neither OK nor drift, so it neither makes
-evidence nor removes it. An attempt answers all windows that ended before it began, whatever its result: a fault that is
+evidence nor removes it. An attempt answers all windows that ended before it began, even if it fails: a fault that is
 over by then must not start another run when the cooldown ends.
 """
 
@@ -140,7 +140,7 @@ def open_request(observation: RetrainObservation) -> RetrainRequest | None:
 
 
 def automatic_causes(observation: RetrainObservation, now: datetime) -> Iterator[Cause]:
-    """Return the causes that nobody requested, the most important first."""
+    """Return the causes without a request, the most important first."""
     yield from _verdict_causes(observation)
     yield from _new_data_causes(observation, now)
     yield from _schedule_causes(observation, now)

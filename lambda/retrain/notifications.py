@@ -51,7 +51,7 @@ def reminders(policy: RetrainPolicy) -> Reminders:
 
 
 def standing_notifications(observation: RetrainObservation, now: datetime) -> tuple[Notification, ...]:
-    """Return what holds now and people should know, whatever the step is."""
+    """Return the notifications that the observed state requires, independent of the step."""
     found = (_violation(observation), _drift(observation), *_judgements(observation), _stuck(observation, now))
     return tuple(notification for notification in found if notification is not None)
 
@@ -67,13 +67,13 @@ def policy_not_valid(problem: str) -> Notification:
 
 
 def budget_spent(reason: str) -> Notification:
-    """Return the notification of evidence that meets a spent budget."""
+    """Return the notification of evidence that the spent budget leaves unanswered."""
     alert = Alert(event=reason, action="Wait, raise the budget, or start the pipeline yourself")
     return Notification(Topic.BUDGET, "", alert)
 
 
 def awaiting(version: PackageSummary, reason: str) -> Notification:
-    """Return the notification of evidence that meets a version which is not live yet."""
+    """Return the notification of evidence that waits for a version to become live."""
     pending = version.approval == "PendingManualApproval"
     action = "Approve or reject the version" if pending else "Read the release controller's last decision"
     return Notification(Topic.AWAITING, str(version.version), Alert(event=reason, action=action))

@@ -30,7 +30,7 @@ class RetrainTrigger(StrEnum):
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """A pipeline execution, whoever started it."""
+    """A pipeline execution, started by this controller or by anyone else."""
 
     arn: str
     name: str
@@ -196,6 +196,6 @@ class RetrainObservation:
         return any((attempt.trigger, attempt.window) == (trigger, window) for attempt in self.state.attempts)
 
     def last_start(self) -> datetime | None:
-        """Return when the last run began, whoever started it."""
+        """Return when the last run began, this controller's or another."""
         starts = [run.started_at for run in self.runs] + [attempt.at for attempt in self.state.attempts]
         return max(starts, default=None)

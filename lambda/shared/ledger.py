@@ -46,7 +46,7 @@ class Lease:
         acquired_at: Epoch seconds.
         expires_at: Epoch seconds. From then on anyone may take the lease.
         stack_updated_at: The stack's LastUpdatedTime when the lease was taken, "" for never. A different time proves
-            that the stack was updated since, whatever the clocks say.
+            that the stack was updated since, independent of any clock.
         endpoint_config: The endpoint's configuration when the lease was taken, "" for none. A rollback returns to it.
     """
 
@@ -117,7 +117,7 @@ class ReleaseLedger:
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
 
     def lease(self) -> Lease | None:
-        """Return the lease, None where nobody holds it."""
+        """Return the lease, None where it is free."""
         item = self._dynamodb.get_item(
             TableName=self._table, Key={"pk": self._pk, "sk": {"S": _LEASE}}, ConsistentRead=True
         ).get("Item")

@@ -129,17 +129,17 @@ def _answers(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, 
 def _largest_difference(
     answers: Sequence[tuple[int, str]], scores: Sequence[float], bounds: VerificationBounds, problems: list[str]
 ) -> float | None:
-    largest, where, said = 0.0, 0, ""
+    largest, where, answered = 0.0, 0, ""
     for index, text in answers:
         difference = _difference(text, scores[index])
         if difference is None:
             problems.append(f"row {index + 1} was answered with {text[:40]!r}, which is not a number")
             return None
         if difference > largest:
-            largest, where, said = difference, index, text
+            largest, where, answered = difference, index, text
     if largest > bounds.tolerance:
         problems.append(
-            f"row {where + 1} was answered with {said} and the evaluation scored {scores[where]:g}, "
+            f"row {where + 1} was answered with {answered} and the evaluation scored {scores[where]:g}, "
             f"further apart than {bounds.tolerance:g}"
         )
     return largest

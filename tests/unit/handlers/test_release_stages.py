@@ -162,7 +162,7 @@ def test_what_fails_its_verification_never_reaches_production(stages: Stages) ->
             "Wait",
             "v1-00000001 is live; version 2 waits for its verification in staging",
         )
-        # Whoever approves it again wants to see it tried again.
+        # A new approval asks for another verification.
         stages.approve(2, by="eve", description="again")
         stages.settle()
     assert stages.production.serves == 2
