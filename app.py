@@ -10,11 +10,7 @@ from configuration import ConfigurationError, load
 
 
 def main() -> int:
-    """Synthesise every stack.
-
-    Returns:
-        The exit code: 2 for mistakes in the configuration. CDK itself exits with 1 for findings in the templates.
-    """
+    """Synthesise every stack and return the exit code: 2 for mistakes in the configuration."""
     root = Path(__file__).parent
     try:
         configuration = load(root, *sys.argv[1:3])

@@ -14,7 +14,7 @@ from configuration import Configuration, ConfigurationError, Model, Problem, Rea
 from pipelines import compile_pipelines
 from stacks.delivery import DeliveryStack
 from stacks.monitoring import MonitoringStack
-from stacks.platform import Platform
+from stacks.platform import PlatformStack
 from stacks.serving import ServingStack
 from stacks.training import TrainingStack
 
@@ -77,7 +77,7 @@ def _add_delivery(app: cdk.App, configuration: Configuration, definitions: Seque
 def _add_stage(scope: Construct, configuration: Configuration, stage: Stage, definitions: Sequence[str]) -> None:
     application = configuration.application
     environment = cdk.Environment(account=stage.account, region=stage.region)
-    platform = Platform(
+    platform = PlatformStack(
         scope,
         f"{application.name}-platform-{stage.name}",
         application=application,

@@ -15,7 +15,7 @@ from constructs.mlops.monitoring.engine import MonitoredEndpoint, MonitoringEngi
 from constructs.mlops.monitoring.jobs import MonitorJobs
 from constructs.mlops.monitoring.managed_engine import ManagedEngine
 from constructs.mlops.monitoring.monitors import monitors_of
-from stacks.platform import Platform
+from stacks.platform import PlatformStack
 
 _HOUR_SECONDS = 3600
 
@@ -32,7 +32,7 @@ class MonitoringStack(cdk.Stack):
         stage: Stage,
         model: Model,
         monitoring: Monitoring,
-        platform: Platform,
+        platform: PlatformStack,
         env: cdk.Environment,
     ) -> None:
         super().__init__(

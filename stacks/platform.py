@@ -15,7 +15,7 @@ from constructs.mlops.foundation.cross_account_access import CrossAccountAccess
 from constructs.mlops.foundation.dashboard import Dashboard
 from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.foundation.handler import PowertoolsLayer, StageResources
-from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.ledger import LedgerTable
 from constructs.mlops.foundation.stage_references import Neighbours
 from constructs.mlops.monitoring.analyzer_layer import AnalyzerLayer
 from constructs.mlops.monitoring.functions import CaptureFunction, ScheduledFunction
@@ -23,10 +23,10 @@ from constructs.mlops.retraining.hub_services import HubServices
 from constructs.mlops.serving.initial_records import InitialReleaseRecords
 from constructs.mlops.serving.release_controller import ReleaseController
 from constructs.mlops.serving.release_role import ReleaseRole
-from constructs.mlops.serving.verifier import Verifier
+from constructs.mlops.serving.verify_function import VerifyFunction
 
 
-class Platform(cdk.Stack):
+class PlatformStack(cdk.Stack):
     """Key, buckets, alerts and ledger, and the functions that release and monitor models; in the hub also retraining.
 
     The hub is the last stage. Its account also has the registry, the archive and the approvers.
@@ -60,7 +60,7 @@ class Platform(cdk.Stack):
         self.alerts = AlertTopic(self, "Alerts", key=self.key, emails=application.alert_emails)
         undelivered = DeadLetterQueue(self, "Undelivered", holds="Undelivered events", key=self.key, alerts=self.alerts)
         failures = DeadLetterQueue(self, "Failures", holds="Failed invocations", key=self.key, alerts=self.alerts)
-        self.ledger = Ledger(self, "Ledger", key=self.key)
+        self.ledger = LedgerTable(self, "Ledger", key=self.key)
         resources = StageResources(
             app=app,
             stage=stage.name,
@@ -75,7 +75,7 @@ class Platform(cdk.Stack):
             log_retention_days=application.log_retention_days,
         )
         analyzer = AnalyzerLayer(self, "Analyzer").layer
-        verifier = Verifier(self, "Verify", resources=resources) if self.neighbours.following else None
+        verifier = VerifyFunction(self, "Verify", resources=resources) if self.neighbours.following else None
         release = ReleaseController(
             self,
             "Release",

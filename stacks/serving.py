@@ -10,7 +10,7 @@ from constructs.mlops.serving.endpoint import Endpoint
 from constructs.mlops.serving.release_policy import ReleasePolicyParameter
 from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from constructs.mlops.serving.served_model import ServedModel
-from stacks.platform import Platform
+from stacks.platform import PlatformStack
 
 
 class ServingStack(cdk.Stack):
@@ -24,7 +24,7 @@ class ServingStack(cdk.Stack):
         application: Application,
         stage: Stage,
         model: Model,
-        platform: Platform,
+        platform: PlatformStack,
         env: cdk.Environment,
     ) -> None:
         super().__init__(

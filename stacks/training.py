@@ -14,7 +14,7 @@ from constructs.mlops.monitoring.monitors import baseline_settings
 from constructs.mlops.training.package_group import PackageGroup
 from constructs.mlops.training.training_pipeline import TrainingPipeline, TrainingSettings
 from stacks.content import content_sha256
-from stacks.platform import Platform
+from stacks.platform import PlatformStack
 
 
 class TrainingStack(cdk.Stack):
@@ -29,7 +29,7 @@ class TrainingStack(cdk.Stack):
         model: Model,
         folder: Path,
         definition: str,
-        platform: Platform,
+        platform: PlatformStack,
         env: cdk.Environment,
     ) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""The app as a whole: clean, offline, the same every time, and open to further models."""
+"""The whole app: no findings, offline, reproducible, and open to further models."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def by_command(
         stderr=subprocess.PIPE,
         text=True,
     ) as run:
-        # Meanwhile, on the other core.
+        # The other synth runs at the same time, on the other core.
         request.getfixturevalue("assembly")
         _, errors = run.communicate()
     assert run.returncode == 0, errors
     return outdir
 
 
-def synthesised(configuration: Configuration, outdir: Path) -> Path:
+def synthesise(configuration: Configuration, outdir: Path) -> Path:
     from stacks import build
 
     build(configuration, str(outdir)).synth()
@@ -54,7 +54,7 @@ def kinds(template: bytes) -> Counter[str]:
 
 
 def acknowledgements(outdir: Path) -> Iterator[tuple[str, str, str]]:
-    """Construct, rule and reason of each."""
+    """Yield construct, rule and reason of each acknowledgement."""
     for path in outdir.glob("*.metadata.json"):
         metadata: Mapping[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
         for construct, entries in metadata.items():
@@ -73,7 +73,7 @@ def test_nag_and_validation_leave_no_finding(by_command: Path) -> None:
         assert plugin["violations"] == []
 
 
-def test_every_acknowledgement_argues_and_none_is_stale(by_command: Path) -> None:
+def test_every_acknowledgement_has_a_reason_and_none_is_stale(by_command: Path) -> None:
     report = json.loads((by_command / "validation-report.json").read_text(encoding="utf-8"))
     used = {
         (finding["acknowledgedAt"], finding["acknowledgedId"])
@@ -92,7 +92,7 @@ def test_two_synths_are_byte_identical(by_command: Path, assembly: Path) -> None
         assert (by_command / name).read_bytes() == (assembly / name).read_bytes(), name
 
 
-def test_no_policy_is_for_all_resources_unless_someone_said_why(assembly: Path) -> None:
+def test_every_policy_on_all_resources_has_a_reason(assembly: Path) -> None:
     argued = {(construct, rule) for construct, rule, _ in acknowledgements(assembly)}
     for name, template in templates(assembly).items():
         for resource in json.loads(template)["Resources"].values():
@@ -108,7 +108,7 @@ def test_no_policy_is_for_all_resources_unless_someone_said_why(assembly: Path) 
                     assert (role, "AwsSolutions::AwsSolutions-IAM5[Resource::*]") in argued, name
 
 
-def test_a_second_model_adds_stacks_and_no_function_rule_or_bucket(
+def test_second_model_adds_stacks_and_no_function_rule_or_bucket(
     assembly: Path, tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     copy = tree / "models" / "bus_delays"
@@ -116,7 +116,7 @@ def test_a_second_model_adds_stacks_and_no_function_rule_or_bucket(
     for file in (tree / "models" / "flight_delays").iterdir():
         text = file.read_text(encoding="utf-8")
         (copy / file.name).write_text(text.replace("name: flight-delays", "name: bus-delays"), encoding="utf-8")
-    before, after = templates(assembly), templates(synthesised(load(tree), tmp_path_factory.mktemp("two")))
+    before, after = templates(assembly), templates(synthesise(load(tree), tmp_path_factory.mktemp("two")))
     new = {
         f"evergreen-{stack}.template.json"
         for stack in ("training-bus-delays", "serving-bus-delays-prod", "monitoring-bus-delays-prod")
@@ -130,11 +130,11 @@ def test_a_second_model_adds_stacks_and_no_function_rule_or_bucket(
         assert after[stack] == before[stack]
 
 
-def test_the_last_model_can_go_without_a_deadlock_of_exports(
+def test_exports_stay_when_the_last_model_is_removed(
     configuration: Configuration, assembly: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     bare = replace(configuration, models=())
-    before, after = templates(assembly), templates(synthesised(bare, tmp_path_factory.mktemp("none")))
+    before, after = templates(assembly), templates(synthesise(bare, tmp_path_factory.mktemp("none")))
     assert list(after) == ["evergreen-platform-prod.template.json"]
     exports = [json.loads(one["evergreen-platform-prod.template.json"])["Outputs"] for one in (before, after)]
     assert exports[0] == exports[1]

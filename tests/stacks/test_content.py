@@ -1,4 +1,4 @@
-"""What counts as another model: its scripts, its pipeline, its data contract."""
+"""The content hash changes with scripts, pipeline and data contract, and with nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(configuration: Configuration, model: Model, tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_script_the_pipeline_or_the_contract_is_another_content(model: Model, folder: Path) -> None:
+def test_content_hash_covers_scripts_pipeline_and_data_contract(model: Model, folder: Path) -> None:
     before = content_sha256(model, folder, DEFINITION)
     target = model.data.model_copy(update={"columns": model.data.columns[:-1]})
     assert content_sha256(model.model_copy(update={"data": target}), folder, DEFINITION) != before
@@ -35,8 +35,8 @@ def test_a_script_the_pipeline_or_the_contract_is_another_content(model: Model, 
     assert content_sha256(model, folder, DEFINITION) != before
 
 
-def test_what_trains_nothing_is_the_same_content(model: Model, folder: Path) -> None:
-    """Sample data, the owner, and how a stage serves."""
+def test_content_hash_ignores_what_training_does_not_use(model: Model, folder: Path) -> None:
+    """Training does not use sample data, the owner, and the serving of a stage."""
     before = content_sha256(model, folder, DEFINITION)
     (folder / "data.py").write_text("print()\n", encoding="utf-8")
     (folder / "model.yaml").write_text("name: other\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The pipeline: one at a time, tested first, each stage under its leases, trainings last, failures told."""
+"""The delivery pipeline: queued, tested first, each stage under leases, trainings last, alerts on failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def delivered(configuration: Configuration, outdir: Path) -> dict[str, Any]:
-    """The Delivery stack's template; cdk-nag fails the synth where it finds anything."""
+    """Return the Delivery stack's template; the synth fails on any finding of cdk-nag."""
     from stacks import build
 
     build(configuration, str(outdir), context={"delivery": "true"}).synth()
@@ -48,7 +48,7 @@ def wide(
     staged: Callable[[dict[str, str | None]], Configuration],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """Three accounts behind a connection, with an approval in front of the last."""
+    """Return the template for three accounts and a connection, with an approval before the last stage."""
     configuration = staged(dict(ACCOUNTS))
     *others, last = configuration.application.stages
     delivery = Delivery(
@@ -67,7 +67,7 @@ def pipeline(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def stage(template: dict[str, Any], name: str) -> dict[str, int]:
-    """The actions of a stage and when they run."""
+    """Return the actions of a stage with their run order."""
     (found,) = [one for one in pipeline(template)["Stages"] if one["Name"] == name]
     return {action["Name"]: action["RunOrder"] for action in found["Actions"]}
 
@@ -76,7 +76,7 @@ def buildspecs(template: dict[str, Any]) -> str:
     return json.dumps([project["Source"]["BuildSpec"] for project in of(template, "AWS::CodeBuild::Project")])
 
 
-def test_pushes_are_delivered_one_after_the_other_and_the_pipeline_changes_itself_first(
+def test_pushes_are_queued_and_the_pipeline_updates_itself_first(
     shipped: dict[str, Any],
 ) -> None:
     found = pipeline(shipped)
@@ -84,23 +84,23 @@ def test_pushes_are_delivered_one_after_the_other_and_the_pipeline_changes_itsel
     assert [one["Name"] for one in found["Stages"]] == ["Source", "Build", "UpdatePipeline", "Assets", "prod"]
 
 
-def test_the_cli_is_the_one_that_people_use(shipped: dict[str, Any], root: Path) -> None:
+def test_cdk_cli_is_the_pinned_one(shipped: dict[str, Any], root: Path) -> None:
     pinned = json.loads((root / "package.json").read_text())["devDependencies"]["aws-cdk"]
     assert f"npm install -g aws-cdk@{pinned}" in buildspecs(shipped)
 
 
-def test_a_stage_moves_under_its_leases_and_trainings_come_last(shipped: dict[str, Any]) -> None:
+def test_stacks_deploy_between_lease_steps_and_trainings_come_last(shipped: dict[str, Any]) -> None:
     order = stage(shipped, "prod")
-    moved = {name: when for name, when in order.items() if name.endswith((".Prepare", ".Deploy"))}
-    assert order["prod-lease-take"] < min(moved.values())
-    assert max(moved.values()) < order["prod-lease-give"] < order["prod-train"]
+    deployments = {name: when for name, when in order.items() if name.endswith((".Prepare", ".Deploy"))}
+    assert order["prod-lease-take"] < min(deployments.values())
+    assert max(deployments.values()) < order["prod-lease-give"] < order["prod-train"]
     deployed = {name: order[f"evergreen-{name}.Deploy"] for name in ("platform-prod", "training-flight-delays")}
     assert deployed["platform-prod"] < order["evergreen-training-flight-delays.Prepare"]
     serving, monitoring = (order[f"evergreen-{kind}-flight-delays-prod.Deploy"] for kind in ("serving", "monitoring"))
     assert deployed["platform-prod"] < serving < monitoring
 
 
-def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(shipped: dict[str, Any]) -> None:
+def test_build_runs_the_configured_commands_with_a_report_and_a_cache(shipped: dict[str, Any]) -> None:
     (synth,) = [one for one in of(shipped, "AWS::CodeBuild::Project") if one["Description"].endswith("/Build/Synth")]
     text = synth["Source"]["BuildSpec"]["Fn::Join"][1]
     specification = json.loads("".join(part if isinstance(part, str) else "group" for part in text))
@@ -116,10 +116,8 @@ def test_tests_and_synth_are_the_configured_commands_with_a_report_and_a_cache(s
     assert synth["Cache"]["Type"] == "S3"
 
 
-def test_the_publisher_of_assets_finds_manifests_of_a_schema_that_it_reads(
-    shipped: dict[str, Any], folder: Path, tmp_path: Path
-) -> None:
-    """The pinned cdk-assets, the newest, reads schema 54 and below; where the library moves on, this pin has to."""
+def test_asset_publisher_can_read_the_manifests(shipped: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    """The pinned cdk-assets reads schemas up to 54. If the library's schema changes, the pin must change too."""
     (file,) = folder.glob("buildspec-*.yaml")
     phases = json.loads(file.read_text(encoding="utf-8"))["phases"]
     assert phases["install"]["commands"] == ["npm install -g cdk-assets@4.7.3"]
@@ -134,8 +132,8 @@ def test_the_publisher_of_assets_finds_manifests_of_a_schema_that_it_reads(
         assert found == {**made, "version": "54.0.0"}
 
 
-def test_the_makefile_hands_the_arguments_on(root: Path) -> None:
-    # What a make around these tests was told is not for this one.
+def test_make_passes_args_to_pytest_and_cdk(root: Path) -> None:
+    # The variables of a make that runs these tests must not reach this one.
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     for verb, expected in (
         ("check", "--dist loadfile --no-loadscope-reorder tests/unit tests/stacks --x=1"),
@@ -152,7 +150,7 @@ def test_the_makefile_hands_the_arguments_on(root: Path) -> None:
         assert expected in run.stdout
 
 
-def test_builds_are_encrypted_with_the_own_key_and_not_privileged(wide: dict[str, Any]) -> None:
+def test_builds_use_the_stacks_key_and_are_not_privileged(wide: dict[str, Any]) -> None:
     (key,) = [name for name, one in wide["Resources"].items() if one["Type"] == "AWS::KMS::Key"]
     for project in of(wide, "AWS::CodeBuild::Project"):
         assert project["EncryptionKey"] == {"Fn::GetAtt": [key, "Arn"]}
@@ -160,7 +158,7 @@ def test_builds_are_encrypted_with_the_own_key_and_not_privileged(wide: dict[str
     assert pipeline(wide)["ArtifactStore"]["EncryptionKey"]["Id"] == {"Fn::GetAtt": [key, "Arn"]}
 
 
-def test_a_connection_is_triggered_by_its_branch_and_paths_only(wide: dict[str, Any]) -> None:
+def test_connection_triggers_on_its_branch_and_paths_only(wide: dict[str, Any]) -> None:
     found = pipeline(wide)
     (source,) = found["Stages"][0]["Actions"]
     assert source["Configuration"]["DetectChanges"] is False
@@ -171,7 +169,7 @@ def test_a_connection_is_triggered_by_its_branch_and_paths_only(wide: dict[str, 
     }
 
 
-def test_stages_come_in_their_order_and_a_person_goes_before_the_lease(wide: dict[str, Any]) -> None:
+def test_stages_are_in_order_and_an_approval_precedes_the_lease(wide: dict[str, Any]) -> None:
     names = [one["Name"] for one in pipeline(wide)["Stages"]]
     assert names[-3:] == ["dev", "staging", "prod"]
     order = stage(wide, "prod")
@@ -180,7 +178,7 @@ def test_stages_come_in_their_order_and_a_person_goes_before_the_lease(wide: dic
         assert not [action for action in stage(wide, name) if action.endswith(("-approve", "-train"))]
 
 
-def test_each_stage_is_deployed_by_the_roles_of_its_own_account(wide: dict[str, Any]) -> None:
+def test_each_stage_is_deployed_by_roles_of_its_own_account(wide: dict[str, Any]) -> None:
     for one in pipeline(wide)["Stages"]:
         if one["Name"] in ACCOUNTS:
             roles = {json.dumps(action["RoleArn"]) for action in one["Actions"] if ".Deploy" in action["Name"]}
@@ -188,7 +186,7 @@ def test_each_stage_is_deployed_by_the_roles_of_its_own_account(wide: dict[str, 
             assert f"cdk-hnb659fds-deploy-role-{ACCOUNTS[one['Name']]}-us-east-1" in deployer
 
 
-def test_the_steps_may_take_the_stages_roles_and_nothing_else_of_other_accounts(wide: dict[str, Any]) -> None:
+def test_lease_steps_may_assume_only_the_stages_delivery_and_lookup_roles(wide: dict[str, Any]) -> None:
     (steps,) = [one for one in of(wide, "AWS::IAM::Role") if one.get("RoleName") == "evergreen-delivery-build"]
     (policy,) = steps["Policies"]
     (statement,) = policy["PolicyDocument"]["Statement"]
@@ -201,7 +199,7 @@ def test_the_steps_may_take_the_stages_roles_and_nothing_else_of_other_accounts(
     assert set(statement["Resource"]) == expected
 
 
-def test_a_failed_stage_is_told_with_its_name_and_the_address(shipped: dict[str, Any], root: Path) -> None:
+def test_failed_stage_is_reported_with_its_name_and_a_link(shipped: dict[str, Any], root: Path) -> None:
     event = json.loads((root / "tests/stacks/events/codepipeline_stage_failed.json").read_text())
     (rule,) = [one for one in of(shipped, "AWS::Events::Rule") if one["EventPattern"]["source"] == ["aws.codepipeline"]]
     pattern = rule["EventPattern"]
@@ -220,8 +218,8 @@ def test_a_failed_stage_is_told_with_its_name_and_the_address(shipped: dict[str,
     assert f"/evergreen-delivery/executions/{execution}/timeline?region=us-east-1" in text
 
 
-def test_the_pipeline_deploys_what_make_deploy_deploys(shipped: dict[str, Any], folder: Path, assembly: Path) -> None:
-    """But for the path in the metadata, and the names that CDK makes of it."""
+def test_pipeline_and_make_deploy_deploy_the_same(shipped: dict[str, Any], folder: Path, assembly: Path) -> None:
+    """Only construct paths in the metadata and the names that CDK derives from them differ."""
     nested = {
         template["Description"]: template
         for template in (json.loads(path.read_text()) for path in folder.glob("assembly-prod/*.template.json"))
@@ -241,7 +239,7 @@ def _content(resource: dict[str, Any]) -> str:
     return re.sub(r'"Sid": "AllowEventRule\w+"', "", json.dumps(kept))
 
 
-def test_without_a_section_there_is_nothing_to_deliver(tree: Path) -> None:
+def test_delivery_requires_its_section_in_the_configuration(tree: Path) -> None:
     file = tree / "evergreen.yaml"
     file.write_text(file.read_text(encoding="utf-8").split("delivery:")[0], encoding="utf-8")
     from stacks import build

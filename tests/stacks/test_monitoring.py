@@ -1,4 +1,4 @@
-"""A model is watched by the deployed release's baseline, and alarms do not know the engine."""
+"""Monitors use the baselines of the deployed release, and alarms are the same on both engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Engines:
-    """The same model's monitoring on both engines."""
+    """The same model's monitoring stack on both engines."""
 
     available: Template
     closed: Template
@@ -53,8 +53,8 @@ def alarms(template: Template) -> dict[str, Any]:
     return {alarm["Properties"]["AlarmName"]: alarm["Properties"] for alarm in found}
 
 
-def said(template: Template) -> Iterator[dict[str, Any]]:
-    """What the schedules say to the function, with references as text."""
+def messages(template: Template) -> Iterator[dict[str, Any]]:
+    """Yield the messages of the schedules to the function, with references as text."""
     for schedule in template.find_resources(scheduler.CfnSchedule.CFN_RESOURCE_TYPE_NAME).values():
         text = schedule["Properties"]["Target"]["Input"]
         if isinstance(text, dict):
@@ -70,7 +70,7 @@ def test_alarms_are_the_same_on_either_engine(engines: Engines) -> None:
             assert f"evergreen-flight-delays-prod-{kind}-{what}" in names
 
 
-def test_drift_is_two_of_three_windows_and_silence_is_no_drift(engines: Engines) -> None:
+def test_drift_alarm_needs_two_of_three_windows_and_ignores_missing_data(engines: Engines) -> None:
     for name, alarm in alarms(engines.available).items():
         if name.endswith("-drift"):
             weekly = name.endswith("-explainability-drift")
@@ -79,7 +79,7 @@ def test_drift_is_two_of_three_windows_and_silence_is_no_drift(engines: Engines)
         assert len(alarm["AlarmActions"]) == 1
 
 
-def test_a_monitor_that_did_not_run_is_told_where_there_was_traffic(engines: Engines) -> None:
+def test_heartbeat_alarm_requires_a_run_where_there_was_traffic(engines: Engines) -> None:
     for name, alarm in alarms(engines.available).items():
         if name.endswith("-heartbeat"):
             (expression,) = [metric for metric in alarm["Metrics"] if metric.get("Expression")]
@@ -89,7 +89,7 @@ def test_a_monitor_that_did_not_run_is_told_where_there_was_traffic(engines: Eng
             assert dimensions["MonitoringSchedule"] == name.removesuffix("-heartbeat")
 
 
-def test_a_release_replaces_definitions_and_moves_schedules(engines: Engines) -> None:
+def test_release_replaces_job_definitions_and_updates_schedules(engines: Engines) -> None:
     schedules = engines.available.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
     assert {s["Properties"]["MonitoringScheduleConfig"]["MonitoringType"] for s in schedules.values()} == set(
         DEFINITIONS
@@ -105,32 +105,37 @@ def test_a_release_replaces_definitions_and_moves_schedules(engines: Engines) ->
     assert all(schedule["Condition"] == "Released" for schedule in schedules.values())
 
 
-def test_baselines_are_the_deployed_releases(engines: Engines) -> None:
+def test_baselines_belong_to_the_deployed_release(engines: Engines) -> None:
     for kind in DEFINITIONS.values():
         (definition,) = engines.available.find_resources(kind).values()
         (config,) = [value for name, value in definition["Properties"].items() if name.endswith("BaselineConfig")]
         for resource in config.values():
             parts = resource["S3Uri"]["Fn::Join"][1]
-            assert {"Fn::Select": [0, {"Fn::Split": ["|", {"Ref": parts_parameter(engines.available)}]}]} in parts
+            assert {"Fn::Select": [0, {"Fn::Split": ["|", {"Ref": release_parameter(engines.available)}]}]} in parts
             assert "/baselines/" in parts[-1]
 
 
-def parts_parameter(template: Template) -> str:
+def release_parameter(template: Template) -> str:
     (name,) = [name for name in template.find_parameters("*") if name.startswith("Release")]
     return str(name)
 
 
-def test_labels_have_time_to_come_before_quality_is_judged(engines: Engines) -> None:
+def test_quality_windows_end_before_the_label_delay(engines: Engines) -> None:
     (definition,) = engines.available.find_resources("AWS::SageMaker::ModelQualityJobDefinition").values()
     endpoint = definition["Properties"]["ModelQualityJobInput"]["EndpointInput"]
     assert (endpoint["StartTimeOffset"], endpoint["EndTimeOffset"]) == ("-PT216H", "-PT48H")
-    (quality,) = [one for one in said(engines.closed) if one["kind"] == "model_quality"]
+    (quality,) = [one for one in messages(engines.closed) if one["kind"] == "model_quality"]
     assert (quality["window_hours"], quality["label_delay_hours"]) == (168, 48)
 
 
-def test_where_model_monitor_is_closed_the_analyzer_runs_all_kinds_on_the_same_schedule(engines: Engines) -> None:
+def test_builtin_engine_runs_all_kinds_on_the_managed_schedule(engines: Engines) -> None:
     assert not engines.closed.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
-    assert {one["kind"] for one in said(engines.closed)} == {"data_quality", "model_quality", "bias", "explainability"}
+    assert {one["kind"] for one in messages(engines.closed)} == {
+        "data_quality",
+        "model_quality",
+        "bias",
+        "explainability",
+    }
     managed = engines.available.find_resources(sagemaker.CfnMonitoringSchedule.CFN_RESOURCE_TYPE_NAME)
     crons = {
         s["Properties"]["MonitoringScheduleConfig"]["ScheduleConfig"]["ScheduleExpression"] for s in managed.values()
@@ -141,7 +146,7 @@ def test_where_model_monitor_is_closed_the_analyzer_runs_all_kinds_on_the_same_s
     assert expressions == crons | {"cron(0 0 ? * THU *)"}, "attributions are judged once a week"
 
 
-def test_no_alarm_looks_back_further_than_cloudwatch_does(engines: Engines) -> None:
+def test_no_alarm_exceeds_the_evaluation_range_of_cloudwatch(engines: Engines) -> None:
     for template in (engines.available, engines.closed):
         for alarm in template.find_resources(cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME).values():
             properties = alarm["Properties"]
@@ -151,15 +156,15 @@ def test_no_alarm_looks_back_further_than_cloudwatch_does(engines: Engines) -> N
             assert 1 <= properties["DatapointsToAlarm"] <= properties["EvaluationPeriods"]
 
 
-def test_explanations_run_isolated_on_the_models_own_image(engines: Engines) -> None:
+def test_explanation_jobs_are_isolated_and_use_the_models_image(engines: Engines) -> None:
     for template in (engines.available, engines.closed):
-        (job,) = [one["job"] for one in said(template) if one["kind"] == "explainability"]
+        (job,) = [one["job"] for one in messages(template) if one["kind"] == "explainability"]
         assert job["NetworkConfig"] == {"EnableNetworkIsolation": True}
         assert "sagemaker-xgboost:" in job["AppSpecification"]["ImageUri"]
         assert all(len(value) <= 256 for value in job["Environment"].values())
 
 
-def test_captured_data_is_judged_by_the_slots_of_the_schedule(engines: Engines) -> None:
+def test_captured_windows_have_the_length_of_the_schedule(engines: Engines) -> None:
     (policy,) = engines.available.find_resources(ssm.CfnParameter.CFN_RESOURCE_TYPE_NAME).values()
     assert policy["Properties"]["Name"] == "/evergreen/flight-delays/prod/monitoring"
     (seconds,) = json.loads(policy["Properties"]["Value"]).values()

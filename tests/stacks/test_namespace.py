@@ -9,7 +9,7 @@ import constructs
 import constructs.mlops
 
 
-def test_our_folder_joins_the_installed_package(root: Path) -> None:
+def test_folder_joins_the_installed_package(root: Path) -> None:
     assert not (root / "constructs" / "__init__.py").exists()
     assert Path(constructs.__file__).parent != root / "constructs"
     assert Path(constructs.mlops.__file__).parent == root / "constructs" / "mlops"

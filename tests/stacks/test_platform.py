@@ -1,4 +1,4 @@
-"""What a stage's account has once: nothing lost, nothing open, nothing unencrypted."""
+"""The platform of a stage: no event is lost, nothing is public, everything is encrypted."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_every_function_has_a_failure_destination(platform: Template) -> None:
         assert config["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in queues
 
 
-def test_every_dead_letter_queue_has_an_alarm_that_tells_people(platform: Template) -> None:
+def test_every_dead_letter_queue_has_an_alarm_with_the_alert_topic(platform: Template) -> None:
     (topic,) = platform.find_resources(sns.CfnTopic.CFN_RESOURCE_TYPE_NAME)
     alarms = platform.find_resources(cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME)
-    watched = set()
+    monitored = set()
     for alarm in alarms.values():
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}]
         (dimension,) = alarm["Properties"]["Dimensions"]
-        watched.add(dimension["Value"]["Fn::GetAtt"][0])
-    assert watched == platform.find_resources(sqs.CfnQueue.CFN_RESOURCE_TYPE_NAME).keys()
+        monitored.add(dimension["Value"]["Fn::GetAtt"][0])
+    assert monitored == platform.find_resources(sqs.CfnQueue.CFN_RESOURCE_TYPE_NAME).keys()
 
 
-def test_alarms_and_events_may_use_the_key_of_what_they_write_to(platform: Template) -> None:
+def test_alarms_and_events_may_use_the_key_of_their_targets(platform: Template) -> None:
     (key,) = platform.find_resources(kms.CfnKey.CFN_RESOURCE_TYPE_NAME).values()
     allowed: set[str] = set()
     for statement in key["Properties"]["KeyPolicy"]["Statement"]:
@@ -93,7 +93,7 @@ def test_alarms_and_events_may_use_the_key_of_what_they_write_to(platform: Templ
         (lambda_.CfnFunction, ["KmsKeyArn"]),
     ],
 )
-def test_everything_that_stores_is_under_the_stage_key(platform: Template, kind: Any, path: list[str]) -> None:
+def test_every_store_is_encrypted_with_the_stage_key(platform: Template, kind: Any, path: list[str]) -> None:
     (key,) = platform.find_resources(kms.CfnKey.CFN_RESOURCE_TYPE_NAME)
     resources = platform.find_resources(kind.CFN_RESOURCE_TYPE_NAME)
     assert resources
@@ -104,7 +104,7 @@ def test_everything_that_stores_is_under_the_stage_key(platform: Template, kind:
         assert value == {"Fn::GetAtt": [key, "Arn"]}
 
 
-def test_every_bucket_is_versioned_private_and_speaks_tls_only(platform: Template) -> None:
+def test_every_bucket_is_versioned_private_and_requires_tls(platform: Template) -> None:
     buckets = platform.find_resources(s3.CfnBucket.CFN_RESOURCE_TYPE_NAME)
     refusing = set()
     for policy in platform.find_resources(s3.CfnBucketPolicy.CFN_RESOURCE_TYPE_NAME).values():
@@ -117,8 +117,8 @@ def test_every_bucket_is_versioned_private_and_speaks_tls_only(platform: Templat
         assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
 
 
-def test_data_and_artefacts_log_their_access_and_tell_eventbridge(platform: Template) -> None:
-    telling = platform.find_resources(
+def test_data_and_artifact_buckets_log_access_and_send_events(platform: Template) -> None:
+    sending = platform.find_resources(
         s3.CfnBucket.CFN_RESOURCE_TYPE_NAME,
         {
             "Properties": {
@@ -128,16 +128,16 @@ def test_data_and_artefacts_log_their_access_and_tell_eventbridge(platform: Temp
         },
     )
     outputs = platform.find_outputs("*")
-    assert telling.keys() == {outputs[name]["Value"]["Ref"] for name in ("DataBucketName", "ArtifactBucketName")}
+    assert sending.keys() == {outputs[name]["Value"]["Ref"] for name in ("DataBucketName", "ArtifactBucketName")}
 
 
 @pytest.mark.parametrize("kind", [s3.CfnBucket, dynamodb.CfnTable, kms.CfnKey])
-def test_data_models_and_the_audit_trail_outlive_the_stack(platform: Template, kind: Any) -> None:
+def test_data_models_and_audit_trail_are_retained(platform: Template, kind: Any) -> None:
     for resource in platform.find_resources(kind.CFN_RESOURCE_TYPE_NAME).values():
         assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
 
 
-def test_the_ledger_can_be_restored_and_forgets_what_has_expired(platform: Template) -> None:
+def test_ledger_has_point_in_time_recovery_and_expiry(platform: Template) -> None:
     platform.has_resource_properties(
         dynamodb.CfnTable.CFN_RESOURCE_TYPE_NAME,
         {
@@ -151,7 +151,7 @@ def test_the_ledger_can_be_restored_and_forgets_what_has_expired(platform: Templ
     )
 
 
-def test_an_edit_of_metadata_does_not_wake_the_controller_as_an_approval(platform: Template) -> None:
+def test_metadata_edit_of_a_version_does_not_invoke_the_controller(platform: Template) -> None:
     platform.has_resource_properties(
         events.CfnRule.CFN_RESOURCE_TYPE_NAME,
         {
@@ -171,7 +171,7 @@ def test_an_edit_of_metadata_does_not_wake_the_controller_as_an_approval(platfor
     )
 
 
-def test_the_tick_finds_what_no_event_told(platform: Template) -> None:
+def test_controllers_reconcile_every_15_minutes(platform: Template) -> None:
     platform.has_resource_properties(
         events.CfnRule.CFN_RESOURCE_TYPE_NAME,
         {
@@ -181,7 +181,7 @@ def test_the_tick_finds_what_no_event_told(platform: Template) -> None:
     )
 
 
-def test_the_controller_makes_change_sets_with_the_release_role_only(platform: Template) -> None:
+def test_controller_creates_change_sets_with_the_release_role_only(platform: Template) -> None:
     statements = [s for s in statements_of(platform) if "cloudformation:CreateChangeSet" in s["Action"]]
     (statement,) = statements
     role = statement["Condition"]["StringEquals"]["cloudformation:RoleArn"]["Fn::GetAtt"][0]
@@ -191,16 +191,16 @@ def test_the_controller_makes_change_sets_with_the_release_role_only(platform: T
     assert statement["Condition"]["Null"] == {"cloudformation:TemplateUrl": "true"}
 
 
-def test_the_dashboard_has_a_row_of_drift_and_quality_for_each_watched_model(platform: Template) -> None:
+def test_dashboard_has_drift_and_quality_of_each_monitored_model(platform: Template) -> None:
     (dashboard,) = platform.find_resources(cloudwatch.CfnDashboard.CFN_RESOURCE_TYPE_NAME).values()
     body = dashboard["Properties"]["DashboardBody"]
     text = body if isinstance(body, str) else "".join(str(part) for part in body["Fn::Join"][1])
     for title, metric in (("windows that drifted", "data_drift"), ("quality", "label_coverage")):
         assert f"flight-delays: {title}" in text
-        assert f'\\"{metric}\\"' in text.replace("\\\\", "\\"), "the search names it"
+        assert f'\\"{metric}\\"' in text.replace("\\\\", "\\")
 
 
-def test_nobody_here_can_approve_or_change_identities(platform: Template) -> None:
+def test_no_function_can_approve_or_change_identities(platform: Template) -> None:
     actions = {action for statement in statements_of(platform) for action in statement["Action"]}
     updates = [s for s in statements_of(platform) if "sagemaker:UpdateModelPackage" in s["Action"]]
     assert [statement["Condition"] for statement in updates] == [
@@ -216,7 +216,7 @@ def test_nobody_here_can_approve_or_change_identities(platform: Template) -> Non
     assert not [action for action in actions if "*" in action]
 
 
-def test_no_role_uses_a_policy_that_aws_manages(platform: Template) -> None:
+def test_no_role_has_an_aws_managed_policy(platform: Template) -> None:
     for role in platform.find_resources("AWS::IAM::Role").values():
         assert "ManagedPolicyArns" not in role["Properties"]
 

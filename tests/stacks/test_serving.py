@@ -1,15 +1,18 @@
-"""A release changes the record and no template; before the first one there is nothing to serve."""
+"""A release changes the record and no template; before the first one there is no endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk.assertions import Template
 
+from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from shared.release_policy import StagePolicy, parse_release_policy
 
 MODEL = sagemaker.CfnModel.CFN_RESOURCE_TYPE_NAME
@@ -23,7 +26,7 @@ SECOND = "v2-4e5f6a7b|123456789012.dkr.ecr.us-east-1.amazonaws.com/x@sha256:2|ar
 
 
 class Deployed:
-    """The template as CloudFormation would resolve it with a value of the release record."""
+    """The template as CloudFormation resolves it with a value of the release record."""
 
     def __init__(self, template: Mapping[str, Any], record: str) -> None:
         parameters = template["Parameters"]
@@ -69,7 +72,7 @@ def serving(template: Callable[[str], dict[str, object]]) -> Mapping[str, Any]:
     return template("evergreen-serving-flight-delays-prod")
 
 
-def test_before_the_first_release_there_are_a_role_and_a_policy_and_nothing_else(serving: Mapping[str, Any]) -> None:
+def test_before_the_first_release_there_are_only_a_role_and_a_policy(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, NONE)
     kinds = {resource["Type"]: resource["Properties"] for resource in deployed.resources.values()}
     assert kinds.keys() == {"AWS::IAM::Role", "AWS::SSM::Parameter"}
@@ -78,7 +81,7 @@ def test_before_the_first_release_there_are_a_role_and_a_policy_and_nothing_else
     assert deployed.outputs == {}
 
 
-def test_a_release_gives_the_endpoint_and_says_which_it_is(serving: Mapping[str, Any]) -> None:
+def test_release_creates_the_endpoint_and_outputs_its_id(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     assert deployed.of(ENDPOINT)[0]["Properties"]["EndpointName"] == "evergreen-flight-delays-prod"
     assert deployed.outputs["ReleaseId"] == "v1-0a1b2c3d"
@@ -90,7 +93,7 @@ def test_a_release_gives_the_endpoint_and_says_which_it_is(serving: Mapping[str,
     assert model["Properties"]["Tags"] == [{"Key": "evergreen:model-package", "Value": FIRST.split("|")[2]}]
 
 
-def test_a_second_release_replaces_model_configuration_and_alarms_under_the_same_template(
+def test_second_release_replaces_model_configuration_and_alarms_with_the_same_template(
     serving: Mapping[str, Any],
 ) -> None:
     first, second = Deployed(serving, FIRST), Deployed(serving, SECOND)
@@ -102,29 +105,42 @@ def test_a_second_release_replaces_model_configuration_and_alarms_under_the_same
     assert not before & after
 
 
-def test_what_a_release_replaces_has_no_name_and_stays_for_the_way_back(serving: Mapping[str, Any]) -> None:
+def test_replaced_resources_have_no_name_and_are_kept_for_a_rollback(serving: Mapping[str, Any]) -> None:
     for kind, name in ((MODEL, "ModelName"), (CONFIG, "EndpointConfigName")):
         (resource,) = Deployed(serving, FIRST).of(kind)
         assert name not in resource["Properties"]
         assert resource["UpdateReplacePolicy"] == "Retain"
 
 
-def test_names_that_cloudformation_makes_begin_with_the_applications(serving: Mapping[str, Any]) -> None:
+def test_generated_names_begin_with_the_applications_name(serving: Mapping[str, Any]) -> None:
     for logical_id, resource in serving["Resources"].items():
         if resource["Type"] in (MODEL, CONFIG):
             assert logical_id.startswith("evergreen")
 
 
-def test_the_record_is_the_only_parameter_and_its_id_follows_its_path(serving: Mapping[str, Any]) -> None:
+def test_release_record_is_the_only_parameter(serving: Mapping[str, Any]) -> None:
     parameters = dict(serving["Parameters"])
     bootstrap = parameters.pop("BootstrapVersion")
     ((name, parameter),) = parameters.items()
     assert bootstrap["Type"] == parameter["Type"] == "AWS::SSM::Parameter::Value<String>"
     assert parameter["Default"] == "/evergreen/flight-delays/prod/release"
-    assert name == "Release29d658d8"
+    assert name.startswith("Release")
 
 
-def test_rollback_watches_the_new_fleet_alone(serving: Mapping[str, Any]) -> None:
+def test_another_record_is_another_parameter() -> None:
+    """An update of a stack keeps the value of a parameter whose default changed."""
+
+    def parameter(record: str) -> str:
+        stack = cdk.Stack(cdk.App(), "Stack")
+        ReleaseRecordParameters(stack, "Release", record=record)
+        (name,) = (name for name in Template.from_stack(stack).find_parameters("*") if name.startswith("Release"))
+        return name
+
+    assert parameter("/evergreen/a/prod/release") == parameter("/evergreen/a/prod/release")
+    assert parameter("/evergreen/a/prod/release") != parameter("/evergreen/b/prod/release")
+
+
+def test_rollback_alarms_measure_only_the_new_fleet(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     (config,) = (name for name, resource in deployed.resources.items() if resource["Type"] == CONFIG)
     alarms = {name: resource for name, resource in deployed.resources.items() if resource["Type"] == ALARM}
@@ -141,7 +157,7 @@ def test_rollback_watches_the_new_fleet_alone(serving: Mapping[str, Any]) -> Non
     assert {guard["AlarmName"]["Ref"] for guard in guards} == alarms.keys()
 
 
-def test_the_bake_is_long_enough_for_an_alarm_to_trip(serving: Mapping[str, Any]) -> None:
+def test_bake_is_long_enough_for_an_alarm(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     policy = deployed.of(ENDPOINT)[0]["Properties"]["DeploymentConfig"]["BlueGreenUpdatePolicy"]
     waits = [policy["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"], policy["TerminationWaitInSeconds"]]
@@ -151,7 +167,7 @@ def test_the_bake_is_long_enough_for_an_alarm_to_trip(serving: Mapping[str, Any]
     assert policy["MaximumExecutionTimeoutInSeconds"] > sum(waits)
 
 
-def test_a_release_keeps_the_scaled_fleet_but_not_the_old_capture(serving: Mapping[str, Any]) -> None:
+def test_release_keeps_the_scaled_fleet_and_replaces_capture(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     properties = deployed.of(ENDPOINT)[0]["Properties"]
     assert properties["RetainAllVariantProperties"] is True
@@ -162,7 +178,7 @@ def test_a_release_keeps_the_scaled_fleet_but_not_the_old_capture(serving: Mappi
     assert (target["Properties"]["MinCapacity"], target["Properties"]["MaxCapacity"]) == (2, 4)
 
 
-def test_the_model_has_no_network_and_reads_only_its_releases(serving: Mapping[str, Any]) -> None:
+def test_model_has_no_network_and_reads_only_its_releases(serving: Mapping[str, Any]) -> None:
     deployed = Deployed(serving, FIRST)
     assert deployed.of(MODEL)[0]["Properties"]["EnableNetworkIsolation"] is True
     (role,) = deployed.of("AWS::IAM::Role")
@@ -175,13 +191,13 @@ def test_the_model_has_no_network_and_reads_only_its_releases(serving: Mapping[s
     assert readable == ["/releases/flight-delays/*"]
 
 
-def test_captured_data_and_disks_are_under_the_stage_key(serving: Mapping[str, Any]) -> None:
+def test_captured_data_and_disks_are_encrypted_with_the_stage_key(serving: Mapping[str, Any]) -> None:
     (config,) = Deployed(serving, FIRST).of(CONFIG)
     key = config["Properties"]["KmsKeyId"]
     assert "EncryptionKey" in key["Fn::ImportValue"]
     assert config["Properties"]["DataCaptureConfig"]["KmsKeyId"] == key
 
 
-def test_a_serving_stack_has_no_function(serving: Mapping[str, Any]) -> None:
+def test_serving_stack_has_no_function(serving: Mapping[str, Any]) -> None:
     kinds = {resource["Type"] for resource in serving["Resources"].values()}
     assert not [kind for kind in kinds if kind.startswith(("AWS::Lambda::", "AWS::Events::", "AWS::S3::", "Custom::"))]

@@ -16,11 +16,11 @@ from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
 from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket, LogBucket
 from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.foundation.handler import StageResources
-from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.ledger import LedgerTable
 from constructs.mlops.foundation.stage_references import Neighbours, StageReference
 from constructs.mlops.serving.release_controller import ReleaseController
 from constructs.mlops.serving.release_policy import ReleasePolicyParameter
-from constructs.mlops.serving.verifier import Verifier
+from constructs.mlops.serving.verify_function import VerifyFunction
 from shared.release_policy import StagePolicy, parse_release_policy
 
 # As in cdk.json: access logs need no ACL, and the partition is text.
@@ -67,7 +67,7 @@ def staged() -> Template:
         key=key,
         data=Bucket(stack, "Data", key=key, logs=logs),
         artifacts=ArtifactBucket(stack, "Artifacts", key=key, logs=logs),
-        ledger=Ledger(stack, "Ledger", key=key),
+        ledger=LedgerTable(stack, "Ledger", key=key),
         alerts=alerts,
         powertools=lambda_.LayerVersion.from_layer_version_arn(stack, "Layer", "arn:aws:lambda:::layer:p:1"),
         failures=DeadLetterQueue(stack, "Failures", holds="Failed invocations", key=key, alerts=alerts),
@@ -80,7 +80,7 @@ def staged() -> Template:
         resources=resources,
         release_role=iam.Role(stack, "Role", assumed_by=iam.ServicePrincipal("cloudformation.amazonaws.com")),
         neighbours=Neighbours(own=CANARY, hub=HUB, previous=STAGING, following=HUB, registry_readers=(CANARY,)),
-        verifier=Verifier(stack, "Verifier", resources=resources),
+        verifier=VerifyFunction(stack, "Verify", resources=resources),
     )
     return Template.from_stack(stack)
 
@@ -123,9 +123,7 @@ def test_verifier_writes_only_its_verification_besides_ledger_and_alerts(staged:
     writes = ("Put", "Update", "Delete", "Create", "Publish", "Send", "Start")
     policies = staged.find_resources("AWS::IAM::Policy")
     (statements,) = (
-        one["Properties"]["PolicyDocument"]["Statement"]
-        for name, one in policies.items()
-        if name.startswith("Verifier")
+        one["Properties"]["PolicyDocument"]["Statement"] for name, one in policies.items() if name.startswith("Verify")
     )
     changing = {
         action: json.dumps(statement["Resource"])

@@ -1,4 +1,4 @@
-"""Three stages in three accounts: each reads of the others what it needs, and is admitted by the name of its role."""
+"""Three stages in three accounts: each may read what it needs of the others, under the name of one role."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Staged = Callable[[dict[str, str | None]], Configuration]
 
 @pytest.fixture(scope="module")
 def accounts(staged: Staged, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The templates by stack."""
+    """Return the templates by stack."""
     from stacks import build
 
     outdir = tmp_path_factory.mktemp("accounts")
-    # cdk-nag fails the synth where it finds anything.
+    # The synth fails on any finding of cdk-nag.
     build(staged(dict(ACCOUNTS)), str(outdir)).synth()
     suffix = ".template.json"
     return {path.name.removesuffix(suffix): json.loads(path.read_text()) for path in outdir.glob(f"*{suffix}")}
@@ -37,7 +37,7 @@ def of(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def policies(template: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
-    """The statements of all policies of a kind that name another principal than a service."""
+    """Yield the statements of all policies of a kind whose principal is not a service."""
     for resource in of(template, kind):
         document = resource.get("PolicyDocument") or resource["KeyPolicy"]
         for statement in document["Statement"]:
@@ -59,7 +59,7 @@ def role(account: str, name: str) -> dict[str, Any]:
     return {"aws:PrincipalArn": f"arn:aws:iam::{account}:role/{name}"}
 
 
-def test_the_hub_alone_trains_and_archives_and_every_stage_serves(accounts: dict[str, Any]) -> None:
+def test_only_the_hub_trains_and_archives_and_every_stage_serves(accounts: dict[str, Any]) -> None:
     assert [name for name in accounts if "training" in name] == ["evergreen-training-flight-delays"]
     assert {name for name in accounts if "serving" in name} == {
         f"evergreen-serving-flight-delays-{s}" for s in ACCOUNTS
@@ -72,23 +72,23 @@ def test_the_hub_alone_trains_and_archives_and_every_stage_serves(accounts: dict
         assert ("verify.handler.handler" in handlers) == (stage != "prod")
 
 
-def test_no_account_is_admitted_without_the_name_of_one_role(accounts: dict[str, Any]) -> None:
-    """For S3, KMS and the buses; a role's trust is the next test's."""
-    foreign = 0
+def test_every_cross_account_statement_names_one_role(accounts: dict[str, Any]) -> None:
+    """This covers S3 and KMS; the next test covers the trust of roles."""
+    shared = 0
     for stage, account in ACCOUNTS.items():
         template = accounts[f"evergreen-platform-{stage}"]
         for kind in ("AWS::S3::BucketPolicy", "AWS::KMS::Key"):
             for statement in policies(template, kind):
                 if account not in json.dumps(statement["Principal"]) and statement["Effect"] == "Allow":
-                    foreign += 1
+                    shared += 1
                     (arn,) = statement["Condition"]["ArnEquals"].values()
                     assert arn.startswith("arn:aws:iam::") and "*" not in arn
                     assert not [action for action in actions(statement) if "*" in action]
-    # dev tells staging; staging tells prod; prod has the registry for both: bucket, list and key each.
-    assert foreign == 2 + 2 + 2 * 3
+    # dev shares with staging and staging with prod, bucket and key; prod with both, bucket, list and key.
+    assert shared == 2 + 2 + 2 * 3
 
 
-def test_a_stage_trusts_the_build_role_of_the_hub_and_nobody_else(accounts: dict[str, Any]) -> None:
+def test_stages_trust_only_the_hubs_build_role(accounts: dict[str, Any]) -> None:
     for stage, account in ACCOUNTS.items():
         for resource in of(accounts[f"evergreen-platform-{stage}"], "AWS::IAM::Role"):
             for statement in resource["AssumeRolePolicyDocument"]["Statement"]:
@@ -105,7 +105,7 @@ def test_a_stage_trusts_the_build_role_of_the_hub_and_nobody_else(accounts: dict
                     assert statement["Condition"] == {"ArnEquals": role(PROD, "evergreen-delivery-build")}
 
 
-def test_the_registry_is_read_from_other_accounts_and_never_written(accounts: dict[str, Any]) -> None:
+def test_other_accounts_read_the_registry_and_never_write_it(accounts: dict[str, Any]) -> None:
     (group,) = of(accounts["evergreen-training-flight-delays"], "AWS::SageMaker::ModelPackageGroup")
     statements = group["ModelPackageGroupPolicy"]["Statement"]
     readers = {statement["Condition"]["ArnEquals"]["aws:PrincipalArn"] for statement in statements}
@@ -122,7 +122,7 @@ def test_the_registry_is_read_from_other_accounts_and_never_written(accounts: di
         ]
 
 
-def test_what_was_registered_can_be_read_and_decrypted_by_each_stages_controller(accounts: dict[str, Any]) -> None:
+def test_each_release_controller_may_read_and_decrypt_registered_artifacts(accounts: dict[str, Any]) -> None:
     hub = accounts["evergreen-platform-prod"]
     for stage in ("dev", "staging"):
         reader = role(ACCOUNTS[stage], f"evergreen-release-{stage}")
@@ -135,7 +135,7 @@ def test_what_was_registered_can_be_read_and_decrypted_by_each_stages_controller
         assert [one["Condition"]["ArnEquals"] for one in (objects, listing, key)] == [reader] * 3
 
 
-def test_a_stage_shows_the_next_one_its_verifications_and_nothing_else(accounts: dict[str, Any]) -> None:
+def test_next_stage_may_read_only_verifications(accounts: dict[str, Any]) -> None:
     for stage, following in (("dev", "staging"), ("staging", "prod")):
         template = accounts[f"evergreen-platform-{stage}"]
         (objects,) = admitted(template, "AWS::S3::BucketPolicy", ACCOUNTS[following])
@@ -146,7 +146,7 @@ def test_a_stage_shows_the_next_one_its_verifications_and_nothing_else(accounts:
         assert actions(key) == {"kms:Decrypt"}
 
 
-def test_a_controllers_own_role_may_read_what_the_other_side_shows_it(accounts: dict[str, Any]) -> None:
+def test_release_controllers_own_role_may_read_the_other_stages(accounts: dict[str, Any]) -> None:
     template = accounts["evergreen-platform-staging"]
     (release,) = [one for one in of(template, "AWS::IAM::Role") if one.get("RoleName") == "evergreen-release-staging"]
     assert release["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "lambda.amazonaws.com"}
@@ -162,7 +162,7 @@ def test_a_controllers_own_role_may_read_what_the_other_side_shows_it(accounts: 
         assert resource in text, resource
 
 
-def test_a_bucket_has_a_name_only_where_the_next_stage_reads_in_it(accounts: dict[str, Any]) -> None:
+def test_only_buckets_that_the_next_stage_reads_have_a_name(accounts: dict[str, Any]) -> None:
     names = {
         bucket["BucketName"]
         for stage in ACCOUNTS
@@ -172,7 +172,7 @@ def test_a_bucket_has_a_name_only_where_the_next_stage_reads_in_it(accounts: dic
     assert names == {f"evergreen-dev-artifacts-{DEV}", f"evergreen-staging-artifacts-{STAGING}"}
 
 
-def test_approvals_are_told_to_every_stage_and_admitted_from_the_hubs_role_alone(accounts: dict[str, Any]) -> None:
+def test_approvals_are_forwarded_to_every_stage_by_the_hubs_role_only(accounts: dict[str, Any]) -> None:
     rules = [
         rule
         for rule in of(accounts["evergreen-platform-prod"], "AWS::Events::Rule")
@@ -195,7 +195,7 @@ def test_approvals_are_told_to_every_stage_and_admitted_from_the_hubs_role_alone
         }
 
 
-def test_a_verification_is_told_to_the_next_stage(accounts: dict[str, Any]) -> None:
+def test_verifications_are_forwarded_to_the_next_stage(accounts: dict[str, Any]) -> None:
     statements = [one["Statement"] for one in of(accounts["evergreen-platform-prod"], "AWS::Events::EventBusPolicy")]
     (statement,) = statements
     assert statement["Condition"] == {
@@ -204,7 +204,7 @@ def test_a_verification_is_told_to_the_next_stage(accounts: dict[str, Any]) -> N
     }
 
 
-def test_the_policy_says_what_a_stage_waits_for_and_what_it_verifies(accounts: dict[str, Any]) -> None:
+def test_release_policy_names_the_previous_stage_and_the_verification(accounts: dict[str, Any]) -> None:
     from shared.release_policy import parse_release_policy
 
     found = {}
@@ -224,7 +224,7 @@ def test_the_policy_says_what_a_stage_waits_for_and_what_it_verifies(accounts: d
     )
 
 
-def test_the_controllers_look_for_versions_in_the_hub(accounts: dict[str, Any]) -> None:
+def test_release_controllers_read_versions_in_the_hub(accounts: dict[str, Any]) -> None:
     for stage in ACCOUNTS:
         functions = of(accounts[f"evergreen-platform-{stage}"], "AWS::Lambda::Function")
         (release,) = [one for one in functions if one["Handler"] == "release.handler.handler"]
@@ -232,7 +232,7 @@ def test_the_controllers_look_for_versions_in_the_hub(accounts: dict[str, Any]) 
         assert prefix == f"arn:aws:sagemaker:us-east-1:{PROD}"
 
 
-def test_in_one_account_nobody_is_admitted_and_nothing_forwarded(
+def test_stages_of_one_account_share_and_forward_nothing(
     staged: Staged, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     from stacks import build

@@ -1,4 +1,4 @@
-"""A pipeline's roles can do what its steps need, and nobody in it can approve."""
+"""A pipeline's roles may do what its steps need, and none of them can approve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def statements_of(template: Template, action: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_definition_is_in_the_template_with_every_name_filled_in(training: Template) -> None:
+def test_definition_has_a_value_for_every_placeholder(training: Template) -> None:
     (pipeline,) = training.find_resources(sagemaker.CfnPipeline.CFN_RESOURCE_TYPE_NAME).values()
     body, values = pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]["Fn::Sub"]
     assert set(values) == set(DEPLOY_TIME_PARAMETERS)
@@ -41,13 +41,13 @@ def test_the_definition_is_in_the_template_with_every_name_filled_in(training: T
     assert values["ReleaseParameter"] == "/evergreen/flight-delays/prod/release"
 
 
-def test_the_pipeline_registers_for_approval_and_cannot_approve(training: Template) -> None:
+def test_pipeline_registers_for_approval_and_cannot_approve(training: Template) -> None:
     (statement,) = statements_of(training, "sagemaker:CreateModelPackage")
     assert statement["Condition"] == {"StringEquals": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}}
     assert statements_of(training, "sagemaker:UpdateModelPackage") == []
 
 
-def test_the_pipeline_reads_the_sample_payload_it_registers_and_no_raw_data(training: Template) -> None:
+def test_pipeline_role_reads_runs_and_packages_and_no_raw_data(training: Template) -> None:
     (role,) = (
         role["Properties"]
         for role in training.find_resources("AWS::IAM::Role").values()
@@ -68,7 +68,7 @@ def test_roles_are_passed_to_sagemaker_only(training: Template) -> None:
     assert len(statement["Resource"]) == 2
 
 
-def test_isolated_jobs_write_to_their_own_runs_only(training: Template) -> None:
+def test_isolated_jobs_write_only_their_own_runs(training: Template) -> None:
     written = [
         [resource["Fn::Join"][1][-1] for resource in (one if isinstance(one, list) else [one])]
         for one in (statement["Resource"] for statement in statements_of(training, "s3:PutObject"))
@@ -77,7 +77,7 @@ def test_isolated_jobs_write_to_their_own_runs_only(training: Template) -> None:
     assert all(key.endswith("/flight-delays/*") for keys in written for key in keys)
 
 
-def test_the_registry_outlives_the_stack(training: Template) -> None:
+def test_package_group_is_retained(training: Template) -> None:
     training.has_resource(
         sagemaker.CfnModelPackageGroup.CFN_RESOURCE_TYPE_NAME,
         {
@@ -88,7 +88,7 @@ def test_the_registry_outlives_the_stack(training: Template) -> None:
     )
 
 
-def test_a_models_code_travels_without_its_specification_and_its_data(assembly: Path) -> None:
+def test_code_asset_excludes_specification_and_sample_data(assembly: Path) -> None:
     folders = [path for path in assembly.glob("asset.*") if (path / "train.py").is_file()]
     assert len(folders) == 1
     names = {path.name for path in folders[0].iterdir()}

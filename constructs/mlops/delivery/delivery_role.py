@@ -8,7 +8,7 @@ from constructs import Construct
 from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.foundation.external_role import ExternalRole
 from constructs.mlops.foundation.handler import Handler
-from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.ledger import LedgerTable
 from constructs.mlops.foundation.permissions import Permissions, arn
 
 _ALL_MODELS = "One pipeline delivers all models of the application, whose names begin with the application's."
@@ -38,7 +38,7 @@ class DeliveryRole(Construct):
         app: str,
         stage: str,
         hub_account: str,
-        ledger: Ledger,
+        ledger: LedgerTable,
         key: EncryptionKey,
         retrain: Handler | None,
     ) -> None:

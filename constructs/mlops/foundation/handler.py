@@ -18,7 +18,7 @@ from constructs import Construct
 from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
 from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket
 from constructs.mlops.foundation.encryption_key import EncryptionKey
-from constructs.mlops.foundation.ledger import Ledger
+from constructs.mlops.foundation.ledger import LedgerTable
 from constructs.mlops.foundation.permissions import Grantee, RoleOwner
 
 TICK = {"source": "evergreen.tick"}
@@ -52,7 +52,7 @@ class StageResources:
     key: EncryptionKey
     data: Bucket
     artifacts: ArtifactBucket
-    ledger: Ledger
+    ledger: LedgerTable
     alerts: AlertTopic
     powertools: lambda_.ILayerVersion
     failures: DeadLetterQueue
@@ -158,7 +158,7 @@ class Handler(RoleOwner, Construct):
         grantee.allow(["lambda:InvokeFunction"], on=[self.function.function_arn])
 
 
-class Trigger(Construct):
+class TriggerRule(Construct):
     """A rule that invokes a function, retries for an hour, and then sends the event to a dead-letter queue."""
 
     def __init__(
@@ -192,7 +192,7 @@ class Trigger(Construct):
         )
 
 
-class ReconcileSchedule(Trigger):
+class ReconcileSchedule(TriggerRule):
     """Invokes a controller every 15 minutes, so that a lost event only delays it."""
 
     def __init__(self, scope: Construct, construct_id: str, *, handler: Handler, undelivered: DeadLetterQueue) -> None:

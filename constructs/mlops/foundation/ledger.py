@@ -10,7 +10,7 @@ from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.foundation.permissions import Grantee
 
 
-class Ledger(Construct):
+class LedgerTable(Construct):
     """Leases, quarantined versions and decisions (docs/reference/contracts.md, "Ledger").
 
     Retained when the stack is deleted: it is the audit trail.

@@ -11,7 +11,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
-from constructs.mlops.foundation.handler import Handler, StageResources, Trigger
+from constructs.mlops.foundation.handler import Handler, StageResources, TriggerRule
 from constructs.mlops.foundation.permissions import arn
 
 _TIMEOUT = cdk.Duration.minutes(10)
@@ -176,7 +176,7 @@ class ScheduledFunction(Construct):
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             because="Each model's monitoring stack has a role of its own, whose name CloudFormation generates.",
         )
-        Trigger(
+        TriggerRule(
             self,
             "JobEnded",
             handler=self.handler,

@@ -6,14 +6,14 @@ import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from constructs.mlops.foundation.handler import TICK, Handler, StageResources, Trigger
+from constructs.mlops.foundation.handler import TICK, Handler, StageResources, TriggerRule
 from constructs.mlops.foundation.permissions import arn
 
 _ALL_MODELS = "One function archives all models of the application, whose names begin with the application's."
 _LISTS = "SageMaker authorises its List calls on all resources only; the function then reads each by its name."
 
 
-class Archive(Construct):
+class ArchiveFunction(Construct):
     """The archive function, invoked once a day; it cannot approve and deletes no object."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Archive(Construct):
             on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
             because="The function reads the release records of all models in this stage, to keep what is live.",
         )
-        Trigger(
+        TriggerRule(
             self,
             "Daily",
             handler=self.handler,

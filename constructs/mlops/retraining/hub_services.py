@@ -6,7 +6,7 @@ from constructs import Construct
 
 from constructs.mlops.foundation.handler import StageResources
 from constructs.mlops.retraining.approver import Approver
-from constructs.mlops.retraining.archive import Archive
+from constructs.mlops.retraining.archive import ArchiveFunction
 from constructs.mlops.retraining.retrain_controller import RetrainController
 
 
@@ -16,5 +16,5 @@ class HubServices(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, resources: StageResources) -> None:
         super().__init__(scope, construct_id)
         self.retrain = RetrainController(self, "Retrain", resources=resources).handler
-        self.archive = Archive(self, "Archive", resources=resources).handler
+        self.archive = ArchiveFunction(self, "Archive", resources=resources).handler
         self.approver = Approver(self, "Approver", app=resources.app).role

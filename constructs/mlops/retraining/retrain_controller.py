@@ -9,7 +9,7 @@ from constructs import Construct
 from constructs.mlops.foundation.alerts import DeadLetterQueue
 from constructs.mlops.foundation.buckets import Bucket
 from constructs.mlops.foundation.event_patterns import approvals
-from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, Trigger
+from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, TriggerRule
 from constructs.mlops.foundation.permissions import arn
 
 _ALL_MODELS = "One controller retrains all models of the application, whose names begin with the application's."
@@ -117,7 +117,7 @@ class RetrainController(Construct):
             ),
         }
         for construct_id, (description, pattern) in patterns.items():
-            Trigger(
+            TriggerRule(
                 self,
                 construct_id,
                 handler=self.handler,

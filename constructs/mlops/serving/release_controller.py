@@ -10,10 +10,10 @@ from constructs import Construct
 from constructs.mlops.foundation.alerts import DeadLetterQueue
 from constructs.mlops.foundation.buckets import ArtifactBucket
 from constructs.mlops.foundation.event_patterns import verifications
-from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, Trigger
+from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, TriggerRule
 from constructs.mlops.foundation.permissions import arn
 from constructs.mlops.foundation.stage_references import Neighbours
-from constructs.mlops.serving.verifier import Verifier
+from constructs.mlops.serving.verify_function import VerifyFunction
 
 _ALL_MODELS = "One controller releases all models of the application, whose names begin with the application's."
 
@@ -36,7 +36,7 @@ class ReleaseController(Construct):
         resources: StageResources,
         neighbours: Neighbours,
         release_role: iam.IRole,
-        verifier: Verifier | None,
+        verifier: VerifyFunction | None,
     ) -> None:
         """Define the function.
 
@@ -223,7 +223,7 @@ class ReleaseController(Construct):
                 verifications(neighbours.previous.artifact_bucket),
             )
         for construct_id, (description, pattern) in patterns.items():
-            Trigger(
+            TriggerRule(
                 self,
                 construct_id,
                 handler=self.handler,

@@ -16,7 +16,7 @@ _ALL_MODELS = (
 _ANY_RELEASE = "The release of any model: the sample that it is verified with, and the verification."
 
 
-class Verifier(Construct):
+class VerifyFunction(Construct):
     """The verify function with its permissions; the release controller invokes it, again if an invocation was lost.
 
     No other function invokes an endpoint. It writes the verification of a release once, for the next stage.
