@@ -43,6 +43,9 @@ from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.serving import await_release, is_baking, live_version
 from evergreen.demo.training import train, upload_raw_data
 
+# The root's application with the example model, whatever lies in models/.
+APP = f"{sys.executable} app.py evergreen.yaml examples/flight_delays"
+
 SERVING = f"{MODEL.app}-serving-{MODEL.name}-{MODEL.stage}"
 PLATFORM = f"{MODEL.app}-platform-{MODEL.stage}"
 TRAINING = f"{MODEL.app}-training-{MODEL.name}"
@@ -65,6 +68,7 @@ class Version:
 
 
 def main() -> None:
+    """Measure on a fresh local cloud, and print the result as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks/release.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="releases on either side (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4758)
@@ -82,7 +86,8 @@ def main() -> None:
 
 
 def measure(cloud: LocalCloud, rounds: int) -> dict[str, Any]:
-    cloud.cdk("synth", "--quiet", "--output", str(cloud.assembly))
+    """Return the seconds of releases by approval and by hand."""
+    cloud.cdk("synth", "--quiet", "--app", APP, "--output", str(cloud.assembly))
     cloud.cdk("bootstrap", "--app", str(cloud.assembly))
     cloud.cdk("deploy", "--app", str(cloud.assembly), PLATFORM, TRAINING, SERVING, "--require-approval", "never")
     upload_raw_data(cloud, MODEL, cloud.outputs(PLATFORM)["DataBucketName"], "2013-01-01", "2013-02-28")
@@ -185,7 +190,9 @@ def _finish(cloud: LocalCloud, package_arn: str, *, ours: bool = False) -> None:
     """Let the bakes pass on the cloud's clock until the version is live and the controller has given its lease back.
 
     Args:
-        ours: the lease is this benchmark's own.
+        cloud: The local cloud.
+        package_arn: The version that becomes live.
+        ours: Whether the lease is the benchmark's own.
     """
     stacks, sagemaker = cloud.client("cloudformation"), cloud.client("sagemaker")
     deadline = time.monotonic() + _PATIENCE

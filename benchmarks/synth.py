@@ -30,7 +30,7 @@ _PARTS = (
     "configuration",
     "constructs",
     "lambda",
-    "models",
+    "packages/analyzer",
     "pipelines",
     "stacks",
 )
@@ -51,7 +51,7 @@ app.synth()
 
 
 def copy_of_tree(folder: Path, models: int) -> Path:
-    """A tree with a number of models, all of them copies of the first, and no compiled pipeline."""
+    """Make a tree with a number of copies of the example model, and no compiled pipeline."""
     folder.mkdir()
     for part in _PARTS:
         source = _ROOT / part
@@ -59,6 +59,7 @@ def copy_of_tree(folder: Path, models: int) -> Path:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         else:
             shutil.copy(source, folder / part)
+    shutil.copytree(_ROOT / "examples", folder / "models", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     (folder / "empty.py").write_text(_EMPTY, encoding="utf-8")
     first, *others = sorted(path for path in (folder / "models").iterdir() if (path / "model.yaml").is_file())
     for other in others:
