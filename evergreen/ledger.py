@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ ROLLED_BACK = "RollBack"
 RUN_STARTED = "Start"
 RUN_ENDED = "ReportRun"
 REQUEST_REFUSED = "Refuse"
+# Both: nothing was done, and nobody has to do anything.
+IDLE = frozenset({"Nothing", "Wait", "Overtaken"})
 
 
 class Ledger:
@@ -33,14 +36,15 @@ class Ledger:
         """Return the rows whose sort key is `{kind}#…` and above `after`, oldest first, every value as text."""
         return list(self._query(kind, after, newest_first=False))
 
-    def newest(self, kind: str, count: int) -> list[Row]:
-        """Return the newest rows of a kind, newest first."""
-        found: list[Row] = []
-        for row in self._query(kind, "", newest_first=True):
-            if len(found) == count:
-                break
-            found.append(row)
-        return found
+    def newest(self, kind: str, count: int, wanted: Callable[[Row], bool] = lambda _: True) -> list[Row]:
+        """Return the newest rows of a kind, newest first.
+
+        Args:
+            kind: What the sort keys begin with.
+            count: How many at most.
+            wanted: Say whether a row counts.
+        """
+        return list(islice(filter(wanted, self._query(kind, "", newest_first=True)), count))
 
     def row(self, key: str) -> Row | None:
         """Return the row of a sort key."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evergreen.ledger import IDLE
 from evergreen.options import (
     STATE,
     JsonOption,
@@ -48,6 +49,7 @@ def ledger(
     model: ModelArgument,
     stage: StageOption = None,
     last: Annotated[int, typer.Option(min=1, help="How many rows, the newest ones.")] = 10,
+    every: Annotated[bool, typer.Option("--all", help="Also decisions to do nothing or to wait.")] = False,
     target: TargetOption = Target.LOCAL,
     port: PortOption = None,
     state: StateOption = STATE,
@@ -62,7 +64,7 @@ def ledger(
 
     platform = open_stage(Place(target, port, state), stage)
     require_model(model, platform.models(), platform.stage.name)
-    rows = newest(platform.ledger(model), kind, last)
+    rows = newest(platform.ledger(model), kind, last, every=every)
     if as_json:
         say_json(rows)
         return
@@ -72,9 +74,20 @@ def ledger(
         say(f"{model} in {platform.stage.name} has no {kind}")
 
 
-def newest(reader: Ledger, kind: Kind, count: int) -> list[Row]:
-    """Return the newest rows of a kind, oldest first."""
-    found = [row for prefix in _PREFIXES[kind] for row in reader.newest(prefix, count)]
+def newest(reader: Ledger, kind: Kind, count: int, *, every: bool = False) -> list[Row]:
+    """Return the newest rows of a kind, oldest first.
+
+    Args:
+        reader: The model's ledger.
+        kind: Which rows.
+        count: How many at most.
+        every: Include decisions to do nothing or to wait.
+    """
+    found = [
+        row
+        for prefix in _PREFIXES[kind]
+        for row in reader.newest(prefix, count, lambda row: every or row.get("step") not in IDLE)
+    ]
     return sorted(found, key=_time)[-count:]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _POLL_SECONDS = 2.0
+# Lambda's own messages in its text format.
+_PLATFORM = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START")
 
 
 def logs(
@@ -49,15 +51,20 @@ def logs(
         say_json(list(_events(platform, group, start, contains)))
         return
     seen: set[tuple[str, int, str]] = set()
+    printed = False
     while True:
         for event in _events(platform, group, start, contains):
             identity = (event["stream"], event["timestamp"], event["message"])
             if identity not in seen:
                 seen.add(identity)
-                say(as_line(event))
+                if not _is_of_platform(event["message"]):
+                    say(as_line(event))
+                    printed = True
         if not follow:
-            return
+            break
         time.sleep(_POLL_SECONDS)
+    if not printed:
+        say(f"{function} logged nothing in the last {since}")
 
 
 def parse_span(text: str) -> timedelta:
@@ -79,6 +86,11 @@ def log_group(platform: Platform, function: str) -> str:
         UsageError: There is no such function.
     """
     return platform.resource("AWS::Logs::LogGroup", function, what="function")
+
+
+def _is_of_platform(message: str) -> bool:
+    """Say whether Lambda itself wrote a message, about the start and the end of an invocation."""
+    return message.startswith(_PLATFORM) or '"type":"platform.' in message[:120]
 
 
 def as_line(event: Mapping[str, Any]) -> str:

@@ -147,11 +147,6 @@ def test_the_logs_of_every_function_can_be_read(cloud: LocalCloud, model: Names)
     assert any(model.name in event["message"] for event in events)
 
 
-def test_preflight_names_what_the_local_account_has(cloud: LocalCloud) -> None:
-    answers = json.loads(evergreen(cloud, "preflight", "--json"))
-    assert {answer["question"]: answer["good"] for answer in answers}["account"]
-
-
 def test_a_controller_can_be_run_at_any_time(cloud: LocalCloud, model: Names) -> None:
     before = live_version(cloud, model)
     for controller in ("release", "retrain"):

@@ -120,6 +120,18 @@ class TestLedger:
         assert ledger.RUN_STARTED == Step.START
         assert ledger.RUN_ENDED == Step.REPORT_RUN
         assert ledger.REQUEST_REFUSED == Step.REFUSE
+        assert {Step.NOTHING, Step.WAIT, Step.OVERTAKEN} == ledger.IDLE
+
+    def test_decisions_to_do_nothing_are_left_out_unless_asked_for(
+        self, account: Fixture, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        account.write("decision#2026-01-01T00:00:00+00:00#a", step="Deploy", reason="version 1 is approved")
+        for hour in range(1, 9):
+            account.write(f"decision#2026-01-01T0{hour}:00:00+00:00#b", step="Wait", reason="the stack is updating")
+        shown = answer(capsys, "ledger", "decisions", MODEL, "--last", "3")
+        assert [row["step"] for row in shown] == ["Deploy"]
+        shown = answer(capsys, "ledger", "decisions", MODEL, "--last", "3", "--all")
+        assert [row["step"] for row in shown] == ["Wait"] * 3
 
     def test_decisions_of_both_controllers_in_the_order_of_time(
         self, account: Fixture, capsys: pytest.CaptureFixture[str]
@@ -188,16 +200,24 @@ class TestLogs:
         record = json.dumps({"level": "ERROR", "message": "reconcile failed", "exception": "Traceback\nValueError"})
         now = datetime.now(UTC)
         account.log("/release", now - timedelta(hours=2), "too old")
+        assert text(capsys, "logs", "release") == "release logged nothing in the last 1h\n"
         boto3.client("logs", REGION).create_log_stream(logGroupName="/release", logStreamName="two")
         boto3.client("logs", REGION).put_log_events(
             logGroupName="/release",
             logStreamName="two",
-            logEvents=[{"timestamp": int(1000 * now.timestamp()) - 5000, "message": record}],
+            logEvents=[
+                {"timestamp": int(1000 * now.timestamp()) - 5000, "message": record},
+                {"timestamp": int(1000 * now.timestamp()) - 4000, "message": "END RequestId: 1"},
+            ],
         )
         printed = text(capsys, "logs", "release").splitlines()
         assert printed[0].endswith("ERROR   reconcile failed")
         assert printed[1:] == ["Traceback", "ValueError"]
-        assert [event["message"] for event in answer(capsys, "logs", "release", "--since", "1d")] == ["too old", record]
+        assert [event["message"] for event in answer(capsys, "logs", "release", "--since", "1d")] == [
+            "too old",
+            record,
+            "END RequestId: 1",
+        ]
 
     def test_an_unknown_function_is_said_with_the_known_ones(
         self, account: Fixture, capsys: pytest.CaptureFixture[str]
