@@ -1,4 +1,4 @@
-"""The order in which an accelerated clock lets things happen, on a clock and sources that the tests play."""
+"""The order of due events on an accelerated clock, with a fake clock and fake sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START = 1362096000.0
 
 
 class Every:
-    """Something that is due every `period` seconds."""
+    """A source that is due every `period` seconds."""
 
     def __init__(self, clock: VirtualTime, period: float) -> None:
         self.clock, self.period, self.last, self.ran = clock, period, START, [0.0]

@@ -1,4 +1,4 @@
-"""A layer that was built for Lambda's machine does not hide this environment's packages."""
+"""A layer built for Lambda's machine does not hide this environment's packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A condition read quickly says what ministack's own evaluator says."""
+"""The fast evaluation of a condition agrees with ministack's."""
 
 from __future__ import annotations
 

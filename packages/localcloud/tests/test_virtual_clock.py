@@ -1,4 +1,4 @@
-"""Whichever Python runs in an accelerated cloud lives by its clock."""
+"""Every Python in an accelerated cloud uses its clock."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from localcloud import virtual_time
 from localcloud.hooks import virtual_clock
 
 
-def test_a_virtual_environment_without_the_tool_lives_by_the_clock(
+def test_a_virtual_environment_without_time_machine_uses_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the one that a delivery's steps make for themselves does: credentials of 2013 would have expired in it."""
+    """Cover an environment that a build makes for itself: credentials of 2013 would be expired in it otherwise."""
     monkeypatch.setattr(virtual_clock, "install", lambda _: None)  # this process stays in its own time
     for name in (virtual_clock.VARIABLE, "PYTHONPATH", "LAMBDA_WARM_TTL_SECONDS"):
         monkeypatch.setenv(name, "")
@@ -26,5 +26,5 @@ def test_a_virtual_environment_without_the_tool_lives_by_the_clock(
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     asked = "import datetime, sys; print('_time_machine' in sys.modules, datetime.datetime.now().year)"
     bare = [str(tmp_path / "venv" / "bin" / "python"), "-c", asked]
-    said = subprocess.run(bare, env=dict(os.environ), check=True, capture_output=True, text=True)
-    assert (said.stdout.split(), said.stderr) == (["True", "2013"], "")
+    done = subprocess.run(bare, env=dict(os.environ), check=True, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["True", "2013"], "")

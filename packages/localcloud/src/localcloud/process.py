@@ -80,17 +80,19 @@ def health(port: int) -> dict[str, Any]:
     call = urllib.request.Request(f"http://127.0.0.1:{port}/_localcloud/health")
     try:
         with loopback.request(call, timeout=2) as reply:
-            said = json.load(reply)
+            document = json.load(reply)
     except (OSError, ValueError, http.client.HTTPException):
         return {}
-    return said if isinstance(said, dict) and said.get("localcloud") else {}
+    return document if isinstance(document, dict) and document.get("localcloud") else {}
 
 
 def listening(port: int) -> Listening | None:
     """Return the gateway on a port, whatever its state folder."""
-    said = health(port)
+    document = health(port)
     try:
-        return Listening(Running(said["pid"], psutil.Process(said["pid"]).create_time(), port), said["state"])
+        return Listening(
+            Running(document["pid"], psutil.Process(document["pid"]).create_time(), port), document["state"]
+        )
     except (KeyError, psutil.Error):
         return None
 

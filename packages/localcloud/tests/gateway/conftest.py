@@ -1,4 +1,4 @@
-"""One real gateway for the tests of this folder, started and stopped by its own commands."""
+"""One real gateway for the tests of this folder."""
 
 from __future__ import annotations
 

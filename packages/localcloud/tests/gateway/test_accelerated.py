@@ -1,4 +1,4 @@
-"""An accelerated local cloud, for real: functions, containers, S3, schedules and alarms live by one virtual clock."""
+"""An accelerated local cloud: functions, containers, S3, schedules and alarms share one virtual clock."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import time_machine
 
 from localcloud.testing import LocalCloud, wait_until
 
-_TELL = """
+_REPORT_TIME = """
 import datetime, json, time
 import boto3
 def handler(event, context):
     began = time.monotonic()
     time.sleep(0.05)
-    said = {"now": time.time(), "utc": datetime.datetime.now(datetime.UTC).isoformat(), "event": event.get("time"),
+    report = {"now": time.time(), "utc": datetime.datetime.now(datetime.UTC).isoformat(), "event": event.get("time"),
             "slept": time.monotonic() - began}
-    boto3.client("sqs").send_message(QueueUrl="%s", MessageBody=json.dumps(said))
+    boto3.client("sqs").send_message(QueueUrl="%s", MessageBody=json.dumps(report))
 """
 
 
@@ -32,35 +32,35 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         yield cloud
 
 
-def _teller(fast: LocalCloud) -> tuple[str, str]:
-    """A function that tells the time to a queue: its ARN, the queue's URL."""
+def _clock_function(fast: LocalCloud) -> tuple[str, str]:
+    """Create a function that sends the time to a queue; return its ARN and the queue's URL."""
     url, arn = fast.create_queue()
     role = fast.create_role([{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}], "lambda.amazonaws.com")
-    return fast.create_function(_TELL % url, role), url
+    return fast.create_function(_REPORT_TIME % url, role), url
 
 
 def _messages(fast: LocalCloud, url: str) -> list[dict[str, Any]]:
-    told = []
+    reports = []
     while found := fast.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        told += [json.loads(message["Body"]) for message in found]
-    return told
+        reports += [json.loads(message["Body"]) for message in found]
+    return reports
 
 
 def test_a_rule_reaches_its_function_at_its_virtual_instants(fast: LocalCloud) -> None:
-    function, url = _teller(fast)
+    function, url = _clock_function(fast)
     events = fast.client("events")
     events.put_rule(Name="daily", ScheduleExpression="rate(1 day)")
     events.put_targets(Rule="daily", Targets=[{"Id": "1", "Arn": function}])
     before = datetime.fromisoformat(fast.clock("status")["now"])
     fast.clock("advance", "--by", "3d1h")
-    told = _messages(fast, url)
+    reports = _messages(fast, url)
     events.remove_targets(Rule="daily", Ids=["1"])
     events.delete_rule(Name="daily")
-    assert len(told) == 3
-    days = [(said["now"] - before.timestamp()) / 86400 for said in told]
+    assert len(reports) == 3
+    days = [(report["now"] - before.timestamp()) / 86400 for report in reports]
     assert sorted(days) == pytest.approx([1, 2, 3], abs=0.01)
-    assert all(said["utc"].startswith("2013-03-0") and said["event"].startswith("2013-03-0") for said in told)
-    assert all(0.04 < said["slept"] < 5 for said in told)
+    assert all(report["utc"].startswith("2013-03-0") and report["event"].startswith("2013-03-0") for report in reports)
+    assert all(0.04 < report["slept"] < 5 for report in reports)
 
 
 def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: LocalCloud) -> None:
@@ -74,7 +74,7 @@ def test_answers_are_dated_by_the_clock_of_whoever_asks(fast: LocalCloud) -> Non
 
 
 def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: LocalCloud) -> None:
-    function, url = _teller(fast)
+    function, url = _clock_function(fast)
     role = fast.create_role(
         [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": function}], "scheduler.amazonaws.com"
     )
@@ -85,14 +85,14 @@ def test_a_scheduler_schedule_reaches_its_function_on_the_clock(fast: LocalCloud
         Target={"Arn": function, "RoleArn": role, "Input": json.dumps({"time": "given"})},
     )
     fast.clock("advance", "--by", "2d")
-    told = _messages(fast, url)
+    reports = _messages(fast, url)
     fast.client("scheduler").delete_schedule(Name="nightly")
-    assert [said["event"] for said in told] == ["given", "given"]
-    assert all("T02:30:" in said["utc"] for said in told)
+    assert [report["event"] for report in reports] == ["given", "given"]
+    assert all("T02:30:" in report["utc"] for report in reports)
 
 
 def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dead_letters(fast: LocalCloud) -> None:
-    function, told = _teller(fast)
+    function, url = _clock_function(fast)
     fast.client("lambda").remove_permission(FunctionName=function, StatementId="events")
     dead_url, dead_arn = fast.create_queue(open_to_events=False)
     send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": dead_arn}
@@ -112,7 +112,7 @@ def test_a_schedule_acts_with_its_role_and_what_the_role_may_not_goes_to_the_dea
     fast.clock("advance", "--by", "25h")
     for name in ("may", "may-not"):
         fast.client("scheduler").delete_schedule(Name=name)
-    assert [said["event"] for said in _messages(fast, told)] == ["may"]
+    assert [report["event"] for report in _messages(fast, url)] == ["may"]
     dead = fast.receive_message(dead_url)
     assert json.loads(dead["Body"]) == {"time": "may-not"}
     assert "AccessDenied" in dead["MessageAttributes"]["X-Amz-Scheduler-Error-Code"]["StringValue"]

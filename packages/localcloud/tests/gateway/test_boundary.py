@@ -1,4 +1,4 @@
-"""What passes the gateway, and what does not."""
+"""Requests that the gateway accepts, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -44,3 +44,8 @@ def test_ministacks_administration_is_closed(local: LocalCloud, path: str) -> No
 def test_an_unknown_key_is_refused(local: LocalCloud) -> None:
     with pytest.raises(ClientError, match=r"UnrecognizedClient|InvalidClientTokenId"):
         local.client("ssm", "AKIAIOSFODNN7EXAMPLE", "nothing").describe_parameters()
+
+
+def test_a_branch_without_its_repository_is_a_clients_mistake(local: LocalCloud) -> None:
+    with pytest.raises(ClientError, match="RepositoryNameRequiredException"):
+        local.client("codecommit").get_branch(branchName="main")

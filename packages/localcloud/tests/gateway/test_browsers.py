@@ -1,4 +1,4 @@
-"""No web page that the developer visits can act on the local cloud: what browsers send, over raw HTTP."""
+"""No web page that the developer visits can act on the local cloud; the tests send what browsers send."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_form_post_of_another_site_changes_nothing(local: LocalCloud, page: di
 
 
 def test_the_same_post_without_a_page_is_answered(local: LocalCloud) -> None:
-    """The one above fails for its page, not for its form."""
+    """Show that the test above fails because of its page, not its form."""
     name = f"user-{uuid.uuid4().hex[:8]}"
     form = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": _AUTHORIZATION.format("iam")}

@@ -1,4 +1,4 @@
-"""The canary story in the real gateway, on the accelerated clock, with a toy model in a stack of its own."""
+"""A canary deployment in the real gateway, on the accelerated clock, with a toy model in a stack of its own."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _template(version: str, role: str) -> dict[str, Any]:
 
 
 class Toy:
-    """The stack's life in one local cloud."""
+    """The stack in one local cloud."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
@@ -111,7 +111,7 @@ class Toy:
         return found
 
     def release(self, version: str) -> str:
-        """Update the stack; the new configuration's name, as soon as its canary bakes."""
+        """Update the stack; return the new configuration's name as soon as its canary bakes."""
         template = json.dumps(_template(version, self.role))
         self.cloud.client("cloudformation").update_stack(StackName=STACK, TemplateBody=template)
         return str(wait_until(self._baking, 40))
@@ -141,7 +141,7 @@ class Toy:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
-    """The stack in service with version `v1`."""
+    """Yield the stack in service with version `v1`."""
     with LocalCloud(tmp_path_factory.mktemp("canary") / "state", accelerated=True) as cloud:
         made = Toy(cloud)
         assert cloud.deploy_stack(STACK, _template("v1", made.role))["StackStatus"] == "CREATE_COMPLETE"
@@ -156,13 +156,13 @@ def test_a_canary_that_fails_gets_no_more_than_its_share_and_goes_back_within_it
     config = toy.release("v2")
     injected = toy.fault("--endpoint", ENDPOINT, "--config", config, "--error-rate", "0.2")
     assert len(json.loads(injected.stdout)["faults"]) == 2, injected.stderr
-    told = Counter[str]()
+    answers = Counter[str]()
     while toy.described()["EndpointStatus"] == "Updating":
         assert toy.now() - began < BAKE, "it is still baking"
-        told += toy.answers(40)
+        answers += toy.answers(40)
         toy.cloud.clock("advance", "--by", "1m")
-    assert set(told) == {"v1", "v2", "ModelError"}
-    assert told["v2"] + told["ModelError"] <= told["v1"]
+    assert set(answers) == {"v1", "v2", "ModelError"}
+    assert answers["v2"] + answers["ModelError"] <= answers["v1"]
     stack = toy.cloud.wait_for_stack(STACK)
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     after = toy.described()
@@ -241,7 +241,7 @@ def test_the_stack_of_a_rolled_back_endpoint_ends_as_was_chosen(toy: Toy, outcom
     def is_rolled_back() -> bool:
         if toy.described()["EndpointStatus"] == "InService":
             return True  # by now the stack may have deleted the alarm
-        # Again and again: an alarm that was set by hand is judged anew every ten seconds.
+        # Repeat it: the local cloud evaluates an alarm that was set by SetAlarmState anew every ten seconds.
         cloudwatch.set_alarm_state(AlarmName=f"toy-{version}-5xx", StateValue="ALARM", StateReason="a test's")
         return False
 

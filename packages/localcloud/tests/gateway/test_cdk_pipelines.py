@@ -1,4 +1,4 @@
-"""A pipeline of `aws_cdk.pipelines` delivers and changes itself, by the real CDK CLI."""
+"""A pipeline of `aws_cdk.pipelines` deploys and updates itself, with the real CDK CLI."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class App:
         git(folder, "init", "-q", "-b", "main")
 
     def has(self, *stages: str) -> None:
-        """Let the application have these stages, without assets."""
+        """Give the application these stages, without assets."""
         (self.folder / "settings.json").write_text(json.dumps({"stages": list(stages), "asset": False}))
         git(self.folder, "add", ".")
         git(self.folder, "commit", "-qm", " ".join(stages))
@@ -60,7 +60,7 @@ class App:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
-    """A gateway whose builds find that npm."""
+    """Yield a gateway whose builds find that npm."""
     monkeypatch.setenv("PATH", f"{_PROGRAMS}:{os.environ['PATH']}")
     with LocalCloud(tmp_path / "state") as cloud:
         yield cloud
@@ -104,5 +104,5 @@ def test_a_pushed_stage_is_added_by_the_pipeline_itself_and_deployed(own: LocalC
     after_the_first = wait_until(ended, 100)[:2]
     assert [one["status"] for one in after_the_first] == ["Succeeded", "Cancelled"]
     assert after_the_first[1]["trigger"]["triggerType"] == "WebhookV2"
-    said = own.client("ssm").get_parameters(Names=["/hello/Staging", "/hello/Production"])["Parameters"]
-    assert {one["Value"] for one in said} == {"Greeting"}
+    parameters = own.client("ssm").get_parameters(Names=["/hello/Staging", "/hello/Production"])["Parameters"]
+    assert {one["Value"] for one in parameters} == {"Greeting"}

@@ -1,4 +1,4 @@
-"""`localcloud`, as a person uses it."""
+"""The commands of `localcloud`."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_another_local_cloud_on_the_port_is_named_with_the_way_to_stop_it(local:
     stranger = LocalCloud(tmp_path / "other", local.port)
     way_out = f"localcloud down --port {local.port} --state {local.state}"
     for verb, code in (("up", 2), ("down", 0)):
-        said = stranger.run(verb)
-        assert said.returncode == code
-        assert f"(pid {local.pid}; stop it: {way_out})" in said.stderr
+        answer = stranger.run(verb)
+        assert answer.returncode == code
+        assert f"(pid {local.pid}; stop it: {way_out})" in answer.stderr
     assert local.run("status").returncode == 0
 
 
@@ -119,7 +119,7 @@ def test_env_leads_a_shell_here_whatever_it_carried(local: LocalCloud) -> None:
 
 
 def test_env_keeps_the_sagemaker_sdk_here(local: LocalCloud) -> None:
-    """Asked for its default bucket, the SDK calls STS at AWS's own address, unless the bucket is configured."""
+    """The SDK asks AWS's own STS for its default bucket unless the bucket is configured."""
     path = next(line.partition("=")[2] for line in local.run("env").stdout.splitlines() if "SAGEMAKER_ADMIN" in line)
     modules = yaml.safe_load(Path(shlex.split(path)[0]).read_text())["SageMaker"]["PythonSDK"]["Modules"]
     assert modules == {"TelemetryOptOut": True, "Session": {"DefaultS3Bucket": f"sagemaker-{REGION}-{ACCOUNT}"}}
@@ -127,17 +127,17 @@ def test_env_keeps_the_sagemaker_sdk_here(local: LocalCloud) -> None:
 
 def test_status_says_what_runs(local: LocalCloud) -> None:
     local.deploy_stack("shown", {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
-    said = local.run("status").stdout
-    assert f"http://127.0.0.1:{local.port}" in said
-    assert f"pid {local.pid}" in said
-    assert any(line.split() == ["shown", "CREATE_COMPLETE"] for line in said.splitlines())
+    answer = local.run("status").stdout
+    assert f"http://127.0.0.1:{local.port}" in answer
+    assert f"pid {local.pid}" in answer
+    assert any(line.split() == ["shown", "CREATE_COMPLETE"] for line in answer.splitlines())
     seen = json.loads(local.run("status", "--json").stdout)
     assert (seen["pid"], seen["port"], seen["endpoints"], seen["jobs"]) == (local.pid, local.port, [], [])
     assert seen["uptime_seconds"] > 0
-    assert seen["isolation"] in said
+    assert seen["isolation"] in answer
     assert {"name": "shown", "status": "CREATE_COMPLETE"} in seen["stacks"]
 
 
 def test_status_says_that_nothing_runs(idle: LocalCloud) -> None:
-    said = idle.run("status", "--json")
-    assert (said.returncode, json.loads(said.stdout)["running"]) == (3, False)
+    answer = idle.run("status", "--json")
+    assert (answer.returncode, json.loads(answer.stdout)["running"]) == (3, False)

@@ -1,4 +1,4 @@
-"""From `git push` to a deployed stack, on a real gateway: CodePipeline, CodeBuild, CloudFormation and their roles."""
+"""From `git push` to a deployed stack on a real gateway: CodePipeline, CodeBuild, CloudFormation and their roles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from localcloud_support.pipelines import (
     LONG,
-    Work,
+    WorkTree,
     allow,
     deploy_pipeline,
     deployed,
@@ -26,21 +26,23 @@ from localcloud.testing import ACCOUNT, LocalCloud, wait_until
 
 
 @pytest.fixture(scope="module")
-def delivered(local: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalCloud, Work, str]]:
-    """A pipeline through which one push went."""
+def delivered(
+    local: LocalCloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LocalCloud, WorkTree, str]]:
+    """Yield a pipeline that has delivered one push."""
     deploy_pipeline(local, "shop")
-    work = Work(local, tmp_path_factory.mktemp("work") / "shop", "shop")
+    work = WorkTree(local, tmp_path_factory.mktemp("work") / "shop", "shop")
     yield local, work, work.push("true", "one").stderr
 
 
-def test_a_push_says_what_it_started_and_ends_in_a_stack(delivered: tuple[LocalCloud, Work, str]) -> None:
-    local, _, said = delivered
-    assert "Pipeline shop started: execution" in said
+def test_a_push_says_what_it_started_and_ends_in_a_stack(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
+    local, _, output = delivered
+    assert "Pipeline shop started: execution" in output
     assert ended(local, "shop", 1) == ["Succeeded"]
     assert deployed(local, "shop") == "one"
 
 
-def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tuple[LocalCloud, Work, str]) -> None:
+def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
     local, work, _ = delivered
     ended(local, "shop", 1)
     builds = local.client("codebuild")
@@ -58,7 +60,7 @@ def test_a_build_acts_as_its_projects_role_and_its_tests_are_shown(delivered: tu
     assert {case["name"]: case["status"] for case in cases} == {"good": "SUCCEEDED", "bad": "FAILED"}
 
 
-def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[LocalCloud, Work, str]) -> None:
+def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
     local, work, _ = delivered
     ended(local, "shop", 1)
     work.push("exit 7", "two")
@@ -69,7 +71,7 @@ def test_a_push_that_breaks_the_build_changes_nothing(delivered: tuple[LocalClou
     assert "sh ./build.sh. Reason: exit status 7" in detail["output"]["executionResult"]["errorDetails"]["message"]
 
 
-def test_two_pushes_are_delivered_in_their_order(delivered: tuple[LocalCloud, Work, str]) -> None:
+def test_two_pushes_are_delivered_in_their_order(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
     local, work, _ = delivered
     before = len(executions(local, "shop"))
     work.push("sleep 1", "three")
@@ -78,7 +80,7 @@ def test_two_pushes_are_delivered_in_their_order(delivered: tuple[LocalCloud, Wo
     assert deployed(local, "shop") == "four"
 
 
-def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalCloud, Work, str]) -> None:
+def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
     local, _, _ = delivered
     codepipeline = local.client("codepipeline")
     structure = codepipeline.get_pipeline(name="shop")["pipeline"]
@@ -96,7 +98,7 @@ def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalC
     codepipeline.delete_pipeline(name=name)
 
 
-def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[LocalCloud, Work, str]) -> None:
+def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[LocalCloud, WorkTree, str]) -> None:
     local, _, _ = delivered
     with pytest.raises(ClientError, match="only a pipeline can start it"):
         local.client("codebuild").start_build(projectName="shop")
@@ -104,14 +106,14 @@ def test_a_project_of_a_pipeline_is_not_started_by_hand(delivered: tuple[LocalCl
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalCloud]:
-    """A gateway that the test may kill."""
+    """Yield a gateway that the test may kill."""
     with LocalCloud(tmp_path / "state") as cloud:
         yield cloud
 
 
 def test_a_killed_gateway_leaves_no_build_and_a_waiting_approval_outlives_it(own: LocalCloud, tmp_path: Path) -> None:
     deploy_pipeline(own, "killed", approve=True)
-    work = Work(own, tmp_path / "work", "killed")
+    work = WorkTree(own, tmp_path / "work", "killed")
     mark = f"88{os.getpid()}"
     work.push(f"sleep {mark}", "one")
     sleeper = wait_until(

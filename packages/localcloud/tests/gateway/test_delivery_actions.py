@@ -29,7 +29,7 @@ def handler(event, _):
     asked = job["data"]["actionConfiguration"]["configuration"]["UserParameters"]
     client = boto3.client("codepipeline")
     if asked == "fail":
-        client.put_job_failure_result(jobId=job["id"], failureDetails={"type": "JobFailed", "message": "as told"})
+        client.put_job_failure_result(jobId=job["id"], failureDetails={"type": "JobFailed", "message": "as expected"})
     else:
         client.put_job_success_result(jobId=job["id"], outputVariables={"Echo": asked})
 """
@@ -96,7 +96,7 @@ def pipeline(local: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> dic
                             **stack,
                             "ActionMode": "CREATE_UPDATE",
                             "ParameterOverrides": json.dumps({"Value": "#{Ask.Echo}"}),
-                            "OutputFileName": "said.json",
+                            "OutputFileName": "output.json",
                         },
                         inputArtifacts=code,
                         outputArtifacts=[{"name": "Said"}],
@@ -160,7 +160,7 @@ def test_a_function_ends_its_action_and_hands_variables_on(pipeline: dict[str, A
     assert pipeline["Refuse"]["status"] == "Failed"
     assert pipeline["Refuse"]["output"]["executionResult"]["errorDetails"] == {
         "code": "JobFailed",
-        "message": "as told",
+        "message": "as expected",
     }
 
 

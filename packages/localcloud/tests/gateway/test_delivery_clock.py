@@ -1,4 +1,4 @@
-"""The accelerated clock and delivery: it waits for what is under way, and stops where a person must decide."""
+"""Delivery on the accelerated clock, which waits for work in progress and stops at approvals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from localcloud_support.pipelines import Work, deploy_pipeline, deployed, ended, executions
+from localcloud_support.pipelines import WorkTree, deploy_pipeline, deployed, ended, executions
 
 from localcloud.testing import LocalCloud, wait_until
 
@@ -20,7 +20,7 @@ def accelerated(tmp_path: Path) -> Iterator[LocalCloud]:
 
 def test_the_clock_waits_for_builds_and_stops_at_an_approval(accelerated: LocalCloud, tmp_path: Path) -> None:
     deploy_pipeline(accelerated, "slow", approve=True)
-    Work(accelerated, tmp_path / "work", "slow").push("sleep 2", "one")
+    WorkTree(accelerated, tmp_path / "work", "slow").push("sleep 2", "one")
     wait_until(lambda: executions(accelerated, "slow"))
     held = accelerated.run("clock", "advance", "--by", "1h")
     assert held.returncode == 4

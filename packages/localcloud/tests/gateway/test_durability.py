@@ -1,4 +1,4 @@
-"""What was acknowledged survives `kill -9`, and what was under way ends as AWS would show it."""
+"""Acknowledged changes survive `kill -9`, and interrupted operations end as on AWS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("durability")
 
 @dataclass(frozen=True)
 class Before:
-    """What was in the cloud, and under way in it, when it was killed."""
+    """What the cloud held, and what was in progress, when it was killed."""
 
     versions: list[str]
     queue: str
@@ -36,32 +36,32 @@ class Before:
 
 
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A local cloud to be killed."""
-    with LocalCloud(tmp_path_factory.mktemp("mortal") / "state") as cloud:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """Yield a local cloud that the tests kill."""
+    with LocalCloud(tmp_path_factory.mktemp("killed") / "state") as cloud:
         yield cloud
 
 
 @pytest.fixture(scope="module")
-def before(mortal: LocalCloud) -> Before:
-    """Fill the cloud, kill it amid much that is under way, and start it again: once, for all tests."""
-    kept = _keep(mortal)
-    template = _template(_slow(mortal), "updated", stuck=False)
-    mortal.deploy_stack("updated", template)
-    _begin(mortal, "update_stack", "updated", _template(_slow(mortal), "updated", stuck=True))
-    _begin(mortal, "create_stack", "killed", _template(_slow(mortal), "killed", stuck=True))
-    cloudformation, sagemaker = mortal.client("cloudformation"), mortal.client("sagemaker")
-    cloudformation.create_stack(StackName="endpoint", TemplateBody=json.dumps(_endpoint_template(mortal)))
+def before(killed: LocalCloud) -> Before:
+    """Fill the cloud, kill it during many operations, and start it again: once for all tests."""
+    kept = _keep(killed)
+    template = _template(_slow(killed), "updated", stuck=False)
+    killed.deploy_stack("updated", template)
+    _begin(killed, "update_stack", "updated", _template(_slow(killed), "updated", stuck=True))
+    _begin(killed, "create_stack", "killed", _template(_slow(killed), "killed", stuck=True))
+    cloudformation, sagemaker = killed.client("cloudformation"), killed.client("sagemaker")
+    cloudformation.create_stack(StackName="endpoint", TemplateBody=json.dumps(_endpoint_template(killed)))
     wait_until(lambda: [e for e in sagemaker.list_endpoints()["Endpoints"] if e["EndpointStatus"] == "Creating"])
-    workers = _workers(mortal)
+    workers = _workers(killed)
     assert workers
-    topic = mortal.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
+    topic = killed.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
     assert topic["Attributes"]["DisplayName"] == "stuck True"
     time.sleep(2)  # the promised second, and what a busy machine takes on top of it
-    pid = mortal.pid
+    pid = killed.pid
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    mortal.up()
+    killed.up()
     return Before(**kept, template=template, workers=workers)
 
 
@@ -94,24 +94,24 @@ def _keep(cloud: LocalCloud) -> dict[str, Any]:
     }
 
 
-def test_what_was_acknowledged_a_second_ago_survives_a_kill(mortal: LocalCloud, before: Before) -> None:
-    s3, table = mortal.client("s3"), mortal.client("dynamodb")
+def test_what_was_acknowledged_a_second_ago_survives_a_kill(killed: LocalCloud, before: Before) -> None:
+    s3, table = killed.client("s3"), killed.client("dynamodb")
     read = [s3.get_object(Bucket="kept", Key="a/b", VersionId=version)["Body"].read() for version in before.versions]
     assert read == [b"one", b"two"]
     assert table.get_item(TableName="kept", Key={"pk": {"S": "x"}})["Item"]["n"] == {"N": "1"}
-    assert mortal.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "v"
-    assert mortal.receive_message(before.queue)["Body"] == "kept"
-    assert before.topic in [found["TopicArn"] for found in mortal.client("sns").list_topics()["Topics"]]
-    assert mortal.client("iam").get_role(RoleName=before.role.rpartition("/")[2])["Role"]["Arn"] == before.role
-    assert json.loads(mortal.client("lambda").invoke(FunctionName=before.function)["Payload"].read()) == 7
-    assert mortal.client("cloudwatch").list_metrics(Namespace="Kept")["Metrics"]
-    assert mortal.client("logs").describe_log_groups(logGroupNamePrefix="/kept")["logGroups"]
-    assert mortal.client("events").describe_rule(Name="kept")["State"] == "ENABLED"
-    assert mortal.client("kms").decrypt(CiphertextBlob=before.secret)["Plaintext"] == b"kept"
+    assert killed.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "v"
+    assert killed.receive_message(before.queue)["Body"] == "kept"
+    assert before.topic in [found["TopicArn"] for found in killed.client("sns").list_topics()["Topics"]]
+    assert killed.client("iam").get_role(RoleName=before.role.rpartition("/")[2])["Role"]["Arn"] == before.role
+    assert json.loads(killed.client("lambda").invoke(FunctionName=before.function)["Payload"].read()) == 7
+    assert killed.client("cloudwatch").list_metrics(Namespace="Kept")["Metrics"]
+    assert killed.client("logs").describe_log_groups(logGroupNamePrefix="/kept")["logGroups"]
+    assert killed.client("events").describe_rule(Name="kept")["State"] == "ENABLED"
+    assert killed.client("kms").decrypt(CiphertextBlob=before.secret)["Plaintext"] == b"kept"
 
 
 def _slow(cloud: LocalCloud) -> str:
-    """The ARN of a custom resource's provider that never answers."""
+    """Return the ARN of a custom resource's provider that never answers."""
     return cloud.create_function(
         "import time\ndef handler(event, context):\n    if event['RequestType'] != 'Delete':\n        time.sleep(60)\n",
         cloud.create_role([], service="lambda.amazonaws.com"),
@@ -143,7 +143,7 @@ def _begin(cloud: LocalCloud, action: str, name: str, template: dict[str, Any]) 
 
 
 def _workers(cloud: LocalCloud) -> list[psutil.Process]:
-    """The functions' processes."""
+    """Return the functions' processes."""
     home = str(cloud.state / "tmp")
     found = []
     for process in psutil.process_iter():
@@ -159,28 +159,28 @@ def _delete(cloud: LocalCloud, name: str) -> None:
     wait_until(lambda: name not in [stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]])
 
 
-def test_a_create_that_was_killed_is_rolled_back_and_can_be_made_again(mortal: LocalCloud, before: Before) -> None:
-    assert mortal.wait_for_stack("killed")["StackStatus"] == "ROLLBACK_COMPLETE"
-    assert "killed-bucket" not in [bucket["Name"] for bucket in mortal.client("s3").list_buckets()["Buckets"]]
-    assert ":killed" not in str(mortal.client("sns").list_topics()["Topics"])
-    _delete(mortal, "killed")
-    assert mortal.deploy_stack("killed", _template("", "killed", stuck=False))["StackStatus"] == "CREATE_COMPLETE"
+def test_a_create_that_was_killed_is_rolled_back_and_can_be_made_again(killed: LocalCloud, before: Before) -> None:
+    assert killed.wait_for_stack("killed")["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "killed-bucket" not in [bucket["Name"] for bucket in killed.client("s3").list_buckets()["Buckets"]]
+    assert ":killed" not in str(killed.client("sns").list_topics()["Topics"])
+    _delete(killed, "killed")
+    assert killed.deploy_stack("killed", _template("", "killed", stuck=False))["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_an_update_that_was_killed_goes_back_to_the_previous_template(mortal: LocalCloud, before: Before) -> None:
-    assert mortal.wait_for_stack("updated")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    topic = mortal.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
+def test_an_update_that_was_killed_goes_back_to_the_previous_template(killed: LocalCloud, before: Before) -> None:
+    assert killed.wait_for_stack("updated")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    topic = killed.client("sns").get_topic_attributes(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:updated")
     assert topic["Attributes"]["DisplayName"] == "stuck False"
-    kept = mortal.client("cloudformation").get_template(StackName="updated")["TemplateBody"]
+    kept = killed.client("cloudformation").get_template(StackName="updated")["TemplateBody"]
     assert (json.loads(kept) if isinstance(kept, str) else kept) == before.template
 
 
-def test_a_killed_gateway_leaves_no_function_running_after_the_next_start(mortal: LocalCloud, before: Before) -> None:
+def test_a_killed_gateway_leaves_no_function_running_after_the_next_start(killed: LocalCloud, before: Before) -> None:
     assert not [one for one in before.workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def _endpoint_template(cloud: LocalCloud) -> dict[str, Any]:
-    """A model, its configuration and an endpoint whose container takes its time to start."""
+    """Return a model, its configuration and an endpoint whose container starts slowly."""
     packed = io.BytesIO()
     script = b"import time\ndef model_fn(folder):\n    time.sleep(5)\n"
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -214,11 +214,11 @@ def _endpoint_template(cloud: LocalCloud) -> dict[str, Any]:
 
 
 def test_an_endpoint_that_was_being_made_when_killed_is_taken_back_with_its_stack(
-    mortal: LocalCloud, before: Before
+    killed: LocalCloud, before: Before
 ) -> None:
-    assert mortal.wait_for_stack("endpoint")["StackStatus"] == "ROLLBACK_COMPLETE"
-    sagemaker = mortal.client("sagemaker")
+    assert killed.wait_for_stack("endpoint")["StackStatus"] == "ROLLBACK_COMPLETE"
+    sagemaker = killed.client("sagemaker")
     assert sagemaker.list_endpoints()["Endpoints"] == []
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
-    _delete(mortal, "endpoint")
+    _delete(killed, "endpoint")

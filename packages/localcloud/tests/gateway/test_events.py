@@ -1,4 +1,4 @@
-"""Events arrive, or end in a dead-letter queue that says why."""
+"""Events reach their targets, or a dead-letter queue with the reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_target_whose_policy_does_not_admit_the_bus_ends_in_the_dead_letter_qu
 def test_a_function_that_fails_hands_the_event_to_its_failure_destination(local: LocalCloud) -> None:
     url, arn = local.create_queue()
     role = local.create_role([], service="lambda.amazonaws.com")
-    function = local.create_function("def handler(event, context):\n    raise ValueError('told to')\n", role)
+    function = local.create_function("def handler(event, context):\n    raise ValueError('on purpose')\n", role)
     local.client("lambda").put_function_event_invoke_config(
         FunctionName=function, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
     )
@@ -94,7 +94,7 @@ def test_an_alarms_transition_is_an_event(local: LocalCloud) -> None:
 
 def test_a_stacks_life_is_told_on_the_bus(local: LocalCloud) -> None:
     url, arn = local.create_queue()
-    stack = f"told-{uuid.uuid4().hex[:6]}"
+    stack = f"reported-{uuid.uuid4().hex[:6]}"
     detail_type = ["CloudFormation Stack Status Change"]
     detail = {"stack-id": [{"wildcard": f"*stack/{stack}/*"}]}
     local.create_rule({"source": ["aws.cloudformation"], "detail-type": detail_type, "detail": detail}, {"Arn": arn})

@@ -1,4 +1,4 @@
-"""What a function can know and say."""
+"""The environment of a function, and its logs and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = Logger()
 
 def handler(event, context):
     logger.info("decided", step="Nothing")
-    logger.debug("not said")
+    logger.debug("not logged")
 """
 
 
@@ -25,8 +25,8 @@ def test_a_functions_structured_log_line_is_in_its_log_group(local: LocalCloud) 
     logs = local.client("logs")
 
     def lines() -> list[dict[str, str]]:
-        said = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
-        return [json.loads(event["message"]) for event in said if event["message"].startswith("{")]
+        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+        return [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
 
     (line,) = wait_until(lines)
     assert (line["level"], line["message"], line["step"]) == ("INFO", "decided", "Nothing")

@@ -1,6 +1,6 @@
-"""The adapter reaches into ministack, which promises nothing: what it relies on is listed and checked here.
+"""The ministack functions that the adapter relies on, none of which is a public interface.
 
-A failure means that the pinned version was changed. Read the adapter against the new one before correcting this list.
+A failure means that the pinned version was changed. Read the adapter against the new one before you correct this list.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ functions, tables = json.loads(sys.argv[2])
 def find(name):
     module, _, attribute = name.rpartition('.')
     return getattr(importlib.import_module(module), attribute, None)
-said = {name: ' '.join(inspect.signature(find(name)).parameters) if find(name) else 'missing' for name in functions}
-held = {name: key in (find(name) or {}) for name, key in tables.items()}
-print(json.dumps([said, held]))
+signatures = {n: " ".join(inspect.signature(find(n)).parameters) if find(n) else "missing" for n in functions}
+tables_held = {name: key in (find(name) or {}) for name, key in tables.items()}
+print(json.dumps([signatures, tables_held]))
 """
 
 
@@ -133,9 +133,9 @@ def test_every_function_and_table_that_the_adapter_uses_is_as_it_was(tmp_path: P
     looked = subprocess.run(
         [sys.executable, "-c", _LOOK, str(tmp_path), asked], capture_output=True, text=True, check=True
     )
-    said, held = json.loads(looked.stdout)
-    assert said == FUNCTIONS
-    assert all(held.values()), held
+    signatures, tables_held = json.loads(looked.stdout)
+    assert signatures == FUNCTIONS
+    assert all(tables_held.values()), tables_held
 
 
 def test_nothing_outside_the_adapter_imports_ministack() -> None:

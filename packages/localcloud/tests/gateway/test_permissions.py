@@ -1,4 +1,4 @@
-"""IAM decides over deployed roles as on AWS."""
+"""IAM decides on deployed roles as on AWS."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_function_acts_with_its_roles_rights_on_this_cloud(local: LocalCloud) 
 
 
 def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: LocalCloud) -> None:
-    """As CDK's self-mutation (by the bootstrap roles' tag) and a trust in `aws:PrincipalArn` have it."""
+    """Cover the CDK's self-mutation (bootstrap roles selected by a tag) and a trust in `aws:PrincipalArn`."""
     tagged = {"StringEquals": {"iam:ResourceTag/of": "delivery"}}
     one, other = (
         local.create_role([{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*", "Condition": tagged}])

@@ -1,4 +1,4 @@
-"""Behind a company's proxy: nothing that talks to the local cloud asks it."""
+"""Behind a company's proxy: nothing that talks to the local cloud uses it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
-    """A proxy that every variable names, and nothing is exempt from."""
+    """Yield a proxy that every variable names, with no host exempt."""
     made = Proxy()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):

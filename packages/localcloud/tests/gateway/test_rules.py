@@ -1,4 +1,4 @@
-"""The adapter's judgements, by themselves: alarms, stack policies, SageMaker's resources and condition keys."""
+"""The adapter's decisions without a gateway: alarms, stack policies, SageMaker's resources and condition keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is saved of the services' state, without a gateway."""
+"""The saved state of the services, without a gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = dict[str, Any]
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs, as the gateway's does."""
+    """Yield a running event loop, as the gateway has."""
     found = asyncio.new_event_loop()
     thread = threading.Thread(target=found.run_forever)
     thread.start()
@@ -33,7 +33,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def dumped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was written out whole, archives and all."""
+    """Collect the states that were written in full, with archives."""
     found: list[Any] = []
     original: Callable[[Any], str] = snapshots.dump
 

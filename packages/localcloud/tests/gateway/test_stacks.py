@@ -1,4 +1,4 @@
-"""CloudFormation as the release controller and the CDK CLI rely on it."""
+"""CloudFormation as the CDK CLI and release tools rely on it."""
 
 from __future__ import annotations
 

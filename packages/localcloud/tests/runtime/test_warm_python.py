@@ -214,7 +214,7 @@ box = Sandbox(Path(sys.argv[1]))
 box.ml.mkdir()
 script = "import os, time; print(os.stat('/proc/self/ns/pid').st_ino, flush=True); time.sleep(4718)"
 container = box.start(["python3", "-c", script], interpreter_environment(), cwd="/", warm=warm)
-print(container.pid, warm._process.pid, container.output.readline().decode().strip(), flush=True)
+print(container.pid, warm.pid, container.output.readline().decode().strip(), flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -248,9 +248,10 @@ def _processes_in(namespace: int) -> list[str]:
 def test_a_fork_server_that_has_ended_is_replaced(tmp_path: Path) -> None:
     warm = WarmPython(("json",))
     assert warm.wait(20)
-    assert warm._process is not None
-    os.kill(warm._process.pid, signal.SIGKILL)
-    warm._process.wait()
+    assert warm.pid is not None
+    os.kill(warm.pid, signal.SIGKILL)
+    while process_start(warm.pid) is not None:
+        time.sleep(0.01)
     for number in range(2):
         box = Sandbox(tmp_path / str(number))
         box.ml.mkdir()

@@ -87,7 +87,7 @@ def test_the_patterns_of_all_supported_operations_compile(harness: Any) -> None:
 
     seen: set[str] = set()
     found = [
-        one for name in harness.control_plane._operations for one in patterns(operation_model(name).input_shape, seen)
+        one for name in harness.control_plane.operations for one in patterns(operation_model(name).input_shape, seen)
     ]
     assert len(found) > 100
     for pattern in found:

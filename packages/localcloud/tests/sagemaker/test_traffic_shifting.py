@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,13 +32,12 @@ def deployment(routing: dict[str, Any], **policy: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def live(harness: Any) -> Iterator[Any]:
-    """Yield the harness with an endpoint `e` in service with the configuration `one`, and a configuration `two`."""
+def live(harness: Any) -> Any:
+    """Return the harness with an endpoint `e` in service with the configuration `one`, and a configuration `two`."""
     harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName=harness.create_config("one", "image:1"))
     assert harness.wait_for_endpoint("e")["EndpointStatus"] == "InService"
     harness.create_config("two", "image:2")
-    yield harness
-    harness.control_plane._deployments.shutdown()
+    return harness
 
 
 def update(harness: Any, routing: dict[str, Any], **policy: Any) -> None:

@@ -55,14 +55,14 @@ def send_dead_letter(
     queue = (target.get("DeadLetterConfig") or {}).get("Arn")
     if not queue:
         return
-    said = {
+    values = {
         "X-Amz-Scheduler-Error-Code": error.code,
         "X-Amz-Scheduler-Error-Message": str(error),
         "X-Amz-Scheduler-Retry-Attempts": str(attempts),
         "X-Amz-Scheduler-Schedule-Arn": schedule_arn,
         "X-Amz-Scheduler-Target-Arn": str(target.get("Arn", "")),
     }
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in said.items()}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
     client = client_for("sqs", str(target.get("RoleArn", "")))
     client.send_message(QueueUrl=_queue_url(client, queue), MessageBody=payload, MessageAttributes=attributes)
 

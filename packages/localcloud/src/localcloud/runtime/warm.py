@@ -52,6 +52,11 @@ class WarmPython:
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
+    @property
+    def pid(self) -> int | None:
+        """The fork server's process id, None while it does not run."""
+        return None if self._process is None else self._process.pid
+
     def connection(self) -> socket.socket | None:
         """Return a connection to a new fork; None while the server is starting, which this call triggers."""
         with self._lock:

@@ -98,6 +98,11 @@ class SageMaker:
         ):
             self._operations |= part.operations
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """The names of the supported operations."""
+        return frozenset(self._operations)
+
     async def handle(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
     ) -> HttpResponse:

@@ -29,11 +29,11 @@ def main(hook: str, state: str, repository: str) -> int:
         return 0
     body = {"repository": repository, "updates": [update for update in updates if update[1] != _ZERO]}
     try:
-        said = ask(port, "push", body)
+        answer = ask(port, "push", body)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"The local cloud did not process the push: {error}\n")
         return 1
-    for line in said["lines"]:
+    for line in answer["lines"]:
         sys.stderr.write(f"{line}\n")
     return 0
 

@@ -86,6 +86,10 @@ class Source:
         return {"repositories": [{"repositoryName": name, "repositoryId": one["repositoryId"]} for name, one in known]}
 
     def _get_branch(self, request: Mapping[str, Any], _caller: str) -> Document:
+        for member in ("repositoryName", "branchName"):  # the model requires neither, the service both
+            if not request.get(member):
+                kind = member.removesuffix("Name").capitalize()
+                raise AwsError(f"{kind}NameRequiredException", f"{member} is required")
         name, branch = self._repository(request["repositoryName"])["repositoryName"], request["branchName"]
         commit = self._repositories.ensure(name).branches().get(branch)
         if commit is None:

@@ -1,1 +1,1 @@
-"""What several of the local cloud's test folders share."""
+"""Code that several test folders of the local cloud share."""

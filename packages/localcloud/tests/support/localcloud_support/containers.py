@@ -96,13 +96,13 @@ class Jobs:
     def wait_for(self, name: str, secondary: str) -> None:
         with self._changed:
             reached = self._changed.wait_for(
-                lambda: any(update.secondary_status == secondary for update in self.updates[name]), timeout=30
+                lambda: any(update.secondary_status == secondary for update in self.updates[name]), timeout=60
             )
         assert reached, self.updates[name]
 
     def wait(self, name: str) -> JobUpdate:
         with self._changed:
-            ended = self._changed.wait_for(lambda: any(u.ended_at for u in self.updates[name]), timeout=30)
+            ended = self._changed.wait_for(lambda: any(u.ended_at for u in self.updates[name]), timeout=60)
         assert ended, self.updates[name]
         return self.updates[name][-1]
 
@@ -113,7 +113,7 @@ class Jobs:
 
 
 def training(name: str, image: str, **changes: Any) -> dict[str, Any]:
-    """A CreateTrainingJob request; `channels` maps names to S3 prefixes or whole channel definitions."""
+    """Return a CreateTrainingJob request; `channels` maps names to S3 prefixes or whole channel definitions."""
     channels = changes.pop("channels", {})
     content_type = changes.pop("content_type", "text/csv")
     request: dict[str, Any] = {
@@ -137,13 +137,13 @@ def training(name: str, image: str, **changes: Any) -> dict[str, Any]:
 
 
 def script_mode(program: str, code: str, **values: Any) -> dict[str, str]:
-    """Hyperparameters as the SageMaker SDK sends them: each value is JSON."""
+    """Return hyperparameters as the SageMaker SDK sends them: each value is JSON."""
     own = {"sagemaker_program": program, "sagemaker_submit_directory": code}
     return {name: json.dumps(value) for name, value in (own | values).items()}
 
 
 def processing(name: str, entrypoint: list[str], **changes: Any) -> dict[str, Any]:
-    """A CreateProcessingJob request; `inputs` and `outputs` map folder names to S3 URIs."""
+    """Return a CreateProcessingJob request; `inputs` and `outputs` map folder names to S3 URIs."""
     inputs, outputs = changes.pop("inputs", {}), changes.pop("outputs", {})
     request: dict[str, Any] = {
         "ProcessingJobName": name,

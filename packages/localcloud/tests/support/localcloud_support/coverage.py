@@ -41,7 +41,7 @@ def other_services_table(cloud: LocalCloud) -> str:
 
 
 def _supported(cloud: LocalCloud, service: str) -> list[str]:
-    """Return the operations that the gateway knows: it checks the name first, then the (here empty) request."""
+    """Return the operations that the gateway knows; it checks the name before the (here empty) request."""
     model = botocore.session.get_session().get_service_model(service)
     scope = f"test/20260101/{REGION}/{model.signing_name}/aws4_request"
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=30)

@@ -1,4 +1,4 @@
-"""A pipeline from a push to a stack, by a plain template, and the developer who pushes."""
+"""A pipeline from a push to a stack, deployed from a template, and a developer's work tree."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True)
 
 
-class Work:
+class WorkTree:
     """A developer's work tree with the local cloud as its remote."""
 
     def __init__(self, local: LocalCloud, folder: Path, name: str) -> None:
@@ -53,7 +53,7 @@ class Work:
         git(folder, "remote", "add", "local", path)
 
     def push(self, build: str, value: str) -> subprocess.CompletedProcess[str]:
-        """Commit a build script and the value that the stack shall have, and push."""
+        """Commit a build script and the value for the stack, and push."""
         (self.folder / "build.sh").write_text(build)
         (self.folder / "stack.json").write_text(json.dumps(_STACK).replace("VALUE", value))
         (self.folder / "report.xml").write_text(_REPORT)
@@ -68,7 +68,7 @@ def allow(*statements: tuple[str, str]) -> list[dict[str, Any]]:
 
 
 def deploy_pipeline(local: LocalCloud, name: str, *, approve: bool = False) -> None:
-    """A bucket, roles, a project and a pipeline that deploys the stack `<name>-app`."""
+    """Deploy a bucket, roles, a project and a pipeline that deploys the stack `<name>-app`."""
     bucket = f"artifacts-{name}"
     everything = ("s3:*", f"arn:aws:s3:::{bucket}*")
     build_role = local.create_role(
@@ -169,7 +169,7 @@ def deploy_pipeline(local: LocalCloud, name: str, *, approve: bool = False) -> N
 
 
 def executions(local: LocalCloud, name: str) -> list[dict[str, Any]]:
-    """Those that pushes started, oldest first."""
+    """Return the executions that pushes started, oldest first."""
     found = local.client("codepipeline").list_pipeline_executions(pipelineName=name)["pipelineExecutionSummaries"]
     return [one for one in reversed(found) if one["trigger"]["triggerType"] == "WebhookV2"]
 

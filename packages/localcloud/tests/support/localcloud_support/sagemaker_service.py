@@ -223,10 +223,7 @@ class SageMakerHarness:
 
     def crash(self) -> None:
         """Restart as after `kill -9`: running work is gone, committed documents are kept."""
-        self.control_plane._engine.shutdown()
-        self.control_plane._deployments.shutdown()
-        self.control_plane.metrics.close()
-        self.fleet.specs.clear()
+        self.control_plane.shutdown()
         self.store.close()
         self.open()
 
