@@ -9,6 +9,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud import loopback
 from localcloud.testing import LocalCloud
 
 
@@ -37,7 +38,7 @@ def test_ministacks_administration_is_closed(local: LocalCloud, path: str) -> No
     local.client("ssm").put_parameter(Name="/boundary/kept", Value="1", Type="String", Overwrite=True)
     request = urllib.request.Request(f"http://127.0.0.1:{local.port}{path}", data=b"{}", method="POST")
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(request)
+        loopback.request(request)
     assert local.client("ssm").get_parameter(Name="/boundary/kept")["Parameter"]["Value"] == "1"
 
 

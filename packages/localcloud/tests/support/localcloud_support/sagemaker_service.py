@@ -250,7 +250,7 @@ class SageMakerHarness:
                 region_name=REGION,
                 aws_access_key_id=role_arn.rpartition("/")[2] if role_arn else "root",
                 aws_secret_access_key="x",
-                config=Config(retries={"max_attempts": 0}, max_pool_connections=20),
+                config=Config(retries={"max_attempts": 0}, max_pool_connections=20, proxies={}),
             )
         return self._clients[key]
 
