@@ -16,7 +16,9 @@ unexport PYTHONDONTWRITEBYTECODE
 EVERGREEN := .venv/bin/evergreen
 
 # Commands target the local cloud. Set TARGET=aws to use your account. PORT and STATE select another local cloud.
-WHERE := $(if $(PORT),--port $(PORT)) $(if $(STATE),--state $(STATE))
+# Only from make's command line: a PORT or STATE of the shell belongs to something else.
+given = $(if $(findstring command,$(origin $1)),$2 $($1))
+WHERE := $(strip $(call given,PORT,--port) $(call given,STATE,--state))
 ifeq ($(TARGET),aws)
 CLOUD :=
 AT := --target aws

@@ -22,7 +22,10 @@ PortOption = Annotated[
     ),
 ]
 StateOption = Annotated[
-    Path, typer.Option(envvar="EVERGREEN_STATE", help="State folder of the local cloud.", show_default=".localcloud")
+    Path,
+    typer.Option(
+        envvar="EVERGREEN_STATE", help="State folder of the local cloud.", show_default=".localcloud", resolve_path=True
+    ),
 ]
 StageOption = Annotated[str | None, typer.Option(help="A stage of evergreen.yaml (default: the last one).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
