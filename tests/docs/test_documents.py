@@ -1,4 +1,7 @@
-"""Documents name files, headings and targets that exist, in lines that can be read."""
+"""Documents name files, headings and targets that exist, in lines that can be read.
+
+`make check` does not run these tests: a user may replace the documents.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import pytest
 from tests.unit.docs.documents import ROOT, Document, documents, files
 
 _LONGEST_LINE = 500
+# Models that a reader is told to create.
+_EXAMPLES = ("models/my_model", "models/second_model")
 _REFERENCE = re.compile(r'(docs/[\w./-]+\.md)(?:, (\\?"[^"\n]+"))?')
 
 
@@ -25,6 +30,20 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Document) -> None:
         if not known or (anchor and target.suffix == ".md" and anchor not in Document(target).anchors()):
             broken.append(link)
     assert broken == []
+
+
+def test_documents_name_only_paths_that_exist() -> None:
+    """Paths in code that begin with a folder of the repository, from the root or from the document's own folder."""
+    folders = [path.name for path in ROOT.iterdir() if path.is_dir() and _is_kept(path)]
+    begins = re.compile(rf"(?:{'|'.join(map(re.escape, folders))})/[\w./-]+")
+    mentioned = {(code, document) for document in documents() for code in document.code() if begins.fullmatch(code)}
+    assert len(mentioned) > 30
+    missing = [
+        f"{document.name}: {path}"
+        for path, document in mentioned
+        if not ((ROOT / path).exists() or (document.path.parent / path).exists() or path in _EXAMPLES)
+    ]
+    assert sorted(missing) == []
 
 
 def test_code_refers_to_documents_and_headings_that_exist() -> None:
