@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from retrain.observation import Attempt, RetrainObservation, RetrainRequest, RetrainTrigger
-from shared.verdict import Verdict
+from shared.verdict import MonitorKind, Verdict, VerdictStatus
 
 # An alarm is 2 of 3 windows. A schema violation blocks a retraining for as many windows.
 ALARM_DRIFTED, ALARM_WINDOWS = 2, 3
@@ -39,7 +39,7 @@ class Finding:
     @property
     def drifted(self) -> tuple[Verdict, ...]:
         """The verdicts that found drift."""
-        return tuple(verdict for verdict in self.verdicts if verdict.status == "Drift")
+        return tuple(verdict for verdict in self.verdicts if verdict.status == VerdictStatus.DRIFT)
 
     @property
     def persists(self) -> bool:
@@ -50,7 +50,7 @@ class Finding:
     def alarming(self) -> bool:
         """Whether there is enough drift for an alarm."""
         newest = self.verdicts[:ALARM_WINDOWS]
-        return sum(verdict.status == "Drift" for verdict in newest) >= ALARM_DRIFTED
+        return sum(verdict.status == VerdictStatus.DRIFT for verdict in newest) >= ALARM_DRIFTED
 
     @property
     def window(self) -> str:
@@ -108,14 +108,14 @@ def finding(observation: RetrainObservation, kind: str) -> Finding:
 
 def violation(observation: RetrainObservation) -> Verdict | None:
     """Return the newest schema or type violation among the last windows. No attempt repairs it."""
-    newest = _conclusive(observation, "data_quality")[:ALARM_WINDOWS]
-    return next((verdict for verdict in newest if verdict.status == "Violation"), None)
+    newest = _conclusive(observation, MonitorKind.DATA_QUALITY)[:ALARM_WINDOWS]
+    return next((verdict for verdict in newest if verdict.status == VerdictStatus.VIOLATION), None)
 
 
 def labels(observation: RetrainObservation) -> int:
     """Return the number of labelled rows in the last windows of the live release, conclusive or not."""
     live = observation.release_id
-    quality = [v for v in observation.verdicts if v.kind == "model_quality" and v.release_id == live]
+    quality = [v for v in observation.verdicts if v.kind == MonitorKind.MODEL_QUALITY and v.release_id == live]
     newest = sorted(quality, key=lambda verdict: verdict.window_end, reverse=True)[: observation.policy.of_last]
     return sum(verdict.labels for verdict in newest)
 
@@ -160,7 +160,7 @@ def _conclusive(observation: RetrainObservation, kind: str) -> list[Verdict]:
 
 
 def _verdict_causes(observation: RetrainObservation) -> Iterator[Cause]:
-    drift, quality = finding(observation, "data_quality"), finding(observation, "model_quality")
+    drift, quality = finding(observation, MonitorKind.DATA_QUALITY), finding(observation, MonitorKind.MODEL_QUALITY)
     if drift.persists and quality.persists:
         evidence = f"quality fell and data drifted: {quality.sentence}; {drift.sentence}"
         yield Cause(RetrainTrigger.DRIFT, max(drift.window, quality.window), evidence, fresh=True)

@@ -9,6 +9,7 @@ from retrain.evidence import feature_names, finding, labels, violation
 from retrain.observation import Attempt, PackageSummary, PipelineRun, RetrainObservation, RetrainRequest
 from retrain.policy import RetrainPolicy
 from shared.notifications import Alert, Notification, Reminders
+from shared.verdict import MonitorKind
 
 
 class Topic(StrEnum):
@@ -122,7 +123,7 @@ def _violation(observation: RetrainObservation) -> Notification | None:
 
 
 def _drift(observation: RetrainObservation) -> Notification | None:
-    drift, policy = finding(observation, "data_quality"), observation.policy
+    drift, policy = finding(observation, MonitorKind.DATA_QUALITY), observation.policy
     if not drift.persists:
         if not drift.alarming:
             return None
@@ -132,7 +133,7 @@ def _drift(observation: RetrainObservation) -> Notification | None:
         )
         return Notification(Topic.DRIFT, "", alert)
     have, want = labels(observation), policy.min_labels
-    if finding(observation, "model_quality").persists or have >= want:
+    if finding(observation, MonitorKind.MODEL_QUALITY).persists or have >= want:
         return None
     alert = Alert(
         event=_with_report(f"drift persists: {drift.sentence}", drift.drifted[0].report),

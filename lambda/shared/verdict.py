@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,9 +23,29 @@ _LAST = f"{_PREFIX}:"
 _VERDICT_SECONDS = 400 * 24 * 3600
 _EVIDENCE_CHARACTERS = 1024
 
-KINDS = ("data_quality", "model_quality", "bias", "explainability")
-CONCLUSIVE = ("OK", "Drift", "Violation")
-INCONCLUSIVE = ("InsufficientData", "LowPower")
+
+class MonitorKind(StrEnum):
+    """The kinds of monitor. The values are an audit schema."""
+
+    DATA_QUALITY = "data_quality"
+    MODEL_QUALITY = "model_quality"
+    BIAS = "bias"
+    EXPLAINABILITY = "explainability"
+
+
+class VerdictStatus(StrEnum):
+    """The statuses of a verdict. The values are an audit schema."""
+
+    OK = "OK"
+    DRIFT = "Drift"
+    VIOLATION = "Violation"
+    INSUFFICIENT_DATA = "InsufficientData"
+    LOW_POWER = "LowPower"
+
+
+KINDS = tuple(MonitorKind)
+CONCLUSIVE = (VerdictStatus.OK, VerdictStatus.DRIFT, VerdictStatus.VIOLATION)
+INCONCLUSIVE = (VerdictStatus.INSUFFICIENT_DATA, VerdictStatus.LOW_POWER)
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,7 @@ class Verdict:
     """The finding of one monitor for one window of one release.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: A `MonitorKind`.
         status: `OK`; `Drift` (moved beyond the baseline: data, attribution, bias, or quality below its constraint);
             `Violation` (schema or types differ from the baseline's; it takes precedence over `Drift`); or one of
             `INCONCLUSIVE`.

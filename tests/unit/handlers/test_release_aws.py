@@ -174,9 +174,6 @@ def copy(package: Registered) -> ReleaseRecord:
     return copy_release(AWS.s3, BUCKET, "churn", package.described)
 
 
-# the monitors follow
-
-
 def test_monitors_follow_what_is_live_and_a_failure_is_not_repeated_at_once() -> None:
     now = datetime(2026, 11, 23, 1, tzinfo=UTC)
 
@@ -191,9 +188,6 @@ def test_monitors_follow_what_is_live_and_a_failure_is_not_repeated_at_once() ->
     assert not is_behind(stack("UPDATE_ROLLBACK_COMPLETE", "v6-0badcafe", 5), "v7-0badcafe", now)
     assert is_behind(stack("UPDATE_ROLLBACK_COMPLETE", "v6-0badcafe", 90), "v7-0badcafe", now)
     assert not is_behind(stack("UPDATE_COMPLETE", "", 5, parameter="Other"), "v7-0badcafe", now)
-
-
-# verified copy
 
 
 def test_a_copy_holds_what_was_registered_and_the_image_by_digest(environment: ReleaseEnvironment) -> None:
@@ -316,9 +310,6 @@ def test_a_wrong_copy_is_refused_and_never_overwritten(environment: ReleaseEnvir
     assert released_objects()[f"{folder}/model.tar.gz"] == b"planted"
 
 
-# ledger
-
-
 def some_lease(owner: str = "release-controller/1") -> Lease:
     return Lease(owner, "prepare", "v7-00000000", NO_RELEASE.format(), 100, 200, "", "")
 
@@ -349,9 +340,6 @@ def test_quarantine_and_decisions_are_read_back_as_written(ledger: ReleaseLedger
     assert ledger.last_decision() == ReleaseDecision(Step.COMPLETE, "because", "v7", "v6", "arn:approver")
 
 
-# record and environment
-
-
 @pytest.mark.parametrize(
     "text", ["", "v1|a|b", "none|a|b|c", "v1-00000000|none|b|c", "../x|a|b|c", "v0-00000000|a|b|c"]
 )
@@ -363,9 +351,6 @@ def test_a_malformed_record_is_refused(text: str) -> None:
 def test_missing_environment_variables_are_all_named() -> None:
     with pytest.raises(KeyError, match="STAGE, LEDGER_TABLE, ARTIFACT_BUCKET, ALERT_TOPIC_ARN, RELEASE_ROLE_ARN, REG"):
         ReleaseEnvironment.read({"APP": "evergreen"})
-
-
-# registry
 
 
 def register(
@@ -468,9 +453,6 @@ def test_models_are_found_by_their_release_records(environment: ReleaseEnvironme
     assert environment.models(AWS.ssm) == ["churn", "fraud"]
 
 
-# controller
-
-
 def reconcile(environment: ReleaseEnvironment, event: dict[str, Any] | None = None) -> dict[str, str]:
     return reconcile_releases(event or {}, AWS, environment, invocation="request", now=lambda: NOW)
 
@@ -517,9 +499,6 @@ def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
     )
     steps = handler.handler(event, cast("LambdaContext", context))
     assert list(steps.items()) == [("churn", "Nothing"), ("abalone", "Nothing")]
-
-
-# rollout
 
 
 RELEASE = ReleaseRecord("v7-00000000", f"{IMAGE}@{DIGEST}", "arn:7", "a" * 64)

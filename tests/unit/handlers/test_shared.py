@@ -17,6 +17,7 @@ from shared.ledger import LeaseLost, LeasePurpose
 from shared.notifications import Alert, Notification, NotificationState, Reminders, is_due, resolved_topics
 from shared.reconcile import ModelReconciler, ReconcileError, reconcile
 from shared.steps import Step
+from shared.verdict import MonitorKind, VerdictStatus
 from shared.verification import VerificationStatus
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -32,6 +33,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ),
         (ActionKind, "Archive Delete DeleteConfig DeleteModel"),
         (VerificationStatus, "asked passed failed"),
+        (MonitorKind, "data_quality model_quality bias explainability"),
+        (VerdictStatus, "OK Drift Violation InsufficientData LowPower"),
         (LeasePurpose, "prepare release rollback"),
         (RetrainTrigger, "drift quality new-data schedule code person"),
         (Topic, "violation drift labels bias explainability budget awaiting stuck policy start run request"),
