@@ -83,12 +83,12 @@ class StackState:
 
     @property
     def busy(self) -> bool:
-        """Whether an operation is in progress."""
+        """True while an operation is in progress."""
         return self.status.endswith("_IN_PROGRESS") and self.status != STACK_NOT_CREATED
 
     @property
     def ready(self) -> bool:
-        """Whether CloudFormation accepts an update."""
+        """True if CloudFormation accepts an update."""
         return self.status in STACK_READY
 
 
@@ -101,7 +101,7 @@ class EndpointState:
 
     @property
     def busy(self) -> bool:
-        """Whether an operation is in progress."""
+        """True while an operation is in progress."""
         return self.status in ENDPOINT_BUSY
 
 
@@ -146,7 +146,7 @@ class ReleaseObservation:
 
     @property
     def has_drifted(self) -> bool:
-        """Whether the endpoint is on another configuration than its stack's (configuration drift)."""
+        """True if the endpoint is on another configuration than its stack's (configuration drift)."""
         if self.stack is None or self.endpoint is None:
             return False
         return self.endpoint.config != self.stack.endpoint_config

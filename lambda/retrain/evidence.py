@@ -43,12 +43,12 @@ class Finding:
 
     @property
     def persists(self) -> bool:
-        """Whether there is enough drift for a retraining."""
+        """True if there is enough drift for a retraining."""
         return len(self.drifted) >= self.wanted
 
     @property
     def alarming(self) -> bool:
-        """Whether there is enough drift for an alarm."""
+        """True if there is enough drift for an alarm."""
         newest = self.verdicts[:ALARM_WINDOWS]
         return sum(verdict.status == VerdictStatus.DRIFT for verdict in newest) >= ALARM_DRIFTED
 

@@ -44,7 +44,7 @@ class PipelineRun:
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended."""
+        """True until it has ended."""
         return self.status not in _FINAL
 
 

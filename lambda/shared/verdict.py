@@ -82,7 +82,7 @@ class Verdict:
 
     @property
     def conclusive(self) -> bool:
-        """Whether there was enough data for a verdict."""
+        """True if there was enough data for a verdict."""
         return self.status in CONCLUSIVE
 
 
