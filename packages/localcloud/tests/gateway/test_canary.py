@@ -193,7 +193,7 @@ def test_a_fault_that_cannot_be_is_refused_in_one_line(toy: Toy) -> None:
         (("--endpoint", "x", "--config", "y", "--error-rate", "0.2"), 1, "there is no endpoint x"),
         (("--endpoint", ENDPOINT, "--error-rate", "0.2"), 2, "needs --endpoint and --config"),
         (("--endpoint", ENDPOINT, "--stack-outcome", "X"), 1, "UPDATE_COMPLETE or UPDATE_ROLLBACK_FAILED, got X"),
-        (("--clear", "--latency-ms", "1"), 2, "--clear takes away: leave --latency-ms out"),
+        (("--clear", "--latency-ms", "1"), 2, "--clear removes faults: leave out --latency-ms"),
     ):
         refused = toy.fault(*arguments)
         assert refused.returncode == code

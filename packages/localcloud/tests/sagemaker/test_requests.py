@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
 from botocore.exceptions import ClientError
 from botocore.model import Shape
 
+from localcloud import loopback
 from localcloud.patterns import compiled
 from localcloud.sagemaker.errors import AwsError
 from localcloud.sagemaker.shapes import operation_model, validated
@@ -103,7 +104,7 @@ def test_javas_character_classes_match_as_in_java() -> None:
 def _post(harness: Any, operation: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
     request = Request(harness.url, body, {"X-Amz-Target": f"SageMaker.{operation}"})
     try:
-        with urlopen(request) as answer:
+        with loopback.request(request) as answer:
             return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
     except HTTPError as error:
         return error.code, dict(error.headers), error.read()
