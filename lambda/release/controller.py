@@ -203,7 +203,7 @@ def alert_of(step: ReleaseStep) -> Alert | None:
         case Hold(cause, action):
             return Alert(
                 event=cause,
-                response="Evergreen releases nothing until this is resolved, and what is live stays live",
+                response="Evergreen releases nothing until this is resolved",
                 action=action[:1].upper() + action[1:] or NO_ACTION,
             )
         case _:

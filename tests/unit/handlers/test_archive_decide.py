@@ -1,4 +1,4 @@
-"""What is archived, deleted and collected, and what never is."""
+"""The archive decision: actions, and what no action may touch."""
 
 from __future__ import annotations
 

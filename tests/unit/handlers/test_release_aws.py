@@ -435,7 +435,7 @@ def test_an_invalid_release_policy_is_notified_once_and_holds(
     assert alerts() == [
         "churn in staging: the release policy is not valid: verify must be an object, got 3; pin.until is "
         'missing; pin.reason is missing; pin.version must be a version, 1 or more, got "2". Evergreen releases nothing '
-        "until this is resolved, and what is live stays live. Correct it in model.yaml or evergreen.yaml, and deploy."
+        "until this is resolved. Correct it in model.yaml or evergreen.yaml, and deploy."
     ]
 
 
@@ -463,7 +463,7 @@ def test_an_approval_without_a_stack_is_notified_once(environment: ReleaseEnviro
         assert reconcile(environment, {"source": "evergreen.tick"}) == {"churn": "Hold"}
     assert alerts() == [
         "churn in staging: a version is approved and there is no serving stack yet. Evergreen releases nothing until "
-        "this is resolved, and what is live stays live. Deploy the serving stack."
+        "this is resolved. Deploy the serving stack."
     ]
 
 
