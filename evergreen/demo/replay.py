@@ -171,7 +171,7 @@ def news(row: Row) -> str | None:
     """
     if row["step"] not in {RUN_STARTED, RUN_ENDED, REQUEST_REFUSED} or "waits for approval" in row["reason"]:
         return None
-    return f"{datetime.fromisoformat(row['at']):%d %B}  {textwrap.shorten(row['reason'], 220)}"
+    return f"{datetime.fromisoformat(row['at']):%d %B}  {textwrap.shorten(row['reason'], 220, placeholder=' …')}"
 
 
 def ground_truth(request: flights.Request) -> str:
