@@ -138,6 +138,6 @@ class PlatformStack(cdk.Stack):
             self.artifacts.name,
             self.artifacts.arn,
             self.alerts.arn,
-            self.monitor.function.function_arn,
+            self.monitor.arn,
         ):
             self.export_value(value)

@@ -139,6 +139,7 @@ class Handler(RoleOwner, Construct):
             environment={"POWERTOOLS_SERVICE_NAME": package, **environment},
             environment_encryption=key.key,
         )
+        self.arn = self.function.function_arn
         lambda_.CfnEventInvokeConfig(
             self,
             "Failures",
@@ -155,7 +156,7 @@ class Handler(RoleOwner, Construct):
 
     def grant_invoke(self, grantee: Grantee) -> None:
         """Allow invoking the function."""
-        grantee.allow(["lambda:InvokeFunction"], on=[self.function.function_arn])
+        grantee.allow(["lambda:InvokeFunction"], on=[self.arn])
 
 
 class TriggerRule(Construct):

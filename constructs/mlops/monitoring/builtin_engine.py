@@ -49,7 +49,7 @@ class BuiltinEngine(Construct):
             flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
             kms_key_arn=self._resources.key.arn,
             target=scheduler.CfnSchedule.TargetProperty(
-                arn=self._resources.function.function.function_arn,
+                arn=self._resources.function.arn,
                 role_arn=self.role.role_arn,
                 input=cdk.Stack.of(self).to_json_string({"monitor": self._message(monitor)}),
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(

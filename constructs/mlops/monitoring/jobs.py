@@ -64,6 +64,7 @@ class MonitorJobs(Construct):
             if monitor.analysis is not None and (managed or monitor.kind in BUILTIN_ONLY)
         }
         self.role = self._role(managed)
+        self.role_arn = self.role.role_arn
 
     def analysis_uri(self, monitor: Monitor) -> str:
         """Return the S3 URI of a monitor's analysis configuration.
@@ -123,7 +124,7 @@ class MonitorJobs(Construct):
                 ],
             },
             "ProcessingResources": {"ClusterConfig": cluster},
-            "RoleArn": self.role.role_arn,
+            "RoleArn": self.role_arn,
             "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_minutes * 60},
         }
 

@@ -132,7 +132,7 @@ class ManagedMonitor(Construct):
             },
             job_resources=self._cluster(),
             network_config=_ISOLATED,
-            role_arn=self._jobs.role.role_arn,
+            role_arn=self._jobs.role_arn,
             stopping_condition=self._stopping_condition(),
         )
 
@@ -149,7 +149,7 @@ class ManagedMonitor(Construct):
             model_quality_baseline_config={"constraintsResource": self._baseline("constraints.json")},
             job_resources=self._cluster(),
             network_config=_ISOLATED,
-            role_arn=self._jobs.role.role_arn,
+            role_arn=self._jobs.role_arn,
             stopping_condition=self._stopping_condition(),
         )
 
@@ -166,7 +166,7 @@ class ManagedMonitor(Construct):
             model_bias_baseline_config={"constraintsResource": self._baseline("analysis.json")},
             job_resources=self._cluster(),
             network_config=_ISOLATED,
-            role_arn=self._jobs.role.role_arn,
+            role_arn=self._jobs.role_arn,
             stopping_condition=self._stopping_condition(),
         )
 
