@@ -57,17 +57,20 @@ def draw(cloud: LocalCloud, drawn: Picture) -> tuple[Path, Path]:
 
 def lines(drawn: Picture, bad: BadRelease | None) -> Iterator[str]:
     """Yield what happened, one line for each release and refusal, then the bad version and the result."""
-    reason = ""
+    reason, proposed = "", drawn.first
     for one in drawn.decisions:
         when = f"{one.at:%d %b}"
         if one.kind == "started":
             reason = "data drifted" if "data drifted" in one.text else "quality fell"
+        elif one.kind == "proposed":
+            proposed = one.at
         elif one.kind == "refused":
             yield f"{when}  {reason}: retrained; the new version is not better, so the gate refused it"
         elif one.kind == "released":
             version = one.text.split()[1]
             how = f"{reason}: retrained, approved, and" if reason else "trained, approved, and"
-            yield f"{when}  {how} version {version} is live"
+            # The version answers from the day after its approval.
+            yield f"{proposed:%d %b}  {how} version {version} is live"
             reason = ""
     if bad is not None:
         yield f"then    {bad.line}"

@@ -94,6 +94,7 @@ def picture() -> Picture:
             Decision(APRIL, "data_quality", "temp <moved>"),
             Decision(APRIL, "started", "3 of the last 3 windows drifted"),
             Decision(APRIL, "refused", "does not beat the champion"),
+            Decision(date(2013, 4, 8), "proposed", "version 2 waits for approval"),
             Decision(date(2013, 4, 9), "released", "version 2 is live"),
         ),
     )
@@ -128,7 +129,7 @@ def test_the_summary_has_a_line_for_each_release_and_refusal_and_the_result(pict
     assert list(lines(picture, None)) == [
         "01 Mar  trained, approved, and version 1 is live",
         "01 Apr  quality fell: retrained; the new version is not better, so the gate refused it",
-        "09 Apr  quality fell: retrained, approved, and version 2 is live",
+        "08 Apr  quality fell: retrained, approved, and version 2 is live",
         "Mar-Apr  mean AUC 0.684 with the loop, 0.671 for the first version alone",
     ]
 
