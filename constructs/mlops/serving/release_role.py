@@ -87,7 +87,9 @@ class ReleaseRole(RoleOwner, Construct):
             ("model-bias-job-definition", "ModelBiasJobDefinition"),
         ):
             self.allow(
-                [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Delete")] + ["sagemaker:AddTags"],
+                [f"sagemaker:{verb}{what}" for verb in ("Create", "Describe", "Delete")]
+                # The create and read handlers of these types list the tags, too.
+                + ["sagemaker:AddTags", "sagemaker:ListTags"],
                 on=[arn(self, "sagemaker", f"{kind}/{app}*")],
                 because=_GENERATED_NAMES,
             )
@@ -112,9 +114,11 @@ class ReleaseRole(RoleOwner, Construct):
                 cdk.Stack.of(self).format_arn(
                     service="cloudwatch",
                     resource="alarm",
-                    resource_name=f"{app}-*",
+                    resource_name=name,
                     arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
                 )
+                # Application Auto Scaling names its own alarms after the endpoint; ScalableTarget's handlers keep them.
+                for name in (f"{app}-*", f"TargetTracking-endpoint/{app}-*")
             ],
             because=_ALL_MODELS,
         )
@@ -134,9 +138,11 @@ class ReleaseRole(RoleOwner, Construct):
             [
                 "application-autoscaling:DescribeScalableTargets",
                 "application-autoscaling:DescribeScalingPolicies",
+                "application-autoscaling:DescribeScheduledActions",
+                "cloudwatch:GetMetricData",
             ],
             on=["*"],
-            because="Application Auto Scaling authorises its Describe calls on all resources only.",
+            because="The handlers of scalable targets and policies make these calls, which AWS allows on * only.",
         )
         linked = "sagemaker.application-autoscaling.amazonaws.com"
         self.allow(
