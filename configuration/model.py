@@ -22,7 +22,7 @@ from pydantic import (
 
 from configuration.base import Mistakes, Spec
 from configuration.images import image_uri
-from configuration.instances import InstanceType
+from configuration.instances import ProcessingInstanceType, TrainingInstanceType
 from configuration.monitoring import Bias, Monitoring, Retraining
 from configuration.serving import Serving
 
@@ -161,7 +161,7 @@ class Framework(Spec):
 class Processing(Spec):
     """The machine of the snapshot, preprocess, evaluate and record steps."""
 
-    instance_type: InstanceType = "ml.m5.xlarge"
+    instance_type: ProcessingInstanceType = "ml.m5.xlarge"
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
     max_runtime_minutes: Annotated[int, Field(ge=1, le=12_960)] = 60
     """SageMaker stops a job that takes longer. The most it allows is nine days."""
@@ -170,7 +170,7 @@ class Processing(Spec):
 class Training(Spec):
     """The training data, machine and parameters. Each value can be overridden for one run."""
 
-    instance_type: InstanceType = "ml.m5.xlarge"
+    instance_type: TrainingInstanceType = "ml.m5.xlarge"
     instance_count: Literal[1] = 1
     """Always 1, so that the same manifest gives the same model bit for bit."""
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 30

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from configuration.base import Mistakes, Spec
-from configuration.instances import InstanceType
+from configuration.instances import ProcessingInstanceType
 
 MONITOR_KINDS = ("data_quality", "model_quality", "bias", "explainability")
 """The kinds of monitors, under their names in model.yaml and in verdict rows."""
@@ -79,7 +79,7 @@ class Monitoring(Spec):
     """Hours of captured data that one run analyzes."""
     mode: Literal["calibrated", "model-monitor"] = "calibrated"
     """Thresholds of the built-in analyzer's scheduled runs: calibrated on the baseline, or Model Monitor's formulas."""
-    instance_type: InstanceType = "ml.m5.xlarge"
+    instance_type: ProcessingInstanceType = "ml.m5.xlarge"
     volume_gb: Annotated[int, Field(ge=1, le=16_384)] = 20
     max_runtime_minutes: Annotated[int, Field(ge=1, le=1_440)] = 50
     """SageMaker stops a run that takes longer."""

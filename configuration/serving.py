@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configuration.base import Mistakes, Spec
-from configuration.instances import InstanceType
+from configuration.instances import ServingInstanceType
 
 # Time besides the waits, to start two fleets and shift traffic (CreateEndpoint: up to 30 minutes a fleet).
 _PROVISIONING_SECONDS = 30 * 60
 # MaximumExecutionTimeoutInSeconds of AutoRollbackConfig's BlueGreenUpdatePolicy: 600 to 28,800.
-_LONGEST_DEPLOYMENT_SECONDS = 28_800
+# SageMaker allows 8 hours, but CloudFormation gives a resource two by default: its update would fail while the endpoint
+# goes on changing. Ten minutes are left for what CloudFormation does besides.
+_LONGEST_DEPLOYMENT_SECONDS = 110 * 60
 
 
 class Instances(Spec):
@@ -126,7 +128,7 @@ class Realtime(Spec):
     """Instances behind an endpoint: autoscaling, data capture, guarded deployments, network isolation."""
 
     profile: Literal["realtime"]
-    instance_type: InstanceType
+    instance_type: ServingInstanceType
     """For example ml.m5.large."""
     instances: Instances
     invocations_per_instance: Annotated[int, Field(ge=1)]
@@ -159,8 +161,8 @@ class Realtime(Spec):
             mistakes.add(
                 "deployment",
                 "bake_minutes",
-                should=f"less: the deployment would take up to {self.execution_timeout_seconds} s, and SageMaker "
-                f"ends one after {_LONGEST_DEPLOYMENT_SECONDS} s",
+                should=f"less: the deployment would take up to {self.execution_timeout_seconds} s, and "
+                f"CloudFormation may give up after {_LONGEST_DEPLOYMENT_SECONDS} s",
             )
         mistakes.raise_if_any()
         return self

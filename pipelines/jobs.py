@@ -11,7 +11,7 @@ from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join
 
 from configuration import Model
-from configuration.instances import has_local_disk
+from configuration.instances import has_local_disk, offered
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import (
@@ -183,6 +183,8 @@ class Requests:
         instance_types = sorted(
             {serving.instance_type for serving in self.model.serving.values() if serving.profile == "realtime"}
         )
+        # Optional for a version of a group, and SageMaker offers half of the processing types only.
+        transform = self.model.processing.instance_type
         return {
             "ModelPackageGroupName": self.parameters["ModelPackageGroupName"],
             "ModelPackageDescription": description,
@@ -191,7 +193,7 @@ class Requests:
                 "Containers": [container],
                 "SupportedContentTypes": CONTENT_TYPES,
                 "SupportedResponseMIMETypes": RESPONSE_TYPES,
-                "SupportedTransformInstanceTypes": [self.model.processing.instance_type],
+                **({"SupportedTransformInstanceTypes": [transform]} if transform in offered("transform") else {}),
                 **({"SupportedRealtimeInferenceInstanceTypes": instance_types} if instance_types else {}),
             },
             "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation}}},

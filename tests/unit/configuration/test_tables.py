@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import boto3
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from configuration.images import image_uri
-from configuration.instances import InstanceType, has_local_disk
+from configuration.instances import (
+    ProcessingInstanceType,
+    ServingInstanceType,
+    TrainingInstanceType,
+    has_local_disk,
+)
 from configuration.model import PIPELINE_PARAMETERS
 
 
@@ -24,16 +31,28 @@ def test_a_region_without_the_image_is_refused() -> None:
         image_uri("xgboost", "3.2-0", "us-iso-east-1")
 
 
-def test_every_instance_type_of_sagemaker_is_known_or_refused_as_graviton() -> None:
+@pytest.mark.parametrize(
+    ("use", "shape"),
+    [
+        (TrainingInstanceType, "TrainingInstanceType"),
+        (ProcessingInstanceType, "ProcessingInstanceType"),
+        (ServingInstanceType, "ProductionVariantInstanceType"),
+    ],
+)
+def test_exactly_the_types_that_sagemaker_offers_for_a_use_pass(use: Any, shape: str) -> None:
+    """Each use has an enum of its own in SageMaker's API; the rest are told why they are refused."""
     model = boto3.client("sagemaker", region_name="us-east-1").meta.service_model
-    adapter = TypeAdapter(InstanceType)
-    for shape in ("ProductionVariantInstanceType", "TrainingInstanceType", "ProcessingInstanceType"):
-        listed: list[str] = model.shape_for(shape).metadata["enum"]
-        for instance_type in listed:
-            try:
-                adapter.validate_python(instance_type)
-            except ValidationError as error:
-                assert "Graviton" in str(error), instance_type
+    listed = {
+        name: set(model.shape_for(name).metadata["enum"])
+        for name in ("TrainingInstanceType", "ProcessingInstanceType", "ProductionVariantInstanceType")
+    }
+    adapter = TypeAdapter(use)
+    for instance_type in set().union(*listed.values()) | {"ml.m5.3xlarge", "m5.large", ""}:
+        try:
+            adapter.validate_python(instance_type)
+            assert instance_type in listed[shape]
+        except ValidationError as error:
+            assert instance_type not in listed[shape] or "Graviton" in str(error), instance_type
 
 
 @pytest.mark.parametrize(
