@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from policy_sentry.querying.actions import get_action_data
 
-from configuration import Configuration, load
+from configuration import Configuration
 
 ACCOUNTS: dict[str, str | None] = {"dev": "111111111111", "staging": "222222222222", "prod": "333333333333"}
 Staged = Callable[[dict[str, str | None]], Configuration]
@@ -36,21 +36,22 @@ def _in(region: str, configuration: Configuration, **changes: Any) -> Configurat
 
 
 @pytest.fixture(scope="module")
-def templates(root: Path, staged: Staged, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def templates(
+    configuration: Configuration, staged: Staged, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """The templates of one and three accounts, both engines, two regions, and the delivery, by name."""
     from stacks import build
 
-    shipped = load(root)
     cases: dict[str, tuple[Configuration, dict[str, str]]] = {
-        "managed": (shipped, {}),
-        "builtin": (_in("eu-central-1", shipped, model_monitor="closed"), {}),
+        "managed": (configuration, {}),
+        "builtin": (_in("eu-central-1", configuration, model_monitor="closed"), {}),
         "accounts": (staged(dict(ACCOUNTS)), {}),
-        "delivery": (shipped, {"delivery": "true"}),
+        "delivery": (configuration, {"delivery": "true"}),
     }
     found: dict[str, Path] = {}
-    for case, (configuration, context) in cases.items():
+    for case, (application, context) in cases.items():
         outdir = tmp_path_factory.mktemp(case)
-        build(configuration, str(outdir), context=context).synth()
+        build(application, str(outdir), context=context).synth()
         for path in sorted(outdir.rglob("*.template.json")):
             if case != "delivery" or path.parent == outdir:
                 found[f"{case}/{path.name.removesuffix('.template.json')}"] = path
