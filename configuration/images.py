@@ -12,6 +12,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+TRAINING_ENVIRONMENT = {
+    # The image's toolkit installs the script with pip. An isolated container has no network to fetch a build
+    # environment from, so pip must build with what the image has. pip reads this variable inverted: 0 switches
+    # isolation off, and 1 fails.
+    "PIP_NO_BUILD_ISOLATION": "0",
+}
+"""What a training container of a framework needs in its environment."""
+
+SERVING_ENVIRONMENT = {
+    "SAGEMAKER_PROGRAM": "inference.py",
+    # SageMaker unpacks model.tar.gz there; training put the code there (docs/reference/contracts.md, "Model scripts").
+    "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+    # The toolkit's own default is JSON. Monitors read CSV answers, whatever a client accepts.
+    "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
+    **TRAINING_ENVIRONMENT,
+}
+"""What a serving container of a framework needs. A package's specification and the served model hold the same."""
+
 _TABLE = Path("core", "image_uri_config")
 
 

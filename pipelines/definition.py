@@ -27,7 +27,8 @@ from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.steps import StepTypeEnum
 
 from configuration import Model
-from pipelines.jobs import CONTENT_TYPES, RECORD_ENTRYPOINT, RESPONSE_TYPES, SERVING_ENVIRONMENT, Requests
+from configuration.images import SERVING_ENVIRONMENT
+from pipelines.jobs import CONTENT_TYPES, RECORD_ENTRYPOINT, RESPONSE_TYPES, Requests
 from pipelines.names import BASELINES, DEPLOY_TIME_PARAMETERS, NO_CHAMPION, SHARED_CACHE, UNKNOWN_AUTHOR
 from pipelines.step import RequestStep
 

@@ -11,6 +11,7 @@ from sagemaker.core.workflow.execution_variables import ExecutionVariables
 from sagemaker.core.workflow.functions import Join
 
 from configuration import Model
+from configuration.images import SERVING_ENVIRONMENT, TRAINING_ENVIRONMENT
 from configuration.instances import has_local_disk, offered
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ INPUT = "/opt/ml/processing/input"
 OUTPUT = "/opt/ml/processing/output"
 CONTENT_TYPES = ["text/csv", "application/json"]
 RESPONSE_TYPES = ["text/csv", "application/json"]
-SERVING_ENVIRONMENT = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 # The script's name is that of its CDK asset, a hash, so a pattern selects it.
 TOOL_ENTRYPOINT = ["/bin/sh", "-c", f"exec python3 {INPUT}/script/*.py"]
 # A folder's asset is a zip file, from which Python can import directly.
@@ -144,7 +144,7 @@ class Requests:
         }
         return {
             "AlgorithmSpecification": {"TrainingImage": self.parameters["ImageUri"], "TrainingInputMode": "File"},
-            "Environment": self._cache_scope(),
+            "Environment": {**self._cache_scope(), **TRAINING_ENVIRONMENT},
             "HyperParameters": hyperparameters,
             "InputDataConfig": [_channel("train", train, "text/csv"), _channel("code", code)],
             "OutputDataConfig": {"S3OutputPath": self.run_uri(step), "KmsKeyId": self.parameters["KmsKeyArn"]},

@@ -12,14 +12,21 @@ import io
 import sys
 from pathlib import Path
 
-from inference import CSV, Model, input_fn, model_fn, output_fn, predict_fn
+from inference import CSV, Model, Refusal, input_fn, model_fn, output_fn, predict_fn
 from preprocess import labelled
 
 
 def answers(model: Model, requests: str) -> list[str]:
-    """Return the endpoint's answers to one CSV request, row by row."""
+    """Return what the endpoint would answer to one CSV request, row by row.
+
+    Raises:
+        ValueError: The endpoint would refuse the request.
+    """
+    probabilities = predict_fn(input_fn(requests, CSV), model)
+    if isinstance(probabilities, Refusal):
+        raise ValueError(probabilities.reason)
     answer: str
-    answer, _ = output_fn(predict_fn(input_fn(requests, CSV), model), CSV)
+    answer, _ = output_fn(probabilities, CSV)
     return answer.split()
 
 

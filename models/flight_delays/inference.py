@@ -2,6 +2,9 @@
 
 A request carries rows of `features.COLUMNS`, in order: `text/csv` (empty field: missing), or `application/json` as
 `{"instances": [[…], …]}` (null: missing). The answer is each flight's probability of landing late.
+
+What a handler raises is HTTP 500, which counts as the endpoint's own fault and rolls a good release back. So a mistake
+in the request is no exception here: it becomes a `Refusal`, which `output_fn` answers with a 4xx and a sentence.
 """
 
 from __future__ import annotations
@@ -28,6 +31,13 @@ class Model(NamedTuple):
     vocabulary: dict[str, list[str]]
 
 
+class Refusal(NamedTuple):
+    """A request that is wrong: the HTTP status and the sentence to answer with."""
+
+    status: int
+    reason: str
+
+
 def model_fn(model_dir: str) -> Model:
     """Load what train.py saved."""
     folder = Path(model_dir)
@@ -35,23 +45,17 @@ def model_fn(model_dir: str) -> Model:
     return Model(booster, json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
 
 
-def input_fn(body: str | bytes, content_type: str) -> list[list[str]]:
-    """Return request rows, as strings.
-
-    Raises:
-        ValueError: Another content type, no rows, or JSON of another shape.
-    """
-    text = body.decode("utf-8") if isinstance(body, bytes) else body
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == CSV:
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-    elif media_type == JSON:
-        rows = json_rows(text)
-    else:
-        raise ValueError(f"content type {content_type!r} is not supported, send {CSV} or {JSON}")
-    if not rows:
-        raise ValueError(f"the request has no rows; a row is {', '.join(COLUMNS)}")
-    return rows
+def input_fn(body: str | bytes, content_type: str) -> list[list[str]] | Refusal:
+    """Return the request's rows, as strings, or why it cannot be read."""
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type not in (CSV, JSON):
+        return Refusal(415, f"content type {content_type!r} is not supported, send {CSV} or {JSON}")
+    try:
+        text = body.decode("utf-8") if isinstance(body, bytes) else body
+        rows = json_rows(text) if media_type == JSON else [row for row in csv.reader(text.splitlines()) if row]
+    except (ValueError, csv.Error) as error:
+        return Refusal(400, f"the request cannot be read: {error}")
+    return rows or Refusal(400, f"the request has no rows; a row is {', '.join(COLUMNS)}")
 
 
 def json_rows(text: str) -> list[list[str]]:
@@ -86,9 +90,15 @@ def matrix(rows: list[list[str]], model: Model) -> xgboost.DMatrix:
     )
 
 
-def predict_fn(rows: list[list[str]], model: Model) -> list[float]:
-    """Return the probability of landing late for each row."""
-    return [float(probability) for probability in model.booster.predict(matrix(rows, model))]
+def predict_fn(rows: list[list[str]] | Refusal, model: Model) -> list[float] | Refusal:
+    """Return the probability of landing late, row by row."""
+    if isinstance(rows, Refusal):
+        return rows
+    try:
+        data = matrix(rows, model)
+    except ValueError as error:
+        return Refusal(400, str(error))
+    return [float(probability) for probability in model.booster.predict(data)]
 
 
 def explain_fn(rows: list[list[str]], model: Model) -> NDArray[np.float32]:
@@ -99,16 +109,21 @@ def explain_fn(rows: list[list[str]], model: Model) -> NDArray[np.float32]:
     return contributions
 
 
-def output_fn(probabilities: list[float], accept: str) -> tuple[str, str]:
-    """Return the body of the answer and its content type; CSV unless JSON is requested.
-
-    Raises:
-        ValueError: The client accepts neither.
-    """
+def output_fn(probabilities: list[float] | Refusal, accept: str) -> Any:
+    """Return the answer's body and content type, CSV unless JSON is asked for; a refusal as the server's response."""
+    if isinstance(probabilities, Refusal):
+        return refused(probabilities)
     wanted = [part.partition(";")[0].strip().lower() for part in (accept or CSV).split(",")]
     for media_type in wanted:
         if media_type == JSON:
             return json.dumps({"predictions": probabilities}), JSON
         if media_type in (CSV, "text/*", "*/*"):
             return "".join(f"{probability!r}\n" for probability in probabilities), CSV
-    raise ValueError(f"cannot answer as {accept!r}, accept {CSV} or {JSON}")
+    return refused(Refusal(406, f"cannot answer as {accept!r}, accept {CSV} or {JSON}"))
+
+
+def refused(refusal: Refusal) -> Any:
+    """Return the model server's own response with a refusal's status and sentence."""
+    from sagemaker_containers.beta.framework import worker  # only the model server has it
+
+    return worker.Response(response=f"{refusal.reason}\n", status=refusal.status, mimetype="text/plain")

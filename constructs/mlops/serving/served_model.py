@@ -6,16 +6,11 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from configuration.images import SERVING_ENVIRONMENT
 from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket
 from constructs.mlops.foundation.container_permissions import ContainerPermissions
 from constructs.mlops.foundation.encryption_key import EncryptionKey
 from constructs.mlops.serving.release_record import ReleaseRecordParameters
-
-# Where SageMaker unpacks model.tar.gz; training put the code there (docs/reference/contracts.md, "Model scripts").
-_ENVIRONMENT = {
-    "SAGEMAKER_PROGRAM": "inference.py",
-    "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-}
 
 
 def replace_on_release(resource: cdk.CfnResource, release: ReleaseRecordParameters, app: str) -> None:
@@ -85,7 +80,7 @@ class ServedModel(Construct):
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=release.image,
                 model_data_url=artifacts.uri(f"releases/{model}/{release.id}/model.tar.gz"),
-                environment=_ENVIRONMENT,
+                environment=SERVING_ENVIRONMENT,
             ),
             tags=[cdk.CfnTag(key="evergreen:model-package", value=release.package_arn)],
         )

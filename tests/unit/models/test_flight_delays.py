@@ -11,7 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from sklearn import metrics
 
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "flight_delays"
 Script = Callable[[str], ModuleType]
+HEADER = ",".join(column["name"] for column in yaml.safe_load((MODEL / "model.yaml").read_text())["data"]["columns"])
 
 
 def test_the_same_data_and_seed_give_the_same_archive_bit_for_bit(archives: list[Path]) -> None:
@@ -209,25 +210,48 @@ def test_missing_weather_and_a_carrier_never_seen_are_answered(served: Callable[
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "accept", "message"),
+    ("body", "content_type", "accept", "status", "message"),
     [
-        ("UA,EWR", "text/csv", "text/csv", "row 1 has 2 fields, expected 15: carrier, origin"),
-        (f"{FLIGHT}\n{FLIGHT},1", "text/csv", "text/csv", "row 2 has 16 fields, expected 15"),
-        (FLIGHT.replace("1400", "far"), "text/csv", "text/csv", "row 1, distance: 'far' is not a number"),
-        (FLIGHT.replace("1400", "inf"), "text/csv", "text/csv", "row 1, distance: 'inf' is not a finite number"),
-        ("\n", "text/csv", "text/csv", "the request has no rows"),
-        (FLIGHT, "image/png", "text/csv", "content type 'image/png' is not supported"),
-        (FLIGHT, "text/csv", "image/png", "cannot answer as 'image/png'"),
-        ("{", "application/json", "text/csv", "the request is not JSON"),
-        ("[1]", "application/json", "text/csv", "a JSON request is"),
-        ('{"instances": [[true]]}', "application/json", "text/csv", "a field is a string, a number or null, not True"),
+        ("UA,EWR", "text/csv", "text/csv", 400, "row 1 has 2 fields, expected 15: carrier, origin"),
+        (f"{FLIGHT}\n{FLIGHT},1", "text/csv", "text/csv", 400, "row 2 has 16 fields, expected 15"),
+        (FLIGHT.replace("1400", "far"), "text/csv", "text/csv", 400, "row 1, distance: 'far' is not a number"),
+        (FLIGHT.replace("1400", "inf"), "text/csv", "text/csv", 400, "row 1, distance: 'inf' is not a finite number"),
+        ("\n", "text/csv", "text/csv", 400, "the request has no rows"),
+        (FLIGHT, "image/png", "text/csv", 415, "content type 'image/png' is not supported"),
+        (FLIGHT, "text/csv", "image/png", 406, "cannot answer as 'image/png'"),
+        ("carrier,origin,dest,distance", "text/csv", "text/csv", 400, "row 1 has 4 fields"),
+        (HEADER, "text/csv", "text/csv", 400, "row 1, distance: 'distance' is not a number"),
+        ("", "text/csv", "text/csv", 400, "the request has no rows"),
+        (b"\xff\xfe", "text/csv", "text/csv", 400, "the request cannot be read: 'utf-8' codec"),
+        (FLIGHT, "", "text/csv", 415, "content type '' is not supported"),
+        ("{", "application/json", "text/csv", 400, "the request is not JSON"),
+        ("[1]", "application/json", "text/csv", 400, "a JSON request is"),
+        (
+            '{"instances": [[true]]}',
+            "application/json",
+            "text/csv",
+            400,
+            "a field is a string, a number or null",
+        ),
     ],
 )
-def test_a_request_that_cannot_be_answered_says_why(
-    served: Callable[..., Any], body: str, content_type: str, accept: str, message: str
+def test_a_wrong_request_is_answered_with_a_4xx_that_says_why(
+    served: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    body: str | bytes,
+    content_type: str,
+    accept: str,
+    status: int,
+    message: str,
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        served(body, content_type, accept)
+    """What a handler raises would be a 500, and count as the endpoint's own fault."""
+    framework = SimpleNamespace(worker=SimpleNamespace(Response=lambda **response: response))
+    monkeypatch.setitem(sys.modules, "sagemaker_containers", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "sagemaker_containers.beta", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "sagemaker_containers.beta.framework", framework)
+    answer = served(body, content_type, accept)
+    assert answer["status"] == status
+    assert message in answer["response"]
 
 
 def test_a_raw_object_without_a_column_is_refused_by_name(script: Script, tmp_path: Path) -> None:
@@ -264,4 +288,4 @@ def test_scripts_need_nothing_from_outside_their_folder_but_what_the_container_h
         )
     }
     neighbours = {path.stem for path in MODEL.glob("*.py")}
-    assert imported - sys.stdlib_module_names - neighbours <= {"numpy", "xgboost"}
+    assert imported - sys.stdlib_module_names - neighbours <= {"numpy", "xgboost", "sagemaker_containers"}

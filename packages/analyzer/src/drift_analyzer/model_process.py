@@ -123,6 +123,8 @@ if request["predict"]:
     data = inference.input_fn(request["predict"], "text/csv")
     response = inference.output_fn(inference.predict_fn(data, model), "text/csv")
     text = response[0] if isinstance(response, tuple) else response
+    if not isinstance(text, (str, bytes)):
+        sys.exit("its inference.py refuses the rows: " + str(getattr(response, "response", response)))
 if request["explain"]:
     if not hasattr(inference, "explain_fn"):
         sys.exit("its inference.py has no explain_fn")
