@@ -30,6 +30,13 @@ SERVING_ENVIRONMENT = {
 }
 """What a serving container of a framework needs. A package's specification and the served model hold the same."""
 
+_MONITOR_IMAGES = {
+    "model-monitor": ("model-monitor", "sagemaker-model-monitor-analyzer"),
+    # Model Monitor runs it before the analyzer where a monitor needs labels. The SDK's table does not list it; it is in
+    # the analyzer's registry (SageMaker Developer Guide, "Merge ground truth").
+    "groundtruth-merger": ("model-monitor", "sagemaker-model-monitor-groundtruth-merger"),
+    "clarify": ("clarify", "sagemaker-clarify-processing:1.0"),
+}
 _TABLE = Path("core", "image_uri_config")
 
 
@@ -51,17 +58,17 @@ def _table(name: str) -> dict[str, Any]:
 
 
 def monitor_image_uri(name: str, region: str) -> str:
-    """Return the address of Model Monitor's image (`model-monitor`) or Clarify's (`clarify`) in a region.
+    """Return the address of Model Monitor's image (`model-monitor`), its merger's or Clarify's in a region.
 
     Raises:
         ValueError: If AWS does not publish it there.
     """
-    repository = {"model-monitor": "sagemaker-model-monitor-analyzer", "clarify": "sagemaker-clarify-processing:1.0"}
-    registries = _monitor_registries(name)
+    table, repository = _MONITOR_IMAGES[name]
+    registries = _monitor_registries(table)
     if region not in registries:
         raise ValueError(f"a region where AWS publishes {name}'s image, such as us-east-1")
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"{registries[region]}.dkr.ecr.{region}.{suffix}/{repository[name]}"
+    return f"{registries[region]}.dkr.ecr.{region}.{suffix}/{repository}"
 
 
 @cache

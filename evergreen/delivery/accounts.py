@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 from configuration import Application, Stage
+from configuration.bootstrap import bootstrap_qualifier
 from evergreen.deployed import Platform, find_platform
 from evergreen.errors import UsageError
 
-_QUALIFIER = "hnb659fds"
 _DENIED = {"AccessDenied", "AccessDeniedException"}
 
 
@@ -50,7 +50,7 @@ def platform_of(session: boto3.Session, application: Application, stage: Stage) 
     """
     account = stage.account or session.client("sts").get_caller_identity()["Account"]
     partition = session.get_partition_for_region(stage.region)
-    lookup = f"arn:{partition}:iam::{account}:role/cdk-{_QUALIFIER}-lookup-role-{account}-{stage.region}"
+    lookup = f"arn:{partition}:iam::{account}:role/cdk-{bootstrap_qualifier()}-lookup-role-{account}-{stage.region}"
     platform = find_platform(_session(session, lookup, stage), application, stage)
     if platform is None:
         return None

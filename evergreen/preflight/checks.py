@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from configuration import Application, Model, Realtime, Stage
+from configuration.bootstrap import bootstrap_qualifier
 
 if TYPE_CHECKING:
     import boto3
 
 # The `BootstrapVersion` rule of CDK's templates requires it.
 _BOOTSTRAP_VERSION = 6
-_QUALIFIER = "hnb659fds"
 _USES = {
     "endpoint": "for endpoint usage",
     "training": "for training job usage",
@@ -73,7 +73,7 @@ def account(session: boto3.Session, stage: Stage) -> Answer:
 
 def bootstrap(session: boto3.Session) -> Answer:
     """Check that CDK's bootstrap stack is deployed and new enough."""
-    name = f"/cdk-bootstrap/{_QUALIFIER}/version"
+    name = f"/cdk-bootstrap/{bootstrap_qualifier()}/version"
     client = session.client("ssm")
     try:
         version = int(client.get_parameter(Name=name)["Parameter"]["Value"])

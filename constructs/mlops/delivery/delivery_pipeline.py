@@ -16,7 +16,7 @@ from configuration import Application, Delivery, Paths, Stage
 from constructs.mlops.delivery.delivery_role import build_role_name, delivery_role_name
 from constructs.mlops.delivery.delivery_store import DeliveryStore
 from constructs.mlops.foundation.alerts import AlertTopic
-from constructs.mlops.foundation.permissions import Permissions, acknowledge_wildcards, arn
+from constructs.mlops.foundation.permissions import Permissions, acknowledge_wildcards, arn, qualifier_of
 
 _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
 _RUNTIMES = {"python": "3.11", "nodejs": "22"}
@@ -133,6 +133,10 @@ class DeliveryPipeline(Construct):
             if not isinstance(resource, codepipeline.CfnPipeline):
                 raise TypeError(f"a pipeline's default child is a CfnPipeline, got {type(resource).__name__}")
             resource.triggers = [_trigger(source.branch, self._delivery.paths)]
+            # CDK allows the service's old name only; AWS authorises by the name in the connection's ARN.
+            self._pipeline.pipeline.add_to_role_policy(
+                iam.PolicyStatement(actions=["codeconnections:UseConnection"], resources=[source.connection_arn])
+            )
         for construct in self.node.find_all():
             if isinstance(construct, iam.Policy):
                 acknowledge_wildcards(construct, _WRITTEN_BY_CDK)
@@ -199,8 +203,7 @@ class DeliveryPipeline(Construct):
         roles, lookups = [], []
         for stage in self._application.stages:
             account, region = stage.account or cdk.Stack.of(self).account, stage.region
-            qualifier = cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER
-            lookup = f"role/cdk-{qualifier}-lookup-role-{account}-{region}"
+            lookup = f"role/cdk-{qualifier_of(self)}-lookup-role-{account}-{region}"
             roles.append(arn(self, "iam", f"role/{delivery_role_name(app, stage.name)}", region=False, account=account))
             lookups.append(arn(self, "iam", lookup, region=False, account=account))
         permissions = Permissions()

@@ -35,7 +35,7 @@ class ContainerPermissions(Permissions):
         self.allow(
             ["cloudwatch:PutMetricData"],
             on=["*"],
-            conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
+            conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "aws/sagemaker/*"]}},
             because="CloudWatch authorises PutMetricData on all resources only; a condition restricts the namespaces.",
         )
         self.allow(

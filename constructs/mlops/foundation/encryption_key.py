@@ -64,7 +64,8 @@ class EncryptionKey(Construct):
 
     def grant_use_by_jobs(self, grantee: Grantee) -> None:
         """Allow SageMaker jobs to encrypt and decrypt, on their disks too."""
-        grantee.allow(["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[self.arn])
+        # Encrypt is for jobs with a key on their output (SageMaker Developer Guide, "KMS permissions").
+        grantee.allow(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], on=[self.arn])
         self.grant_create_grant(grantee)
 
     def grant_create_grant(self, grantee: Grantee) -> None:

@@ -250,3 +250,8 @@ def _flat(node: object) -> str:
         case {"Ref": name}:
             return f"<{name}>"
     raise ValueError(f"cannot write {node} as cdk-nag does")
+
+
+def qualifier_of(scope: Construct) -> str:
+    """Return the qualifier of CDK's bootstrap that a stack is synthesised for, which its roles and parameters carry."""
+    return cdk.Stack.of(scope).synthesizer.bootstrap_qualifier or cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER

@@ -27,6 +27,10 @@ _RELEASE, _MANIFEST = "{release}", "{manifest}"
 _OWN_OBJECTS = "The objects of this model; their keys contain hours and releases."
 
 
+# Model Monitor also runs its merger, of the same registry, where a monitor needs labels.
+_MANAGED_IMAGES = ("model-monitor", "groundtruth-merger", "clarify")
+
+
 class MonitorJobs(Construct):
     """The role and the files of monitoring jobs.
 
@@ -138,7 +142,7 @@ class MonitorJobs(Construct):
         artifacts.grant_write_folders(permissions, f"monitoring/{model}/", because=_OWN_OBJECTS)
         if managed:
             region = self._endpoint.region
-            permissions.allow_pulling(*(monitor_image_uri(image, region) for image in ("model-monitor", "clarify")))
+            permissions.allow_pulling(*(monitor_image_uri(image, region) for image in _MANAGED_IMAGES))
             # Model Monitor writes merged data beside the labels.
             data.grant_write_folders(permissions, f"{model}/ground-truth/merged/", because=_OWN_OBJECTS)
         assets: list[s3_assets.Asset] = [*self._analyses.values(), *([self._code] if self._code else [])]

@@ -11,7 +11,7 @@ from constructs.mlops.foundation.alerts import DeadLetterQueue
 from constructs.mlops.foundation.buckets import ArtifactBucket
 from constructs.mlops.foundation.event_patterns import verifications
 from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, TriggerRule
-from constructs.mlops.foundation.permissions import arn
+from constructs.mlops.foundation.permissions import arn, qualifier_of
 from constructs.mlops.foundation.stage_references import Neighbours
 from constructs.mlops.serving.verify_function import VerifyFunction
 
@@ -167,7 +167,7 @@ class ReleaseController(Construct):
         self.handler.allow(["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
         self.handler.allow(
             ["ssm:GetParameters"],
-            on=[arn(self, "ssm", f"parameter/cdk-bootstrap/{cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")],
+            on=[arn(self, "ssm", f"parameter/cdk-bootstrap/{qualifier_of(self)}/version")],
         )
 
     def _add_triggers(self, app: str, neighbours: Neighbours, undelivered: DeadLetterQueue) -> None:

@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs.mlops.foundation.encryption_key import EncryptionKey
-from constructs.mlops.foundation.permissions import RoleOwner, arn
+from constructs.mlops.foundation.permissions import RoleOwner, arn, qualifier_of
 
 _GENERATED_NAMES = (
     "CloudFormation generates the names of models and endpoint configurations, so that a release can replace them; all "
@@ -65,7 +65,7 @@ class ReleaseRole(RoleOwner, Construct):
             ["ssm:GetParameters"],
             on=[
                 arn(self, "ssm", f"parameter/{app}/*/{stage}/release"),
-                arn(self, "ssm", f"parameter/cdk-bootstrap/{cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version"),
+                arn(self, "ssm", f"parameter/cdk-bootstrap/{qualifier_of(self)}/version"),
             ],
             because=_ALL_MODELS,
         )

@@ -68,6 +68,19 @@ class ServedModel(Construct):
             because="The releases of this model; the record names the one that is served.",
         )
         if realtime:
+            # A guarded deployment looks at the rollback alarms with the model's role, too.
+            permissions.allow(
+                ["cloudwatch:DescribeAlarms"],
+                on=[
+                    cdk.Stack.of(self).format_arn(
+                        service="cloudwatch",
+                        resource="alarm",
+                        resource_name=f"{app}-{model}-*",
+                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                    )
+                ],
+                because="The rollback alarms of each release, whose names carry its id.",
+            )
             data.grant_write_folders(
                 permissions, f"{model}/capture/", because="SageMaker writes captured requests under date and hour."
             )
