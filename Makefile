@@ -22,12 +22,14 @@ WHERE := $(strip $(call given,PORT,--port) $(call given,STATE,--state))
 ifeq ($(TARGET),aws)
 CLOUD :=
 AT := --target aws
-# The CDK CLI asks before it deploys broader permissions.
+# The CDK CLI asks before it deploys broader permissions, and before it deletes.
 APPROVAL :=
+FORCE :=
 else ifeq ($(TARGET),local)
 CLOUD := eval "$$(.venv/bin/localcloud env $(WHERE))" &&
 AT := --target local $(WHERE)
 APPROVAL := --require-approval never
+FORCE := --force
 else
 $(error TARGET is local or aws, got $(TARGET))
 endif
@@ -91,7 +93,7 @@ diff: .venv/.ready .venv/.layer node_modules/.ready ## Show what a deploy would 
 	@$(CLOUD) npx cdk diff $(ARGS)
 
 destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; docs/operations/removal.md says what is retained
-	@$(CLOUD) npx cdk destroy --all --force $(ARGS)
+	@$(CLOUD) npx cdk destroy --all $(FORCE) $(ARGS)
 
 benchmarks: .venv/.ready .venv/.layer node_modules/.ready ## Measure what the README claims
 	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py

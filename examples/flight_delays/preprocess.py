@@ -17,7 +17,7 @@ PROCESSING = Path("/opt/ml/processing")
 PAYLOAD_ROWS = 10
 
 
-class Flight(NamedTuple):
+class LabelledFlight(NamedTuple):
     """A flight whose outcome is known."""
 
     identifier: str
@@ -25,7 +25,7 @@ class Flight(NamedTuple):
     request: list[str]
 
 
-def labelled(folder: Path) -> Iterator[Flight]:
+def labelled(folder: Path) -> Iterator[LabelledFlight]:
     """Yield the flights of all raw objects below `folder`, in the order of the objects' names.
 
     A flight without a label (it never landed) is left out.
@@ -54,7 +54,7 @@ def labelled(folder: Path) -> Iterator[Flight]:
                         "expected 0, 1 or nothing"
                     )
                 if row[label]:
-                    yield Flight(row[identifier], int(row[label]), [row[index] for index in request])
+                    yield LabelledFlight(row[identifier], int(row[label]), [row[index] for index in request])
 
 
 def write_rows(path: Path, rows: list[list[str]], header: list[str] | None = None) -> None:

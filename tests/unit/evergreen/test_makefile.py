@@ -14,6 +14,13 @@ def lines(root: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
+def test_an_accounts_stacks_are_not_deleted_without_asking(root: Path) -> None:
+    assert "--force" in lines(root, "destroy")
+    in_an_account = lines(root, "destroy", "TARGET=aws")
+    assert "cdk destroy" in in_an_account
+    assert "--force" not in in_an_account
+
+
 @pytest.mark.parametrize("verb", ["deploy", "deliver"])
 def test_only_the_local_cloud_is_deployed_to_without_approval_of_broader_permissions(root: Path, verb: str) -> None:
     assert "--require-approval never" in lines(root, verb)
