@@ -87,7 +87,12 @@ class PlatformStack(cdk.Stack):
         capture = CaptureFunction(self, "Capture", resources=resources, layer=analyzer)
         self.monitor = ScheduledFunction(self, "Monitor", resources=resources, layer=analyzer).handler
         records = InitialReleaseRecords(self, "Records", resources=resources, models=[model.name for model in models])
-        hub = HubServices(self, "Hub", resources=resources) if self.neighbours.is_hub else None
+        prefixes = sorted({model.data.prefix for model in models})
+        hub = (
+            HubServices(self, "Hub", resources=resources, raw_prefixes=prefixes or ["raw/"])
+            if self.neighbours.is_hub
+            else None
+        )
         CrossAccountAccess(
             self, "CrossAccount", neighbours=self.neighbours, artifacts=self.artifacts, undelivered=undelivered
         )

@@ -69,7 +69,9 @@ class TrainingStack(cdk.Stack):
             type="String",
             name=f"/{application.name}/{model.name}/retraining",
             description="When the model may be retrained (docs/reference/contracts.md)",
-            value=json.dumps({"stage": stage.name, **model.retraining.model_dump()}, sort_keys=True),
+            value=json.dumps(
+                {"stage": stage.name, "raw_prefix": model.data.prefix, **model.retraining.model_dump()}, sort_keys=True
+            ),
         )
         # The policy allows starts of the pipeline, which must exist first.
         policy.node.add_dependency(self.training.pipeline)

@@ -42,17 +42,21 @@ _VIOLATIONS, _REPORT = "constraint_violations.json", "report.html"
 def record_job(detail: Mapping[str, Any], environment: ScheduleEnvironment, clients: "Clients") -> dict[str, str]:
     """Record the result of a completed processing job.
 
-    The job's output address names model, release and kind. Jobs with another address are not monitors' jobs.
+    The job's output address names model, release and kind. Jobs with another address are not monitors' jobs. The
+    event has neither the job's environment nor its exit message, so the job is described.
 
     Returns:
         Status and reason.
     """
     outputs = (detail.get("ProcessingOutputConfig") or {}).get("Outputs") or []
     uri = str(outputs[0]["S3Output"]["S3Uri"]) if outputs else ""
-    values = detail.get("Environment") or {}
     parts = uri.removeprefix(f"s3://{environment.artifact_bucket}/").strip("/").split("/")
     monitored = parts[0] == "monitoring" and len(parts) >= 5 and parts[3] == "scheduled"
-    if detail.get("ProcessingJobStatus") != "Completed" or not monitored or "end_time" not in values:
+    if detail.get("ProcessingJobStatus") != "Completed" or not monitored:
+        return {"status": "Nothing", "reason": "not a completed job of a monitor"}
+    job = clients.sagemaker.describe_processing_job(ProcessingJobName=detail["ProcessingJobName"])
+    values = job.get("Environment", {})
+    if "end_time" not in values:
         return {"status": "Nothing", "reason": "not a completed job of a monitor"}
     monitor_run = MonitorRun(
         model=parts[1],
@@ -66,7 +70,7 @@ def record_job(detail: Mapping[str, Any], environment: ScheduleEnvironment, clie
         analysis=None,
         job=None,
     )
-    return record(monitor_run, "/".join(parts), str(detail.get("ExitMessage", "")), environment, clients)
+    return record(monitor_run, "/".join(parts), job.get("ExitMessage", ""), environment, clients)
 
 
 def record(

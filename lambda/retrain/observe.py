@@ -75,7 +75,7 @@ def _observe_active(
     if policy.new_data_objects is None:
         return observation
     since = observation.last_start() or datetime.min.replace(tzinfo=UTC)
-    new_data = _new_data(clients.s3, environment.data_bucket, f"{model}/raw/", since)
+    new_data = _new_data(clients.s3, environment.data_bucket, f"{model}/{policy.raw_prefix}", since)
     return replace(observation, new_data=new_data)
 
 

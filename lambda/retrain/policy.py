@@ -23,6 +23,7 @@ class RetrainPolicy:
         recent_days: The training window after a drop in quality; None for the pipeline's own.
         schedule_days: Retrain when the last run is older; None for never.
         new_data_objects: Retrain when this many raw objects are newer than the last run; None for never.
+        raw_prefix: The folder of the raw objects, below the model's folder in the data bucket.
         quiet_minutes: Time without a new object before it retrains. After `cooldown_hours` it waits no longer.
     """
 
@@ -38,6 +39,7 @@ class RetrainPolicy:
     recent_days: int | None = None
     schedule_days: int | None = None
     new_data_objects: int | None = None
+    raw_prefix: str = "raw/"
     quiet_minutes: int = 60
 
 
@@ -81,6 +83,9 @@ def parse_retrain_policy(text: str) -> RetrainPolicy:
 def _problems(name: str, value: object) -> list[str]:
     if name == "stage":
         return [] if isinstance(value, str) and value else [f"stage must be a stage's name, got {value!r}"]
+    if name == "raw_prefix":
+        folder = isinstance(value, str) and value.endswith("/") and not value.startswith("/")
+        return [] if folder else [f"raw_prefix must be a folder with a slash at its end, got {value!r}"]
     if value is None and name in _MAY_BE_NULL:
         return []
     least = 0 if name in _MAY_BE_ZERO else 1

@@ -176,6 +176,12 @@ class ScheduledFunction(Construct):
             conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
             because="Each model's monitoring stack has a role of its own, whose name CloudFormation generates.",
         )
+        self.handler.allow(
+            ["sagemaker:DescribeProcessingJob"],
+            on=[arn(self, "sagemaker", f"processing-job/{name}-*") for name in (app, "model-monitoring")],
+            because="The event of a finished job names it; Model Monitor generates the names of its jobs.",
+        )
+        monitored = resources.artifacts.uri("monitoring")
         TriggerRule(
             self,
             "JobEnded",
@@ -187,7 +193,10 @@ class ScheduledFunction(Construct):
                 detail_type=["SageMaker Processing Job State Change"],
                 detail={
                     "ProcessingJobStatus": ["Completed"],
-                    "Environment": {"sagemaker_endpoint_name": [{"wildcard": f"{app}-*-{stage}"}]},
+                    # AWS's event has the job's output address, and neither its environment nor its exit message.
+                    "ProcessingOutputConfig": {
+                        "Outputs": {"S3Output": {"S3Uri": [{"wildcard": f"{monitored}/*/scheduled/*"}]}}
+                    },
                 },
             ),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from constructs import Construct
 
 from constructs.mlops.foundation.handler import StageResources
@@ -13,8 +15,18 @@ from constructs.mlops.retraining.retrain_controller import RetrainController
 class HubServices(Construct):
     """The retrain controller, the archive and the role of approvers, beside the registry in the hub's account."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, resources: StageResources) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, resources: StageResources, raw_prefixes: Sequence[str]
+    ) -> None:
+        """Define the services.
+
+        Args:
+            scope: The platform stack.
+            construct_id: The id below it.
+            resources: What the stage's functions share.
+            raw_prefixes: The folders of the models' raw objects, below each model's folder.
+        """
         super().__init__(scope, construct_id)
-        self.retrain = RetrainController(self, "Retrain", resources=resources).handler
+        self.retrain = RetrainController(self, "Retrain", resources=resources, raw_prefixes=raw_prefixes).handler
         self.archive = ArchiveFunction(self, "Archive", resources=resources).handler
         self.approver = Approver(self, "Approver", app=resources.app).role

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from constructs import Construct
@@ -28,6 +30,7 @@ class RetrainController(Construct):
         construct_id: str,
         *,
         resources: StageResources,
+        raw_prefixes: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
         app, stage = resources.app, resources.stage
@@ -46,13 +49,13 @@ class RetrainController(Construct):
             },
             resources=resources,
         )
-        self._grant_reads(app, stage, resources.data)
+        self._grant_reads(app, stage, resources.data, raw_prefixes)
         self._grant_starts(app)
         resources.ledger.grant_query_and_put(self.handler)
         resources.alerts.grant_publish(self.handler)
         self._add_triggers(app, stage, resources.undelivered)
 
-    def _grant_reads(self, app: str, stage: str, data: Bucket) -> None:
+    def _grant_reads(self, app: str, stage: str, data: Bucket, raw_prefixes: Sequence[str]) -> None:
         self.handler.allow(["ssm:GetParametersByPath"], on=[arn(self, "ssm", f"parameter/{app}")])
         self.handler.allow(
             ["ssm:GetParameter"],
@@ -75,7 +78,7 @@ class RetrainController(Construct):
         self.handler.allow(
             ["s3:ListBucket"],
             on=[data.arn],
-            conditions={"StringLike": {"s3:prefix": ["*/raw/*"]}},
+            conditions={"StringLike": {"s3:prefix": [f"*/{prefix}*" for prefix in raw_prefixes]}},
         )
 
     def _grant_starts(self, app: str) -> None:

@@ -266,11 +266,12 @@ def test_a_request_that_cannot_be_is_refused_in_one_line(cloud: Stubbed, event: 
     assert "\n" not in str(refused.value)
 
 
-def test_new_data_retrain_when_they_stop_landing(cloud: Stubbed) -> None:
-    policy(cloud, {"stage": "prod", "new_data_objects": 2, "quiet_minutes": 60})
+@pytest.mark.parametrize("prefix", ["raw/", "landing/flights/"])
+def test_new_data_retrain_when_they_stop_landing(cloud: Stubbed, prefix: str) -> None:
+    policy(cloud, {"stage": "prod", "new_data_objects": 2, "quiet_minutes": 60, "raw_prefix": prefix})
     landed = datetime.now(UTC) - NOW
     for day in (1, 2):
-        cloud.s3.put_object(Bucket="data", Key=f"churn/raw/dt=2026-11-0{day}/a.csv", Body=b"1")
+        cloud.s3.put_object(Bucket="data", Key=f"churn/{prefix}dt=2026-11-0{day}/a.csv", Body=b"1")
     cloud.s3.put_object(Bucket="data", Key="churn/capture/x.jsonl", Body=b"1")
     seen(cloud)
     hint = json.loads((EVENTS / "s3_object_created.json").read_text())

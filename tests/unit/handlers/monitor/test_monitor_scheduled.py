@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,10 @@ class Cloud:
         assert Name == "/evergreen/flight-delays/prod/release"
         return {"Parameter": {"Value": self.record}}
 
+    def describe_processing_job(self, *, ProcessingJobName: str) -> dict[str, Any]:
+        (job,) = (one for one in self.jobs if one["ProcessingJobName"] == ProcessingJobName)
+        return job
+
     def create_processing_job(self, **request: Any) -> None:
         if any(job["ProcessingJobName"] == request["ProcessingJobName"] for job in self.jobs):
             raise Missing(request["ProcessingJobName"])
@@ -82,6 +87,7 @@ def clients(cloud: Cloud, ledger: Any) -> Any:
     return SimpleNamespace(s3=cloud, sagemaker=cloud, dynamodb=ledger, ssm=cloud)
 
 
+EVENTS = Path(__file__).parents[1] / "events"
 ENVIRONMENT = ScheduleEnvironment("evergreen", "prod", "ledger", "data", "artifacts")
 
 
@@ -124,17 +130,22 @@ def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
     body = {"version": 0.0, "dataset": {"item_count": 1000}, "features": [theirs]}
     cloud.objects[f"artifacts/{folder}/statistics.json"] = json.dumps(body).encode()
     cloud.objects[f"artifacts/{folder}/constraint_violations.json"] = json.dumps({"violations": [violation]}).encode()
-    return {
-        "ProcessingJobStatus": "Completed",
-        "ExitMessage": "CompletedWithViolations: Job completed successfully with 1 violations.",
-        "ProcessingOutputConfig": {"Outputs": [{"S3Output": {"S3Uri": f"s3://artifacts/{folder}"}}]},
-        "Environment": {
-            "start_time": "2026-02-14T00:00:00Z",
-            "end_time": "2026-02-15T00:00:00Z",
-            "sagemaker_endpoint_name": ENDPOINT,
-            "sagemaker_monitoring_schedule_name": REQUEST["schedule"],
-        },
-    }
+    name = "model-monitoring-202602150000-0123456789abcdef01234567"
+    cloud.jobs.append(
+        {
+            "ProcessingJobName": name,
+            "ExitMessage": "CompletedWithViolations: Job completed successfully with 1 violations.",
+            "Environment": {
+                "start_time": "2026-02-14T00:00:00Z",
+                "end_time": "2026-02-15T00:00:00Z",
+                "sagemaker_endpoint_name": ENDPOINT,
+                "sagemaker_monitoring_schedule_name": REQUEST["schedule"],
+            },
+        }
+    )
+    event: dict[str, Any] = json.loads((EVENTS / "processing_job_completed.json").read_text())["detail"]
+    event["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = f"s3://artifacts/{folder}"
+    return {**event, "ProcessingJobName": name}
 
 
 def test_the_managed_engines_job_ends_in_the_same_row(cloud: Cloud, clients: Any, ledger: Any) -> None:

@@ -16,6 +16,12 @@ from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.shapes import serialised
 
 SOURCE = "aws.sagemaker"
+_PROCESSING_MEMBERS = (
+    *("ProcessingInputs", "ProcessingOutputConfig", "ProcessingJobName", "ProcessingResources", "StoppingCondition"),
+    *("AppSpecification", "NetworkConfig", "RoleArn", "ExperimentConfig", "ProcessingJobArn", "ProcessingJobStatus"),
+    *("FailureReason", "ProcessingEndTime", "ProcessingStartTime", "LastModifiedTime", "CreationTime"),
+)
+"""The members of AWS's published sample: neither the environment nor the exit message is among them."""
 _JOB_INTERNALS = {"LastModifiedBy", "CreatedBy"}
 _PACKAGE_MEMBERS = (
     "ModelPackageGroupName",
@@ -91,7 +97,7 @@ class Events:
                 if name in transition:
                     transition[name] = _milliseconds(transition[name])
         if kind == "Processing":
-            detail.setdefault("ExperimentConfig", {})
+            detail = {"ExperimentConfig": {}} | {name: detail[name] for name in _PROCESSING_MEMBERS if name in detail}
         else:
             detail["Tags"] = dict(tags)
         self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
