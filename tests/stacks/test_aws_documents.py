@@ -13,6 +13,7 @@ from configuration import Configuration
 
 Template = Callable[[str], dict[str, Any]]
 TRAINING, SERVING = "evergreen-training-flight-delays", "evergreen-serving-flight-delays-prod"
+EVENTS = Path(__file__).parents[1] / "unit" / "handlers" / "events"
 MONITORING = "evergreen-monitoring-flight-delays-prod"
 
 
@@ -61,3 +62,29 @@ def test_another_bootstrap_qualifier_reaches_every_role_and_parameter(
     build(configuration, str(tmp_path), context=context).synth()
     found = {path.name for path in tmp_path.rglob("*.template.json") if "hnb659fds" in path.read_text()}
     assert found == set()
+
+
+def test_every_job_definition_isolates_its_containers_and_encrypts_between_them(template: Template) -> None:
+    """Security Hub, SageMaker controls for monitoring jobs."""
+    found = [
+        resource["Properties"]["NetworkConfig"]
+        for resource in template(MONITORING)["Resources"].values()
+        if resource["Type"].endswith("JobDefinition")
+    ]
+    assert len(found) == 3
+    assert all(one == {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": True} for one in found)
+
+
+def test_a_finished_job_is_known_by_what_awss_event_has(template: Template) -> None:
+    """AWS's sample of the event has the output address, and neither the environment nor the exit message."""
+    (pattern,) = [
+        resource["Properties"]["EventPattern"]["detail"]
+        for resource in template("evergreen-platform-prod")["Resources"].values()
+        if resource["Type"] == "AWS::Events::Rule"
+        and "SageMaker Processing Job State Change" in resource["Properties"]["EventPattern"].get("detail-type", [])
+        and "Completed" in resource["Properties"]["EventPattern"]["detail"].get("ProcessingJobStatus", [])
+    ]
+    sample = json.loads((EVENTS / "processing_job_completed.json").read_text(encoding="utf-8"))["detail"]
+    assert pattern.keys() <= sample.keys()
+    (address,) = pattern["ProcessingOutputConfig"]["Outputs"]["S3Output"]["S3Uri"]
+    assert "/monitoring/*/scheduled/*" in json.dumps(address)

@@ -110,7 +110,7 @@ class MonitorJobs(Construct):
                 "sagemaker_endpoint_name": endpoint.name,
                 "sagemaker_monitoring_schedule_name": endpoint.schedule_name(monitor),
             },
-            "NetworkConfig": {"EnableNetworkIsolation": True},
+            "NetworkConfig": {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": True},
             "ProcessingInputs": [
                 _input("code", self._code.s3_object_url),
                 _input("config", self.analysis_uri(monitor)),

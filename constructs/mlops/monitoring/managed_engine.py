@@ -228,4 +228,4 @@ class ManagedMonitor(Construct):
 
 
 # A job has one instance, so there is no traffic between containers to encrypt.
-_ISOLATED: dict[str, object] = {"enableNetworkIsolation": True}
+_ISOLATED: dict[str, object] = {"enableInterContainerTrafficEncryption": True, "enableNetworkIsolation": True}
