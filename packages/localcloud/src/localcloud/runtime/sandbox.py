@@ -99,8 +99,12 @@ def process_start(pid: int) -> str | None:
 
 
 def _kept_below_tmp() -> list[str]:
-    """Return the paths below the host's /tmp that a container needs: the interpreter, this project and the clock."""
-    needed = {Path(sys.prefix), Path(sys.base_prefix), IMAGE_ROOT.resolve().parents[2]}
+    """Return the paths below the host's /tmp that a container needs: the interpreter, what it imports, and the clock.
+
+    Packages that are installed in place, such as a stand-in for an image, are on the path by a folder of their own.
+    """
+    imported = {Path(entry) for entry in sys.path if Path(entry).is_dir()}
+    needed = {Path(sys.prefix), Path(sys.base_prefix), IMAGE_ROOT.resolve().parents[2], *imported}
     if virtual_clock.VARIABLE in os.environ:
         needed.add(Path(os.environ[virtual_clock.VARIABLE]).parent)
     below = sorted(path.resolve() for path in needed if path.resolve().is_relative_to("/tmp"))  # noqa: S108
