@@ -52,7 +52,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = home / "bin" / "python"
     lock = TOOLKIT / "requirements.txt"
     # The toolkit pins a Flask that the image itself replaces.
-    install = [UV, "pip", "install", "--quiet", "--python", python, "--requirement", lock, "--override", lock]
+    install = [
+        str(UV),
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(python),
+        "--requirement",
+        str(lock),
+        "--override",
+        str(lock),
+    ]
     done = subprocess.run(install, check=False, capture_output=True, text=True)
     if done.returncode and "Failed to fetch" in done.stderr:
         pytest.skip(f"the package registry cannot be reached: {done.stderr.strip().splitlines()[-1]}")

@@ -62,6 +62,24 @@ def _command_lines() -> str:
     return "".join(found)
 
 
+@pytest.mark.usefixtures("namespaces")
+def test_a_container_sees_what_python_imports_below_tmp_and_nothing_else_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is installed in place, in a clone below /tmp, is a folder of its own on the path."""
+    if not tmp_path.is_relative_to("/tmp"):
+        pytest.skip("pytest's folder is not below /tmp here")
+    for name in ("package", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "package")
+    box = Sandbox(tmp_path / "box")
+    box.ml.mkdir(parents=True)
+    looked = ["sh", "-c", f"test -d {tmp_path}/package && ! test -d {tmp_path}/other"]
+    container = box.start(looked, {"PATH": os.defpath}, cwd="/")
+    assert container.wait() == 0, container.output.read()
+    container.output.close()
+
+
 def test_jobs_of_a_killed_gateway_are_ended_and_reported_failed(aws: FakeAws) -> None:
     root = aws.cloud.state_dir / "runtime/jobs/x"
     box = Sandbox(root)
