@@ -81,6 +81,7 @@ def test_a_finished_job_is_known_by_what_awss_event_has(template: Template) -> N
         resource["Properties"]["EventPattern"]["detail"]
         for resource in template("evergreen-platform-prod")["Resources"].values()
         if resource["Type"] == "AWS::Events::Rule"
+        and "EventPattern" in resource["Properties"]
         and "SageMaker Processing Job State Change" in resource["Properties"]["EventPattern"].get("detail-type", [])
         and "Completed" in resource["Properties"]["EventPattern"]["detail"].get("ProcessingJobStatus", [])
     ]

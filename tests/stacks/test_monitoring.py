@@ -99,7 +99,10 @@ def test_release_replaces_job_definitions_and_updates_schedules(engines: Engines
         assert logical_id.startswith("evergreen")
         assert "JobDefinitionName" not in definition["Properties"]
         assert definition["Condition"] == "Released"
-        assert definition["Properties"]["NetworkConfig"] == {"EnableNetworkIsolation": True}
+        assert definition["Properties"]["NetworkConfig"] == {
+            "EnableInterContainerTrafficEncryption": True,
+            "EnableNetworkIsolation": True,
+        }
         names = [s["Properties"]["MonitoringScheduleConfig"]["MonitoringJobDefinitionName"] for s in schedules.values()]
         assert {"Fn::GetAtt": [logical_id, "JobDefinitionName"]} in names
     assert all(schedule["Condition"] == "Released" for schedule in schedules.values())
@@ -159,7 +162,7 @@ def test_no_alarm_exceeds_the_evaluation_range_of_cloudwatch(engines: Engines) -
 def test_explanation_jobs_are_isolated_and_use_the_models_image(engines: Engines) -> None:
     for template in (engines.available, engines.closed):
         (job,) = [one["job"] for one in messages(template) if one["kind"] == "explainability"]
-        assert job["NetworkConfig"] == {"EnableNetworkIsolation": True}
+        assert job["NetworkConfig"] == {"EnableInterContainerTrafficEncryption": True, "EnableNetworkIsolation": True}
         assert "sagemaker-xgboost:" in job["AppSpecification"]["ImageUri"]
         assert all(len(value) <= 256 for value in job["Environment"].values())
 
