@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
 from configuration import Configuration, load
@@ -24,6 +26,12 @@ os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 # Hypothesis' deadline of 200 ms measures the machine's load as well.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+# moto gives each test a session of its own, and each session would parse botocore's service models anew, half a second
+# for one test. Within a session botocore shares what it parsed, so sharing it between sessions is as safe.
+_parse = JSONFileLoader.load_file
+_parsed = cache(lambda path: _parse(JSONFileLoader(), path))
+JSONFileLoader.load_file = lambda _self, path: _parsed(path)  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = "tests/fixtures/application"
