@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +181,24 @@ def test_without_namespaces_a_script_still_gets_sigterm(aws: FakeAws, jobs: Jobs
     update = jobs.wait("stopped")
     assert update.secondary_status == "Stopped"
     assert aws.get_archive(str(update.model_artifacts)) == {"checkpoint": b"stopped in time"}
+
+
+@pytest.mark.usefixtures("pid_namespace")
+def test_a_sigterm_before_the_container_watches_for_it_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program may run before its supervisor has a handler; the launcher's source is slowed down there."""
+    source = sandbox.LAUNCHER.read_text(encoding="utf-8")
+    slow = source.replace("    reader, writer = os.pipe()\n", "    time.sleep(1)\n    reader, writer = os.pipe()\n")
+    assert slow != source
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text(slow.replace("import sys\n", "import sys\nimport time\n", 1), encoding="utf-8")
+    shutil.copy(sandbox.LAUNCHER.with_name("messages.py"), tmp_path)
+    monkeypatch.setattr(sandbox, "LAUNCHER", launcher)
+    box = Sandbox(tmp_path / "box")
+    box.ml.mkdir(parents=True)
+    container = box.start(["sh", "-c", "trap 'exit 7' TERM; echo up; sleep 20 & wait"], {"PATH": os.defpath}, cwd="/")
+    assert container.output.readline() == b"up\n"
+    container.terminate()
+    assert container.wait() == 7
+    container.output.close()

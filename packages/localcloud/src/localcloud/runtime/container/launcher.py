@@ -169,6 +169,16 @@ def default_signals(*, python: bool) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler if python else signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN if python else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def hold_sigterm() -> None:
+    """Keep SIGTERM pending until `watch_signals` or `default_signals`.
+
+    A namespace's first process ignores a signal that it has no handler for. The program may print before that process
+    has its handler; a SIGTERM in that moment would be lost, and the program would run on.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
@@ -211,6 +221,7 @@ def watch_signals(terminate: Callable[[], None]) -> int:
 
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, on_terminate)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     return reader
 
 
@@ -275,6 +286,7 @@ def signal_sender(send: Callable[[int, int], None], process: int, number: int) -
 def run_program(plan: Plan, status: int, lifeline: int | None, interpreter: Interpreter | None = None) -> int:
     """Run the program in a process group of its own, below this process; return its exit code."""
     fork_service = None if interpreter is None else interpreter.fork_service()
+    hold_sigterm()
     child = os.fork()
     if child == 0:
         execute(plan, status, interpreter)
@@ -302,6 +314,7 @@ def run(plan: Plan, status: int, lifeline: int, interpreter: Interpreter | None 
     if not plan["pid_namespace"]:
         build_root(plan)
         return run_program(plan, status, lifeline)
+    hold_sigterm()
     init = os.fork()
     if init == 0:
         try:
