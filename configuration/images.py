@@ -18,7 +18,7 @@ TRAINING_ENVIRONMENT = {
     # isolation off, and 1 fails.
     "PIP_NO_BUILD_ISOLATION": "0",
 }
-"""What a training container of a framework needs in its environment."""
+"""Environment variables of a framework's training container."""
 
 SERVING_ENVIRONMENT = {
     "SAGEMAKER_PROGRAM": "inference.py",
@@ -28,7 +28,7 @@ SERVING_ENVIRONMENT = {
     "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
     **TRAINING_ENVIRONMENT,
 }
-"""What a serving container of a framework needs. A package's specification and the served model hold the same."""
+"""Environment variables of a framework's serving container, in the package's specification and in the served model."""
 
 _MONITOR_IMAGES = {
     "model-monitor": ("model-monitor", "sagemaker-model-monitor-analyzer"),

@@ -12,7 +12,7 @@ from botocore.loaders import Loader
 from pydantic import AfterValidator
 
 Use = Literal["training", "processing", "serving", "transform"]
-"""What SageMaker can use an instance for. It offers other types for each."""
+"""The uses of an instance. SageMaker offers other types for each of them."""
 
 _SHAPES = {
     "training": "TrainingInstanceType",

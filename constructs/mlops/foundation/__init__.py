@@ -1,1 +1,1 @@
-"""What every stack is made of: permissions, key, buckets, ledger, alerts, functions, and references to other stages."""
+"""Parts of every stack: permissions, key, buckets, ledger, alerts, functions, and references to other stages."""
