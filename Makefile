@@ -25,11 +25,13 @@ AT := --target aws
 # The CDK CLI asks before it deploys broader permissions, and before it deletes.
 APPROVAL :=
 FORCE :=
+PREFLIGHT := $(EVERGREEN) preflight --target aws --before-deploy &&
 else ifeq ($(TARGET),local)
 CLOUD := eval "$$(.venv/bin/localcloud env $(WHERE))" &&
 AT := --target local $(WHERE)
 APPROVAL := --require-approval never
 FORCE := --force
+PREFLIGHT :=
 else
 $(error TARGET is local or aws, got $(TARGET))
 endif
@@ -83,8 +85,8 @@ status: .venv/.ready ## Report what runs: the local cloud, and each model by sta
 preflight: .venv/.ready ## Report what the account lacks, and which line to change (reads only)
 	@$(EVERGREEN) preflight $(AT) $(ARGS)
 
-deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws with your credentials)
-	@$(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all $(APPROVAL) $(ARGS)
+deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws after a preflight)
+	@$(PREFLIGHT) $(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all $(APPROVAL) $(ARGS)
 
 deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/deploy.md)
 	@$(CLOUD) npx cdk deploy --context delivery=true $(APPROVAL) "*-delivery" $(ARGS)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evergreen.demo import Engine
 from evergreen.errors import UsageError
 from evergreen.options import STATE, StateOption
 
@@ -31,6 +32,9 @@ def demo(
     push: Annotated[
         bool, typer.Option("--push", help="Start with a git push: the delivery pipeline deploys and trains.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="What runs the scheduled monitors: our analyzer, or SageMaker Model Monitor.")
+    ] = Engine.BUILTIN,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the local cloud's state folder first and start from nothing.")
     ] = False,
@@ -46,10 +50,23 @@ def demo(
     """
     if full and (quick or until):
         raise UsageError(f"--full replays ten months; leave out {'--quick' if quick else '--until'}.")
+    if push and engine is Engine.MODEL_MONITOR:
+        raise UsageError(
+            "--push delivers the demo's evergreen.yaml as it is, with the built-in engine; leave out --engine."
+        )
     from evergreen.demo.run import run  # scikit-learn takes seconds
 
     try:
-        run(port=port, state=state, full=full, granted=yes, until_live=until is Until.LIVE, push=push, fresh=fresh)
+        run(
+            port=port,
+            state=state,
+            full=full,
+            granted=yes,
+            until_live=until is Until.LIVE,
+            push=push,
+            engine=engine,
+            fresh=fresh,
+        )
     except KeyboardInterrupt:
         typer.echo("\nStopped. The local cloud keeps its state: `make demo` continues, `make down` stops the cloud.")
         raise typer.Exit(_INTERRUPTED) from None

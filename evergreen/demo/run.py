@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import yaml
 from sklearn.metrics import roc_auc_score
 
-from evergreen.demo import CONFIGURATION, MODEL, MODELS, bad_model, first_version, flights, push, summary
+from evergreen import ROOT
+from evergreen.demo import CONFIGURATION, MODEL, MODELS, Engine, bad_model, first_version, flights, push, summary
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.figures import HEAD, disagreement, months, read_answers, rows
 from evergreen.demo.replay import FIRST, Replay
@@ -34,6 +37,7 @@ class _Demo:
     Attributes:
         last: The last day that is replayed.
         granted: Approvals are given without asking.
+        engine: What runs the scheduled monitors.
         began: `time.monotonic()` at the start.
     """
 
@@ -42,6 +46,7 @@ class _Demo:
     granted: bool
     until_live: bool
     push: bool
+    engine: Engine
     began: float
 
     @property
@@ -49,7 +54,17 @@ class _Demo:
         return time.monotonic() - self.began
 
 
-def run(*, port: int, state: Path, full: bool, granted: bool, until_live: bool, push: bool, fresh: bool) -> None:
+def run(
+    *,
+    port: int,
+    state: Path,
+    full: bool,
+    granted: bool,
+    until_live: bool,
+    push: bool,
+    engine: Engine,
+    fresh: bool,
+) -> None:
     """Run the demo, or continue an interrupted one.
 
     Args:
@@ -59,6 +74,7 @@ def run(*, port: int, state: Path, full: bool, granted: bool, until_live: bool, 
         granted: Give every approval without asking.
         until_live: Stop once the first version is live and has answered one day.
         push: Deploy and train by a git push to the local delivery pipeline.
+        engine: What runs the scheduled monitors.
         fresh: Delete the local cloud's state first.
 
     Raises:
@@ -66,7 +82,7 @@ def run(*, port: int, state: Path, full: bool, granted: bool, until_live: bool, 
     """
     cloud = LocalCloud(port, state.resolve())
     last = LAST_FULL if full else LAST_QUICK
-    demo = _Demo(cloud, last, granted, until_live, push, time.monotonic())
+    demo = _Demo(cloud, last, granted, until_live, push, engine, time.monotonic())
     try:
         if fresh:
             cloud.down("--purge")
@@ -88,7 +104,7 @@ def _run(demo: _Demo) -> None:
         if demo.push:
             push.deliver(cloud, MODEL, APPLICATION, start="2013-01-01", end="2013-02-28")
         else:
-            _deploy(cloud)
+            _deploy(cloud, demo.engine)
         cut.result()
     heading("Upload the training data: every flight out of New York, January and February 2013")
     bucket = cloud.outputs(MODEL.platform_stack)["DataBucketName"]
@@ -115,10 +131,24 @@ def _run(demo: _Demo) -> None:
     _close(demo)
 
 
-def _deploy(cloud: LocalCloud) -> None:
+def with_engine(folder: Path, engine: Engine) -> str:
+    """Return the path of the demo's evergreen.yaml with an engine; a copy in `folder` where it is another one."""
+    if engine is Engine.BUILTIN:
+        return CONFIGURATION
+    application = yaml.safe_load((ROOT / CONFIGURATION).read_text(encoding="utf-8"))
+    for stage in application["stages"]:
+        stage["model_monitor"] = "available"
+    path = folder / "evergreen.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(application, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def _deploy(cloud: LocalCloud, engine: Engine) -> None:
     heading("Deploy the stacks with the CDK CLI")
     with timed("synthesizing"):
-        app = f"{sys.executable} app.py {APPLICATION}"
+        application = shlex.quote(with_engine(summary.folder(cloud), engine))
+        app = f"{sys.executable} app.py {application} {MODELS}"
         cloud.cdk("synth", "--quiet", "--app", app, "--output", str(cloud.assembly))
     cloud.cdk("bootstrap", "--app", str(cloud.assembly))
     cloud.cdk("deploy", "--app", str(cloud.assembly), "--all", "--require-approval", "never", "--concurrency", "2")

@@ -32,11 +32,13 @@ class Answer:
         question: The subject of the check.
         found: What the account says.
         change: What to do, "" where nothing has to change.
+        by_deploy: `make deploy` makes the change itself.
     """
 
     question: str
     found: str
     change: str = ""
+    by_deploy: bool = False
 
     @property
     def good(self) -> bool:
@@ -55,19 +57,20 @@ class Answer:
 def answers(session: boto3.Session, application: Application, models: tuple[Model, ...]) -> Iterator[Answer]:
     """Yield the result of every check, one after the other."""
     stage = application.stage
-    yield account(session, stage)
+    number = application.stages.index(stage)
+    yield account(session, stage, number)
     yield bootstrap(session)
     yield from quotas(session, stage, models)
     if any(model.monitoring for model in models):
-        yield model_monitor(session, stage)
+        yield model_monitor(session, stage, number)
 
 
-def account(session: boto3.Session, stage: Stage) -> Answer:
-    """Check that the credentials belong to the stage's account."""
+def account(session: boto3.Session, stage: Stage, number: int = 0) -> Answer:
+    """Check that the credentials belong to the account of the stage, which is the `number`th of evergreen.yaml."""
     found = session.client("sts").get_caller_identity()["Account"]
     change = ""
     if stage.account and stage.account != found:
-        change = f'evergreen.yaml, stages[0].account: "{found}", or take credentials of {stage.account}'
+        change = f'evergreen.yaml, stages[{number}].account: "{found}", or take credentials of {stage.account}'
     return Answer("account", f"{found} in {session.region_name}", change)
 
 
@@ -78,9 +81,9 @@ def bootstrap(session: boto3.Session) -> Answer:
     try:
         version = int(client.get_parameter(Name=name)["Parameter"]["Value"])
     except client.exceptions.ParameterNotFound:
-        return Answer("bootstrap", "none", "npx cdk bootstrap (make deploy does it)")
+        return Answer("bootstrap", "none", "npx cdk bootstrap (make deploy does it)", by_deploy=True)
     too_old = "npx cdk bootstrap: it is older than 6" if version < _BOOTSTRAP_VERSION else ""
-    return Answer("bootstrap", f"version {version}", too_old)
+    return Answer("bootstrap", f"version {version}", too_old, by_deploy=True)
 
 
 def quotas(session: boto3.Session, stage: Stage, models: tuple[Model, ...]) -> Iterator[Answer]:
@@ -112,11 +115,16 @@ def instances(stage: Stage, models: tuple[Model, ...]) -> Counter[str]:
     return wanted
 
 
-def model_monitor(session: boto3.Session, stage: Stage) -> Answer:
+def model_monitor(session: boto3.Session, stage: Stage, number: int = 0) -> Answer:
     """Check that evergreen.yaml agrees with whether the account has Model Monitor.
 
     No AWS call answers that directly. An account that used Model Monitor keeps it, and has schedules or job
     definitions. An account whose calls are refused has lost it. An account with neither is a new customer to AWS.
+
+    Args:
+        session: The account's credentials.
+        stage: The stage.
+        number: Its place in evergreen.yaml, from 0.
     """
     client: Any = session.client("sagemaker")
     lists: dict[str, Callable[[], Any]] = {
@@ -127,14 +135,15 @@ def model_monitor(session: boto3.Session, stage: Stage) -> Answer:
         used = any(ask()[key] for key, ask in lists.items())
         found = "in use" if used else "no sign that it was ever used here"
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in ("AccessDenied", "AccessDeniedException"):
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        # A service that is closed to an account answers with the same code as IAM, and another sentence.
+        if code in ("AccessDenied", "AccessDeniedException") and "customers" not in message:
             return Answer("Model Monitor", f"not known: {error}", "run it with permission to list monitoring schedules")
         used, found = False, f"refused ({code})"
     says = "available" if used else "closed"
     change = ""
     if stage.model_monitor != says:
-        change = f"evergreen.yaml, stages[0].model_monitor: {says}"
+        change = f"evergreen.yaml, stages[{number}].model_monitor: {says}"
         if not used:
-            change += " (unless AWS confirmed it for this account: it is closed to new customers)"
+            change += " (AWS closed it to new customers; if it confirmed this account, npx cdk deploy --all instead)"
     return Answer("Model Monitor", f"{found}; evergreen.yaml says {stage.model_monitor}", change)

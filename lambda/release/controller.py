@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from release import monitors
 from release.decide import Abandon, Deploy, Redeploy, RefuseVersion, ReleaseStep, RollBack, Verify, decide
 from release.desired import desired_package
 from release.execute import ReleaseExecutor
 from release.four_eyes import current_approval
-from release.monitors import update_monitors
 from release.observation import DescribedPackage, ReleaseObservation
 from release.observe import observe
 from release.rollout import ChangeSetRefused
@@ -115,14 +115,20 @@ class ReleaseReconciler(ModelReconciler[ReleaseObservation, ReleaseStep, Step]):
         return outcome in TERMINAL
 
     def _update_monitors(self, observation: ReleaseObservation) -> None:
-        """Move the monitors to the live release. A failure there never touches the endpoint."""
-        try:
-            updated = update_monitors(self._clients, self._environment, self._model, observation, self._now())
-        except ChangeSetRefused:
-            logger.exception("the monitors stay on the earlier release")
+        """Move the monitors to the live release. A failure there never touches the endpoint, and is reported once."""
+        now, live = self._now(), observation.serves
+        failure = monitors.update_monitors(
+            self._clients, self._environment, self._ledger, self._model, observation, now
+        )
+        if failure is None:
             return
-        if updated:
-            logger.info("the monitors are being moved", release=updated)
+        if failure.is_news(self._ledger.monitor_failure()):
+            step = monitors.step_of(failure)
+            self._alerts.publish(step, monitors.alert_of(failure, live, self._environment.stage))
+            decision = ReleaseDecision(step=step, reason=failure.reason, desired=live, actual=live, approver="")
+            self._ledger.write_decision(decision, now=now, request_id=self._invocation)
+            logger.warning(failure.reason, step=step)
+        self._ledger.write_monitor_failure(failure)
 
     def _release(self, observation: ReleaseObservation, step: Deploy | Redeploy) -> Step:
         """Deploy, and report the deployment once it has begun; or refuse the version."""

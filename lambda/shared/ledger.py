@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LEASE = "lease"
 _QUARANTINE = "quarantine#"
 _APPROVAL = "approval#"
+_MONITORS = "monitors"
 _DECISION_SECONDS = 400 * 24 * 3600
 
 
@@ -106,6 +107,29 @@ class ReleaseDecision:
     desired: str
     actual: str
     approver: str
+
+
+@dataclass(frozen=True)
+class MonitorFailure:
+    """The last update of the monitors, which failed.
+
+    Attributes:
+        reason: Why, as CloudFormation says it, without the ids of the request.
+        closed: AWS does not offer Model Monitor to this account. Only a deployment can change that.
+        at: When it was observed.
+        stack_updated_at: The stack's LastUpdatedTime then. Another one proves that somebody deployed the stack since.
+    """
+
+    reason: str
+    closed: bool
+    at: datetime
+    stack_updated_at: str
+
+    def is_news(self, earlier: MonitorFailure | None) -> bool:
+        """Return whether people do not know this failure yet."""
+        if earlier is None or self.closed is not earlier.closed:
+            return True
+        return not self.closed and self.reason != earlier.reason
 
 
 class ReleaseLedger:
@@ -235,6 +259,38 @@ class ReleaseLedger:
         except ClientError as error:
             if not is_failed_condition(error):
                 raise
+
+    def monitor_failure(self) -> MonitorFailure | None:
+        """Return the failure of the monitors' last update, None where it did not fail."""
+        item = self._dynamodb.get_item(
+            TableName=self._table, Key={"pk": self._pk, "sk": {"S": _MONITORS}}, ConsistentRead=True
+        ).get("Item")
+        if item is None:
+            return None
+        return MonitorFailure(
+            reason=_text(item, "reason"),
+            closed=item["closed"]["BOOL"],
+            at=datetime.fromisoformat(item["at"]["S"]),
+            stack_updated_at=_text(item, "stack_updated_at"),
+        )
+
+    def write_monitor_failure(self, failure: MonitorFailure) -> None:
+        """Write the failure of the monitors' last update over an earlier one."""
+        self._dynamodb.put_item(
+            TableName=self._table,
+            Item={
+                "pk": self._pk,
+                "sk": {"S": _MONITORS},
+                "reason": {"S": failure.reason},
+                "closed": {"BOOL": failure.closed},
+                "at": {"S": _iso(failure.at)},
+                "stack_updated_at": {"S": failure.stack_updated_at},
+            },
+        )
+
+    def clear_monitor_failure(self) -> None:
+        """Delete the failure: the monitors are up to date, or there are none."""
+        self._dynamodb.delete_item(TableName=self._table, Key={"pk": self._pk, "sk": {"S": _MONITORS}})
 
     def last_decision(self) -> ReleaseDecision | None:
         """Return the newest decision, None before the first one."""

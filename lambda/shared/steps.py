@@ -23,6 +23,8 @@ class Step(StrEnum):
     ROLL_BACK = "RollBack"
     VERIFY = "Verify"
     CHANGE_SET_REFUSED = "ChangeSetRefused"
+    MONITORS_FAILED = "MonitorsFailed"
+    MONITORS_REFUSED = "MonitorsRefused"
     # The retrain controller's own.
     START = "Start"
     RESUME = "Resume"

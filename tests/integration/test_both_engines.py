@@ -13,16 +13,27 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from configuration import Configuration, Model
 from configuration.monitoring import Explainability
 from constructs.mlops.monitoring.monitors import baseline_settings
 from drift_analyzer import baseline_step
 from localcloud.testing import LocalCloud, wait_until
+from monitor import captured
+from monitor.environment import CaptureEnvironment
+from release.monitors import update_monitors
+from release.observation import EndpointState, ReleaseObservation, StackState
+from shared.clients import Clients
+from shared.environment import ReleaseEnvironment
+from shared.ledger import MonitorFailure, ReleaseLedger
+from shared.release_record import ReleaseRecord
+from shared.verdict import Verdicts
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -280,7 +291,7 @@ def _deploy(cloud: LocalCloud, engine: str, folder: Path, function: str) -> None
         for name, resource in template["Resources"].items()
         if resource["Type"] not in ("AWS::CloudWatch::Alarm", "AWS::SSM::Parameter")
     }
-    stack = cloud.deploy_stack(f"evergreen-monitoring-{engine}", template)
+    stack = cloud.deploy_stack(STACK if engine == "managed" else f"{STACK}-{engine}", template)
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
 
 
@@ -339,3 +350,52 @@ def test_every_verdict_row_has_the_address_of_a_report(engines: Engines) -> None
             assert "<svg" in page, (engine, row["sk"])
             assert "Recent decisions" in page
             assert "bad records" in page
+
+
+def test_an_account_without_model_monitor_keeps_its_release_and_has_captured_data_judged(
+    engines: Engines, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release controller's own code updates the deployed stack to a second release, and AWS refuses it."""
+    cloud, release = engines.cloud, "v2-0badcafe"
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    clients, record = Clients(), ReleaseRecord(release, "i", "a", "s")
+    environment = ReleaseEnvironment(
+        "evergreen",
+        "prod",
+        "managed",
+        ARTIFACTS,
+        "arn:aws:sns:us-east-1:000000000000:alerts",
+        cloud.create_role([{"Effect": "Allow", "Action": "*", "Resource": "*"}], "cloudformation.amazonaws.com"),
+        "arn:aws:sagemaker:us-east-1:000000000000",
+    )
+    clients.ssm.put_parameter(Name=environment.record_name(MODEL), Value=record.format(), Overwrite=True)
+    for path in (training.baselines / "data-quality").iterdir():
+        clients.s3.upload_file(str(path), ARTIFACTS, f"releases/{MODEL}/{release}/baselines/data-quality/{path.name}")
+    live = ReleaseObservation(
+        (), StackState("UPDATE_COMPLETE", "", release, "flights"), EndpointState("InService", "flights"), record
+    )
+    ledger = ReleaseLedger(clients.dynamodb, "managed", model=MODEL, stage="prod")
+    cloud.run("fault", "--closed", "model-monitor")
+    moment = datetime(2013, 3, 4, 1, tzinfo=UTC)
+
+    def look() -> MonitorFailure | None:
+        return update_monitors(clients, environment, ledger, MODEL, live, moment)
+
+    assert look() is None, "the update begins"
+    assert cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    failure = look()
+    assert failure is not None
+    assert failure.closed, failure
+    assert "Amazon SageMaker Model Monitor is no longer open to new customers." in failure.reason
+    ledger.write_monitor_failure(failure)
+    assert look() is None
+    assert cloud.wait_for_stack(STACK)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE", "nothing is tried again"
+
+    listed = clients.s3.list_objects_v2(Bucket=DATA, Prefix=f"{MODEL}/capture/")["Contents"]
+    message = {"detail": {"bucket": {"name": DATA}, "object": {"key": listed[0]["Key"]}}}
+    settings = CaptureEnvironment("evergreen", "prod", "managed", ARTIFACTS, "86400")
+    assert captured.process([{"body": json.dumps(message)}], settings, clients, Logger()) == []
+    rows = Verdicts(clients.dynamodb, "managed", model=MODEL, stage="prod").since(datetime(2013, 3, 1, tzinfo=UTC))
+    assert release in {row.release_id for row in rows if row.kind == "data_quality"}
+    cloud.run("fault", "--clear")

@@ -130,6 +130,7 @@ class ReleaseController(Construct):
         self.handler.allow(
             [
                 "cloudformation:DescribeStacks",
+                "cloudformation:DescribeStackEvents",
                 "cloudformation:DescribeChangeSet",
                 "cloudformation:DeleteChangeSet",
                 "cloudformation:ExecuteChangeSet",

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from configuration import load_application
 from evergreen.cli import run
+from evergreen.demo import Engine
 from evergreen.demo.figures import Answered, Month, disagreement, months, read_answers, rows, write_answers
 from evergreen.demo.flights import one_by_one, opening, raw_file, requests
 from evergreen.demo.picture import Decision, Drift, Picture, image, page
 from evergreen.demo.replay import ground_truth, news
+from evergreen.demo.run import with_engine
 from evergreen.demo.summary import lines
 
 MARCH, APRIL = date(2013, 3, 1), date(2013, 4, 1)
@@ -153,3 +156,9 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_full_replay_excludes_a_shorter_one(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--full", *other]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("engine", "access"), [(Engine.BUILTIN, "closed"), (Engine.MODEL_MONITOR, "available")])
+def test_the_demo_shows_either_engine(root: Path, tmp_path: Path, engine: Engine, access: str) -> None:
+    application = load_application(root, with_engine(tmp_path, engine))
+    assert [stage.model_monitor for stage in application.stages] == [access]

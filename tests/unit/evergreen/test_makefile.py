@@ -30,6 +30,14 @@ def test_only_the_local_cloud_is_deployed_to_without_approval_of_broader_permiss
     assert "localcloud" not in in_an_account.splitlines()[-1]
 
 
+def test_an_account_is_asked_before_anything_is_deployed_to_it(root: Path) -> None:
+    in_an_account = lines(root, "deploy", "TARGET=aws")
+    order = [in_an_account.index(word) for word in ("preflight --target aws", "cdk bootstrap", "cdk deploy")]
+    assert order == sorted(order)
+    assert "preflight --target aws --before-deploy && " in in_an_account, "what it finds stops the deployment"
+    assert "preflight" not in lines(root, "deploy")
+
+
 @pytest.mark.parametrize("verb", ["deploy", "deliver", "diff", "destroy", "up", "down", "status", "preflight", "demo"])
 def test_port_and_state_select_a_local_cloud(root: Path, verb: str) -> None:
     last = lines(root, verb, "PORT=5000", "STATE=/tmp/other").splitlines()[-1]

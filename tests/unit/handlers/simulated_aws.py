@@ -391,8 +391,9 @@ class DynamoDb(Service):
             self._check(Item["sk"]["S"], rest.get("ExpressionAttributeValues"))
         self.cloud.rows[Item["sk"]["S"]] = Item
 
-    def delete_item(self, *, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> None:
-        self._check(Key["sk"]["S"], ExpressionAttributeValues)
+    def delete_item(self, *, Key: Any, **rest: Any) -> None:
+        if "ConditionExpression" in rest:
+            self._check(Key["sk"]["S"], rest["ExpressionAttributeValues"])
         del self.cloud.rows[Key["sk"]["S"]]
 
     def query(self, *, ExpressionAttributeValues: Any, **_: Any) -> Any:

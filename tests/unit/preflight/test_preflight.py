@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from configuration import Configuration, Model, Stage
-from evergreen.preflight.checks import account, bootstrap, instances, model_monitor, quotas
+from evergreen.cli import run
+from evergreen.preflight import checks
+from evergreen.preflight.checks import Answer, account, bootstrap, instances, model_monitor, quotas
 
 STAGE = Stage(name="prod", account=None, region="us-east-1", model_monitor="available")
 
@@ -82,7 +84,7 @@ def test_a_quota_that_is_too_low_is_reported_by_name_and_number(models: tuple[Mo
     [
         ([{"MonitoringScheduleName": "x"}], "available", ""),
         ([{"MonitoringScheduleName": "x"}], "closed", "evergreen.yaml, stages[0].model_monitor: available"),
-        ([], "available", "evergreen.yaml, stages[0].model_monitor: closed (unless AWS confirmed"),
+        ([], "available", "evergreen.yaml, stages[0].model_monitor: closed (AWS closed it to new customers; if"),
         ([], "closed", ""),
     ],
 )
@@ -97,9 +99,22 @@ def test_the_line_to_change_for_model_monitor_is_reported(schedules: list[Any], 
 
 
 def test_a_refusal_closes_it_and_a_missing_permission_decides_nothing() -> None:
-    def refused(code: str) -> Any:
-        error = ClientError({"Error": {"Code": code, "Message": "no"}}, "ListMonitoringSchedules")
+    def refused(code: str, message: str = "no") -> Any:
+        error = ClientError({"Error": {"Code": code, "Message": message}}, "ListMonitoringSchedules")
         return Answering(list_monitoring_schedules=error)
 
     assert "model_monitor: closed" in model_monitor(refused("ValidationException"), STAGE).change
     assert "permission" in model_monitor(refused("AccessDeniedException"), STAGE).change
+    closed = refused("AccessDeniedException", "The service is no longer available to new customers.")
+    assert model_monitor(closed, STAGE, 2).change.startswith("evergreen.yaml, stages[2].model_monitor: closed")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 1), (["--before-deploy"], 0)])
+def test_a_bootstrap_that_the_deployment_makes_does_not_stop_it(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    missing = Answer("bootstrap", "none", "npx cdk bootstrap", by_deploy=True)
+    monkeypatch.setattr(checks, "answers", lambda *_: [Answer("account", "1"), missing])
+    assert run(["preflight", "--target", "aws", *arguments]) == code
+    monkeypatch.setattr(checks, "answers", lambda *_: [missing, Answer("quota", "0", "ask for 1")])
+    assert run(["preflight", "--target", "aws", *arguments]) == 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from localcloud.clockwork import Clockwork, StillBusyError, iso
 from localcloud.ministack_adapter.environment import ROOT_KEY
+from localcloud.sagemaker.closed_services import ClosedServices
 from localcloud.sagemaker.faults import Faults, InvalidFault
 from localcloud.sagemaker.stack_outcomes import StackOutcomes
 
@@ -69,10 +70,11 @@ class FaultAdmin:
     """Fault requests: `GET` lists faults, `POST` injects one, `DELETE` removes those that match.
 
     `POST {"endpoint", "stack_outcome"}` instead decides once how the stack of a rolled-back endpoint update ends.
+    `POST {"closed"}` closes a service to the account, and `DELETE {"closed"}` opens it again.
     """
 
-    def __init__(self, faults: Faults, outcomes: StackOutcomes) -> None:
-        self._faults, self._outcomes = faults, outcomes
+    def __init__(self, faults: Faults, outcomes: StackOutcomes, closed: ClosedServices) -> None:
+        self._faults, self._outcomes, self._closed = faults, outcomes, closed
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request."""
@@ -88,15 +90,16 @@ class FaultAdmin:
     def _act(self, method: str, body: bytes) -> dict[str, Any]:
         if method == "GET":
             return self._listed()
-        kinds: dict[str, type] = {"endpoint": str, "config": str, "instance": int}
+        kinds: dict[str, type] = {"endpoint": str, "config": str, "instance": int, "closed": str}
         if method == "DELETE":
-            matching = _members(body, kinds)
-            if not {"config", "instance"} & set(matching):
-                self._outcomes.clear(matching.get("endpoint"))
-            self._faults.clear(**matching)
+            self._clear(_members(body, kinds))
             return self._listed()
         request = _members(body, kinds | {"error_rate": float, "latency_ms": int, "stack_outcome": str})
-        if set(request) == {"endpoint", "stack_outcome"}:
+        if set(request) == {"closed"}:
+            self._closed.close(request["closed"])
+        elif "closed" in request:
+            raise InvalidFault("give closed alone: it is about the account")
+        elif set(request) == {"endpoint", "stack_outcome"}:
             self._outcomes.choose(request["endpoint"], request["stack_outcome"])
         elif "stack_outcome" in request or not {"endpoint", "config"} <= set(request):
             raise InvalidFault("give endpoint and config with the fault's values, or endpoint and stack_outcome alone")
@@ -104,8 +107,22 @@ class FaultAdmin:
             self._faults.inject(**request)
         return self._listed()
 
+    def _clear(self, matching: dict[str, Any]) -> None:
+        closed = matching.pop("closed", None)
+        if closed is not None or not matching:
+            self._closed.open(closed)
+        if closed is not None and not matching:
+            return
+        if not {"config", "instance"} & set(matching):
+            self._outcomes.clear(matching.get("endpoint"))
+        self._faults.clear(**matching)
+
     def _listed(self) -> dict[str, Any]:
-        return {"faults": [asdict(fault) for fault in self._faults.all()], "stack_outcomes": self._outcomes.all()}
+        return {
+            "faults": [asdict(fault) for fault in self._faults.all()],
+            "stack_outcomes": self._outcomes.all(),
+            "closed": self._closed.all(),
+        }
 
 
 def _has_the_key(headers: Mapping[str, str]) -> bool:

@@ -17,7 +17,7 @@ def add_to(commands: Any, where: argparse.ArgumentParser) -> None:
     fault = commands.add_parser(
         "fault",
         parents=[where],
-        help="let instances of an endpoint fail or answer late; without options: list the faults",
+        help="let instances of an endpoint fail or answer late, or close a service; without options: list the faults",
     )
     fault.add_argument("--endpoint", metavar="E", help="the endpoint's name")
     fault.add_argument("--config", metavar="C", help="an endpoint configuration that serves or is being deployed")
@@ -30,17 +30,24 @@ def add_to(commands: Any, where: argparse.ArgumentParser) -> None:
         help="how the stack ends when the endpoint's next update rolls back: UPDATE_COMPLETE or "
         "UPDATE_ROLLBACK_FAILED (default: UPDATE_ROLLBACK_COMPLETE)",
     )
+    fault.add_argument(
+        "--closed",
+        metavar="SERVICE",
+        help="refuse to create resources of a service that AWS closed to new customers: model-monitor",
+    )
     fault.add_argument("--clear", action="store_true", help="remove the faults that match, or all")
     fault.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    where = _given(options, "endpoint", "config", "instance")
+    where = _given(options, "endpoint", "config", "instance", "closed")
     harm = _given(options, "error_rate", "latency_ms", "stack_outcome")
     if options.clear and harm:
         return _complain(f"--clear removes faults: leave out --{next(iter(harm)).replace('_', '-')}", _EXIT_USAGE)
     needed = {"endpoint"} if "stack_outcome" in harm else {"endpoint", "config"}
-    if (where or harm) and not options.clear and not needed <= set(where):
+    if "closed" in where and len(where | harm) > 1:
+        return _complain("give --closed alone: it is about the account", _EXIT_USAGE)
+    if (where or harm) and not options.clear and "closed" not in where and not needed <= set(where):
         return _complain("a fault needs --endpoint and --config; --stack-outcome needs --endpoint", _EXIT_USAGE)
     method = "DELETE" if options.clear else "POST" if where or harm else None
     try:

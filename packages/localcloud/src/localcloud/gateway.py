@@ -311,7 +311,7 @@ class Gateway:
     def _admin(self) -> boundary.Admin:
         return {
             "/_localcloud/clock": ClockAdmin(self._clockwork).handle,
-            "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes).handle,
+            "/_localcloud/faults": FaultAdmin(self._sagemaker.faults, self._outcomes, self._sagemaker.closed).handle,
             "/_localcloud/push": self._push.handle,
         }
 

@@ -15,6 +15,7 @@ from localcloud_support.sagemaker_service import ROLE, SageMakerHarness
 
 from localcloud.sagemaker.batch import TooLargeError, assembled, payloads
 from localcloud.sagemaker.errors import AwsError
+from localcloud.sagemaker.faults import InvalidFault
 from localcloud.sagemaker.monitoring.timetable import Timetable, offset
 
 _START = datetime(2013, 3, 1, tzinfo=UTC).timestamp()
@@ -158,3 +159,17 @@ def test_a_failed_job_fails_the_execution_with_its_reason(harness: SageMakerHarn
         return summary if summary["MonitoringExecutionStatus"] == "Failed" else None
 
     assert harness.eventually(check)["FailureReason"] == "AlgorithmError: no such column, exit code: 1"
+
+
+def test_an_account_that_is_a_new_customer_cannot_begin_to_monitor(harness: SageMakerHarness) -> None:
+    with pytest.raises(InvalidFault, match="closed is one of model-monitor, got canvas"):
+        harness.control_plane.closed.close("canvas")
+    harness.control_plane.closed.close("model-monitor")
+    harness.crash()
+    with pytest.raises(ClientError) as refused:
+        _watched(harness)
+    assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert "no longer open to new customers" in refused.value.response["Error"]["Message"]
+    assert harness.sagemaker.list_monitoring_schedules()["MonitoringScheduleSummaries"] == []
+    harness.control_plane.closed.open()
+    assert harness.control_plane.closed.all() == []

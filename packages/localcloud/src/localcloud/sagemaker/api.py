@@ -13,6 +13,7 @@ from typing import Any
 from localcloud.cloud import Cloud
 from localcloud.runtime.contract import JobUpdate
 from localcloud.sagemaker.activity import Activity
+from localcloud.sagemaker.closed_services import ClosedServices
 from localcloud.sagemaker.context import Caller, Context, Operation
 from localcloud.sagemaker.deployments import Deployments
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
@@ -68,7 +69,7 @@ class SageMaker:
         self._fleet = fleet
         self._jobs = Jobs(context, tags, events, runner)
         self._transforms = Transforms(context, tags, events, models, fleet)
-        self.faults = Faults(context.store)
+        self.faults, self.closed = Faults(context.store), ClosedServices(context.store)
         self._deployments = Deployments(context, tags, events, models, configs, fleet, self.faults)
         self.baking = self._deployments.baking
         self.activity = Activity(context.store, self._jobs, self._transforms, self.baking)
@@ -167,6 +168,7 @@ class SageMaker:
         except ValueError as error:
             raise AwsError("SerializationException", "The request body is not valid JSON.") from error
         request = validated(operation, raw)
+        self.closed.check(operation)
         return serialised(operation, handler(request, self._caller(headers)))
 
     def _caller(self, headers: Mapping[str, str]) -> Caller:
