@@ -190,7 +190,8 @@ def _conclude(
     Verdicts(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage).write(row)
     target = cloudwatch_metrics.target(cloudwatch_metrics.DATA, endpoint, None)
     metrics = cloudwatch_metrics.verdict_metrics(baseline, state, verdict, float(start))
-    for line in cloudwatch_metrics.embedded(metrics, target):
+    kept = cloudwatch_metrics.recent(metrics, datetime.now(UTC).timestamp())
+    for line in cloudwatch_metrics.embedded(kept, target):
         sys.stdout.write(line + "\n")
     return {
         "model": model,

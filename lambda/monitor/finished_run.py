@@ -174,10 +174,11 @@ def _model_monitor_files(s3: "S3Client", bucket: str, folder: str) -> dict[str, 
 
 
 def _emit(metrics: Sequence[Metric], monitor_run: MonitorRun) -> None:
-    """Print metrics in the embedded format."""
+    """Print metrics in the embedded format. Those of a window that closed over two weeks ago get the run's time."""
     namespace = _NAMESPACES[monitor_run.kind]
     target = cloudwatch_metrics.target(namespace, monitor_run.endpoint, monitor_run.schedule)
-    for line in cloudwatch_metrics.embedded(metrics, target):
+    kept = cloudwatch_metrics.recent(metrics, datetime.now(UTC).timestamp())
+    for line in cloudwatch_metrics.embedded(kept, target):
         sys.stdout.write(line + "\n")
 
 

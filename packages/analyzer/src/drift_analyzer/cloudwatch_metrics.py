@@ -7,7 +7,7 @@ and the top features are emitted.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drift_analyzer.baseline_files import Baseline
@@ -23,6 +23,8 @@ BIAS = "aws/sagemaker/Endpoints/bias-metrics"
 EXPLAIN = "aws/sagemaker/Endpoints/explainability-metrics"
 _TOP = 10
 _MAX_EMBEDDED = 100
+# CloudWatch drops metrics that are older than two weeks when they arrive. A log line takes a moment to get there.
+_OLDEST_SECONDS = 14 * 24 * 3600 - 3600
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ def verdict_metrics(
             }
             found.append(Metric(f"feature_data_{item.name}", statistic, time))
     return found
+
+
+def recent(metrics: Iterable[Metric], now: float) -> list[Metric]:
+    """Return the metrics with times that CloudWatch keeps: those of a window that is too old get the present time.
+
+    Args:
+        metrics: The metrics, usually with their window's time.
+        now: The present, in epoch seconds.
+    """
+    return [replace(metric, time=now) if metric.time < now - _OLDEST_SECONDS else metric for metric in metrics]
 
 
 def json_lines(metrics: Iterable[Metric], target: MetricTarget) -> bytes:

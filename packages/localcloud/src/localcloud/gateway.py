@@ -42,6 +42,7 @@ from localcloud.ministack_adapter import (
     functions,
     managed_policies,
     permissions,
+    put_metric_data,
     queries,
     recovery,
     schedules,
@@ -224,6 +225,7 @@ class Gateway:
         functions.install()
         alarms.install()
         embedded_metrics.install()
+        put_metric_data.install()
         buckets.install()
         self._snapshots.install()
         self._bus.install()

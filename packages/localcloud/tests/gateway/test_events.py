@@ -7,6 +7,9 @@ import time
 import uuid
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
 from localcloud.testing import LocalCloud, wait_until
 
 
@@ -127,14 +130,32 @@ def test_a_functions_line_in_the_embedded_format_is_a_metric(local: LocalCloud) 
         "ends": [2.0, 6.0],
     }
     broken = {**line, "_aws": {**line["_aws"], "Timestamp": None}}
-    code = f"def handler(event, context):\n    print({json.dumps(broken)!r})\n    print({json.dumps(line)!r})\n"
+    old = {**line, "_aws": {**line["_aws"], "Timestamp": line["_aws"]["Timestamp"] - 15 * 86_400_000}}
+    lines = [json.dumps(one) for one in (broken, old, line)]
+    code = f"def handler(event, context):\n    print(*{lines!r}, sep='\\n')\n"
     function = local.create_function(code, local.create_role([], service="lambda.amazonaws.com"))
     assert "FunctionError" not in local.client("lambda").invoke(FunctionName=function)
     cloudwatch = local.client("cloudwatch")
     found = wait_until(lambda: cloudwatch.list_metrics(Namespace=namespace)["Metrics"])
     assert {metric["MetricName"] for metric in found} == {"drift", "ends"}
     points = cloudwatch.get_metric_statistics(
-        Namespace=namespace, MetricName="ends", Dimensions=[{"Name": "Endpoint", "Value": "e"}], Period=60,
-        StartTime=time.time() - 120, EndTime=time.time() + 60, Statistics=["SampleCount", "Sum"],
+        Namespace=namespace, MetricName="ends", Dimensions=[{"Name": "Endpoint", "Value": "e"}], Period=3600,
+        StartTime=time.time() - 20 * 86_400, EndTime=time.time() + 60, Statistics=["SampleCount", "Sum"],
     )["Datapoints"]  # fmt: skip
-    assert [(point["SampleCount"], point["Sum"]) for point in points] == [(2.0, 8.0)]
+    assert [(point["SampleCount"], point["Sum"]) for point in points] == [(2.0, 8.0)], "the old one is dropped"
+
+
+@pytest.mark.parametrize(
+    ("days", "says"), [(-14.1, "within the past two weeks"), (-400, "within the past two weeks"), (0.1, "two hours")]
+)
+def test_a_metric_that_is_too_old_or_of_the_future_is_refused(local: LocalCloud, days: float, says: str) -> None:
+    cloudwatch, namespace = local.client("cloudwatch"), f"Times{uuid.uuid4().hex[:6]}"
+    metrics = [{"MetricName": "m", "Value": 1.0, "Timestamp": time.time() + 86_400 * one} for one in (-13.9, days)]
+    with pytest.raises(ClientError) as refused:
+        cloudwatch.put_metric_data(Namespace=namespace, MetricData=metrics)
+    assert refused.value.response["Error"]["Code"] == "InvalidParameterValue"
+    assert f"MetricData.member.2.Timestamp must specify a time {says}" in refused.value.response["Error"][
+        "Message"
+    ].replace("no more than ", "")
+    assert not cloudwatch.list_metrics(Namespace=namespace)["Metrics"], "a request is refused as a whole"
+    cloudwatch.put_metric_data(Namespace=namespace, MetricData=[metrics[0], {"MetricName": "m", "Value": 1.0}])

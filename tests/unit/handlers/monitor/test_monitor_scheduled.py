@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from drift_analyzer import cloudwatch_metrics
 from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline
+from drift_analyzer.container_environment import ContainerEnvironment
 from monitor import finished_run, scheduled_run, verdict_rows
 from monitor.environment import ScheduleEnvironment
 from monitor.monitor_run import MonitorRun
@@ -203,6 +205,24 @@ def test_the_evidence_names_a_feature_that_drifted_before_values_that_are_new() 
     window = (NOW - timedelta(days=1), NOW)
     row = verdict_rows.of_run("data_quality", found, request, window=window, release=RELEASE, report="")
     assert row.evidence == "critical features drifted: temp; temp: distance: 0.9"
+
+
+@pytest.mark.parametrize("delay_hours", [0, 300, 334, 336, 696])
+def test_metrics_of_windows_whose_labels_take_a_month_reach_cloudwatch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], delay_hours: int
+) -> None:
+    now = datetime.now(UTC)
+    request = REQUEST | {"kind": "model_quality", "label_delay_hours": delay_hours}
+    monitor_run = MonitorRun.read(request, RELEASE, now)
+    path = tmp_path / "metrics.jsonl"
+    values = ContainerEnvironment.read(monitor_run.times | {"output_path": ".", "dataset_source": "."})
+    target = cloudwatch_metrics.target(cloudwatch_metrics.MODEL, ENDPOINT, REQUEST["schedule"])
+    path.write_bytes(cloudwatch_metrics.json_lines([cloudwatch_metrics.Metric("auc", 0.7, values.metric_time)], target))
+    finished_run.emit_container_metrics(path, monitor_run)
+    stamp = json.loads(capsys.readouterr().out)["_aws"]["Timestamp"] / 1000
+    assert stamp > (now - timedelta(weeks=2)).timestamp(), "CloudWatch would drop it"
+    if delay_hours <= 300:
+        assert stamp == monitor_run.end.timestamp(), "else a metric has its window's time"
 
 
 def test_quality_waits_for_labels_and_a_retry_judges_the_same_window() -> None:

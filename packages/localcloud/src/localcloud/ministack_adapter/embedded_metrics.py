@@ -1,7 +1,8 @@
 """Metrics in the embedded metric format, stored in CloudWatch; ministack keeps only the log lines.
 
 Source: "Embedded metric format specification" (CloudWatch User Guide). A line that names a metric that it does not
-hold, or whose value is neither a number nor a list of numbers, is a log line only, as on AWS.
+hold, or whose value is neither a number nor a list of numbers, is a log line only, as on AWS. So is one whose time
+CloudWatch does not accept.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ministack.services import cloudwatch, cloudwatch_logs
 
+from localcloud.metric_times import is_accepted
 from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ def _publishing(theirs: Callable[[Any, Sequence[Mapping[str, Any]]], None]) -> C
         theirs(stream, events)
         for event in events:
             for found in embedded(str(event["message"])):
+                if not is_accepted(found.time, datetime.now(UTC)):
+                    _log.warning("%s %s is dropped: its time is not within two weeks", found.namespace, found.name)
+                    continue
                 cloudwatch._store_datum(
                     found.namespace, found.name, dict(found.dimensions), found.time, found.unit, None, found.values,
                     None, None,

@@ -1,20 +1,23 @@
 """Publication of the metrics that a container writes to `/opt/ml/output/metrics/cloudwatch/`.
 
 Source: "Container contract outputs" (SageMaker Developer Guide, Model Monitor). The files hold JSON lines, one metric
-each, with the members of `PutMetricData`.
+each, with the members of `PutMetricData`. Metrics whose time CloudWatch does not accept are dropped.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from localcloud.cloud import Cloud
+from localcloud.metric_times import is_accepted
 from localcloud.runtime.program import UnsupportedRequest
 
+_log = logging.getLogger(__name__)
 _DEFAULT_NAMESPACE = "aws/sagemaker/Endpoints/data-metrics"
 _MAX_METRICS = 500
 _STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # analyzers write both spellings
@@ -31,7 +34,10 @@ def publish(cloud: Cloud, folder: Path) -> None:
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             if line.strip():
                 namespace, metric = _metric(line, f"{path.name} line {number}")
-                by_namespace[namespace].append(metric)
+                if "Timestamp" not in metric or is_accepted(metric["Timestamp"].timestamp(), cloud.clock.now()):
+                    by_namespace[namespace].append(metric)
+                else:
+                    _log.warning("%s %s is dropped: its time is not within two weeks", namespace, metric["MetricName"])
     for namespace, metrics in by_namespace.items():
         client = cloud.client("cloudwatch")
         for start in range(0, len(metrics), _MAX_METRICS):
