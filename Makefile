@@ -86,7 +86,8 @@ preflight: .venv/.ready ## Report what the account lacks, and which line to chan
 	@$(EVERGREEN) preflight $(AT) $(ARGS)
 
 deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws after a preflight)
-	@$(PREFLIGHT) $(CLOUD) npx cdk bootstrap && $(CLOUD) npx cdk deploy --all $(APPROVAL) $(ARGS)
+	@$(PREFLIGHT) $(CLOUD) npx cdk bootstrap && \
+	  $(EVERGREEN) delivery hold $(AT) -- npx cdk deploy --all $(APPROVAL) $(ARGS)
 
 deliver: .venv/.ready .venv/.layer node_modules/.ready ## Deploy the pipeline that delivers what is pushed (after bootstrap: docs/deploy.md)
 	@$(CLOUD) npx cdk deploy --context delivery=true $(APPROVAL) "*-delivery" $(ARGS)

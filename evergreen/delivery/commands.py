@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +60,26 @@ def lease(
             leases.give()
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def hold(
+    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    owner: Annotated[str, typer.Option(help="Who holds the leases; by default this user and process.")] = "",
+    timeout_minutes: Annotated[float, typer.Option(help="How long to wait for stages at rest.")] = 120,
+    target: TargetOption = Target.LOCAL,
+    port: PortOption = None,
+    state: StateOption = STATE,
+) -> None:
+    """Run a command that deploys, such as cdk deploy, while no stage in this account releases a model."""
+    from evergreen.delivery.leases import Leases
+
+    owner = owner or f"deploy/{getpass.getuser()}/{os.getpid()}"
+    with _interruptible(), ExitStack() as held:
+        for platform in _platforms_here(Place(target, port, state)):
+            held.enter_context(Leases(platform, owner=owner, say=inform).held(timeout_minutes * 60))
+        ended = subprocess.run(command, check=False)  # noqa: S603 - the user's own command
+    raise typer.Exit(ended.returncode)
+
+
 @app.command()
 def train(
     commit: Annotated[str, typer.Option(help="The commit that was deployed.")],
@@ -89,6 +112,22 @@ def _platform(stage_name: str | None, place: Place) -> Platform | None:
     if platform is None:
         say(f"{stage.name} is not deployed yet: nothing to do")
     return platform
+
+
+def _platforms_here(place: Place) -> Iterator[Platform]:
+    """Return the deployed platforms of this account. Another account's leases need its own credentials."""
+    from evergreen.deployed import find_platform
+
+    application = read_application()
+    for stage in application.stages:
+        session = place.session(stage.region)
+        account = session.client("sts").get_caller_identity()["Account"]
+        if stage.account not in (None, account):
+            inform(f"{stage.name} is in the account {stage.account}: its leases are not taken")
+            continue
+        platform = find_platform(session, application, stage)
+        if platform is not None:
+            yield platform
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from evergreen.delivery.settled import unsettled
 from evergreen.deployed import Platform
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
 
 # Longer than a deployment without a release takes. A lease that is not given back expires then.
 LEASE_SECONDS = 3600
+# Several renewals may fail before a lease expires.
+_RENEW_SECONDS = 300
 _POLL_SECONDS = 15
 _PURPOSE = "deploy"
+# Only the release controller may end its own leases: they say what to restore (docs/reference/contracts.md, "Ledger").
+_CONTROLLER = "release-controller/"
 
 Say = Callable[[str], None]
 
@@ -75,6 +81,34 @@ class Leases:
             raise
         self._say(f"{self._stage}: {self._owner} holds {', '.join(models) or 'no models'}")
 
+    @contextmanager
+    def held(self, timeout_seconds: float) -> Iterator[None]:
+        """Hold the leases: take them, renew them in the background, and give them back, also after a failure.
+
+        Raises:
+            NotSettledError: The stage is not at rest in time.
+        """
+        self.take(timeout_seconds)
+        models, ended = self._platform.models(), threading.Event()
+        renewal = threading.Thread(target=self._renew, args=(models, ended), daemon=True)
+        renewal.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewal.join()
+            self.give(models)
+
+    def _renew(self, models: list[str], ended: threading.Event) -> None:
+        while not ended.wait(_RENEW_SECONDS):
+            try:
+                lost = [model for model in models if not self._hold(model)]
+            except (ClientError, BotoCoreError) as error:
+                self._say(f"{self._stage}: the leases could not be renewed and are tried again: {error}")
+                continue
+            if lost:
+                self._say(f"{self._stage}: another owner took the lease of {', '.join(lost)}")
+
     def give(self, models: list[str] | None = None) -> None:
         """Give back the leases that this owner holds.
 
@@ -108,9 +142,16 @@ class Leases:
                     "stack_updated_at": {"S": ""},
                     "endpoint_config": {"S": ""},
                 },
-                ConditionExpression="attribute_not_exists(pk) OR expires_at < :now OR #owner = :owner",
+                ConditionExpression=(
+                    "attribute_not_exists(pk) OR #owner = :owner "
+                    "OR (expires_at < :now AND NOT begins_with(#owner, :controller))"
+                ),
                 ExpressionAttributeNames={"#owner": "owner"},
-                ExpressionAttributeValues={":now": {"N": str(now)}, ":owner": {"S": self._owner}},
+                ExpressionAttributeValues={
+                    ":now": {"N": str(now)},
+                    ":owner": {"S": self._owner},
+                    ":controller": {"S": _CONTROLLER},
+                },
             )
         except ClientError as error:
             return _condition_held(error)

@@ -9,7 +9,18 @@ from functools import partial
 from typing import Any
 
 from release import monitors
-from release.decide import Abandon, Deploy, Redeploy, RefuseVersion, ReleaseStep, RollBack, Verify, decide
+from release.decide import (
+    Abandon,
+    Cancel,
+    CorrectRecord,
+    Deploy,
+    Redeploy,
+    RefuseVersion,
+    ReleaseStep,
+    RollBack,
+    Verify,
+    decide,
+)
 from release.desired import desired_package
 from release.execute import ReleaseExecutor
 from release.four_eyes import current_approval
@@ -29,7 +40,7 @@ from shared.release_record import NO_RELEASE, ReleaseRecord
 from shared.steps import Hold, Nothing, Step, Wait
 
 # Terminal steps: reconcile again immediately instead of waiting for the next tick.
-TERMINAL = frozenset({Step.COMPLETE, Step.ABANDON, Step.ROLL_BACK, Step.REFUSE, Step.OVERTAKEN})
+TERMINAL = frozenset({Step.COMPLETE, Step.ABANDON, Step.CORRECT_RECORD, Step.ROLL_BACK, Step.REFUSE, Step.OVERTAKEN})
 LOOKS = 6
 
 
@@ -205,6 +216,18 @@ def alert_of(step: ReleaseStep) -> Alert | None:
                 event=reason,
                 response=f"Evergreen restored the release record to {restore.release_id}",
                 action=f"{NO_ACTION}; Evergreen retries automatically",
+            )
+        case Cancel(_, reason):
+            return Alert(
+                event=reason,
+                response="Evergreen cancels the release and goes back to the earlier one",
+                action=f"{NO_ACTION}. The version stays quarantined until it is approved again",
+            )
+        case CorrectRecord(release, reason):
+            return Alert(
+                event=reason,
+                response=f"Evergreen wrote the record of {release.release_id} again",
+                action="Find out who changed the release record, and take the permission away",
             )
         case Hold(cause, action):
             return Alert(

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from release.desired import desired_package, is_expired, pending_version, wait_for_pinned
+from release.desired import (
+    desired_package,
+    fallback_package,
+    is_expired,
+    lost_approval,
+    pending_version,
+    wait_for_pinned,
+)
 from release.observation import (
     STACK_NOT_CREATED,
     DescribedPackage,
@@ -25,13 +32,13 @@ from release.observation import (
     UnreadablePolicy,
 )
 from shared.ledger import Lease, LeasePurpose
-from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record
+from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record, version_of
 from shared.steps import Hold, Nothing, Step, Wait
 from shared.verification import VerificationStatus
 
-LEASE_OWNER_PREFIX = "release-controller/"
-# A Lambda invocation ends after 15 minutes at most. With a minute for clock differences, its owner is gone by then.
-PREPARE_SECONDS = 16 * 60
+# The function ends after 12 minutes at most. With a minute for clock differences, its owner is gone by then, so the
+# tick after a crash, 15 minutes later at most, finds the lease expired.
+PREPARE_SECONDS = 13 * 60
 # SageMaker allows a deployment 8 hours. Other deployers wait as long, and one hour more.
 RELEASE_SECONDS = 9 * 3600
 # A verification takes a minute. One that was requested longer ago than this is lost.
@@ -63,6 +70,37 @@ class Complete:
 
     step: ClassVar[Step] = Step.COMPLETE
     lease: Lease
+    reason: str
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Make the lease of a release a lasting one: its invocation died after it had executed the change set."""
+
+    step: ClassVar[Step] = Step.ADOPT
+    lease: Lease
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the release under way: its version lost its approval while it was being released."""
+
+    step: ClassVar[Step] = Step.CANCEL
+    lease: Lease
+    reason: str
+
+
+@dataclass(frozen=True)
+class CorrectRecord:
+    """Write the release record: it does not say what is live.
+
+    Attributes:
+        release: What the record must say.
+    """
+
+    step: ClassVar[Step] = Step.CORRECT_RECORD
+    release: ReleaseRecord
     reason: str
 
 
@@ -113,25 +151,60 @@ class Verify:
     reason: str
 
 
-ReleaseStep = Nothing | Wait | Hold | RefuseVersion | Deploy | Complete | Abandon | RollBack | Redeploy | Verify
+ReleaseStep = (
+    Nothing
+    | Wait
+    | Hold
+    | RefuseVersion
+    | Deploy
+    | Complete
+    | Adopt
+    | Cancel
+    | CorrectRecord
+    | Abandon
+    | RollBack
+    | Redeploy
+    | Verify
+)
 
 
 def decide(observation: ReleaseObservation, now: datetime) -> ReleaseStep:
     """Return the one step to take now."""
-    lease = observation.lease
-    if lease is not None and not lease.owner.startswith(LEASE_OWNER_PREFIX):
-        if now.timestamp() < lease.expires_at:
+    lease, seconds = observation.lease, now.timestamp()
+    if lease is not None and not lease.is_controllers:
+        if seconds < lease.expires_at:
             return Wait(f"{lease.owner} holds the lease for {lease.purpose}")
         lease = None
-    if lease is not None and lease.purpose != LeasePurpose.RELEASE and now.timestamp() < lease.expires_at:
+    # What to restore outlives the lease, so an unfinished release is finished even if its lease is gone.
+    lease = lease or observation.unfinished
+    if lease is not None and lease.purpose != LeasePurpose.RELEASE and seconds < lease.expires_at:
         return Wait(f"another invocation is working on {lease.release_id}")
-    if observation.stack is not None and observation.stack.busy:
-        return Wait(f"the stack is {observation.stack.status}")
-    if observation.endpoint is not None and observation.endpoint.busy:
-        return Wait(f"the endpoint is {observation.endpoint.status}")
+    if observation.busy:
+        return _while_busy(observation, lease)
     if lease is not None:
         return _finish_release(observation, lease, now)
     return _begin_release(observation, now)
+
+
+def _while_busy(observation: ReleaseObservation, lease: Lease | None) -> ReleaseStep:
+    """Watch over a release that CloudFormation or SageMaker carries out."""
+    stack = observation.stack
+    if lease is not None and stack is not None and _is_updated_by(observation, stack, lease):
+        package = observation.package(version_of(lease.release_id))
+        lost = lost_approval(observation, package) if package else ""
+        if lost and stack.status == "UPDATE_IN_PROGRESS":
+            return Cancel(lease, f"{lost}, and {lease.release_id} is being released")
+        if lease.purpose == LeasePurpose.PREPARE or observation.lease != lease:
+            return Adopt(lease, f"{lease.release_id} is being released, and its invocation is gone")
+    if stack is not None and stack.busy:
+        return Wait(f"the stack is {stack.status}")
+    return Wait(f"the endpoint is {observation.endpoint.status if observation.endpoint else 'gone'}")
+
+
+def _is_updated_by(observation: ReleaseObservation, stack: StackState, lease: Lease) -> bool:
+    """Return whether the update in progress is the release of this lease."""
+    updated = stack.busy and stack.updated_at != lease.stack_updated_at
+    return updated and observation.record.release_id == lease.release_id
 
 
 def _finish_release(observation: ReleaseObservation, lease: Lease, now: datetime) -> ReleaseStep:
@@ -164,8 +237,14 @@ def _updated_by_another(observation: ReleaseObservation, stack: StackState, leas
 
 
 def _restorable(observation: ReleaseObservation, lease: Lease) -> ReleaseRecord | None:
-    """Return the record to restore, or None: `none` over a live endpoint would delete it at the next deployment."""
-    previous = parse_release_record(lease.previous)
+    """Return the record to restore, or None where it is not known.
+
+    `none` over a live endpoint would delete it at the next deployment. A later look then corrects the record.
+    """
+    try:
+        previous = parse_release_record(lease.previous)
+    except ValueError:
+        return None
     endpoint_exists = observation.endpoint is not None and observation.endpoint.status != "Failed"
     return None if previous == NO_RELEASE and endpoint_exists else previous
 
@@ -174,22 +253,32 @@ def _failure(observation: ReleaseObservation, stack: StackState, lease: Lease) -
     state = observation.endpoint
     endpoint = "missing" if state is None else f"{state.status} on {state.config}"
     ended = f"the release of {lease.release_id} ended with the stack in {stack.status} and the endpoint {endpoint}"
+    package = observation.package(version_of(lease.release_id))
+    lost = lost_approval(observation, package) if package else ""
+    if lost:
+        return f"{lost}, and {ended}"
     return f"{observation.alarm}, and {ended}" if observation.alarm else ended
 
 
 def _begin_release(observation: ReleaseObservation, now: datetime) -> ReleaseStep:
     """Compare the desired with the actual version. Nothing is under way."""
+    corrected = _correct_record(observation)
+    if corrected is not None:
+        return corrected
     policy = observation.policy
     if isinstance(policy, UnreadablePolicy):
         return Hold(policy.cause, policy.action)
-    if policy.pin and is_expired(policy.pin, now):
+    expired = policy.pin is not None and is_expired(policy.pin, now)
+    package = fallback_package(observation) if expired else desired_package(observation)
+    if policy.pin and expired and package is None:
         return Hold(
             f"the pin of version {policy.pin.version} ({policy.pin.reason}) expired on {policy.pin.until}",
             "renew the pin, or remove it",
         )
-    package = desired_package(observation)
     if package is None:
         return _keep_live(observation)
+    if package.version == version_of(observation.serves):
+        return _watch_live(observation, package, now)
     if package.status in {"Pending", "InProgress"}:
         return Wait(f"version {package.version} is approved and still {package.status}")
     if package.status != "Completed":
@@ -197,8 +286,6 @@ def _begin_release(observation: ReleaseObservation, now: datetime) -> ReleaseSte
     wanted = package.release_id
     if not wanted:
         return RefuseVersion(package.version, "it carries no registration record, so it did not come from the pipeline")
-    if observation.serves == wanted == observation.record.release_id:
-        return _watch_live(observation, package, now)
     if policy.description_required and not package.description.strip():
         return RefuseVersion(package.version, "it was approved without a description, which this stage requires")
     obstacle = _stack_obstacle(observation)
@@ -207,12 +294,46 @@ def _begin_release(observation: ReleaseObservation, now: datetime) -> ReleaseSte
     if observation.has_drifted and observation.stack is not None and observation.stack.release_id == wanted:
         # CloudFormation would see no change: the stack has to go back before it can be updated to this version.
         return _redeploy_record(observation)
-    return Deploy(package.version, wanted, f"{observation.record.release_id} → {wanted}")
+    reason = f"{observation.record.release_id} → {wanted}"
+    if policy.pin and package.version != policy.pin.version:
+        reason += f": the live version was rejected, which outranks the pin of version {policy.pin.version}"
+    return Deploy(package.version, wanted, reason)
+
+
+def _correct_record(observation: ReleaseObservation) -> ReleaseStep | None:
+    """Return the step that makes the record and the stack say what is live again, or None.
+
+    At rest the record must name the live release in all four fields: the next deployment serves what it says.
+    """
+    stack, verified = observation.stack, observation.verified_record
+    if verified is not None and observation.recorded != verified.format():
+        return CorrectRecord(verified, f"the release record was changed: {observation.record_problem}")
+    never_released = observation.endpoint is None and (stack is None or not stack.release_id)
+    unwanted = observation.record != NO_RELEASE or observation.recorded != NO_RELEASE.format()
+    if never_released and unwanted and desired_package(observation) is None:
+        named = observation.record.release_id if observation.record != NO_RELEASE else observation.recorded
+        return CorrectRecord(NO_RELEASE, f"the release record names {named}, which is neither live nor may become live")
+    altered = stack is not None and stack.deployed_record not in ("", observation.recorded)
+    live = observation.serves and observation.serves == observation.record.release_id
+    if altered and live and _stack_obstacle(observation) is None:
+        return Redeploy(observation.record, f"the stack was deployed with another record of {observation.serves}")
+    return None
 
 
 def _watch_live(observation: ReleaseObservation, package: DescribedPackage, now: datetime) -> ReleaseStep:
     """Have the live release verified for the next stage, and report what a newer version waits for."""
-    live, known, policy = f"{package.release_id} is live", observation.verification, observation.policy
+    live, known, policy = f"{observation.serves} is live", observation.verification, observation.policy
+    if package.release_id != observation.serves:
+        return Hold(
+            f"{live}, and the metadata of version {package.version} name another registration record, "
+            f"{package.release_id or 'none at all'}",
+            "restore record_uri and record_sha256 of the version's metadata, or approve another version",
+        )
+    problem = observation.record_problem
+    if not problem and observation.record.release_id != observation.serves:
+        problem = f"its release record names {observation.record.release_id}"
+    if problem:
+        return Hold(f"{live}, and {problem}", "find out who changed it, or approve another version")
     passed = known is not None and known.status == VerificationStatus.PASSED
     if not isinstance(policy, UnreadablePolicy) and policy.verify and not passed:
         asked = known is not None and known.status == VerificationStatus.ASKED
@@ -220,7 +341,7 @@ def _watch_live(observation: ReleaseObservation, package: DescribedPackage, now:
         # A person's edit after the failure asks for another verification, as it does after a quarantine.
         again = known and known.status == VerificationStatus.FAILED and package.modified_at > known.at
         if known is None or lost or again:
-            return Verify(package.release_id, f"{live} and is to be verified")
+            return Verify(observation.serves, f"{live} and is to be verified")
         if asked:
             return Wait(f"{live} and is being verified")
         return Nothing(f"{live} and is not released to the next stage, because {known.reason}")
@@ -264,7 +385,7 @@ def _stack_obstacle(observation: ReleaseObservation) -> Hold | None:
     if stack is None or stack.status == STACK_NOT_CREATED:
         return Hold("a version is approved and there is no serving stack yet", "deploy the serving stack")
     if not stack.ready:
-        return Hold(f"the serving stack is {stack.status} and takes no update", "repair it in CloudFormation")
+        return Hold(f"the serving stack is {stack.status} and takes no update", _stack_advice(stack.status))
     if endpoint is None:
         deleted = Hold("the endpoint was deleted outside of its stack", "retire the endpoint and deploy again")
         return deleted if stack.endpoint_config else None
@@ -273,3 +394,12 @@ def _stack_obstacle(observation: ReleaseObservation) -> Hold | None:
     if endpoint.status != "InService":
         return Hold(f"the endpoint is {endpoint.status} and takes no update", "retire it and deploy again")
     return None
+
+
+def _stack_advice(status: str) -> str:
+    """Return what CloudFormation accepts in a status. A stack that was never created cannot be repaired."""
+    if status in {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}:
+        return "delete it in CloudFormation, and deploy again"
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return "correct the cause, and continue its rollback in CloudFormation"
+    return "repair it in CloudFormation"

@@ -2,7 +2,7 @@
 
 A version may become live when it is approved, is not quarantined, was verified in the previous stage, and has the
 second approval where the stage asks for one. The live version needs no new verification: a stricter policy is no reason
-to move, a rejection is.
+to move, a rejection is. A rejection of the live version also outranks a pin.
 """
 
 from __future__ import annotations
@@ -12,15 +12,54 @@ from datetime import UTC, datetime
 
 from release.observation import DescribedPackage, ReleaseObservation
 from shared.release_policy import LIFE_CYCLE, Pin, StagePolicy
+from shared.release_record import version_of
 from shared.steps import Hold, Wait
 
 APPROVED_FOR_PRODUCTION = "Production/Approved"
+APPROVED = "Approved"
 
 
 def desired_package(observation: ReleaseObservation) -> DescribedPackage | None:
-    """Return the version to serve, or None."""
+    """Return the version to serve, or None.
+
+    It is the pinned version where there is a pin. If the live version was rejected and the pinned one may not become
+    live, it is the highest version below the live one.
+    """
     ready = (package for package in _eligible(observation) if not missing_condition(observation, package))
-    return max(ready, key=lambda package: package.version, default=None)
+    return max(ready, key=lambda package: package.version, default=None) or fallback_package(observation)
+
+
+def fallback_package(observation: ReleaseObservation) -> DescribedPackage | None:
+    """Return the version to go back to under a pin, because the live version was rejected; or None."""
+    policy, live = observation.policy, version_of(observation.live_release)
+    if not isinstance(policy, StagePolicy) or policy.pin is None or live is None or not is_live_rejected(observation):
+        return None
+    below = (
+        package
+        for package in observation.packages
+        if package.version < live
+        and package.approval == APPROVED
+        and not is_quarantined(observation, package)
+        and not missing_condition(observation, package)
+    )
+    return max(below, key=lambda package: package.version, default=None)
+
+
+def is_live_rejected(observation: ReleaseObservation) -> bool:
+    """Return whether the live version has lost its approval."""
+    package = observation.package(version_of(observation.live_release))
+    return package is not None and lost_approval(observation, package) != ""
+
+
+def lost_approval(observation: ReleaseObservation, package: DescribedPackage) -> str:
+    """Return how a version that is or becomes live lost its approval, in a clause; "" while it has it."""
+    if package.approval != APPROVED:
+        return f"version {package.version} is {package.approval}"
+    policy = observation.policy
+    second = isinstance(policy, StagePolicy) and policy.approval == LIFE_CYCLE
+    if second and package.life_cycle != APPROVED_FOR_PRODUCTION:
+        return f"version {package.version} is {package.life_cycle or 'without a stage'} in its life cycle"
+    return ""
 
 
 def missing_condition(observation: ReleaseObservation, package: DescribedPackage) -> str:
@@ -62,8 +101,13 @@ def is_expired(pin: Pin, now: datetime) -> bool:
 def wait_for_pinned(observation: ReleaseObservation, pin: Pin) -> Wait | Hold:
     """Return the step for a pinned version that is not the desired one, with the reason."""
     name = f"version {pin.version} is pinned"
-    package = next((p for p in observation.packages if p.version == pin.version and p.approval == "Approved"), None)
-    if package is None:
+    package = observation.package(pin.version)
+    if package is None or package.approval != APPROVED:
+        if version_of(observation.live_release) == pin.version:
+            return Hold(
+                f"{name} and live, it is not approved any more, and no earlier version may replace it",
+                "approve an earlier version, or retire the endpoint",
+            )
         return Hold(f"{name} and not approved", "approve it, or remove the pin")
     if is_quarantined(observation, package):
         reason = observation.quarantine[pin.version].reason
@@ -77,9 +121,9 @@ def _eligible(observation: ReleaseObservation) -> Iterator[DescribedPackage]:
     for package in observation.packages:
         if pin and package.version != pin.version:
             continue
-        if package.approval == "Approved" and not is_quarantined(observation, package):
+        if package.approval == APPROVED and not is_quarantined(observation, package):
             yield package
 
 
 def _is_live(observation: ReleaseObservation, package: DescribedPackage) -> bool:
-    return package.release_id == observation.record.release_id == observation.serves
+    return package.version == version_of(observation.serves)

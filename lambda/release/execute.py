@@ -7,12 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from release.alarms import rollback_alarm_name
 from release.decide import (
-    LEASE_OWNER_PREFIX,
     PREPARE_SECONDS,
     RELEASE_SECONDS,
     Abandon,
+    Adopt,
+    Cancel,
     Complete,
+    CorrectRecord,
     Deploy,
     Redeploy,
     RefuseVersion,
@@ -26,8 +31,8 @@ from release.observe import describe_package, observe_endpoint, observe_stack
 from release.rollout import ChangeSetRefused, Rollout
 from release.verified_copy import PackageRefused, copy_release, read_registration
 from shared.environment import ReleaseEnvironment
-from shared.errors import Overtaken
-from shared.ledger import Approval, Lease, LeasePurpose, Quarantine, ReleaseLedger
+from shared.errors import Overtaken, is_missing
+from shared.ledger import LEASE_OWNER_PREFIX, Approval, Lease, LeasePurpose, Quarantine, ReleaseLedger
 from shared.release_policy import StagePolicy
 from shared.release_record import ReleaseRecord, version_of
 from shared.verification import VerificationRow, VerificationRows, VerificationStatus
@@ -91,11 +96,21 @@ class ReleaseExecutor:
                 self._refuse(observation, step, report)
             case Complete():
                 report()
-                self._ledger.release_lease(step.lease)
+                self._ledger.finish(step.lease)
+                if observation.lease == step.lease:
+                    self._ledger.release_lease(step.lease)
+            case Adopt():
+                lasting = self._lasting(step.lease)
+                self._ledger.swap_lease(observation.lease, lasting)
+                report()
+            case Cancel():
+                self._cancel(observation, step, report)
+            case CorrectRecord():
+                self._correct_record(observation, step, report)
             case Abandon():
                 held = self._claim(observation, step.lease, report)
                 self._write_record(step.restore.format())
-                self._ledger.release_lease(held)
+                self._end(held)
             case RollBack():
                 self._roll_back(observation, step, report)
             case Redeploy():
@@ -137,11 +152,6 @@ class ReleaseExecutor:
             self._ledger.release_lease(held)
             raise
         assert observation.stack is not None, "decide() deploys only to an existing stack"
-        if observation.serves == release.release_id:
-            # Only the record is behind: CloudFormation would see no change.
-            self._write_record(release.format())
-            self._ledger.release_lease(held)
-            return
         self._roll_out(observation.stack, held, release, package)
 
     def _redeploy(self, observation: ReleaseObservation, step: Redeploy) -> None:
@@ -161,7 +171,7 @@ class ReleaseExecutor:
             owner=self._owner,
             purpose=LeasePurpose.PREPARE,
             release_id=release_id,
-            previous=observation.record.format(),
+            previous=observation.recorded,
             acquired_at=now,
             expires_at=now + PREPARE_SECONDS,
             stack_updated_at=observation.stack.updated_at if observation.stack else "",
@@ -176,7 +186,7 @@ class ReleaseExecutor:
         endpoint = observe_endpoint(self._clients.sagemaker, self._environment.endpoint(self._model))
         if (stack, endpoint) != (observation.stack, observation.endpoint):
             raise Overtaken("the stack or the endpoint changed before the lease was taken")
-        if self._read_record() != observation.record.format():
+        if self._read_record() != observation.recorded:
             raise Overtaken("the release record changed before the lease was taken")
 
     def _copy(self, observation: ReleaseObservation, package: DescribedPackage, wanted: str) -> ReleaseRecord:
@@ -229,6 +239,7 @@ class ReleaseExecutor:
             role_arn=self._environment.release_role_arn,
         )
         try:
+            self._ledger.write_unfinished(held)
             self._write_record(release.format())
             rollout.prepare(stack, release)
             if package is not None:
@@ -237,8 +248,53 @@ class ReleaseExecutor:
             self._restore(held)
             raise
         self._execute(rollout, held)
-        lasting = replace(held, purpose=LeasePurpose.RELEASE, expires_at=self._seconds() + RELEASE_SECONDS)
-        self._ledger.swap_lease(held, lasting)
+        self._ledger.swap_lease(held, self._lasting(held))
+
+    def _lasting(self, lease: Lease) -> Lease:
+        """Return the lease of a release that CloudFormation carries out."""
+        return replace(
+            lease,
+            owner=self._owner,
+            purpose=LeasePurpose.RELEASE,
+            expires_at=self._seconds() + RELEASE_SECONDS,
+        )
+
+    def _correct_record(self, observation: ReleaseObservation, step: CorrectRecord, report: Callable[[], None]) -> None:
+        held = self._take_lease(observation, step.release.release_id)
+        try:
+            self._expect_unchanged(observation)
+            report()
+            self._write_record(step.release.format())
+        except Exception:
+            self._ledger.release_lease(held)
+            raise
+        self._ledger.release_lease(held)
+
+    def _cancel(self, observation: ReleaseObservation, step: Cancel, report: Callable[[], None]) -> None:
+        """Stop an update. The next looks repeat it until the stack rolls back, and then finish the release.
+
+        SageMaker goes back to the earlier release when a rollback alarm goes off. So the alarm is set where SageMaker
+        deploys to an existing endpoint: CloudFormation's own cancellation would update the endpoint while it is being
+        updated, which SageMaker refuses. A first release has no earlier one, and CloudFormation deletes what it made.
+        """
+        report()
+        name = self._environment.endpoint(self._model)
+        if observation.endpoint is not None and observation.endpoint.status != "Creating":
+            try:
+                self._clients.cloudwatch.set_alarm_state(
+                    AlarmName=rollback_alarm_name(name, step.lease.release_id),
+                    StateValue="ALARM",
+                    StateReason=f"Evergreen cancels the release: {step.reason}"[:1023],
+                )
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
+            else:
+                return
+        self._clients.cloudformation.cancel_update_stack(
+            StackName=self._environment.serving_stack(self._model),
+            ClientRequestToken=f"cancel-{step.lease.release_id}-{step.lease.acquired_at}",
+        )
 
     def _execute(self, rollout: Rollout, held: Lease) -> None:
         """Execute the change set. Restore the record only on a clear refusal.
@@ -254,6 +310,11 @@ class ReleaseExecutor:
 
     def _restore(self, held: Lease) -> None:
         self._write_record(held.previous)
+        self._end(held)
+
+    def _end(self, held: Lease) -> None:
+        """Give the lease back, after the record was restored."""
+        self._ledger.finish(held)
         self._ledger.release_lease(held)
 
     def _roll_back(self, observation: ReleaseObservation, step: RollBack, report: Callable[[], None]) -> None:
@@ -263,14 +324,14 @@ class ReleaseExecutor:
             self._quarantine(observation, version, step.reason)
         if step.restore is not None:
             self._write_record(step.restore.format())
-        self._ledger.release_lease(held)
+        self._end(held)
 
     def _claim(self, observation: ReleaseObservation, lease: Lease, report: Callable[[], None]) -> Lease:
         """Take over the lease of an unfinished release, so that no other invocation ends or reports it too."""
         claimed = replace(
             lease, owner=self._owner, purpose=LeasePurpose.ROLLBACK, expires_at=self._seconds() + PREPARE_SECONDS
         )
-        self._ledger.swap_lease(lease, claimed)
+        self._ledger.swap_lease(observation.lease, claimed)
         try:
             self._expect_unchanged(observation)
             report()
@@ -280,13 +341,11 @@ class ReleaseExecutor:
         return claimed
 
     def _quarantine(self, observation: ReleaseObservation, version: int, reason: str) -> None:
-        known = {package.version: package for package in observation.packages}
-        record = observation.record
-        if version in known:
+        package, at = observation.package(version), self._now()
+        if package is not None:
             # SageMaker's clock may be ahead of this one. The observed edit must not count as a later one.
-            arn, at = known[version].arn, max(self._now(), known[version].modified_at)
-        else:
-            arn, at = record.package_arn if record.version == version else "", self._now()
+            at = max(at, package.modified_at)
+        arn = package.arn if package else self._environment.package(self._model, version)
         self._ledger.quarantine(Quarantine(version, reason, at, arn))
 
     def _request_verification(self, step: Verify) -> None:

@@ -18,6 +18,9 @@ STACK_READY = frozenset(
 # Ends in _IN_PROGRESS although nothing is in progress: a first change set was not executed.
 STACK_NOT_CREATED = "REVIEW_IN_PROGRESS"
 
+# The release record's parameter; CDK's own is BootstrapVersion (docs/reference/contracts.md, "Release record").
+RELEASE_PARAMETER = "Release"
+
 ENDPOINT_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -73,6 +76,7 @@ class StackState:
         release_id: Output `ReleaseId`.
         endpoint_config: Output `EndpointConfigName`.
         parameters: The names of its parameters.
+        deployed_record: The release record that it was deployed with; "" where CloudFormation does not return it.
     """
 
     status: str
@@ -80,6 +84,7 @@ class StackState:
     release_id: str = ""
     endpoint_config: str = ""
     parameters: tuple[str, ...] = ()
+    deployed_record: str = ""
 
     @property
     def busy(self) -> bool:
@@ -119,6 +124,10 @@ class ReleaseObservation:
         approvals: First observed approvals by version.
         verification: The verification of the record's release in this stage.
         alarm: A clause that names the rollback alarm of the release under way and its figure; "" for none.
+        unfinished: The release that was begun and not ended, with what to restore. It outlives its lease.
+        record_text: The release record as it was read; None for `record` itself.
+        verified_record: The record of the live release by its package and its registration record; None if unknown.
+        record_problem: Why `record` is not the live release's, or cannot be compared with it, in a clause; "" for none.
     """
 
     packages: tuple[DescribedPackage, ...]
@@ -132,6 +141,29 @@ class ReleaseObservation:
     approvals: Mapping[int, Approval] = field(default_factory=dict)
     verification: VerificationRow | None = None
     alarm: str = ""
+    unfinished: Lease | None = None
+    record_text: str | None = None
+    verified_record: ReleaseRecord | None = None
+    record_problem: str = ""
+
+    @property
+    def recorded(self) -> str:
+        """The release record as it was read."""
+        return self.record.format() if self.record_text is None else self.record_text
+
+    @property
+    def live_release(self) -> str:
+        """The release that answers requests, or else the one that the record names; `none` without a release."""
+        return self.serves or self.record.release_id
+
+    @property
+    def busy(self) -> bool:
+        """True while CloudFormation or SageMaker is at work."""
+        return (self.stack is not None and self.stack.busy) or (self.endpoint is not None and self.endpoint.busy)
+
+    def package(self, version: int | None) -> DescribedPackage | None:
+        """Return a version of the model, None where it was not described."""
+        return next((package for package in self.packages if package.version == version), None)
 
     @property
     def serves(self) -> str:

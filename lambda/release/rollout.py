@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, WaiterError
 
-from release.observation import StackState
+from release.observation import RELEASE_PARAMETER, StackState
 from shared.release_record import ReleaseRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import WaiterConfigTypeDef
 
-# The release record's parameter; CDK's own is BootstrapVersion (docs/reference/contracts.md, "Release record").
-_RELEASE_PARAMETER = "Release"
 _EXECUTING = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
 # A change set takes seconds; three minutes are ample.
 _WAIT: WaiterConfigTypeDef = {"Delay": 2, "MaxAttempts": 90}
@@ -114,7 +112,7 @@ class Rollout:
         values = [
             parameter.get("ResolvedValue") or parameter.get("ParameterValue", "")
             for parameter in described.get("Parameters", [])
-            if parameter["ParameterKey"].startswith(_RELEASE_PARAMETER)
+            if parameter["ParameterKey"].startswith(RELEASE_PARAMETER)
         ]
         if values != [release.format()]:
             raise ChangeSetRefused(f"the change set would release {values}, expected was {release.format()}")

@@ -110,15 +110,51 @@ def copy_release(s3: S3Client, bucket: str, model: str, described: DescribeModel
     return release
 
 
+def released_record(
+    s3: S3Client, bucket: str, model: str, described: DescribeModelPackageOutputTypeDef, release: str
+) -> ReleaseRecord:
+    """Return what the record of a release must say, from its package and the registration record in its copy.
+
+    Args:
+        s3: The client.
+        bucket: This stage's bucket, which has the copy.
+        model: The model's name.
+        described: The package of the release's version.
+        release: The release id, which names the registration record by its hash.
+
+    Raises:
+        PackageRefused: The copy or the package is not the one that was released.
+    """
+    uri = f"s3://{bucket}/releases/{model}/{release}/record.json"
+    body = _read_body(s3, uri)
+    if release_id(described["ModelPackageVersion"], sha256_of(body)) != release:
+        raise PackageRefused(f"{uri} is not the registration record that {release} is named by")
+    record = _parse_record(uri, body)
+    return ReleaseRecord(
+        release_id=release,
+        image=_pinned_image(_container(described["InferenceSpecification"])),
+        package_arn=described["ModelPackageArn"],
+        artifact_sha256=_verify(record, model, described),
+    )
+
+
 def _read_record(s3: S3Client, uri: str, sha256: str) -> dict[str, Any]:
+    body = _read_body(s3, uri)
+    if sha256_of(body) != sha256:
+        raise PackageRefused(f"its registration record {uri} has SHA-256 {sha256_of(body)}, the package says {sha256}")
+    return _parse_record(uri, body)
+
+
+def _read_body(s3: S3Client, uri: str) -> bytes:
     bucket, key = _address(uri)
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
         raise _missing_or(error, uri) from error
-    body = answer["Body"].read(_LARGEST_RECORD_BYTES + 1)
-    if sha256_of(body) != sha256:
-        raise PackageRefused(f"its registration record {uri} has SHA-256 {sha256_of(body)}, the package says {sha256}")
+    return answer["Body"].read(_LARGEST_RECORD_BYTES + 1)
+
+
+def _parse_record(uri: str, body: bytes) -> dict[str, Any]:
     try:
         record = json.loads(body)
     except ValueError as error:

@@ -26,8 +26,11 @@ _RUNTIME_CONFIG = Config(connect_timeout=5, read_timeout=70, retries={"mode": "s
 _S3_CONFIG = _CONFIG.merge(Config(read_timeout=300))
 
 
-class AlarmHistory(Protocol):
+class Alarms(Protocol):
     """The part of CloudWatch's client that is used."""
+
+    def set_alarm_state(self, *, AlarmName: str, StateValue: str, StateReason: str) -> Any:
+        """Set the state of an alarm until its next evaluation."""
 
     def describe_alarm_history(
         self, *, AlarmName: str, HistoryItemType: str, StartDate: datetime, ScanBy: str, MaxRecords: int
@@ -46,9 +49,9 @@ class Clients:
     """One client per service."""
 
     @cached_property
-    def cloudwatch(self) -> AlarmHistory:
+    def cloudwatch(self) -> Alarms:
         """Return the CloudWatch client."""
-        client: AlarmHistory = boto3.client("cloudwatch", config=_CONFIG)
+        client: Alarms = boto3.client("cloudwatch", config=_CONFIG)
         return client
 
     @cached_property

@@ -94,6 +94,10 @@ class ReleaseEnvironment(StageEnvironment):
         """Return the ARN of the model package group: a name would be looked up in this account only."""
         return f"{self.registry_arn_prefix}:model-package-group/{super().package_group(model)}"
 
+    def package(self, model: str, version: int) -> str:
+        """Return the ARN of a version of the model."""
+        return f"{self.registry_arn_prefix}:model-package/{super().package_group(model)}/{version}"
+
 
 @dataclass(frozen=True)
 class RetrainEnvironment(StageEnvironment):

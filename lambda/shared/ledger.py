@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
 
 _LEASE = "lease"
+_UNFINISHED = "unfinished"
+LEASE_OWNER_PREFIX = "release-controller/"
 _QUARANTINE = "quarantine#"
 _APPROVAL = "approval#"
 _MONITORS = "monitors"
@@ -59,6 +61,11 @@ class Lease:
     expires_at: int
     stack_updated_at: str = ""
     endpoint_config: str = ""
+
+    @property
+    def is_controllers(self) -> bool:
+        """True if the release controller holds it. Only the release controller ends such a lease."""
+        return self.owner.startswith(LEASE_OWNER_PREFIX)
 
 
 @dataclass(frozen=True)
@@ -142,8 +149,15 @@ class ReleaseLedger:
 
     def lease(self) -> Lease | None:
         """Return the lease, None where it is free."""
+        return self._read_lease(_LEASE)
+
+    def unfinished(self) -> Lease | None:
+        """Return the release that was begun and not ended, None for none. It outlives its lease."""
+        return self._read_lease(_UNFINISHED)
+
+    def _read_lease(self, key: str) -> Lease | None:
         item = self._dynamodb.get_item(
-            TableName=self._table, Key={"pk": self._pk, "sk": {"S": _LEASE}}, ConsistentRead=True
+            TableName=self._table, Key={"pk": self._pk, "sk": {"S": key}}, ConsistentRead=True
         ).get("Item")
         if item is None:
             return None
@@ -158,6 +172,40 @@ class ReleaseLedger:
             endpoint_config=_text(item, "endpoint_config"),
         )
 
+    def write_unfinished(self, lease: Lease) -> None:
+        """Record what to restore if the release fails, apart from the lease. Call it before the record is changed."""
+        self._dynamodb.put_item(TableName=self._table, Item=self._lease_item(_UNFINISHED, lease))
+
+    def finish(self, lease: Lease) -> None:
+        """Delete the row of an unfinished release, unless it is already that of a later one."""
+        try:
+            self._dynamodb.delete_item(
+                TableName=self._table,
+                Key={"pk": self._pk, "sk": {"S": _UNFINISHED}},
+                ConditionExpression="acquired_at = :acquired AND release_id = :release",
+                ExpressionAttributeValues={
+                    ":acquired": {"N": str(lease.acquired_at)},
+                    ":release": {"S": lease.release_id},
+                },
+            )
+        except ClientError as error:
+            if not is_failed_condition(error):
+                raise
+
+    def _lease_item(self, key: str, lease: Lease) -> dict[str, UniversalAttributeValueTypeDef]:
+        return {
+            "pk": self._pk,
+            "sk": {"S": key},
+            "owner": {"S": lease.owner},
+            "purpose": {"S": lease.purpose},
+            "release_id": {"S": lease.release_id},
+            "previous": {"S": lease.previous},
+            "acquired_at": {"N": str(lease.acquired_at)},
+            "expires_at": {"N": str(lease.expires_at)},
+            "stack_updated_at": {"S": lease.stack_updated_at},
+            "endpoint_config": {"S": lease.endpoint_config},
+        }
+
     def swap_lease(self, observed: Lease | None, wanted: Lease) -> None:
         """Replace `observed` by `wanted`.
 
@@ -165,18 +213,7 @@ class ReleaseLedger:
             LeaseLost: The lease is no longer the observed one.
         """
         condition, names, values = _unchanged(observed)
-        item: dict[str, UniversalAttributeValueTypeDef] = {
-            "pk": self._pk,
-            "sk": {"S": _LEASE},
-            "owner": {"S": wanted.owner},
-            "purpose": {"S": wanted.purpose},
-            "release_id": {"S": wanted.release_id},
-            "previous": {"S": wanted.previous},
-            "acquired_at": {"N": str(wanted.acquired_at)},
-            "expires_at": {"N": str(wanted.expires_at)},
-            "stack_updated_at": {"S": wanted.stack_updated_at},
-            "endpoint_config": {"S": wanted.endpoint_config},
-        }
+        item = self._lease_item(_LEASE, wanted)
         try:
             if names:
                 self._dynamodb.put_item(

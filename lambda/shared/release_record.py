@@ -8,6 +8,9 @@ from dataclasses import dataclass
 _NONE = "none"
 # The id becomes part of S3 keys and of the names of alarms and change sets, so every parser checks its form.
 _RELEASE_ID = re.compile(r"v([1-9][0-9]*)-[0-9a-f]{8}")
+_IMAGE = re.compile(r"[^\s|@]+@sha256:[0-9a-f]{64}")
+_PACKAGE_ARN = re.compile(r"arn:[a-z-]+:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/[A-Za-z0-9-]+/([1-9][0-9]*)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,22 @@ class ReleaseRecord:
         if any(not field or "|" in field for field in fields):
             raise ValueError(f"a release record's fields must not be empty or contain '|', got {fields}")
         return "|".join(fields)
+
+    @property
+    def malformed_field(self) -> str:
+        """The first field that does not have its form, with its value, in a clause; "" for none."""
+        if self == NO_RELEASE:
+            return ""
+        if self.version is None:
+            return f"its release id is {self.release_id!r}"
+        if not _IMAGE.fullmatch(self.image):
+            return f"its image {self.image!r} is not <repository>@sha256:<64 hexadecimal digits>"
+        package = _PACKAGE_ARN.fullmatch(self.package_arn)
+        if package is None or int(package.group(1)) != self.version:
+            return f"{self.package_arn!r} is not the ARN of version {self.version}"
+        if not _SHA256.fullmatch(self.artifact_sha256):
+            return f"its artifact's SHA-256 {self.artifact_sha256!r} is not 64 hexadecimal digits"
+        return ""
 
 
 NO_RELEASE = ReleaseRecord(_NONE, _NONE, _NONE, _NONE)

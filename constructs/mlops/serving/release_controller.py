@@ -57,8 +57,9 @@ class ReleaseController(Construct):
             "Handler",
             package="release",
             description=f"Releases the approved versions of {app}'s models in {stage}, one step at a time",
-            # It copies an artifact of up to 5 GiB and waits for a change set.
-            timeout=cdk.Duration.minutes(15),
+            # It copies an artifact of up to 5 GiB and waits for a change set. Its lease, a minute longer, ends before
+            # the next tick (release/decide.py, PREPARE_SECONDS).
+            timeout=cdk.Duration.minutes(12),
             memory_mb=1024,
             environment={
                 "APP": app,
@@ -99,15 +100,18 @@ class ReleaseController(Construct):
         )
         self.handler.allow(
             ["cloudwatch:DescribeAlarmHistory"],
-            on=[
-                cdk.Stack.of(self).format_arn(
-                    service="cloudwatch",
-                    resource="alarm",
-                    resource_name=f"{app}-*",
-                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                )
-            ],
+            on=[self._alarms(f"{app}-*")],
             because="The rollback alarms of all models, whose names begin with the application's.",
+        )
+        self.handler.allow(
+            ["cloudwatch:SetAlarmState"],
+            on=[self._alarms(f"{app}-*-5xx")],
+            because="The function cancels the release of a version that is rejected meanwhile by its rollback alarm.",
+        )
+
+    def _alarms(self, name: str) -> str:
+        return cdk.Stack.of(self).format_arn(
+            service="cloudwatch", resource="alarm", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
         )
 
     def _grant_copies(self, artifacts: ArtifactBucket) -> None:
@@ -135,6 +139,7 @@ class ReleaseController(Construct):
                 "cloudformation:DeleteChangeSet",
                 "cloudformation:ExecuteChangeSet",
                 "cloudformation:SetStackPolicy",
+                "cloudformation:CancelUpdateStack",
             ],
             on=stacks,
             because=_ALL_MODELS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -203,6 +205,45 @@ def test_an_expired_lease_and_ones_own_are_taken_again(platform: Platform) -> No
     lease("bus-delays", "codepipeline/1", NOW + 600)
     leases(platform, Clock()).take(0)
     assert {item["owner"]["S"] for item in rows().values()} == {"codepipeline/1"}
+
+
+def test_an_expired_lease_of_the_release_controller_is_not_taken(platform: Platform) -> None:
+    lease("flight-delays", "release-controller/abc", NOW - 3600)
+    with pytest.raises(NotSettledError, match="another owner holds the lease of flight-delays"):
+        leases(platform, Clock()).take(60)
+    assert rows()["flight-delays#prod", "lease"]["owner"]["S"] == "release-controller/abc"
+
+
+def test_leases_are_renewed_while_a_command_deploys_and_given_back_if_it_fails(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evergreen.delivery.leases._RENEW_SECONDS", 0.01)
+    clock, began = Clock(), time.monotonic()
+    with pytest.raises(RuntimeError), leases(platform, clock).held(0):
+        clock.now += 1800
+        renewed: set[int] = set()
+        while renewed != {NOW + 1800 + LEASE_SECONDS}:
+            assert time.monotonic() < began + 20
+            renewed = {int(item["expires_at"]["N"]) for item in rows().values()}
+        raise RuntimeError
+    assert rows() == {}
+
+
+def test_a_deployment_by_hand_holds_the_leases_of_its_account(
+    account: Account, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def deploys(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        assert (command, check) == (["npx", "cdk", "deploy", "--all"], False)
+        seen.append({item["owner"]["S"] for item in rows().values()})
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr("evergreen.delivery.commands.subprocess.run", deploys)
+    code = run(
+        ["delivery", "hold", "--target", "aws", "--owner", "deploy/ada/1", "--", "npx", "cdk", "deploy", "--all"]
+    )
+    assert (code, seen, rows()) == (3, [{"deploy/ada/1"}], {})
 
 
 def test_another_owners_lease_is_never_given_back(platform: Platform) -> None:

@@ -11,7 +11,19 @@ import pytest
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from release.controller import alert_of
-from release.decide import Abandon, Complete, Deploy, Redeploy, RefuseVersion, ReleaseStep, RollBack, Verify
+from release.decide import (
+    Abandon,
+    Adopt,
+    Cancel,
+    Complete,
+    CorrectRecord,
+    Deploy,
+    Redeploy,
+    RefuseVersion,
+    ReleaseStep,
+    RollBack,
+    Verify,
+)
 from retrain.notifications import Topic
 from shared.ledger import Lease
 from shared.release_record import NO_RELEASE
@@ -57,6 +69,9 @@ def test_every_alert_of_the_functions_has_a_row(subjects: str) -> None:
         RefuseVersion(1, "reason"),
         Deploy(1, "v1-00000000", "reason"),
         Complete(lease, "reason"),
+        Adopt(lease, "reason"),
+        Cancel(lease, "reason"),
+        CorrectRecord(NO_RELEASE, "reason"),
         Abandon(lease, NO_RELEASE, "reason"),
         RollBack(lease, None, "reason"),
         Redeploy(NO_RELEASE, "reason"),
@@ -64,6 +79,6 @@ def test_every_alert_of_the_functions_has_a_row(subjects: str) -> None:
     ]
     assert {type(step) for step in steps} == set(get_args(ReleaseStep))
     alerted = {str(step.step) for step in steps if alert_of(step) is not None}
-    assert alerted == {"Hold", "Refuse", "Abandon", "RollBack"}
+    assert alerted == {"Hold", "Refuse", "Abandon", "RollBack", "Cancel", "CorrectRecord"}
     known = {*alerted, str(Step.CHANGE_SET_REFUSED), *map(str, Topic), NOT_VERIFIED}
     assert sorted(subject for subject in known if f"`{subject}`" not in subjects) == []

@@ -33,7 +33,7 @@ from unittest.mock import patch
 
 from botocore.exceptions import ClientError, WaiterError
 
-from release import execute
+from release import execute, observe
 from release.controller import reconcile_releases
 from release.verified_copy import Registration
 from shared.clients import Clients
@@ -57,8 +57,16 @@ def error(code: str, message: str = "message") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, "call")
 
 
+REGISTRY = "arn:aws:sagemaker:us-east-1:111122223333"
+
+
 def released(version: int) -> ReleaseRecord:
-    return ReleaseRecord(f"v{version}-{version:08x}", "image@sha256:0", f"arn:{version}", "a" * 64)
+    return ReleaseRecord(
+        f"v{version}-{version:08x}",
+        f"registry/image@sha256:{version:064x}",
+        f"{REGISTRY}:model-package/evergreen-churn/{version}",
+        f"{version:064x}",
+    )
 
 
 @dataclass
@@ -81,6 +89,11 @@ class Version:
     modified_by: str = "eve"
     description: str = "looks good"
     life_cycle: str = ""
+
+
+def _life_cycle(one: Version) -> dict[str, Any]:
+    stage, _, status = one.life_cycle.partition("/")
+    return {"ModelLifeCycle": {"Stage": stage, "StageStatus": status}} if one.life_cycle else {}
 
 
 @dataclass
@@ -133,6 +146,7 @@ class Cloud(Calls):
         serves: The version that the endpoint really serves. No API returns it.
         verifies: The release whose verification was requested and not answered.
         blamable: Versions whose deployment failed.
+        cancelled: The update under way was cancelled, and rolls back.
         alerts: The messages published.
     """
 
@@ -149,6 +163,7 @@ class Cloud(Calls):
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     blamable: set[int] = field(default_factory=set)
     alerts: list[str] = field(default_factory=list)
+    cancelled: bool = False
 
     @property
     def now(self) -> datetime:
@@ -192,7 +207,9 @@ class Cloud(Calls):
         pending = self.stack.pending
         if pending is None:
             return
-        self.stack.pending, self.busy = None, False
+        if self.cancelled:
+            outcome = "stack rolls back"
+        self.stack.pending, self.busy, self.cancelled = None, False, False
         if self.rows.get("lease", {}).get("owner") == {"S": "pipeline"}:
             del self.rows["lease"]
         if outcome != "success" and pending.version:
@@ -220,13 +237,14 @@ class Cloud(Calls):
             raise Broken(f"{release.release_id} was approved without a word and was deployed")
         if policy.get("approval") == "life-cycle" and one.life_cycle != "Production/Approved":
             raise Broken(f"{release.release_id} has no second approval and was deployed")
-        if policy.get("pin") and policy["pin"]["version"] != release.version:
+        pinned = self.packages.get(policy.get("pin", {}).get("version"))
+        if pinned and pinned.approval == "Approved" and policy["pin"]["version"] != release.version:
             raise Broken(f"{release.release_id} is not the pinned one and was deployed")
 
     def take_lease(self) -> bool:
-        """Take the lease for an hour, as any other deployer does."""
-        now = int(self.now.timestamp())
-        if "lease" in self.rows and now < int(self.rows["lease"]["expires_at"]["N"]):
+        """Take the lease for an hour, as any other deployer does. It never ends a lease of the controller."""
+        now, row = int(self.now.timestamp()), self.rows.get("lease")
+        if row and (now < int(row["expires_at"]["N"]) or row["owner"]["S"].startswith("release-controller/")):
             return False
         self.rows["lease"] = {
             **{name: {"S": value} for name, value in (("owner", "pipeline"), ("purpose", "deploy"))},
@@ -266,12 +284,21 @@ class SageMaker(Service):
     def get_paginator(self, _: str) -> Any:
         approved = [v for v, one in self.cloud.packages.items() if one.approval == "Approved"]
         page = {
-            "ModelPackageSummaryList": [{"ModelPackageVersion": v, "ModelPackageArn": f"arn:{v}"} for v in approved]
+            "ModelPackageSummaryList": [
+                {
+                    "ModelPackageVersion": v,
+                    "ModelPackageArn": released(v).package_arn,
+                    **_life_cycle(self.cloud.packages[v]),
+                }
+                for v in approved
+            ]
         }
         return SimpleNamespace(paginate=lambda **_: [page])
 
     def describe_model_package(self, *, ModelPackageName: str) -> Any:
-        version = int(ModelPackageName.removeprefix("arn:"))
+        version = int(ModelPackageName.rsplit("/", 1)[-1])
+        if version not in self.cloud.packages:
+            raise error("ValidationException", f"ModelPackage {ModelPackageName} does not exist.")
         one = self.cloud.packages[version]
         described: dict[str, Any] = {
             "ModelPackageArn": ModelPackageName,
@@ -284,10 +311,7 @@ class SageMaker(Service):
             "ApprovalDescription": one.description,
             "CustomerMetadataProperties": {"record_uri": "s3://b/k", "record_sha256": f"{version:08x}" + "0" * 56},
         }
-        if one.life_cycle:
-            stage, _, status = one.life_cycle.partition("/")
-            described["ModelLifeCycle"] = {"Stage": stage, "StageStatus": status}
-        return described
+        return described | _life_cycle(one)
 
     def describe_endpoint(self, **_: str) -> Any:
         if not self.cloud.endpoint:
@@ -301,7 +325,7 @@ class CloudFormation(Service):
         stack = self.cloud.stack
         described: dict[str, Any] = {
             "StackStatus": stack.status,
-            "Parameters": [{"ParameterKey": "ReleaseParameter"}],
+            "Parameters": [{"ParameterKey": "ReleaseParameter", "ResolvedValue": stack.deployed.format()}],
             "LastUpdatedTime": datetime.fromtimestamp(stack.operations, UTC),
         }
         if stack.deployed != NO_RELEASE:
@@ -338,6 +362,11 @@ class CloudFormation(Service):
     def delete_change_set(self, *, ChangeSetName: str, **_: Any) -> None:
         self.cloud.change_sets.pop(ChangeSetName, None)
 
+    def cancel_update_stack(self, **_: str) -> None:
+        if self.cloud.stack.status != "UPDATE_IN_PROGRESS":
+            raise error("ValidationError", "CancelUpdateStack cannot be called from current stack status")
+        self.cloud.cancelled, self.cloud.stack.status = True, "UPDATE_ROLLBACK_IN_PROGRESS"
+
     def execute_change_set(self, *, ChangeSetName: str, **_: Any) -> None:
         change_set, cloud = self.cloud.change_sets[ChangeSetName], self.cloud
         if change_set["operations"] != cloud.stack.operations or change_set["ExecutionStatus"] != "AVAILABLE":
@@ -366,6 +395,13 @@ class CloudWatch(Service):
     def describe_alarm_history(self, **_: Any) -> Any:
         return {"AlarmHistoryItems": []}
 
+    def set_alarm_state(self, *, AlarmName: str, StateValue: str, **_: str) -> None:
+        """Set an alarm. SageMaker goes back while it deploys to an existing endpoint."""
+        pending = self.cloud.stack.pending
+        assert StateValue == "ALARM"
+        if pending is not None and pending.release_id in AlarmName and self.cloud.endpoint:
+            self.cloud.cancelled = True
+
 
 class DynamoDb(Service):
     def _check(self, key: str, values: dict[str, Any] | None) -> None:
@@ -378,7 +414,13 @@ class DynamoDb(Service):
             if row is not None and row["at"]["S"] >= values[":at"]["S"]:
                 raise error("ConditionalCheckFailedException", "the conditional request failed")
             return
-        names = {":owner": "owner", ":purpose": "purpose", ":acquired": "acquired_at", ":expires": "expires_at"}
+        names = {
+            ":owner": "owner",
+            ":purpose": "purpose",
+            ":acquired": "acquired_at",
+            ":expires": "expires_at",
+            ":release": "release_id",
+        }
         if (row is not None) if values is None else any((row or {}).get(names[k]) != v for k, v in values.items()):
             raise error("ConditionalCheckFailedException", "the conditional request failed")
 
@@ -420,7 +462,7 @@ SERVICES: dict[str, Callable[[Cloud], Service]] = {
 def invoke(cloud: Cloud) -> None:
     """Invoke the controller. Lambda or the next tick retries after an error."""
     environment = ReleaseEnvironment(
-        "evergreen", cloud.stage, "ledger", "bucket", "arn:topic", "arn:role", "arn:registry", "verify"
+        "evergreen", cloud.stage, "ledger", "bucket", "arn:topic", "arn:role", REGISTRY, "verify"
     )
     with suppress(ReconcileError, ClientError, Killed):
         reconcile_releases({}, cloud.clients(), environment, invocation=f"i{cloud.calls}", now=lambda: cloud.now)
@@ -476,8 +518,18 @@ def registered(_s3: object, described: dict[str, Any]) -> Registration:
     return Registration("s3://b/k", "", {"author": f"{CREATORS[described['ModelPackageVersion']]}@example.com"})
 
 
+def verified(_s3: object, _bucket: str, _model: str, described: dict[str, Any], release: str) -> ReleaseRecord:
+    record = released(described["ModelPackageVersion"])
+    assert record.release_id == release
+    return record
+
+
 @contextmanager
 def without_copying() -> Iterator[None]:
     """Replace the verified copy, which test_release_aws.py tests."""
-    with patch.object(execute, "copy_release", copied), patch.object(execute, "read_registration", registered):
+    with (
+        patch.object(execute, "copy_release", copied),
+        patch.object(execute, "read_registration", registered),
+        patch.object(observe, "released_record", verified),
+    ):
         yield

@@ -55,7 +55,7 @@ class WithoutStack(Clients):
     def cloudformation(self) -> CloudFormationClient:
         client = super().cloudformation
         stubber = Stubber(client)
-        for _ in range(20):
+        for _ in range(40):
             stubber.add_client_error("describe_stacks", "ValidationError", "StackState with id x does not exist")
         stubber.activate()
         return client
@@ -477,9 +477,11 @@ def test_a_package_registered_by_hand_is_quarantined_and_notified(
 
 
 def test_one_models_failure_never_stops_the_others(environment: ReleaseEnvironment, ledger: ReleaseLedger) -> None:
-    AWS.ssm.put_parameter(Name="/evergreen/broken/staging/release", Value="nonsense", Type="String")
+    AWS.ssm.put_parameter(Name="/evergreen/broken/staging/release", Value=NO_RELEASE.format(), Type="String")
+    row = {"pk": {"S": "broken#staging"}, "sk": {"S": "quarantine#000001"}, "at": {"S": "yesterday"}}
+    AWS.dynamodb.put_item(TableName="ledger", Item=row)
     register("evergreen-churn")
-    with pytest.raises(ReconcileError, match="broken: a release record has 4 fields"):
+    with pytest.raises(ReconcileError, match="broken: Invalid isoformat string: 'yesterday'"):
         reconcile(environment, {"detail": {"ModelPackageGroupName": "evergreen-broken"}})
     assert 1 in ledger.quarantined()
 

@@ -17,7 +17,7 @@ from shared.release_policy import Pin, PreviousStage, StagePolicy, VerificationB
 from shared.release_record import NO_RELEASE
 
 if TYPE_CHECKING:
-    from shared.clients import AlarmHistory
+    from shared.clients import Alarms
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LEASE = Lease("release-controller/1", "release", "v7-00000000", NO_RELEASE.format(), 100, 200)
@@ -101,9 +101,9 @@ def test_a_rollback_names_its_alarm_and_figure_even_when_the_alarm_is_gone() -> 
         items = [{"newState": {"stateValue": value, "stateReason": why}} for value, why in states]
         return {"AlarmHistoryItems": [{"HistoryData": json.dumps(item)} for item in items]}
 
-    cloudwatch = cast("AlarmHistory", SimpleNamespace(describe_alarm_history=describe_alarm_history))
+    cloudwatch = cast("Alarms", SimpleNamespace(describe_alarm_history=describe_alarm_history))
     clause = rollback_alarm(cloudwatch, "evergreen-churn-staging", LEASE)
     assert clause == f"the alarm evergreen-churn-staging-v7-00000000-5xx went off ({reason.rstrip('.')})"
     assert asked[0]["StartDate"] == datetime.fromtimestamp(100, UTC)
-    silent = cast("AlarmHistory", SimpleNamespace(describe_alarm_history=lambda **_: {"AlarmHistoryItems": []}))
+    silent = cast("Alarms", SimpleNamespace(describe_alarm_history=lambda **_: {"AlarmHistoryItems": []}))
     assert rollback_alarm(silent, "evergreen-churn-staging", LEASE) == ""
