@@ -88,6 +88,7 @@ def test_an_invocation_that_died_after_the_execution_is_followed_by_an_adoption(
     assert last_step(cloud)[0] == "Adopt"
     assert cloud.rows["lease"]["purpose"]["S"] == "release"
     cloud.finish("success")
+    cloud.now += timedelta(minutes=1)
     invoke(cloud)
     assert (last_step(cloud)[0], cloud.serves, "lease" in cloud.rows) == ("Nothing", 2, False)
 

@@ -28,8 +28,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
     [
         (
             Step,
-            "Nothing Wait Hold Refuse Overtaken Deploy Redeploy Complete Abandon RollBack Verify ChangeSetRefused "
-            "Start Resume ReportRun CloseRun",
+            "Nothing Wait Hold Refuse Overtaken Deploy Redeploy Complete Adopt Cancel CorrectRecord Abandon RollBack "
+            "Verify ChangeSetRefused MonitorsFailed MonitorsRefused Start Resume ReportRun CloseRun",
         ),
         (ActionKind, "Archive Delete DeleteConfig DeleteModel"),
         (VerificationStatus, "asked passed failed"),
