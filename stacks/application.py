@@ -15,6 +15,7 @@ from pipelines import compile_pipelines
 from stacks.delivery import DeliveryStack
 from stacks.monitoring import MonitoringStack
 from stacks.platform import PlatformStack
+from stacks.security_hub import SecurityHubChecks
 from stacks.serving import ServingStack
 from stacks.training import TrainingStack
 
@@ -45,7 +46,7 @@ def build(configuration: Configuration, outdir: str, *, context: Mapping[str, st
     """
     flags = {**_context(configuration.root), **(context or {})}
     app = cdk.App(context=flags, outdir=outdir, analytics_reporting=False)
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), SecurityHubChecks(app))
     definitions = compile_pipelines(configuration.models)
     if _is_delivery(app):
         _add_delivery(app, configuration, definitions)

@@ -14,25 +14,26 @@ from constructs import Construct
 _TOKEN = re.compile(r"\$\{Token\[[^]]+\]\}")
 
 
-def acknowledge(construct: Construct, *rules: str, reason: str) -> None:
-    """Accept findings of cdk-nag's AwsSolutions pack on a construct and what is below it.
+def acknowledge(construct: Construct, *rules: str, reason: str, pack: str = "AwsSolutions") -> None:
+    """Accept findings of a cdk-nag pack on a construct and what is below it.
 
     Args:
         construct: The construct that has the findings.
         rules: For example `SQS3`, or `IAM5[Resource::…]`.
         reason: Why the findings are acceptable.
+        pack: The pack's name: cdk-nag's, or `SecurityHub` (stacks/security_hub.py).
 
     Raises:
         ValueError: The reason is empty; cdk-nag would accept that.
     """
     if not reason.strip():
         raise ValueError(f"acknowledging {', '.join(rules)} on {construct.node.path} needs a reason")
-    _acknowledge(construct, dict.fromkeys(rules, reason))
+    _acknowledge(construct, dict.fromkeys(rules, reason), pack)
 
 
-def _acknowledge(construct: Construct, reasons: Mapping[str, str]) -> None:
+def _acknowledge(construct: Construct, reasons: Mapping[str, str], pack: str = "AwsSolutions") -> None:
     cdk.Validations.of(construct).acknowledge(
-        *(cdk.Acknowledgment(id=f"AwsSolutions::AwsSolutions-{rule}", reason=why) for rule, why in reasons.items())
+        *(cdk.Acknowledgment(id=f"{pack}::{pack}-{rule}", reason=why) for rule, why in reasons.items())
     )
 
 

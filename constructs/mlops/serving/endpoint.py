@@ -15,6 +15,7 @@ from configuration.instances import has_local_disk
 from constructs.mlops.foundation.alerts import AlertTopic
 from constructs.mlops.foundation.buckets import Bucket
 from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.permissions import acknowledge
 from constructs.mlops.serving.release_record import ReleaseRecordParameters
 from constructs.mlops.serving.rollback_alarms import RollbackAlarms
 from constructs.mlops.serving.served_model import ServedModel, replace_on_release
@@ -69,6 +70,13 @@ class Endpoint(Construct):
             self.configuration.data_capture_config = _capture(serving, data.uri(capture_prefix), key)
             if not has_local_disk(serving.instance_type):
                 self.configuration.kms_key_id = key.arn
+            if serving.instances.min == 1:
+                acknowledge(
+                    self.configuration,
+                    "SageMaker.4",
+                    reason="model.yaml asks for one instance (instances.min): half the price, and no second zone.",
+                    pack="SecurityHub",
+                )
             self._add_guardrails(serving, alerts)
             self._add_scaling(serving)
         for output, value in (

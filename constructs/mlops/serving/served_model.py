@@ -10,6 +10,7 @@ from configuration.images import SERVING_ENVIRONMENT
 from constructs.mlops.foundation.buckets import ArtifactBucket, Bucket
 from constructs.mlops.foundation.container_permissions import ContainerPermissions
 from constructs.mlops.foundation.encryption_key import EncryptionKey
+from constructs.mlops.foundation.permissions import acknowledge
 from constructs.mlops.serving.release_record import ReleaseRecordParameters
 
 
@@ -97,4 +98,11 @@ class ServedModel(Construct):
             ),
             tags=[cdk.CfnTag(key="evergreen:model-package", value=release.package_arn)],
         )
+        if not realtime:
+            acknowledge(
+                self.model,
+                "SageMaker.5",
+                reason="SageMaker refuses network isolation for a model behind a serverless endpoint.",
+                pack="SecurityHub",
+            )
         replace_on_release(self.model, release, app)
