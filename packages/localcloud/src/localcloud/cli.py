@@ -15,8 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from localcloud import clock_cli, fault_cli, loopback, process, virtual_time
+from localcloud import clock_cli, consent, fault_cli, loopback, process, virtual_time
 from localcloud.ministack_adapter import environment
+from localcloud.runtime.sandbox import isolation
 from localcloud.source.repositories import Repositories, SourceError
 
 DEFAULT_PORT = 4747
@@ -63,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         "--clock-start",
         type=clock_cli.instant,
         help="the first instant of an accelerated clock (default: 2013-03-01T00:00:00Z)",
+    )
+    up.add_argument(
+        consent.OPTION,
+        action="store_true",
+        dest="without_isolation",
+        help="run jobs, functions and builds with your rights on your files, where this machine cannot isolate them "
+        f"(remembered in the state folder; {consent.VARIABLE}=1 does the same)",
     )
     up.set_defaults(run=_up)
     down = commands.add_parser("down", parents=[where], help="stop the local cloud and every process that it started")
@@ -122,6 +130,10 @@ def _up(options: argparse.Namespace) -> int:
     except virtual_time.WrongClockError as error:
         _complain(str(error))
         return _EXIT_USAGE
+    refused = consent.refusal(isolation(), state, given=options.without_isolation)
+    if refused is not None:
+        _complain(refused)
+        return _EXIT_USAGE
     return _run_here(state, port) if options.foreground else _start_detached(state, port)
 
 
@@ -142,7 +154,19 @@ def _run_here(state: Path, port: int) -> int:
 
 
 def _start_detached(state: Path, port: int) -> int:
-    command = [sys.executable, "-m", "localcloud", "up", "--foreground", "--port", str(port), "--state", str(state)]
+    # -P: containers see what is on the gateway's path, and the current folder may be a project or a home.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "localcloud",
+        "up",
+        "--foreground",
+        "--port",
+        str(port),
+        "--state",
+        str(state),
+    ]
     log = state / _LOG
     with log.open("ab") as sink:
         child = subprocess.Popen(

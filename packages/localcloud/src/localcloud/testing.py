@@ -96,11 +96,14 @@ class LocalCloud:
         state: The state folder. It is created where it does not exist.
         port: The loopback port; by default a free one.
         accelerated: Run on a virtual clock that starts on 1 March 2013 and that only `clock` moves.
+        without_isolation: Run jobs, functions and builds also on a machine that cannot isolate them: with your rights
+            on your files. There the gateway does not start without this, or `LOCALCLOUD_WITHOUT_ISOLATION=1`.
     """
 
     state: Path
     port: int = field(default_factory=free_port)
     accelerated: bool = False
+    without_isolation: bool = False
 
     def __enter__(self) -> Self:
         self.up()
@@ -115,7 +118,9 @@ class LocalCloud:
         Raises:
             LocalCloudError: It did not start.
         """
-        self._checked(self.run("up", *(["--clock", "accelerated"] if self.accelerated else [])))
+        options = ["--clock", "accelerated"] if self.accelerated else []
+        options += ["--without-isolation"] if self.without_isolation else []
+        self._checked(self.run("up", *options))
 
     def down(self, *, purge: bool = False) -> None:
         """Stop the gateway and every process that it started.

@@ -17,11 +17,12 @@ def _run(text: str, folder: Path) -> tuple[list[str], str]:
     spec = parse(text)
     exports = folder / "exports"
     exports.mkdir()
+    progress = ProgressReader(folder / "notes")
     program = folder / "build.sh"
     program.write_text(render(spec, str(exports)))
     environment = {"PATH": "/usr/bin:/bin", "_CB_NOTES": str(folder / "notes")}
     done = subprocess.run([spec.shell, str(program)], cwd=folder, env=environment, capture_output=True, text=True)
-    return [" ".join(note) for note in ProgressReader(folder / "notes").new_entries()], done.stdout
+    return [" ".join(note) for note in progress.new_entries()], done.stdout
 
 
 def _spec(**phases: str) -> str:

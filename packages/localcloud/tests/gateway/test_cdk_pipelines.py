@@ -62,6 +62,7 @@ class App:
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
     """Yield a gateway whose builds find that npm."""
     monkeypatch.setenv("PATH", f"{_PROGRAMS}:{os.environ['PATH']}")
+    monkeypatch.setenv("LOCALCLOUD_READ_ONLY", str(ROOT / "node_modules"))
     with LocalCloud(tmp_path / "state") as cloud:
         yield cloud
 

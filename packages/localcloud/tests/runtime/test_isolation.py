@@ -193,7 +193,8 @@ def test_a_sigterm_before_the_container_watches_for_it_is_not_lost(
     assert slow != source
     launcher = tmp_path / "launcher.py"
     launcher.write_text(slow.replace("import sys\n", "import sys\nimport time\n", 1), encoding="utf-8")
-    shutil.copy(sandbox.LAUNCHER.with_name("messages.py"), tmp_path)
+    for name in ("messages.py", "mounts.py", "tree.py"):
+        shutil.copy(sandbox.LAUNCHER.with_name(name), tmp_path)
     monkeypatch.setattr(sandbox, "LAUNCHER", launcher)
     box = Sandbox(tmp_path / "box")
     box.ml.mkdir(parents=True)

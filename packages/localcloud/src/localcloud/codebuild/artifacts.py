@@ -118,13 +118,27 @@ def unpack(body: bytes, folder: Path) -> None:
             if mode & _EXECUTABLE and path.is_file():
                 path.chmod(0o755)
     for path, target in links:  # last, so that no file is written through a link
+        if not path.parent.resolve().is_relative_to(folder.resolve()):
+            raise ArtifactError("CLIENT_ERROR", f"the archive's entry {path.name} lies behind a symbolic link")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
 
 
+def _base(files: Files, source: Path) -> Path:
+    """Return the base directory; it may not lead to the host's files, by its name or by a symbolic link."""
+    base = (source / files.base_directory).resolve()
+    if not base.is_dir() or not base.is_relative_to(source):
+        raise ArtifactError("CLIENT_ERROR", f"no matching base directory path found for {files.base_directory}")
+    return base
+
+
 def matching(files: Files, source: Path) -> list[tuple[Path, str]]:
-    """Return (file, name in the archive) of the files that match, sorted by name."""
-    base = source / files.base_directory
+    """Return (file, name in the archive) of the files that match, sorted by name.
+
+    Raises:
+        ArtifactError: the base directory is not in the source.
+    """
+    base = _base(files, source)
     found = []
     for path in sorted(base.rglob("*")):
         name = path.relative_to(base).as_posix()
@@ -140,9 +154,6 @@ def pack(files: Files, source: Path) -> bytes:
     Raises:
         ArtifactError: no file matches.
     """
-    base = source / files.base_directory
-    if not base.is_dir():
-        raise ArtifactError("CLIENT_ERROR", f"no matching base directory path found for {files.base_directory}")
     chosen = matching(files, source)
     if not chosen:
         raise ArtifactError("CLIENT_ERROR", f"no matching artifact paths found for {', '.join(files.patterns)}")

@@ -255,24 +255,31 @@ class BuildRun:
         self, sandbox: Sandbox, directories: _BuildDirectories, spec: BuildSpec, variables: Mapping[str, str]
     ) -> str:
         directories.exports.mkdir()
+        progress = script.ProgressReader(directories.progress)
         program = directories.exports.parent / "build.sh"
         program.write_text(script.render(spec, directories.inside(directories.exports)))
         command = [spec.shell, directories.inside(program)]
         try:
-            container = sandbox.start(command, variables, cwd=directories.inside(directories.source))
+            container = sandbox.start(
+                command,
+                variables,
+                cwd=directories.inside(directories.source),
+                read_only=image.visible_paths(),
+                overlays=image.caches(),
+            )
         except ContainerError as error:
             self._records.begin(self.id, "INSTALL")
             self._fail("COMMAND_EXECUTION_ERROR", str(error))
         orphans.record(self._cloud.store, RUNNING, self.id, container.pid)
-        code = self._supervise(container, script.ProgressReader(directories.progress), script.commands(spec))
+        code = self._supervise(container, progress, script.commands(spec))
+        progress.close()
         if self._end:
             self._records.end(self.id, self._end)
             raise _Failed("", "", self._end)
         self._records.update(
             self.id,
             exportedEnvironmentVariables=[
-                {"name": file.name, "value": file.read_text(errors="replace")}
-                for file in sorted(directories.exports.iterdir())
+                {"name": file.name, "value": file.read_text(errors="replace")} for file in directories.exported()
             ],
         )
         if self._in_phase:  # the shell ended in the middle of a phase: by `exit` or by a signal
@@ -332,7 +339,7 @@ class BuildRun:
             problem = next(filter(None, denials), None)
             if files.file_format != "JUNITXML":
                 problem = f"the local cloud reads reports of the format JUNITXML, not {files.file_format}"
-            found = [path for path, _ in artifacts.matching(files, directories.source)]
+            found = self._report_files(files, directories)
             if problem is None and not found:
                 problem = f"no matching report paths found for {', '.join(files.patterns)}"
             if problem is None:
@@ -344,6 +351,15 @@ class BuildRun:
                 self._write_log([f"[Container] Error processing report {name}: {problem}"])
         if arns:
             self._records.update(self.id, reportArns=arns)
+
+    @staticmethod
+    def _report_files(files: Files, directories: _BuildDirectories) -> list[Path]:
+        """Return the files of a report, without symbolic links out of the source: those lead to the host's files."""
+        try:
+            found = [path for path, _ in artifacts.matching(files, directories.source)]
+        except ArtifactError:
+            return []
+        return [path for path in found if path.resolve().is_relative_to(directories.source)]
 
     def _upload(self, directories: _BuildDirectories, spec: BuildSpec, credentials: Credentials) -> None:
         wanted: list[tuple[Document, Files | None]] = []
@@ -384,6 +400,12 @@ class _BuildDirectories:
     def secondary(self, name: str) -> Path:
         """Return the directory of a secondary source."""
         return self._base / f"src-{name}"
+
+    def exported(self) -> list[Path]:
+        """Return the files of the exported variables; the build may have replaced them by symbolic links."""
+        if self.exports.resolve() != self.exports:
+            return []
+        return [file for file in sorted(self.exports.iterdir()) if file.is_file() and not file.is_symlink()]
 
     def inside(self, path: Path) -> str:
         """Return the path in the sandbox, whose `tmp` is the build's /tmp; without namespaces the host's path."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.codebuild.buildspec import PHASES, BuildSpec, Phase
@@ -70,20 +69,18 @@ def _render_phase(name: str, phase: Phase, number: int) -> str:
     return "".join(lines)
 
 
-@dataclass
 class ProgressReader:
-    """Reader of the program's progress lines."""
+    """Reader of the program's progress lines; it keeps its file open, whatever the program puts in its place."""
 
-    file: Path
-    _offset: int = 0
+    def __init__(self, file: Path) -> None:
+        self._source = file.open("x+b")
+        self._rest = b""
 
     def new_entries(self) -> list[list[str]]:
         """Return the words of each complete line since the last call."""
-        if not self.file.exists():
-            return []
-        with self.file.open() as source:
-            source.seek(self._offset)
-            text = source.read()
-        complete = text[: text.rfind("\n") + 1]
-        self._offset += len(complete.encode())
-        return [line.split() for line in complete.splitlines()]
+        *lines, self._rest = (self._rest + self._source.read()).split(b"\n")
+        return [line.decode(errors="replace").split() for line in lines]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()

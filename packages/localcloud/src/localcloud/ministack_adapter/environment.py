@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +30,8 @@ def configure(state_dir: Path, port: int) -> None:
         if name.startswith(_FOREIGN):
             del os.environ[name]
     scratch = state_dir / "tmp"
-    scratch.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed gateway left there
+    scratch.mkdir(parents=True)
     tempfile.tempdir = None  # chosen under the old TMPDIR
     os.environ.update(
         GATEWAY_PORT=str(port),

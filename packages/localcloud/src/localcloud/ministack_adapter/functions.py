@@ -14,6 +14,7 @@ from typing import Any
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, ssm
 
+from localcloud.ministack_adapter import function_processes
 from localcloud.ministack_adapter.environment import REGION
 from localcloud.ministack_adapter.patching import wrap
 
@@ -31,6 +32,7 @@ def install() -> None:
     """Resolve the Powertools layer, leave out layers for another machine, and keep code archives."""
     # Functions inherit this process's environment, and Powertools reads LOG_LEVEL.
     os.environ.pop("LOG_LEVEL", None)
+    lambda_runtime.subprocess = lambda_svc.subprocess = function_processes.Subprocess()
     wrap(ssm, "_public_parameter", _with_powertools)
     wrap(lambda_svc, "_resolve_layer_version_for_attachment", _with_powertools_layer)
     wrap(lambda_svc, "_resolve_layer_zip", _without_foreign_extensions)

@@ -10,27 +10,30 @@ import json
 import logging
 from collections import defaultdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.metric_times import is_accepted
 from localcloud.runtime.program import UnsupportedRequest
+from localcloud.runtime.sandbox import Sandbox
 
 _log = logging.getLogger(__name__)
+_FOLDER = "/opt/ml/output/metrics/cloudwatch"
 _DEFAULT_NAMESPACE = "aws/sagemaker/Endpoints/data-metrics"
 _MAX_METRICS = 500
 _STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # analyzers write both spellings
 
 
-def publish(cloud: Cloud, folder: Path) -> None:
-    """Publish all metrics in the files.
+def publish(cloud: Cloud, sandbox: Sandbox) -> None:
+    """Publish all metrics in a container's files.
 
     Raises:
         UnsupportedRequest: a line is not a metric; the message is the job's failure reason.
     """
     by_namespace: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for path in sorted(folder.glob("*.jsonl")) + sorted(folder.glob("*.json")):
+    folder = sandbox.host_path(_FOLDER)
+    names = [path.name for suffix in ("jsonl", "json") for path in sorted(folder.glob(f"*.{suffix}"))]
+    for path in filter(None, (sandbox.written_file(f"{_FOLDER}/{name}") for name in names)):
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             if line.strip():
                 namespace, metric = _metric(line, f"{path.name} line {number}")

@@ -110,7 +110,7 @@ class Processing:
     def upload(self, transfer: Transfer) -> None:
         """Upload all outputs and publish the metrics."""
         self._upload(transfer, self._outputs)
-        publish(self._cloud, self._sandbox.ml / "output/metrics/cloudwatch")
+        publish(self._cloud, self._sandbox)
 
     def upload_after_stop(self, transfer: Transfer) -> None:
         """Upload only the outputs that a running job uploads continuously."""
@@ -122,13 +122,13 @@ class Processing:
 
     def exit_message(self) -> str | None:
         """Return the start of `/opt/ml/output/message` (at most 1,024 characters), or None."""
-        path = self._sandbox.ml / "output/message"
-        return path.read_text(errors="replace")[:1024] if path.is_file() else None
+        path = self._sandbox.written_file("/opt/ml/output/message")
+        return path.read_text(errors="replace")[:1024] if path is not None else None
 
     def failure(self, code: int, _lines: list[str], _program: Program) -> str:
         """Return `FailureReason`, worded as AWS words it."""
-        path = self._sandbox.ml / "output/failure"
-        written = path.read_text(errors="replace") if path.is_file() else self.exit_message()
+        path = self._sandbox.written_file("/opt/ml/output/failure")
+        written = path.read_text(errors="replace") if path is not None else self.exit_message()
         if written:
             return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
         return f"AlgorithmError: See job logs for more information, exit code: {code}"
@@ -136,7 +136,7 @@ class Processing:
     def _upload(self, transfer: Transfer, outputs: Iterable[Mapping[str, Any]]) -> None:
         for output in outputs:
             s3 = output["S3Output"]
-            transfer.upload_tree(self._sandbox.host_path(s3.get("LocalPath", _ROOT)), s3["S3Uri"])
+            transfer.upload_tree(self._sandbox.written_directory(s3.get("LocalPath", _ROOT)), s3["S3Uri"])
 
     def _check_path(self, path: str) -> None:
         if not PurePosixPath(posixpath.normpath(path)).is_relative_to(_ROOT):

@@ -8,6 +8,7 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime.images import stand_in
+from localcloud.runtime.sandbox import HOME
 from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
 
 HOST = "algo-1"
@@ -34,7 +35,7 @@ def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str
     A container without a network gets no credentials, because it could not use them.
     """
     environment = interpreter_environment() | {
-        "HOME": "/tmp",  # noqa: S108 (the container's /tmp)
+        "HOME": HOME,
         "AWS_REGION": cloud.region,
         "AWS_DEFAULT_REGION": cloud.region,
     }

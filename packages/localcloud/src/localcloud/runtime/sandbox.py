@@ -10,18 +10,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from localcloud.hooks import virtual_clock
+from localcloud.runtime import visible
 from localcloud.runtime.contract import ContainerError
 from localcloud.runtime.warm import HOOKS, WarmPython
 
 OPT_ML = "/opt/ml"
+HOME = "/root"
 IMAGE_ROOT = Path(__file__).parent / "image"
 LAUNCHER = Path(__file__).parent / "container" / "launcher.py"
 log = logging.getLogger(__name__)
@@ -51,10 +52,14 @@ def isolation() -> Isolation:
         return Isolation(
             True,
             True,
-            "each container has its own /opt/ml, /tmp and process table; network isolation removes the network",
+            "each container has a file system, processes and a home of its own, and sees nothing of yours; "
+            "network isolation removes the network",
         )
     elif _works(pid_namespace=False):
-        found = Isolation(True, False, "containers share the host's process table (PID namespaces are not permitted)")
+        found = Isolation(
+            True, False, "each container has a file system of its own, but sees the host's processes: PID namespaces "
+            "are not permitted"
+        )  # fmt: skip
     else:
         found = Isolation(False, False, f"namespaces are not permitted: {_FALLBACK}")
     log.warning("container isolation: %s", found.sentence)
@@ -98,17 +103,45 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def _kept_below_tmp() -> list[str]:
-    """Return the paths below the host's /tmp that a container needs: the interpreter, what it imports, and the clock.
+def launch(plan: Mapping[str, Any], pass_fds: Sequence[int], **streams: Any) -> tuple[subprocess.Popen[Any], IO[bytes]]:
+    """Start a launcher with a plan.
 
-    Packages that are installed in place, such as a stand-in for an image, are on the path by a folder of their own.
+    Args:
+        plan: what `launcher.py` does.
+        pass_fds: descriptors that the launcher and the program inherit.
+        streams: `Popen`'s options for standard input, output and error.
+
+    Returns:
+        The launcher's process, and its lifeline: closing it kills the container.
+
+    Raises:
+        ContainerError: the program could not be started; the message says why.
     """
-    imported = {Path(entry) for entry in sys.path if Path(entry).is_dir()}
-    needed = {Path(sys.prefix), Path(sys.base_prefix), IMAGE_ROOT.resolve().parents[2], *imported}
-    if virtual_clock.VARIABLE in os.environ:
-        needed.add(Path(os.environ[virtual_clock.VARIABLE]).parent)
-    below = sorted(path.resolve() for path in needed if path.resolve().is_relative_to("/tmp"))  # noqa: S108
-    return [str(path) for path in below if not any(other in path.parents for other in below)]
+    status_reader, status_writer = os.pipe()
+    plan_reader, plan_writer = os.pipe()
+    lifeline = os.fdopen(plan_writer, "wb")
+    with os.fdopen(status_reader, "rb") as status:
+        process: subprocess.Popen[Any] = subprocess.Popen(
+            [sys.executable, "-E", "-s", "-S", str(LAUNCHER), str(status_writer), str(plan_reader)],
+            pass_fds=(status_writer, plan_reader, *pass_fds),
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+            **streams,
+        )
+        os.close(status_writer)
+        os.close(plan_reader)
+        lifeline.write(json.dumps(plan).encode() + b"\n")
+        lifeline.flush()
+        problem = status.read().decode(errors="replace")
+    if problem:
+        lifeline.close()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        raise ContainerError(problem)
+    return process, lifeline
 
 
 @dataclass
@@ -117,7 +150,7 @@ class Container:
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
-    _reaped: threading.Event = field(default_factory=threading.Event)
+    _lifeline: IO[bytes]
 
     @property
     def pid(self) -> int:
@@ -127,8 +160,7 @@ class Container:
     def wait(self) -> int:
         """Wait for the end, and return the exit code: 128 + n for a program that signal n ended."""
         code = self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self._lifeline.close()
         return code if code >= 0 else 128 - code
 
     def terminate(self) -> None:
@@ -138,8 +170,7 @@ class Container:
 
     def kill(self) -> None:
         """Kill every process of the container, by closing the launcher's lifeline."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self._lifeline.close()
 
 
 class Sandbox:
@@ -150,8 +181,8 @@ class Sandbox:
         self.level = level or isolation()
         self.ml = root / "ml"
         self.tmp = root / "tmp"
-        self.opt = root / "opt"
-        for directory in (self.tmp, self.opt):
+        self.home = root / "home"
+        for directory in (self.tmp, self.home):
             directory.mkdir(parents=True, exist_ok=True)
 
     def host_path(self, inside: str) -> Path:
@@ -164,6 +195,31 @@ class Sandbox:
             return path
         return str(self.host_path(path))
 
+    def written_file(self, inside: str) -> Path | None:
+        """Return the host's path of a file that the program wrote; None where there is none.
+
+        Symbolic links do not count: in the container they lead to its files, and here to the developer's.
+        """
+        path = self.host_path(inside)
+        return path if path.is_file() and self._is_reached_without_links(path) else None
+
+    def written_directory(self, inside: str) -> Path:
+        """Return the host's path of a directory that the program wrote to.
+
+        Raises:
+            ContainerError: it was removed, or replaced by a symbolic link.
+        """
+        path = self.host_path(inside)
+        if path.is_dir() and self._is_reached_without_links(path):
+            return path
+        raise ContainerError(
+            f"ClientError: Data upload failed:{inside} is not a directory any more; the container removed it or "
+            "replaced it by a symbolic link"
+        )
+
+    def _is_reached_without_links(self, path: Path) -> bool:
+        return path.resolve() == self.ml.resolve() / path.relative_to(self.ml)
+
     def start(
         self,
         command: Sequence[str],
@@ -173,6 +229,8 @@ class Sandbox:
         isolate_network: bool = False,
         pass_fds: Sequence[int] = (),
         warm: WarmPython | None = None,
+        read_only: Sequence[str] | None = None,
+        overlays: Sequence[str] = (),
     ) -> Container:
         """Start `command` as the container's program.
 
@@ -183,6 +241,9 @@ class Sandbox:
             isolate_network: give it no network but loopback.
             pass_fds: descriptors that it inherits.
             warm: a fork server; where it is ready, the program is a fork of it.
+            read_only: what it sees of the host besides the system's programs, at the same paths; by default this
+                process's Python environment.
+            overlays: directories of the host that it sees at the same paths and may change; its changes are its own.
 
         Raises:
             ContainerError: it could not be started; the message says why.
@@ -193,8 +254,12 @@ class Sandbox:
             variables[virtual_clock.VARIABLE] = clock
         if not self.level.namespaces:
             variables["LOCALCLOUD_OPT_ML"] = str(self.ml)
+            if variables.get("HOME") == HOME:
+                variables["HOME"] = str(self.home)
         if clock or not self.level.namespaces:
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOKS), variables.get("PYTHONPATH"))))
+        root = self.root / "root"
+        root.mkdir(exist_ok=True)
         connection = warm.connection() if warm is not None and self.level.pid_namespace else None
         plan = {
             "warm": None if connection is None else connection.fileno(),
@@ -204,38 +269,34 @@ class Sandbox:
             "namespaces": self.level.namespaces,
             "pid_namespace": self.level.pid_namespace,
             "isolate_network": isolate_network,
-            "opt_ml": str(self.ml),
-            "opt": str(self.opt),
-            "tmp": str(self.tmp),
-            "keep": _kept_below_tmp(),
-            "interpreter": sys.prefix,
+            "root": str(root),
+            "own": [[str(self.ml), OPT_ML], [str(self.tmp), "/tmp"], [str(self.home), HOME]],  # noqa: S108
+            "read_only": [*visible.always(), *(visible.this_environment() if read_only is None else read_only)],
+            "overlays": self._overlays(overlays),
+            "read_only_root": False,
+            "keep_stdin": False,
             "pass_fds": list(pass_fds),
         }
-        status_reader, status_writer = os.pipe()
-        with os.fdopen(status_reader, "rb") as status, connection or nullcontext():
-            process = subprocess.Popen(
-                [sys.executable, "-E", "-s", "-S", str(LAUNCHER), str(status_writer)],
-                stdin=subprocess.PIPE,
+        with connection or nullcontext():
+            process, lifeline = launch(
+                plan,
+                [*pass_fds, *([] if connection is None else [connection.fileno()])],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(status_writer, *pass_fds, *([] if connection is None else [connection.fileno()])),
-                start_new_session=True,
-                cwd="/",
-                env={"PATH": os.defpath},
             )
-            os.close(status_writer)
-            if connection is not None:
-                connection.close()
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(json.dumps(plan).encode() + b"\n")
-            process.stdin.flush()
-            problem = status.read().decode(errors="replace")
-        if problem:
-            process.stdin.close()
-            process.wait()
-            process.stdout.close()
-            raise ContainerError(problem)
-        return Container(process, process.stdout)
+        assert process.stdout is not None
+        return Container(process, process.stdout, lifeline)
+
+    def _overlays(self, paths: Sequence[str]) -> list[list[str]]:
+        """Return (path, directory for changes, work directory) of each overlay."""
+        made = []
+        for number, path in enumerate(paths):
+            upper, work = (self.root / "overlays" / str(number) / name for name in ("upper", "work"))
+            for directory in (upper, work):
+                directory.mkdir(parents=True)
+            made.append([path, str(upper), str(work)])
+        return made
 
     def remove(self) -> None:
         """Delete all directories, including those that a program made unreadable."""

@@ -18,7 +18,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from localcloud.runtime.program import HOST, Program, UnsupportedRequest
-from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
+from localcloud.runtime.sandbox import IMAGE_ROOT, OPT_ML, Sandbox
 from localcloud.runtime.transfer import Transfer, unpack
 
 CODE = "/opt/ml/code"
@@ -150,15 +150,16 @@ def fetch_code(directory: str, sandbox: Sandbox, transfer: Transfer, *, isolated
         transfer.download_file(directory, archive)
         unpack(archive, code, directory)
         return
-    source = sandbox.host_path(directory) if directory.startswith("/opt/ml/") else Path(directory)
-    if source.resolve() == code.resolve():
-        return
-    if source.is_dir():
-        shutil.copytree(source, code, dirs_exist_ok=True)
-    elif source.is_file():
-        unpack(source, code, directory)
-    else:
+    inside = os.path.normpath(directory)
+    source = (
+        sandbox.host_path(inside) if inside.startswith(f"{OPT_ML}/") else None
+    )  # only there the container has files
+    if source is None or not source.exists():
         raise ScriptError(f"ClientError: sagemaker_submit_directory {directory} is not an S3 URI, directory or archive")
+    if source.is_file():
+        unpack(source, code, directory)
+    elif source.resolve() != code.resolve():
+        shutil.copytree(source, code, dirs_exist_ok=True)
 
 
 def check_requirements(code: Path) -> None:
@@ -199,7 +200,7 @@ def check_requirements(code: Path) -> None:
 def script_program(program: str, arguments: Sequence[str], environment: dict[str, str], sandbox: Sandbox) -> Program:
     """Return the command that runs the user's entry point as the toolkit does."""
     code = sandbox.host_path(CODE)
-    if not (code / program).is_file():
+    if not (code / program).is_file() or not (code / program).resolve().is_relative_to(code.resolve()):
         raise ScriptError(f"ClientError: the entry point {program!r} (sagemaker_program) is not in the submitted code")
     if (code / "setup.py").exists() and program.endswith(".py"):
         command = ["python3", "-m", program.removesuffix(".py").replace("/", "."), *arguments]

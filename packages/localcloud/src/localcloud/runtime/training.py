@@ -17,6 +17,7 @@ from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
 from localcloud.runtime.transfer import Transfer, pack
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_CHECKPOINTS = "/opt/ml/checkpoints"
 _DIRECTORIES = ("input/config", "input/data", "model", "output/data", "output/intermediate", "code", "checkpoints")
 
 
@@ -106,11 +107,12 @@ class Training:
         base = f"{output['S3OutputPath'].rstrip('/')}/{self._name}/output"
         checkpoints = self._request.get("CheckpointConfig")
         if checkpoints:
-            transfer.upload_tree(self._checkpoints(checkpoints), checkpoints["S3Uri"])
-        data = self._sandbox.ml / "output/data"
+            written = self._sandbox.written_directory(checkpoints.get("LocalPath", _CHECKPOINTS))
+            transfer.upload_tree(written, checkpoints["S3Uri"])
+        data = self._sandbox.written_directory("/opt/ml/output/data")
         if output.get("CompressionType", "GZIP") == "NONE":
             transfer.upload_tree(data, f"{base}/data")
-            transfer.upload_tree(self._sandbox.ml / "model", f"{base}/model")
+            transfer.upload_tree(self._sandbox.written_directory("/opt/ml/model"), f"{base}/model")
             return f"{base}/model/"
         if any(data.iterdir()):
             self._upload_archive("output", transfer, base)
@@ -141,13 +143,13 @@ class Training:
 
     def failure(self, code: int, lines: list[str], program: Program) -> str:
         """Return `FailureReason`, worded as AWS words it."""
-        path = self._sandbox.ml / "output/failure"
-        written = path.read_text(errors="replace") if path.is_file() else program.explain(code, lines)
+        path = self._sandbox.written_file("/opt/ml/output/failure")
+        written = path.read_text(errors="replace") if path is not None else program.explain(code, lines)
         return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
 
     def _upload_archive(self, name: str, transfer: Transfer, base: str) -> str:
         archive = self._sandbox.root / f"{name}.tar.gz"
-        pack(self._sandbox.ml / ("output/data" if name == "output" else name), archive)
+        pack(self._sandbox.written_directory("/opt/ml/output/data" if name == "output" else "/opt/ml/model"), archive)
         uri = f"{base}/{name}.tar.gz"
         transfer.upload_file(archive, uri)
         return uri
@@ -156,7 +158,7 @@ class Training:
         (self._sandbox.ml / "input/config" / f"{name}.json").write_text(json.dumps(content))
 
     def _checkpoints(self, config: Mapping[str, Any]) -> Any:
-        path = self._sandbox.host_path(config.get("LocalPath", "/opt/ml/checkpoints"))
+        path = self._sandbox.host_path(config.get("LocalPath", _CHECKPOINTS))
         path.mkdir(parents=True, exist_ok=True)
         return path
 

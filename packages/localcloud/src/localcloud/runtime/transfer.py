@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import tarfile
 import threading
@@ -134,9 +135,15 @@ class Transfer:
         self._download(bucket, [(key, target)])
 
     def upload_tree(self, source: Path, uri: str) -> int:
-        """Upload every file below `source` to the URI; return their number."""
+        """Upload every file below `source` to the URI, but no symbolic link; return their number.
+
+        Args:
+            source: a directory of a container. A link in it leads to the container's files there, and to the
+                developer's here.
+            uri: the prefix in S3.
+        """
         bucket, prefix = split_uri(uri.rstrip("/"))
-        files = sorted(path for path in source.rglob("*") if path.is_file())
+        files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
         names = (PurePosixPath(prefix, *path.relative_to(source).parts) for path in files)
         self._each(lambda pair: self._put(pair[0], bucket, str(pair[1])), list(zip(files, names, strict=True)))
         return len(files)
@@ -233,6 +240,25 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+def _not_through_links(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """Return the members; the filter `data` of older Pythons lets a chain of links leave the directory.
+
+    Raises:
+        TarError: a member would be written, or read, through a symbolic link of the archive.
+    """
+    members = archive.getmembers()
+    links = {os.path.normpath(member.name) for member in members if member.issym()}
+    for member in members:
+        names = [member.name, *([member.linkname] if member.islnk() else [])]
+        if member.issym():
+            names.append(str(PurePosixPath(member.name).parent / member.linkname))
+        for name in names:
+            for parent in PurePosixPath(name).parents:
+                if os.path.normpath(parent) in links:
+                    raise tarfile.TarError(f"{member.name} lies behind the symbolic link {parent}")
+    return members
+
+
 def unpack(archive: Path, directory: Path, what: str) -> None:
     """Extract an untrusted tar archive, compressed or not.
 
@@ -247,6 +273,6 @@ def unpack(archive: Path, directory: Path, what: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(directory, filter="data")
+            tar.extractall(directory, _not_through_links(tar), filter="data")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise TransferError(f"ClientError: {what} is not a readable tar.gz archive: {error}") from error

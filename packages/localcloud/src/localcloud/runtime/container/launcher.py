@@ -1,10 +1,10 @@
 """Launcher: starts one container, and ends it with all its processes.
 
-Run as `python -E -s -S launcher.py <status fd>`. It imports little (not even pathlib), because each job pays for its
-start. The plan arrives as one line of JSON on standard input, because it holds credentials, which must not be on a
-command line. The pipe then stays open as a lifeline: when the gateway dies, even by `kill -9`, the pipe closes and the
-container is ended. Errors before the program runs are written to the status pipe. The status pipe closes empty when the
-program has started.
+Run as `python -E -s -S launcher.py <status fd> <plan fd>`. It imports little (not even pathlib), because each job pays
+for its start. The plan arrives as one line of JSON on the plan's pipe, because it holds credentials, which must not be
+on a command line. The pipe then stays open as a lifeline: when the gateway dies, even by `kill -9`, the pipe closes and
+the container is ended. Errors before the program runs are written to the status pipe. The status pipe closes empty when
+the program has started.
 
 With namespaces there are two processes above the program: this one, outside, and the container's init, inside. When
 init ends, the kernel ends every process of the container, also detached ones.
@@ -15,115 +15,41 @@ process then only forwards signals and the lifeline.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
 import signal
 import sys
+import warnings  # noqa: F401 (os.execvpe imports it, when the host's files may not be visible any more)
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import messages
+import mounts
+import tree
 
 if TYPE_CHECKING:
     from python_program import Interpreter, PythonProgram
 
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 4096, 16384, 1 << 18, 1 << 21
-ST_SAME_AS_MS, ST_RELATIME = 0b1100_0000_1110, 4096  # nosuid, nodev, noexec, noatime, nodiratime have equal bits
-PR_SET_PDEATHSIG = 1
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 
 Plan = dict[str, Any]
 
 
-def call(name: str, *arguments: Any) -> None:
-    """Call a function of the C library; raise OSError where it fails."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-
-
-def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    """Mount `source` on `target`."""
-    try:
-        call("mount", source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
-    except OSError as error:
-        raise OSError(error.errno, f"mount {source} on {target}: {error.strerror}") from error
-
-
-def bind(source: str, target: str) -> None:
-    """Bind-mount `source` on `target`."""
-    mount(source, target, None, MS_BIND | MS_REC)
-
-
 def enter_namespaces(plan: Plan) -> None:
     """Enter new namespaces; a user other than root becomes root of a new user namespace first."""
-    flags = CLONE_NEWNS
-    flags |= CLONE_NEWPID if plan["pid_namespace"] else 0
-    flags |= CLONE_NEWNET if plan["isolate_network"] else 0
+    flags = mounts.CLONE_NEWNS
+    flags |= mounts.CLONE_NEWPID if plan["pid_namespace"] else 0
+    flags |= mounts.CLONE_NEWNET if plan["isolate_network"] else 0
     user, group = os.getuid(), os.getgid()
     if user != 0:
-        flags |= CLONE_NEWUSER
-    call("unshare", flags)
+        flags |= mounts.CLONE_NEWUSER
+    mounts.call("unshare", flags)
     if user != 0:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-
-
-def mirror(directory: str, staging: str, hidden: set[str]) -> None:
-    """Bind the entries of `directory` into `staging`, except those named in `hidden`."""
-    for entry in os.scandir(directory):
-        place = os.path.join(staging, entry.name)
-        if entry.name in hidden or os.path.lexists(place):
-            continue
-        if entry.is_symlink():
-            os.symlink(os.readlink(entry.path), place)
-            continue
-        if entry.is_dir():
-            os.mkdir(place)
-        else:
-            os.close(os.open(place, os.O_CREAT, 0o600))
-        bind(entry.path, place)
-
-
-def build_root(plan: Plan) -> None:
-    """Mount the container's own /opt/ml and /tmp; everything else is the host's."""
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
-    if os.path.isdir("/opt/ml"):
-        bind(plan["opt_ml"], "/opt/ml")
-    else:
-        staging = plan["opt"]
-        mirror("/opt", staging, {"ml"})
-        os.makedirs(os.path.join(staging, "ml"), exist_ok=True)
-        bind(plan["opt_ml"], os.path.join(staging, "ml"))
-        bind(staging, "/opt")
-    for path in plan["keep"]:  # the interpreter or the project may be below /tmp
-        place = os.path.join(plan["tmp"], os.path.relpath(path, "/tmp"))  # noqa: S108
-        os.makedirs(place, exist_ok=True)
-        bind(path, place)
-    bind(plan["tmp"], "/tmp")  # noqa: S108
-    make_read_only(plan["interpreter"])
-    if plan["pid_namespace"]:
-        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if plan["isolate_network"]:
-        enable_loopback()
-
-
-def make_read_only(directory: str) -> None:
-    """Make the Python environment read-only, so that a script's `pip install` cannot change the developer's."""
-    flags = os.statvfs(directory).f_flag
-    kept = (flags & ST_SAME_AS_MS) | (MS_RELATIME if flags & ST_RELATIME else 0)  # locked in a user namespace
-    bind(directory, directory)
-    try:
-        mount("none", directory, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
-    except PermissionError:
-        return  # some hosts forbid it, and the container works without
 
 
 def enable_loopback() -> None:
@@ -136,10 +62,17 @@ def enable_loopback() -> None:
         fcntl.ioctl(probe, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
 
 
+def build_root(plan: Plan) -> None:
+    """Enter the container's own file system, and its network where it has one."""
+    if plan["isolate_network"]:
+        enable_loopback()
+    tree.enter(plan)
+
+
 def die_with_parent() -> None:
     """Let the kernel kill this process when its parent ends (Linux)."""
     if sys.platform == "linux":
-        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+        mounts.die_with_parent(signal.SIGKILL)
 
 
 class BecomeProgram(Exception):
@@ -187,7 +120,8 @@ def execute(plan: Plan, status: int, interpreter: Interpreter | None) -> None:
     try:
         die_with_parent()
         os.setpgid(0, 0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if not plan["keep_stdin"]:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for descriptor in plan["pass_fds"]:
             os.set_inheritable(descriptor, True)
         os.chdir(plan["cwd"])
@@ -335,31 +269,31 @@ def run(plan: Plan, status: int, lifeline: int, interpreter: Interpreter | None 
     )
 
 
-def run_in_fork(plan: Plan, status: int) -> int:
+def run_in_fork(plan: Plan, status: int, lifeline: int) -> int:
     """Let a fork of the fork server run the container; return its exit code."""
     connection = messages.socket_of(plan["warm"])
     messages.send(connection, json.dumps(plan).encode(), [1, status, *plan["pass_fds"]])
     for descriptor in (status, *plan["pass_fds"]):
         os.close(descriptor)
     reader = watch_signals(lambda: connection.sendall(b"T"))
-    waiting = [reader, 0, connection.fileno()]
+    waiting = [reader, lifeline, connection.fileno()]
     while True:
         ready, _, _ = select.select(waiting, [], [])
         if reader in ready:
             os.read(reader, 4096)
-        if 0 in ready and not os.read(0, 4096):
+        if lifeline in ready and not os.read(lifeline, 4096):
             connection.shutdown(messages.WRITING)
-            waiting.remove(0)
+            waiting.remove(lifeline)
         if connection.fileno() in ready:
             reply = connection.recv(16)
             return int(reply) if reply else 128 + signal.SIGKILL
 
 
-def read_plan() -> Plan:
-    """Read the plan from standard input."""
+def read_plan(pipe: int) -> Plan:
+    """Read the plan."""
     text = b""
     while not text.endswith(b"\n"):
-        piece = os.read(0, 65536)
+        piece = os.read(pipe, 65536)
         if not piece:
             raise SystemExit(1)
         text += piece
@@ -368,11 +302,12 @@ def read_plan() -> Plan:
 
 def main() -> None:
     """Run the container, and exit with its exit code."""
-    status = int(sys.argv[1])
-    os.set_inheritable(status, False)
-    plan = read_plan()
+    status, lifeline = map(int, sys.argv[1:])
+    for descriptor in (status, lifeline):
+        os.set_inheritable(descriptor, False)
+    plan = read_plan(lifeline)
     try:
-        code = run(plan, status, 0) if plan["warm"] is None else run_in_fork(plan, status)
+        code = run(plan, status, lifeline) if plan["warm"] is None else run_in_fork(plan, status, lifeline)
     except OSError as error:
         os.write(status, f"container: {error.strerror}".encode())
         code = 127

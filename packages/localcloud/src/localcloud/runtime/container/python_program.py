@@ -35,7 +35,7 @@ _READ_AT_START = re.compile(
     "ARROW_|BLIS_|DYLD_|GLIBC_|GOMP_|KMP_|LANG|LC_|LD_|MALLOC_|MKL_|NUMEXPR_|OMP_|OPENBLAS|PYTHON|TZ|VECLIB_"
 )
 _TIMEOUT_SECONDS = 5.0
-_OWN_MODULES = ("launcher", "messages", "python_program")
+_OWN_MODULES = ("launcher", "messages", "mounts", "python_program", "tree")
 
 
 class Interpreter:
