@@ -10,6 +10,7 @@ from drift_analyzer import cloudwatch_metrics
 from drift_analyzer.capture_records import timestamp
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.jsonio import loads
+from drift_analyzer.quality import MIN_LABELS
 from monitor import history, verdict_rows
 from monitor.environment import ScheduleEnvironment
 from monitor.monitor_run import MonitorRun
@@ -99,7 +100,7 @@ def record(
     row = verdict_rows.of_run(
         monitor_run.kind,
         violations,
-        files["verdict.json"],
+        files["verdict.json"] or _managed_verdict(monitor_run.kind, folder, violations, bucket, clients.s3),
         window=(monitor_run.start, monitor_run.end),
         release=monitor_run.release,
         report=f"s3://{bucket}/{folder}/{_REPORT}",
@@ -116,6 +117,19 @@ def record(
         metrics.append(Metric(_DRIFT_METRICS[monitor_run.kind], float(row.status != "OK"), now))
     _emit(metrics, monitor_run)
     return {"status": row.status, "reason": row.evidence}
+
+
+def _managed_verdict(
+    kind: str, folder: str, violations: Sequence[Mapping[str, str]], bucket: str, s3: "S3Client"
+) -> dict[str, Any]:
+    """Return what Model Monitor leaves out of a quality run: the number of labels, and that few prove nothing."""
+    if kind != "model_quality":
+        return {}
+    statistics = _read(s3, bucket, f"{folder}/statistics.json") or {}
+    labels = int((statistics.get("dataset") or {}).get("item_count") or 0)
+    if labels < MIN_LABELS:
+        return {"status": "InsufficientData", "labels": labels, "reason": f"{labels} labels, and {MIN_LABELS} needed"}
+    return {"status": "Drift" if violations else "Ok", "labels": labels}
 
 
 def emit_container_metrics(path: Path, monitor_run: MonitorRun) -> None:

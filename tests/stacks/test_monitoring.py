@@ -15,6 +15,7 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk.assertions import Template
 
 from configuration import Configuration
+from constructs.mlops.monitoring.monitors import baseline_settings
 
 STACK = "evergreen-monitoring-flight-delays-prod"
 DEFINITIONS = {
@@ -46,6 +47,13 @@ def engines(
     build(replace(configuration, application=application), str(outdir)).synth()
     closed = json.loads((outdir / f"{STACK}.template.json").read_text(encoding="utf-8"))
     return Engines(Template.from_json(template(STACK)), Template.from_json(closed))
+
+
+def test_the_baseline_step_knows_how_many_rows_a_window_has(configuration: Configuration) -> None:
+    (model,) = configuration.models
+    assert model.monitoring
+    share = json.loads(baseline_settings(model))["window_share"]
+    assert share == model.monitoring.window_hours / (24 * model.training.holdout_days) / 2
 
 
 def alarms(template: Template) -> dict[str, Any]:

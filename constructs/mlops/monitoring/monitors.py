@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from configuration import Model, Monitoring
+from configuration import Model, Monitoring, Realtime
 
 _PROBLEMS = {
     "binary_classification": "BinaryClassification",
@@ -127,9 +127,17 @@ def baseline_settings(model: Model) -> str:
             "kinds": [monitor.kind for monitor in monitors],
             "critical": list(data_quality.critical) if data_quality else [],
             "bias": next((monitor.analysis for monitor in monitors if monitor.kind == "bias"), None),
+            "window_share": _window_share(model, model.monitoring) if model.monitoring else 0.0,
         },
         sort_keys=True,
     )
+
+
+def _window_share(model: Model, monitoring: Monitoring) -> float:
+    """Return how many rows a small window has, as a share of the holdout's: half of the average, for days differ."""
+    percents = [served.capture_percent for served in model.serving.values() if isinstance(served, Realtime)]
+    captured = min((percent for percent in percents if percent), default=0) / 100
+    return captured * monitoring.window_hours / (24 * model.training.holdout_days) / 2
 
 
 def _typed(value: str) -> int | float | str:

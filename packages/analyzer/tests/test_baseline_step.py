@@ -83,10 +83,22 @@ def test_every_monitor_gets_its_baseline(root: Path) -> None:
     assert features["temp"].type == "Fractional", "as the settings say, although the rows hold whole numbers only"
     quality = read(root, "model-quality/constraints.json")["binary_classification_constraints"]
     assert 0.6 < quality["auc"]["threshold"] < 1
+    assert all(rule["evergreen"]["value"] > rule["threshold"] for rule in (quality["auc"], quality["accuracy"]))
     facets = read(root, "bias/analysis.json")["post_training_bias_metrics"]["facets"]
     assert facets["origin"][0]["value_or_threshold"] == "JFK"
     shap = read(root, "explainability/analysis.json")["explanations"]["kernel_shap"]["label0"]["global_shap_values"]
     assert shap["temp"] > shap["origin"] == 0
+
+
+def test_constraints_of_quality_leave_less_room_to_larger_windows(root: Path) -> None:
+    thresholds = []
+    for share in (0.0, 0.9):
+        settings = {**SETTINGS, "kinds": ["model_quality"], "window_share": share}
+        (root / "input" / "settings" / "0badcafe.json").write_text(json.dumps(settings))
+        assert baseline_step.main(root, root / "message") == 0
+        rules = read(root, "model-quality/constraints.json")["binary_classification_constraints"]
+        thresholds.append(rules["auc"]["threshold"])
+    assert thresholds[0] < thresholds[1] < rules["auc"]["evergreen"]["value"]
 
 
 def test_a_model_that_cannot_explain_fails_the_step_with_the_reason(root: Path) -> None:

@@ -39,6 +39,8 @@ class BaselineSettings:
         kinds: Monitors that get a baseline: data_quality, model_quality, bias, explainability.
         critical: Features whose drift alone is drift of the data set.
         bias: Clarify's `analysis_config.json`; None where `bias` is not among the kinds.
+        window_share: The rows of a monitor's window, as a share of the holdout's. 0 where that is not known: then the
+            constraints of model quality have the margin of the smallest window that gets a verdict.
     """
 
     columns: Mapping[str, str]
@@ -48,6 +50,7 @@ class BaselineSettings:
     kinds: tuple[str, ...]
     critical: tuple[str, ...]
     bias: Mapping[str, Any] | None
+    window_share: float = 0.0
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> "BaselineSettings":
@@ -60,6 +63,7 @@ class BaselineSettings:
             kinds=tuple(body["kinds"]),
             critical=tuple(body["critical"]),
             bias=body["bias"],
+            window_share=float(body.get("window_share", 0.0)),
         )
 
 
@@ -122,7 +126,9 @@ def write_baselines(inputs: Path, output: Path, settings: BaselineSettings) -> N
         table = Path(name) / "holdout.csv"
         _write_table(table, holdout, model_output.predictions)
         if "model_quality" in settings.kinds:
-            _run(table, output / "model-quality", settings, {"analysis_type": "MODEL_QUALITY"})
+            window_rows = str(int(settings.window_share * len(holdout)))
+            values = {"analysis_type": "MODEL_QUALITY", "monitor_window_rows": window_rows}
+            _run(table, output / "model-quality", settings, values)
         if "bias" in settings.kinds and settings.bias is not None:
             config = Path(name) / "analysis_config.json"
             config.write_bytes(dumps(settings.bias))

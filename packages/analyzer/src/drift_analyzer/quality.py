@@ -5,13 +5,14 @@ Source: AWS, "Model quality metrics and Amazon CloudWatch monitoring".
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from drift_analyzer.baseline_files import OWN
 from drift_analyzer.drift import Mode, calibrated_distance
+from drift_analyzer.quality_margins import MetricRule, margins
 from drift_analyzer.window_state import Floats
 
 Problem = Literal["BinaryClassification", "MulticlassClassification", "Regression"]
@@ -51,6 +52,10 @@ class Scored:
         """Return the chosen rows, given as a slice or as flags."""
         scores = None if self.scores is None else self.scores[chosen]
         return Scored(self.labels[chosen], self.predictions[chosen], scores)
+
+    def with_labels(self, labels: np.ndarray[Any, Any]) -> "Scored":
+        """Return the same predictions with other labels."""
+        return replace(self, labels=labels)
 
 
 def _ratio(top: float, bottom: float) -> float:
@@ -165,26 +170,64 @@ def _confusion(scored: Scored) -> dict[str, dict[str, int]]:
     }
 
 
-def constraints(problem: Problem, scored: Scored) -> dict[str, Any]:
-    """Return the body of `constraints.json`: no metric may be worse than in the reference.
+def constraints(problem: Problem, scored: Scored, window_rows: int = MIN_LABELS) -> dict[str, Any]:
+    """Return the body of `constraints.json`: no metric may be worse than in the reference by more than chance explains.
 
-    The calibration of each metric is the standard deviation over windows of the reference.
+    Model Monitor compares with the threshold as it stands, so the threshold has a margin. Our own key holds what the
+    calibrated mode needs: the reference's value, and the standard deviation over windows of the reference.
+
+    Args:
+        problem: The problem type.
+        scored: The reference.
+        window_rows: Labelled rows of the windows that will be compared; fewer than `MIN_LABELS` give no verdict.
 
     Raises:
         ValueError: There are fewer than `MIN_LABELS` labels.
     """
     if len(scored) < MIN_LABELS:
         raise ValueError(f"a quality baseline needs {MIN_LABELS} labels, got {len(scored)}")
+    scored, size = _encoded(problem, scored), max(window_rows, MIN_LABELS)
     calibration = _calibrate(problem, scored)
-    rules = {
-        name: {
-            "threshold": value,
-            "comparison_operator": _GREATER if name in _LOWER_IS_BETTER else _LESS,
-            OWN: {"calibration": calibration[name]},
-        }
+    compared = {
+        name: MetricRule(
+            value=value,
+            sign=1 if name in _LOWER_IS_BETTER else -1,
+            least=_least_margin(name, value),
+            ordered_deviation=_deviation_at(calibration[name], size),
+        )
         for name, value in COMPUTE[problem](scored).items()
     }
+    allowed = margins(COMPUTE[problem], scored, compared, size, relabel=problem != "Regression")
+    rules = {
+        name: {
+            "threshold": rule.value + rule.sign * allowed[name],
+            "comparison_operator": _GREATER if rule.sign > 0 else _LESS,
+            OWN: {"value": rule.value, "calibration": calibration[name]},
+        }
+        for name, rule in compared.items()
+    }
     return {"version": 0.0, f"{SECTION[problem]}_constraints": rules}
+
+
+def _encoded(problem: Problem, scored: Scored) -> Scored:
+    """Return classes as numbers, which count many times faster than text."""
+    if problem != "MulticlassClassification":
+        return scored
+    _, codes = np.unique(np.concatenate([scored.labels, scored.predictions]), return_inverse=True)
+    return Scored(codes[: len(scored)], codes[len(scored) :])
+
+
+def _deviation_at(table: Sequence[Sequence[float]], rows: int) -> float:
+    """Return the standard deviation over the reference's windows of `rows` rows; 0 if there are too few of them."""
+    if not table:
+        return 0.0
+    largest = table[-1][0]
+    at = calibrated_distance([(row[0], row[1], row[2]) for row in table], rows) / 3
+    return at * math.sqrt(min(1.0, largest / rows))
+
+
+def _least_margin(name: str, value: float) -> float:
+    return _MIN_DROP * (abs(value) if name in ("mae", "mse", "rmse") else 1.0)
 
 
 def _calibrate(problem: Problem, scored: Scored) -> dict[str, list[list[float]]]:
@@ -206,7 +249,7 @@ def violations(
 
     In the calibrated mode a metric must be worse by a margin, because every second window is worse than its reference.
     The margin is the greatest of 0.02, three standard deviations of reference windows of the same size, and three
-    standard deviations over the window's folds.
+    standard deviations over the window's folds; of a small reference also the margin of its thresholds.
 
     Raises:
         ValueError: The constraints are not those of the problem type.
@@ -220,16 +263,20 @@ def violations(
         measured = section.get(name)
         if not isinstance(measured, Mapping) or "value" not in measured:
             continue
-        operator, threshold = rule["comparison_operator"], float(rule["threshold"])
+        own, operator, threshold = rule.get(OWN) or {}, rule["comparison_operator"], float(rule["threshold"])
         if operator not in (_LESS, _GREATER):
             raise ValueError(f"{name}: comparison_operator is {_LESS} or {_GREATER}, got {operator!r}")
         value, deviation = float(measured["value"]), float(measured.get("standard_deviation") or 0.0)
-        worse = threshold - value if operator == _LESS else value - threshold
         margin = 0.0
         if mode == "calibrated":
-            table = tuple((row[0], row[1], row[2]) for row in (rule.get(OWN) or {}).get("calibration", []))
-            least = _MIN_DROP * (abs(threshold) if name in ("mae", "mse", "rmse") else 1.0)
-            margin = max(least, calibrated_distance(table, rows), 3 * deviation)
+            # The margin of the window's own size, instead of the one that the threshold has.
+            drawn, threshold = threshold, reference_value(rule) or 0.0
+            table = tuple((row[0], row[1], row[2]) for row in own.get("calibration", []))
+            margin = max(_least_margin(name, threshold), calibrated_distance(table, rows), 3 * deviation)
+            if not table:
+                # The reference has too few windows to calibrate on.
+                margin = max(margin, abs(drawn - threshold))
+        worse = threshold - value if operator == _LESS else value - threshold
         if worse > margin:
             found.append(
                 {
@@ -240,6 +287,12 @@ def violations(
                 }
             )
     return found
+
+
+def reference_value(rule: Mapping[str, Any]) -> float | None:
+    """Return a metric's value in the reference; of constraints from elsewhere the threshold, None without one."""
+    value = (rule.get(OWN) or {}).get("value", rule.get("threshold"))
+    return None if value is None else float(value)
 
 
 def to_scored(problem: Problem, pairs: Sequence[tuple[Any, Any, float | None]], threshold: float = 0.5) -> Scored:

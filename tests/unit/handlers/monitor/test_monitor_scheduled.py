@@ -122,6 +122,30 @@ def test_a_run_judges_the_last_whole_window_by_the_deployed_baseline(
     assert {line["MonitoringSchedule"] for line in lines} == {REQUEST["schedule"]}
 
 
+def managed_quality_run(cloud: Cloud, labels: int) -> dict[str, Any]:
+    """Write the files of a Model Monitor job on quality that found one violation; return its event."""
+    event = managed_run(cloud, "baseline_drift_check")
+    output = event["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]
+    output["S3Uri"] = output["S3Uri"].replace("/data_quality/", "/model_quality/").replace("data-quality", "quality")
+    folder = output["S3Uri"].removeprefix("s3://")
+    metrics = {"auc": {"value": 0.6, "standard_deviation": 0.01}}
+    body = {"version": 0.0, "dataset": {"item_count": labels}, "binary_classification_metrics": metrics}
+    check = {"metric_name": "auc", "constraint_check_type": "LessThanThreshold", "description": "auc with 0.6"}
+    cloud.objects[f"{folder}/statistics.json"] = json.dumps(body).encode()
+    cloud.objects[f"{folder}/constraint_violations.json"] = json.dumps({"violations": [check]}).encode()
+    return event
+
+
+@pytest.mark.parametrize(("labels", "status"), [(0, "InsufficientData"), (199, "InsufficientData"), (200, "Drift")])
+def test_few_labels_are_no_evidence_on_the_managed_engine_either(
+    cloud: Cloud, clients: Any, ledger: Any, labels: int, status: str
+) -> None:
+    finished_run.record_job(managed_quality_run(cloud, labels), ENVIRONMENT, clients)
+    ((key, row),) = ledger.rows.items()
+    assert key.endswith("#model_quality")
+    assert (row["status"]["S"], row["labels"]["N"]) == (status, str(labels))
+
+
 def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
     """Write the files of a Model Monitor job that found one violation; return its event."""
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{REQUEST['schedule']}/2026/02/15/00"

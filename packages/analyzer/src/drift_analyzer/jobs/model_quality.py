@@ -53,7 +53,9 @@ def run(job: ContainerEnvironment) -> JobResult:
     namespace = cloudwatch_metrics.MODEL if job.endpoint else cloudwatch_metrics.BATCH_MODEL
     if job.baseline_constraints is None:
         scored = quality.to_scored(problem, read_reference_predictions(job), threshold)
-        statistics, constraints = quality.statistics(problem, scored), quality.constraints(problem, scored)
+        window_rows = int(job.values.get("monitor_window_rows") or 0)
+        statistics = quality.statistics(problem, scored)
+        constraints = quality.constraints(problem, scored, window_rows)
         write_json(job.output_path, {"statistics.json": statistics, "constraints.json": constraints})
         return JobResult(0, [], namespace)
     data = read_labelled_data(job)
@@ -150,5 +152,4 @@ def _over_time(
         enough = chosen.sum() >= quality.MIN_LABELS
         value = quality.COMPUTE[problem](scored.part(chosen))[metric] if enough else None
         points.append(QualityPoint(window_name(window), value, float(chosen.sum() / (predicted == window).sum())))
-    threshold = rules.get(metric, {}).get("threshold")
-    return Quality(metric, None if threshold is None else float(threshold), tuple(points))
+    return Quality(metric, quality.reference_value(rules.get(metric, {})), tuple(points))
