@@ -36,6 +36,7 @@ _DRIFT_METRICS = {
     "explainability": "explainability_drift",
 }
 """The metric of each kind that is 1 on drift; the drift alarms watch it."""
+_MERGER = "groundtruth-merger"
 _MODEL_MONITOR_FILES = ("statistics.json", "constraints.json", "analysis.json")
 _VIOLATIONS, _REPORT = "constraint_violations.json", "report.html"
 
@@ -57,7 +58,9 @@ def record_job(detail: Mapping[str, Any], environment: ScheduleEnvironment, clie
         return {"status": "Nothing", "reason": "not a completed job of a monitor"}
     job = clients.sagemaker.describe_processing_job(ProcessingJobName=detail["ProcessingJobName"])
     values = job.get("Environment", {})
-    if "end_time" not in values:
+    # Before a quality run, Model Monitor joins labels in a job of its own, whose output is below the run's folder.
+    joins_labels = _MERGER in job.get("AppSpecification", {}).get("ImageUri", "")
+    if "end_time" not in values or joins_labels:
         return {"status": "Nothing", "reason": "not a completed job of a monitor"}
     monitor_run = MonitorRun(
         model=parts[1],

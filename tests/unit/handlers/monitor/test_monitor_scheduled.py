@@ -146,6 +146,15 @@ def test_few_labels_are_no_evidence_on_the_managed_engine_either(
     assert (row["status"]["S"], row["labels"]["N"]) == (status, str(labels))
 
 
+def test_the_job_that_joins_labels_is_no_run(cloud: Cloud, clients: Any, ledger: Any) -> None:
+    """Events arrive in any order: one that arrives late would replace the verdict of the run."""
+    event = managed_quality_run(cloud, 500)
+    cloud.jobs[-1]["AppSpecification"] = {"ImageUri": "1.dkr/sagemaker-model-monitor-groundtruth-merger"}
+    event["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] += "/merge"
+    assert finished_run.record_job(event, ENVIRONMENT, clients)["status"] == "Nothing"
+    assert not ledger.rows
+
+
 def managed_run(cloud: Cloud, check: str) -> dict[str, Any]:
     """Write the files of a Model Monitor job that found one violation; return its event."""
     folder = f"monitoring/flight-delays/{RELEASE}/scheduled/data_quality/{ENDPOINT}/{REQUEST['schedule']}/2026/02/15/00"
