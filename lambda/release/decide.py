@@ -13,7 +13,7 @@ quarantine once: if the version fails again, its quarantine is the later one aga
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from release.desired import (
@@ -41,6 +41,10 @@ from shared.verification import VerificationStatus
 PREPARE_SECONDS = 13 * 60
 # SageMaker allows a deployment 8 hours. Other deployers wait as long, and one hour more.
 RELEASE_SECONDS = 9 * 3600
+# CloudFormation gives a resource two hours, and a deployment takes one hour more at most.
+_LONGEST_UPDATE = timedelta(hours=3)
+# SageMaker registers a package in minutes.
+_LONGEST_REGISTRATION = timedelta(hours=1)
 # A verification takes a minute. One that was requested longer ago than this is lost.
 VERIFY_SECONDS = 10 * 60
 
@@ -173,7 +177,9 @@ def decide(observation: ReleaseObservation, now: datetime) -> ReleaseStep:
     lease, seconds = observation.lease, now.timestamp()
     if lease is not None and not lease.is_controllers:
         if seconds < lease.expires_at:
-            return Wait(f"{lease.owner} holds the lease for {lease.purpose}")
+            return Wait(
+                f"{lease.owner} holds the lease for {lease.purpose}", f"the lease of {lease.owner}", _LONGEST_UPDATE
+            )
         lease = None
     # What to restore outlives the lease, so an unfinished release is finished even if its lease is gone.
     lease = lease or observation.unfinished
@@ -197,8 +203,9 @@ def _while_busy(observation: ReleaseObservation, lease: Lease | None) -> Release
         if lease.purpose == LeasePurpose.PREPARE or observation.lease != lease:
             return Adopt(lease, f"{lease.release_id} is being released, and its invocation is gone")
     if stack is not None and stack.busy:
-        return Wait(f"the stack is {stack.status}")
-    return Wait(f"the endpoint is {observation.endpoint.status if observation.endpoint else 'gone'}")
+        return Wait(f"the stack is {stack.status}", "the serving stack", _LONGEST_UPDATE)
+    status = observation.endpoint.status if observation.endpoint else "gone"
+    return Wait(f"the endpoint is {status}", "the endpoint", _LONGEST_UPDATE)
 
 
 def _is_updated_by(observation: ReleaseObservation, stack: StackState, lease: Lease) -> bool:
@@ -280,7 +287,11 @@ def _begin_release(observation: ReleaseObservation, now: datetime) -> ReleaseSte
     if package.version == version_of(observation.serves):
         return _watch_live(observation, package, now)
     if package.status in {"Pending", "InProgress"}:
-        return Wait(f"version {package.version} is approved and still {package.status}")
+        return Wait(
+            f"version {package.version} is approved and still {package.status}",
+            f"the package of version {package.version}",
+            _LONGEST_REGISTRATION,
+        )
     if package.status != "Completed":
         return RefuseVersion(package.version, f"its package is {package.status}")
     wanted = package.release_id
@@ -343,10 +354,10 @@ def _watch_live(observation: ReleaseObservation, package: DescribedPackage, now:
         if known is None or lost or again:
             return Verify(observation.serves, f"{live} and is to be verified")
         if asked:
-            return Wait(f"{live} and is being verified")
+            return Wait(f"{live} and is being verified", f"the verification of {observation.serves}")
         return Nothing(f"{live} and is not released to the next stage, because {known.reason}")
     waiting = pending_version(observation, above=package.version)
-    return Wait(f"{live}; {waiting}") if waiting else Nothing(live)
+    return Wait(f"{live}; {waiting}", _awaited(waiting)) if waiting else Nothing(live)
 
 
 def _keep_live(observation: ReleaseObservation) -> ReleaseStep:
@@ -358,13 +369,20 @@ def _keep_live(observation: ReleaseObservation) -> ReleaseStep:
         return wait_for_pinned(observation, pin)
     waiting = pending_version(observation)
     if observation.record == NO_RELEASE and observation.endpoint is None:
-        return Wait(waiting) if waiting else Nothing("nothing is approved, nothing is live")
+        if waiting:
+            return Wait(waiting, _awaited(waiting))
+        return Nothing("nothing is approved, nothing is live")
     live = observation.serves or observation.record.release_id
     if waiting:
         return Hold(
             f"no approved version may be served and {live} stays live: {waiting}", "wait, or approve another version"
         )
     return Hold(f"no approved version is left and {live} stays live", "approve a version, or retire the endpoint")
+
+
+def _awaited(waiting: str) -> str:
+    """Return what to notify people of if it does not come. A second approval is theirs to give, or not to give."""
+    return waiting if "verification" in waiting else ""
 
 
 def _redeploy_record(observation: ReleaseObservation) -> ReleaseStep:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.ledger import Approval, Lease, Quarantine
+from shared.notifications import NotificationState
 from shared.release_policy import StagePolicy
 from shared.release_record import ReleaseRecord, release_id
 from shared.verification import VerificationRow
@@ -125,6 +126,9 @@ class ReleaseObservation:
         verification: The verification of the record's release in this stage.
         alarm: A clause that names the rollback alarm of the release under way and its figure; "" for none.
         unfinished: The release that was begun and not ended, with what to restore. It outlives its lease.
+        told: What people were told, by topic.
+        awaited: What is awaited and since when, as the last look recorded it.
+        unreadable: The rows of the ledger that cannot be read.
         record_text: The release record as it was read; None for `record` itself.
         verified_record: The record of the live release by its package and its registration record; None if unknown.
         record_problem: Why `record` is not the live release's, or cannot be compared with it, in a clause; "" for none.
@@ -142,6 +146,9 @@ class ReleaseObservation:
     verification: VerificationRow | None = None
     alarm: str = ""
     unfinished: Lease | None = None
+    told: Mapping[str, NotificationState] = field(default_factory=dict)
+    awaited: tuple[str, datetime] | None = None
+    unreadable: tuple[str, ...] = ()
     record_text: str | None = None
     verified_record: ReleaseRecord | None = None
     record_problem: str = ""

@@ -28,6 +28,7 @@ from shared.ledger import Lease, ReleaseLedger
 from shared.log import logger
 from shared.release_policy import LIFE_CYCLE, PreviousStage, StagePolicy, parse_release_policy
 from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record, version_of
+from shared.told import ToldTopics
 from shared.verification import VerificationRows, verified_key
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ if TYPE_CHECKING:
 _MOST_DESCRIBED = 20
 
 
-def observe(clients: Clients, environment: ReleaseEnvironment, ledger: ReleaseLedger, model: str) -> ReleaseObservation:
+def observe(
+    clients: Clients,
+    environment: ReleaseEnvironment,
+    ledger: ReleaseLedger,
+    model: str,
+    topics: ToldTopics | None = None,
+) -> ReleaseObservation:
     """Observe one model.
 
     The lease is read first: a later change by its holder is then observed, or refused by a condition.
@@ -68,6 +75,9 @@ def observe(clients: Clients, environment: ReleaseEnvironment, ledger: ReleaseLe
         verification=verifications.read(record.release_id) if verifies else None,
         alarm=_alarm(clients, environment.endpoint(model), lease or unfinished, stack),
         unfinished=unfinished,
+        told=topics.read() if topics else {},
+        awaited=ledger.waiting(),
+        unreadable=ledger.unreadable(),
         record_text=text,
         record_problem=problem,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from retrain.decide import RetrainDecision, decide
 from retrain.execute import RetrainExecutor
+from retrain.notifications import look_failed
 from retrain.observation import RetrainObservation
 from retrain.observe import observe
 from retrain.request import ParsedRequest, parse_request
@@ -15,10 +16,12 @@ from retrain.store import RetrainStore
 from shared.clients import Clients
 from shared.clock import utc_now
 from shared.environment import RetrainEnvironment
-from shared.errors import Overtaken
+from shared.errors import Overtaken, failure_kind, failure_sentence
 from shared.log import logger
+from shared.notifications import AlertPublisher
 from shared.reconcile import ModelReconciler, reconcile
 from shared.steps import Hold, Nothing, Step, Wait
+from shared.told import Notifier
 
 # Terminal steps: after the end of a run the next decision is due at once, and no event triggers it.
 TERMINAL = frozenset({Step.REPORT_RUN, Step.CLOSE_RUN})
@@ -80,6 +83,7 @@ class RetrainReconciler(ModelReconciler[RetrainObservation, RetrainDecision, Ste
         self._invocation = invocation
         self._now = now
         self._store = _store(clients, environment, model)
+        self._alerts = AlertPublisher(clients.sns, environment.alert_topic_arn, model=model, stage=environment.stage)
         self._executor = RetrainExecutor(clients, environment, self._store, model, now=now)
 
     def observe(self) -> RetrainObservation:
@@ -94,15 +98,22 @@ class RetrainReconciler(ModelReconciler[RetrainObservation, RetrainDecision, Ste
         """Notify, then take the step: a crash in between repeats a notification and never loses one."""
         for notification in decision.notifications:
             self._executor.notify(observation, notification)
-        for topic in decision.resolved:
-            self._executor.resolve(observation, topic)
         result = self._executor.execute(observation, decision.step)
+        self._executor.resolve(observation, decision.resolved)
         acted = not isinstance(decision.step, Nothing | Wait | Hold)
         return self._record(decision.step.step, result, acted=acted)
 
     def overtaken(self, error: Overtaken) -> Step:
         """Record that another invocation was faster. It takes the next step."""
         return self._record(Step.OVERTAKEN, str(error), acted=False)
+
+    def failed(self, error: Exception) -> Step:
+        """Record a failure that no retry can mend, and report it once until a look succeeds."""
+        sentence = failure_sentence(error)
+        topics = self._store.topics
+        notifier = Notifier(topics, self._alerts, self._now)
+        notifier.notify(topics.read(), look_failed(failure_kind(error), sentence))
+        return self._record(Step.FAILED, sentence, acted=False)
 
     def is_terminal(self, outcome: Step) -> bool:
         """Return whether to observe again at once."""

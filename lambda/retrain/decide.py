@@ -13,6 +13,7 @@ from typing import ClassVar
 from retrain.evidence import Cause, automatic_causes, open_request, violation
 from retrain.notifications import (
     STANDING_TOPICS,
+    Topic,
     awaiting,
     budget_spent,
     policy_not_valid,
@@ -107,7 +108,10 @@ def decide(observation: RetrainObservation, now: datetime) -> RetrainDecision:
             return RetrainDecision(CloseRun(observation.unfinished, f"{run.name} has ended"))
     step, obstacles = _next_step(observation, now)
     holding = standing_notifications(observation, now) + obstacles
-    resolved = resolved_topics(observation.state.notifications, STANDING_TOPICS, holding)
+    told = observation.state.notifications
+    # A look that comes so far has not failed.
+    topics = [*STANDING_TOPICS, *(topic for topic in told if topic.startswith(f"{Topic.FAILED}#"))]
+    resolved = resolved_topics(told, topics, holding)
     return RetrainDecision(step, _due(observation, holding, now), resolved)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ from retrain.observation import Attempt, InFlightRun, PipelineRun, RetrainObserv
 from retrain.store import RetrainStore
 from shared.clients import Clients
 from shared.environment import RetrainEnvironment
-from shared.errors import Overtaken, error_code
-from shared.notifications import Alert, AlertPublisher, Notification, NotificationState, is_due
+from shared.errors import error_code
+from shared.notifications import Alert, AlertPublisher, Notification
+from shared.told import Notifier
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -76,22 +77,14 @@ class RetrainExecutor:
 
     def notify(self, observation: RetrainObservation, notification: Notification) -> None:
         """Send a notification once. Only the claimant sends it; the claim of a dead invocation is taken over."""
-        observed, now = observation.state.notifications.get(notification.topic), self._now()
-        if not is_due(observed, notification, reminders(observation.policy), now):
-            return
-        try:
-            self._store.claim_notification(observed, notification, now)
-        except Overtaken:
-            return
-        self._alerts.publish(notification.subject, notification.alert)
-        self._store.write_notification(notification.topic, NotificationState(notification.detail, now))
+        self._notifier(observation).notify(observation.state.notifications, notification)
 
-    def resolve(self, observation: RetrainObservation, topic: str) -> None:
-        """Record that a topic no longer holds. If it was just sent again, it does hold."""
-        try:
-            self._store.resolve_notification(topic, observation.state.notifications[topic])
-        except Overtaken:
-            return
+    def resolve(self, observation: RetrainObservation, topics: Sequence[str]) -> None:
+        """Record that topics no longer hold."""
+        self._notifier(observation).resolve(observation.state.notifications, topics, ())
+
+    def _notifier(self, observation: RetrainObservation) -> Notifier:
+        return Notifier(self._store.topics, self._alerts, self._now, reminders=reminders(observation.policy))
 
     def _start(self, observation: RetrainObservation, attempt: Attempt) -> str:
         try:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from retrain.evidence import feature_names, finding, labels, violation
 from retrain.observation import Attempt, PackageSummary, PipelineRun, RetrainObservation, RetrainRequest
 from retrain.policy import RetrainPolicy
+from shared.canonical import sha256_of
 from shared.notifications import Alert, Notification, Reminders
 from shared.verdict import MonitorKind
 
@@ -24,10 +25,13 @@ class Topic(StrEnum):
     AWAITING = "awaiting"
     STUCK = "stuck"
     POLICY = "policy"
+    ROWS = "rows"
+    MONITORS = "monitors"
     # Each of these has an id of its own behind a `#`, and is sent once.
     START = "start"
     RUN = "run"
     REQUEST = "request"
+    FAILED = "failed"
 
 
 # They hold until something changes, and are then resolved.
@@ -41,7 +45,13 @@ STANDING_TOPICS = (
     Topic.AWAITING,
     Topic.STUCK,
     Topic.POLICY,
+    Topic.ROWS,
+    Topic.MONITORS,
 )
+# Runs take hours. A run that hangs keeps every other one from starting.
+_LONGEST_RUN = timedelta(hours=24)
+# After a release the monitors judge the next window by its baseline.
+_MONITORS_FOLLOW = timedelta(days=1)
 
 
 def reminders(policy: RetrainPolicy) -> Reminders:
@@ -53,7 +63,14 @@ def reminders(policy: RetrainPolicy) -> Reminders:
 
 def standing_notifications(observation: RetrainObservation, now: datetime) -> tuple[Notification, ...]:
     """Return the notifications that the observed state requires, independent of the step."""
-    found = (_violation(observation), _drift(observation), *_judgements(observation), _stuck(observation, now))
+    found = (
+        _violation(observation),
+        _drift(observation),
+        *_judgements(observation),
+        _stuck(observation, now),
+        _rows(observation),
+        _monitors(observation),
+    )
     return tuple(notification for notification in found if notification is not None)
 
 
@@ -162,18 +179,57 @@ def _judgements(observation: RetrainObservation) -> tuple[Notification, ...]:
 
 
 def _stuck(observation: RetrainObservation, now: datetime) -> Notification | None:
-    """Return a run that is longer than the longest cooldown. No other run can start beside it."""
-    hours = observation.policy.cooldown_cap_hours
-    cap = timedelta(hours=hours)
-    run = next((run for run in observation.runs if run.active and now - run.started_at >= cap), None)
+    """Return a run that does not end. No other run can start beside it."""
+    hours = _LONGEST_RUN.total_seconds() / 3600
+    run = next((run for run in observation.runs if run.active and now - run.started_at >= _LONGEST_RUN), None)
     if run is None:
         return None
     alert = Alert(
-        event=f"the run {run.name} is {run.status} for more than {hours} hours",
+        event=f"the run {run.name} is {run.status} for more than {hours:g} hours",
         response="Evergreen starts no other run meanwhile",
         action="Stop the run",
     )
     return Notification(Topic.STUCK, run.id, alert)
+
+
+def _rows(observation: RetrainObservation) -> Notification | None:
+    """Return the rows of the ledger that cannot be read."""
+    rows = observation.state.unreadable + observation.unreadable
+    if not rows:
+        return None
+    alert = Alert(
+        event=f"the ledger has rows that cannot be read: {'; '.join(rows)}",
+        response="Evergreen decides without them",
+        action="Find out who wrote them, and correct or delete them",
+    )
+    return Notification(Topic.ROWS, ",".join(sorted(rows)), alert)
+
+
+def _monitors(observation: RetrainObservation) -> Notification | None:
+    """Return verdicts on another release than the live one, for windows that began long after it went live."""
+    since = observation.released_at
+    if since is None or observation.version is None:
+        return None
+    late = [verdict for verdict in observation.verdicts if verdict.window_start >= since + _MONITORS_FOLLOW]
+    newest = max(late, key=lambda verdict: verdict.window_end, default=None)
+    if newest is None or any(verdict.release_id == observation.release_id for verdict in late):
+        return None
+    alert = Alert(
+        event=f"the monitors judge {newest.release_id}, and {observation.release_id} is live",
+        response="Evergreen does not retrain for these verdicts",
+        action="Deploy the monitoring stack again, or correct why it cannot be updated",
+    )
+    return Notification(Topic.MONITORS, newest.release_id, alert)
+
+
+def look_failed(kind: str, sentence: str) -> Notification:
+    """Return the notification of a failure that no retry can mend."""
+    alert = Alert(
+        event=f"the retrain controller cannot continue, because {sentence}",
+        response="Evergreen retrains nothing of this model, and tries again at the next event or tick",
+        action="Correct the cause. docs/operations/runbook.md says where to look",
+    )
+    return Notification(f"{Topic.FAILED}#{sha256_of(kind.encode())[:16]}", "", alert)
 
 
 def _with_report(event: str, report: str) -> str:

@@ -94,6 +94,7 @@ class PackageSummary:
     version: int
     approval: str
     created_at: datetime
+    arn: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class RetrainState:
         in_flight: The newest attempt, None before the first one.
         reported_runs: Ids of the runs whose end was reported.
         notifications: By topic.
+        unreadable: Rows that cannot be read, with what is wrong with each.
     """
 
     attempts: tuple[Attempt, ...] = ()
@@ -147,6 +149,7 @@ class RetrainState:
     reported_runs: frozenset[str] = frozenset()
     requests: tuple[RetrainRequest, ...] = ()
     notifications: Mapping[str, NotificationState] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ class RetrainObservation:
         quarantined: Approved versions above the live one that are quarantined here: none becomes live by itself.
         state: The stored state.
         new_data: None where no data arrived, or the policy does not ask for them.
+        unreadable: Rows of verdicts that cannot be read, with what is wrong with each.
+        released_at: When the release record was written.
     """
 
     model: str
@@ -179,6 +184,8 @@ class RetrainObservation:
     quarantined: frozenset[int] = frozenset()
     state: RetrainState = field(default_factory=RetrainState)
     new_data: NewData | None = None
+    unreadable: tuple[str, ...] = ()
+    released_at: datetime | None = None
 
     @property
     def unfinished(self) -> InFlightRun | None:

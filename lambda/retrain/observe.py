@@ -59,16 +59,20 @@ def _observe_active(
     state = store.read()
     verdicts = Verdicts(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     name = environment.record_name(model)
-    record = parse_release_record(clients.ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    parameter = clients.ssm.get_parameter(Name=name)["Parameter"]
+    release, version = _named_release(parameter["Value"])
+    found, unreadable = verdicts.read(now - timedelta(days=policy.evidence_days))
     observation = RetrainObservation(
         model=model,
         policy=policy,
-        release_id=record.release_id,
-        version=record.version,
-        verdicts=tuple(verdicts.since(now - timedelta(days=policy.evidence_days))),
+        release_id=release,
+        version=version,
+        verdicts=found,
         runs=tuple(_runs(clients.sagemaker, environment.pipeline(model))),
         packages=tuple(_packages(clients.sagemaker, environment.package_group(model))),
         state=state,
+        unreadable=unreadable,
+        released_at=parameter.get("LastModifiedDate"),
     )
     ledger = ReleaseLedger(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     observation = replace(observation, quarantined=frozenset(_quarantined(clients.sagemaker, ledger, observation)))
@@ -77,6 +81,15 @@ def _observe_active(
     since = observation.last_start() or datetime.min.replace(tzinfo=UTC)
     new_data = _new_data(clients.s3, environment.data_bucket, f"{model}/{policy.raw_prefix}", since)
     return replace(observation, new_data=new_data)
+
+
+def _named_release(text: str) -> tuple[str, int | None]:
+    """Return the release that the record names, and its version. The release controller corrects a changed record."""
+    try:
+        record = parse_release_record(text)
+    except ValueError:
+        return "unknown", None
+    return record.release_id, record.version
 
 
 def _policy(ssm: SSMClient, name: str) -> RetrainPolicy | None:
@@ -119,7 +132,9 @@ def _packages(sagemaker: SageMakerClient, group: str) -> Iterator[PackageSummary
         raise
     for package in found:
         approval = package.get("ModelApprovalStatus", "")
-        yield PackageSummary(package["ModelPackageVersion"], approval, package["CreationTime"])
+        yield PackageSummary(
+            package["ModelPackageVersion"], approval, package["CreationTime"], package["ModelPackageArn"]
+        )
 
 
 def _quarantined(sagemaker: SageMakerClient, ledger: ReleaseLedger, observation: RetrainObservation) -> Iterator[int]:
@@ -128,7 +143,12 @@ def _quarantined(sagemaker: SageMakerClient, ledger: ReleaseLedger, observation:
         entry = quarantine.get(package.version)
         if entry is None or package.approval != "Approved" or package.version <= (observation.version or 0):
             continue
-        edited = sagemaker.describe_model_package(ModelPackageName=entry.package_arn)
+        try:
+            edited = sagemaker.describe_model_package(ModelPackageName=package.arn)
+        except ClientError as error:
+            if is_missing(error):
+                continue
+            raise
         if entry.applies_to(edited.get("LastModifiedTime", edited["CreationTime"])):
             yield package.version
 

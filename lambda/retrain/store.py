@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,9 @@ from botocore.exceptions import ClientError
 from retrain.observation import Attempt, InFlightRun, RetrainRequest, RetrainState
 from shared.canonical import sha256_of
 from shared.errors import Overtaken, error_code, is_failed_condition
-from shared.notifications import Notification, NotificationState
+from shared.rows import SCHEMA_VERSION, flag, moment, read_rows, text
 from shared.steps import Step
+from shared.told import ToldTopics
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _STATE = "retrain#"
 # TRIGGER and WINDOW are reserved words of DynamoDB.
 _SAME_ATTEMPT = "trigger_kind = :trigger AND window_id = :window"
-_SAME_NOTIFICATION = "about = :about AND told_at = :at"
 _DECISION = "retrain-decision#"
 _DAY = 24 * 3600
 _AUDIT_SECONDS = 400 * _DAY
@@ -41,6 +40,7 @@ class RetrainStore:
         self._dynamodb = dynamodb
         self._table = table
         self._pk: UniversalAttributeValueTypeDef = {"S": f"{model}#{stage}"}
+        self.topics = ToldTopics(dynamodb, table, model=model, stage=stage, prefix=f"{_STATE}told#")
 
     def read(self) -> RetrainState:
         """Read the state with one query."""
@@ -54,14 +54,17 @@ class RetrainStore:
         for page in pages:
             rows |= {item["sk"]["S"].removeprefix(_STATE): item for item in page["Items"]}
         in_flight = rows.get("flight")
+        attempts, bad_attempts = read_rows(_with_prefix(rows, "attempt#"), _attempt)
+        requests, bad_requests = read_rows(_with_prefix(rows, "request#"), _request)
+        told, _ = read_rows(_with_prefix(rows, "told#"), self.topics.parse)
         return RetrainState(
-            attempts=tuple(_attempt(row) for key, row in rows.items() if key.startswith("attempt#")),
-            in_flight=InFlightRun(_attempt(in_flight), finished=in_flight["landed"]["BOOL"]) if in_flight else None,
+            attempts=attempts,
+            # It keeps a second run from starting, so a row that cannot be read fails the look instead.
+            in_flight=InFlightRun(_attempt(in_flight), finished=flag(in_flight, "landed")) if in_flight else None,
             reported_runs=frozenset(key.removeprefix("run#") for key in rows if key.startswith("run#")),
-            requests=tuple(_request(row) for key, row in rows.items() if key.startswith("request#")),
-            notifications={
-                key.removeprefix("told#"): _notification(row) for key, row in rows.items() if key.startswith("told#")
-            },
+            requests=requests,
+            notifications=dict(told),
+            unreadable=bad_attempts + bad_requests,
         )
 
     def write_attempt(self, observed: InFlightRun | None, attempt: Attempt) -> None:
@@ -122,31 +125,6 @@ class RetrainStore:
         }
         self._put(f"request#{request.trigger}#{request.id}", fields | _ttl(request.at, _AUDIT_SECONDS))
 
-    def claim_notification(self, observed: NotificationState | None, notification: Notification, now: datetime) -> None:
-        """Claim the right to send a notification.
-
-        Raises:
-            Overtaken: Another invocation claimed it.
-        """
-        row = self._notification_row(notification.topic, NotificationState(notification.detail, now, sent=False))
-        if observed is None:
-            self._put_if(row, "attribute_not_exists(pk)", {})
-        else:
-            self._put_if(row, _SAME_NOTIFICATION, _notification_values(observed))
-
-    def write_notification(self, topic: str, state: NotificationState) -> None:
-        """Record the state of a topic's notification."""
-        self._dynamodb.put_item(TableName=self._table, Item=self._notification_row(topic, state))
-
-    def resolve_notification(self, topic: str, observed: NotificationState) -> None:
-        """Record that a topic no longer holds.
-
-        Raises:
-            Overtaken: The topic was just sent again.
-        """
-        row = self._notification_row(topic, replace(observed, resolved=True))
-        self._put_if(row, _SAME_NOTIFICATION, _notification_values(observed))
-
     def write_decision(self, step: Step, reason: str, *, acted: bool, now: datetime, request_id: str) -> None:
         """Write a decision. An action is kept 400 days under its own time; the same idle decision once per tick."""
         at = now.astimezone(UTC)
@@ -161,24 +139,13 @@ class RetrainStore:
             "step": {"S": step},
             "reason": {"S": reason},
             "at": {"S": at.isoformat()},
+            **SCHEMA_VERSION,
             **_ttl(now, _AUDIT_SECONDS if acted else _IDLE_SECONDS),
         }
         self._dynamodb.put_item(TableName=self._table, Item=row)
 
-    def _notification_row(self, topic: str, state: NotificationState) -> Item:
-        return self._row(
-            f"told#{topic}",
-            {
-                "about": {"S": state.detail},
-                "told_at": {"S": state.at.isoformat()},
-                "sent": {"BOOL": state.sent},
-                "lapsed": {"BOOL": state.resolved},
-                **_ttl(state.at, _AUDIT_SECONDS),
-            },
-        )
-
     def _row(self, key: str, fields: Item) -> Item:
-        return {"pk": self._pk, "sk": {"S": f"{_STATE}{key}"}, **fields}
+        return {"pk": self._pk, "sk": {"S": f"{_STATE}{key}"}, **fields, **SCHEMA_VERSION}
 
     def _put(self, key: str, fields: Item) -> None:
         self._dynamodb.put_item(TableName=self._table, Item=self._row(key, fields))
@@ -197,12 +164,14 @@ class RetrainStore:
             raise
 
 
+def _with_prefix(
+    rows: Mapping[str, Mapping[str, AttributeValueTypeDef]], prefix: str
+) -> list[Mapping[str, AttributeValueTypeDef]]:
+    return [row for key, row in rows.items() if key.startswith(prefix)]
+
+
 def _attempt_values(attempt: Attempt) -> Item:
     return {":trigger": {"S": attempt.trigger}, ":window": {"S": attempt.window}}
-
-
-def _notification_values(state: NotificationState) -> Item:
-    return {":about": {"S": state.detail}, ":at": {"S": state.at.isoformat()}}
 
 
 def _attempt_item(attempt: Attempt) -> Item:
@@ -219,23 +188,24 @@ def _attempt(item: Mapping[str, AttributeValueTypeDef]) -> Attempt:
     return Attempt(
         item["trigger_kind"]["S"],
         item["window_id"]["S"],
-        item["evidence"]["S"],
-        datetime.fromisoformat(item["at"]["S"]),
-        tuple(sorted(json.loads(item["parameters"]["S"]).items())),
+        text(item, "evidence"),
+        moment(item, "at"),
+        tuple(sorted(json.loads(text(item, "parameters", "{}")).items())),
     )
 
 
 def _request(item: Mapping[str, AttributeValueTypeDef]) -> RetrainRequest:
-    at = datetime.fromisoformat(item["at"]["S"])
-    trigger, identity, reason = (item[name]["S"] for name in ("trigger", "id", "reason"))
+    trigger, identity = (item[name]["S"] for name in ("trigger", "id"))
     # Rows that were written before requests had an author have none.
-    author = item.get("author", {}).get("S", "")
-    return RetrainRequest(trigger, identity, reason, at, item["commit"]["S"], item["refused"]["S"], author)
-
-
-def _notification(item: Mapping[str, AttributeValueTypeDef]) -> NotificationState:
-    at = datetime.fromisoformat(item["told_at"]["S"])
-    return NotificationState(item["about"]["S"], at, item["sent"]["BOOL"], item["lapsed"]["BOOL"])
+    return RetrainRequest(
+        trigger,
+        identity,
+        text(item, "reason"),
+        moment(item, "at"),
+        text(item, "commit"),
+        text(item, "refused"),
+        text(item, "author"),
+    )
 
 
 def _ttl(now: datetime, seconds: int) -> Item:

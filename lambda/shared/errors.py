@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 _MISSING_RESOURCE = frozenset({"ResourceNotFound", "ResourceNotFoundException", "ParameterNotFound"})
+_SENTENCE_CHARACTERS = 500
 _MISSING_OBJECT = frozenset({"NoSuchKey", "404"})
 # 409: another conditional write of the same object is under way.
 _OBJECT_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+
+
+# A later attempt may succeed. Anything else needs a person, and is the same at each attempt.
+_TRANSIENT = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottledException",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
 
 
 class Overtaken(Exception):
@@ -46,3 +74,28 @@ def object_exists(error: ClientError) -> bool:
 def is_failed_condition(error: ClientError) -> bool:
     """Return whether DynamoDB refused a conditional write."""
     return error_code(error) == "ConditionalCheckFailedException"
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a retry may succeed without anybody's help: a throttle, a time-out, an error of the service."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error_code(error) in _TRANSIENT or status >= 500
+    return isinstance(error, HTTPClientError | ConnectionError)
+
+
+def failure_kind(error: Exception) -> str:
+    """Return what two failures of the same cause have in common. Messages may hold ids of requests."""
+    if isinstance(error, ClientError):
+        return f"{error.operation_name} {error_code(error)}"
+    return type(error).__name__
+
+
+def failure_sentence(error: Exception) -> str:
+    """Return an error in one line: of AWS its code, the call and the message, else its kind and text."""
+    if isinstance(error, ClientError):
+        message = error.response["Error"].get("Message", "no message")
+        sentence = f"{error.operation_name} answered {error_code(error)}: {message}"
+    else:
+        sentence = f"{type(error).__name__}: {error}"
+    return " ".join(sentence.split())[:_SENTENCE_CHARACTERS]

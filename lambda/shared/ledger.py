@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from shared.errors import Overtaken, is_failed_condition
+from shared.rows import SCHEMA_VERSION, flag, moment, number, read_rows, text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,6 +23,7 @@ LEASE_OWNER_PREFIX = "release-controller/"
 _QUARANTINE = "quarantine#"
 _APPROVAL = "approval#"
 _MONITORS = "monitors"
+_WAITING = "waiting"
 _DECISION_SECONDS = 400 * 24 * 3600
 
 
@@ -162,14 +164,14 @@ class ReleaseLedger:
         if item is None:
             return None
         return Lease(
-            owner=_text(item, "owner"),
-            purpose=_text(item, "purpose"),
-            release_id=_text(item, "release_id"),
-            previous=_text(item, "previous"),
-            acquired_at=_number(item, "acquired_at"),
-            expires_at=_number(item, "expires_at"),
-            stack_updated_at=_text(item, "stack_updated_at"),
-            endpoint_config=_text(item, "endpoint_config"),
+            owner=text(item, "owner"),
+            purpose=text(item, "purpose"),
+            release_id=text(item, "release_id"),
+            previous=text(item, "previous"),
+            acquired_at=int(number(item, "acquired_at")),
+            expires_at=int(number(item, "expires_at")),
+            stack_updated_at=text(item, "stack_updated_at"),
+            endpoint_config=text(item, "endpoint_config"),
         )
 
     def write_unfinished(self, lease: Lease) -> None:
@@ -204,6 +206,7 @@ class ReleaseLedger:
             "expires_at": {"N": str(lease.expires_at)},
             "stack_updated_at": {"S": lease.stack_updated_at},
             "endpoint_config": {"S": lease.endpoint_config},
+            **SCHEMA_VERSION,
         }
 
     def swap_lease(self, observed: Lease | None, wanted: Lease) -> None:
@@ -248,12 +251,8 @@ class ReleaseLedger:
 
     def quarantined(self) -> dict[int, Quarantine]:
         """Return the quarantine entries by version."""
-        return {
-            version: Quarantine(
-                version, _text(item, "reason"), datetime.fromisoformat(item["at"]["S"]), _text(item, "package_arn")
-            )
-            for version, item in self._by_version(_QUARANTINE)
-        }
+        rows, _ = read_rows(self._items(_QUARANTINE), _quarantine)
+        return {row.version: row for row in rows}
 
     def quarantine(self, entry: Quarantine) -> None:
         """Quarantine a version, again where it was quarantined before. Only a later approval ends the quarantine."""
@@ -265,17 +264,14 @@ class ReleaseLedger:
                 "reason": {"S": entry.reason},
                 "at": {"S": entry.at.isoformat()},
                 "package_arn": {"S": entry.package_arn},
+                **SCHEMA_VERSION,
             },
         )
 
     def approvals(self) -> dict[int, Approval]:
         """Return the observed approvals by version."""
-        return {
-            version: Approval(
-                version, _text(item, "approver"), datetime.fromisoformat(item["at"]["S"]), _text(item, "description")
-            )
-            for version, item in self._by_version(_APPROVAL)
-        }
+        rows, _ = read_rows(self._items(_APPROVAL), _approval)
+        return {row.version: row for row in rows}
 
     def write_approval(self, approval: Approval) -> None:
         """Write an approval. A later one of the same version replaces it, an earlier one never does."""
@@ -288,6 +284,7 @@ class ReleaseLedger:
                     "approver": {"S": approval.approver},
                     "at": {"S": _iso(approval.at)},
                     "description": {"S": approval.description},
+                    **SCHEMA_VERSION,
                 },
                 ConditionExpression="attribute_not_exists(pk) OR #at < :at",
                 ExpressionAttributeNames={"#at": "at"},
@@ -305,10 +302,10 @@ class ReleaseLedger:
         if item is None:
             return None
         return MonitorFailure(
-            reason=_text(item, "reason"),
-            closed=item["closed"]["BOOL"],
-            at=datetime.fromisoformat(item["at"]["S"]),
-            stack_updated_at=_text(item, "stack_updated_at"),
+            reason=text(item, "reason"),
+            closed=flag(item, "closed"),
+            at=moment(item, "at") if "at" in item else datetime.min.replace(tzinfo=UTC),
+            stack_updated_at=text(item, "stack_updated_at"),
         )
 
     def write_monitor_failure(self, failure: MonitorFailure) -> None:
@@ -322,6 +319,7 @@ class ReleaseLedger:
                 "closed": {"BOOL": failure.closed},
                 "at": {"S": _iso(failure.at)},
                 "stack_updated_at": {"S": failure.stack_updated_at},
+                **SCHEMA_VERSION,
             },
         )
 
@@ -341,7 +339,7 @@ class ReleaseLedger:
         )["Items"]
         if not found:
             return None
-        return ReleaseDecision(*(_text(found[0], name) for name in ReleaseDecision.__dataclass_fields__))
+        return ReleaseDecision(*(text(found[0], name) for name in ReleaseDecision.__dataclass_fields__))
 
     def write_decision(self, decision: ReleaseDecision, *, now: datetime, request_id: str) -> None:
         """Write a decision. Rows are never changed and expire after 400 days."""
@@ -349,12 +347,39 @@ class ReleaseLedger:
             "pk": self._pk,
             "sk": {"S": f"decision#{_iso(now)}#{request_id}"},
             "ttl": {"N": str(int(now.timestamp()) + _DECISION_SECONDS)},
+            **SCHEMA_VERSION,
         }
         for name in ReleaseDecision.__dataclass_fields__:
             item[name] = {"S": getattr(decision, name)}
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
-    def _by_version(self, prefix: str) -> Iterator[tuple[int, dict[str, AttributeValueTypeDef]]]:
+    def unreadable(self) -> tuple[str, ...]:
+        """Return the rows that cannot be read, with what is wrong with each."""
+        return read_rows(self._items(_QUARANTINE), _quarantine)[1] + read_rows(self._items(_APPROVAL), _approval)[1]
+
+    def waiting(self) -> tuple[str, datetime] | None:
+        """Return what is awaited and since when; None where nothing is."""
+        item = self._dynamodb.get_item(
+            TableName=self._table, Key={"pk": self._pk, "sk": {"S": _WAITING}}, ConsistentRead=True
+        ).get("Item")
+        if item is None or not read_rows([item], lambda row: moment(row, "since"))[0]:
+            return None
+        return text(item, "awaited"), moment(item, "since")
+
+    def write_waiting(self, awaited: str, since: datetime) -> None:
+        """Record what is awaited and since when."""
+        self._dynamodb.put_item(
+            TableName=self._table,
+            Item={
+                "pk": self._pk,
+                "sk": {"S": _WAITING},
+                "awaited": {"S": awaited},
+                "since": {"S": _iso(since)},
+                **SCHEMA_VERSION,
+            },
+        )
+
+    def _items(self, prefix: str) -> Iterator[dict[str, AttributeValueTypeDef]]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -362,13 +387,25 @@ class ReleaseLedger:
             ExpressionAttributeValues={":pk": self._pk, ":prefix": {"S": prefix}},
         )
         for page in pages:
-            for item in page["Items"]:
-                yield int(item["sk"]["S"].removeprefix(prefix)), item
+            yield from page["Items"]
 
 
-def _iso(moment: datetime) -> str:
+def _quarantine(item: Mapping[str, AttributeValueTypeDef]) -> Quarantine:
+    """Return a quarantine. One whose time cannot be read never ends: it must not be lifted by a damaged row."""
+    at, _ = read_rows([item], lambda row: moment(row, "at"))
+    version = int(item["sk"]["S"].removeprefix(_QUARANTINE))
+    ends = at[0] if at else datetime.max.replace(tzinfo=UTC)
+    return Quarantine(version, text(item, "reason"), ends, text(item, "package_arn"))
+
+
+def _approval(item: Mapping[str, AttributeValueTypeDef]) -> Approval:
+    version = int(item["sk"]["S"].removeprefix(_APPROVAL))
+    return Approval(version, text(item, "approver"), moment(item, "at"), text(item, "description"))
+
+
+def _iso(at: datetime) -> str:
     """Return microseconds in UTC, so that text sorts as time does."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _unchanged(observed: Lease | None) -> tuple[str, dict[str, str], dict[str, UniversalAttributeValueTypeDef]]:
@@ -394,11 +431,3 @@ def _lost_or(error: ClientError) -> Exception:
     if is_failed_condition(error):
         return LeaseLost("another invocation or deployer took or changed the lease after it was read")
     return error
-
-
-def _text(item: dict[str, AttributeValueTypeDef], name: str) -> str:
-    return item.get(name, {}).get("S", "")
-
-
-def _number(item: dict[str, AttributeValueTypeDef], name: str) -> int:
-    return int(float(item.get(name, {}).get("N", "0")))

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from shared.errors import Overtaken
+from shared.errors import Overtaken, is_transient
 from shared.log import logger
 
 ObservationT = TypeVar("ObservationT")
@@ -46,6 +46,14 @@ class ModelReconciler(ABC, Generic[ObservationT, DecisionT, OutcomeT]):
     def overtaken(self, error: Overtaken) -> OutcomeT:
         """Return the outcome of a look that another invocation overtook."""
 
+    def failed(self, error: Exception) -> OutcomeT:
+        """Record and report a failure that no retry can mend, and return its outcome.
+
+        Raises:
+            Exception: The failure itself, where this controller reports none.
+        """
+        raise error
+
     def is_terminal(self, outcome: OutcomeT) -> bool:  # noqa: ARG002 - a subclass may use it
         """Return whether to observe again at once, because nothing else would trigger the next step."""
         return False
@@ -61,7 +69,7 @@ def reconcile(
     """Reconcile every model, those that the hint names first.
 
     A model is observed again after a terminal step, at most `looks` times in all. The failure of one model does not
-    keep the others from their turn.
+    keep the others from their turn. Only what a retry can mend is raised; the reconciler reports any other failure.
 
     Args:
         models: The stage's models.
@@ -81,13 +89,23 @@ def reconcile(
     for model in sorted(models, key=lambda name: (name not in text, name)):
         logger.append_keys(model=model)
         try:
-            outcomes[model] = _reconcile_model(reconciler(model), looks)
+            outcomes[model] = _look_or_report(reconciler(model), looks)
         except Exception as error:
             logger.exception("reconciling failed")
             failed[model] = error
     if failed:
         raise ReconcileError("; ".join(f"{model}: {error}" for model, error in failed.items()))
     return outcomes
+
+
+def _look_or_report(reconciler: ModelReconciler[ObservationT, DecisionT, OutcomeT], looks: int) -> list[OutcomeT]:
+    try:
+        return _reconcile_model(reconciler, looks)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        logger.exception("reconciling failed, and a retry cannot mend it")
+        return [reconciler.failed(error)]
 
 
 def _reconcile_model(reconciler: ModelReconciler[ObservationT, DecisionT, OutcomeT], looks: int) -> list[OutcomeT]:

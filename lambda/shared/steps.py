@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ class Step(StrEnum):
     HOLD = "Hold"
     REFUSE = "Refuse"
     OVERTAKEN = "Overtaken"
+    FAILED = "Failed"
+    OVERDUE = "Overdue"
     # The release controller's own.
     DEPLOY = "Deploy"
     REDEPLOY = "Redeploy"
@@ -45,10 +48,17 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Wait:
-    """Something is under way. Time alone, or another system, moves it on."""
+    """Something is under way. Time alone, or another system, moves it on.
+
+    Attributes:
+        awaited: What is awaited, for a wait that keeps something wanted from happening; "" for any other.
+        limit: How long this wait may last. After that a person is notified.
+    """
 
     step: ClassVar[Step] = Step.WAIT
     reason: str
+    awaited: str = ""
+    limit: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ The monitors write it and the retrain controller reads it. It is their only inte
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from shared.rows import SCHEMA_VERSION, moment, number, read_rows, text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -129,6 +131,7 @@ class Verdicts:
             "labels": {"N": str(verdict.labels)},
             "labels_coverage": {"N": _decimal(verdict.labels_coverage)},
             "ttl": {"N": str(int(verdict.window_end.timestamp()) + _VERDICT_SECONDS)},
+            **SCHEMA_VERSION,
         }
         if verdict.metric is not None:
             item["metric"] = {"N": _decimal(verdict.metric)}
@@ -143,8 +146,12 @@ class Verdicts:
             return False
         return True
 
-    def since(self, earliest: datetime) -> Iterator[Verdict]:
+    def since(self, earliest: datetime) -> tuple[Verdict, ...]:
         """Return the verdicts on windows that ended at `earliest` or later, oldest first."""
+        return self.read(earliest)[0]
+
+    def read(self, earliest: datetime) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+        """Return the verdicts as `since` does, and the rows that cannot be read."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -155,28 +162,28 @@ class Verdicts:
                 ":last": {"S": _LAST},
             },
         )
-        return (_verdict(item) for page in pages for item in page["Items"])
+        return read_rows((item for page in pages for item in page["Items"]), _verdict)
 
 
-def _verdict(item: dict[str, AttributeValueTypeDef]) -> Verdict:
+def _verdict(item: Mapping[str, AttributeValueTypeDef]) -> Verdict:
     return Verdict(
         kind=item["kind"]["S"],
         status=item["status"]["S"],
-        window_start=datetime.fromisoformat(item["window_start"]["S"]),
-        window_end=datetime.fromisoformat(item["window_end"]["S"]),
+        window_start=moment(item, "window_start"),
+        window_end=moment(item, "window_end"),
         release_id=item["release_id"]["S"],
-        evidence=item["evidence"]["S"],
-        features=tuple(json.loads(item["features"]["S"])),
-        report=item["report"]["S"],
-        metric=float(item["metric"]["N"]) if "metric" in item else None,
-        labels=int(item["labels"]["N"]),
-        labels_coverage=float(item["labels_coverage"]["N"]),
+        evidence=text(item, "evidence"),
+        features=tuple(json.loads(text(item, "features", "[]"))),
+        report=text(item, "report"),
+        metric=number(item, "metric") if "metric" in item else None,
+        labels=int(number(item, "labels")),
+        labels_coverage=number(item, "labels_coverage"),
     )
 
 
-def _iso(moment: datetime) -> str:
+def _iso(at: datetime) -> str:
     """Return whole seconds in UTC, so that text sorts as time does."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
+    return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _decimal(number: float) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from shared.errors import is_failed_condition
+from shared.rows import SCHEMA_VERSION, moment, read_rows, text
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,8 +59,14 @@ class VerificationRows:
         ).get("Item")
         if item is None:
             return None
-        at = datetime.fromisoformat(item["at"]["S"])
-        return VerificationRow(release_id, VerificationStatus(item["outcome"]["S"]), at, item["reason"]["S"])
+        # A row that cannot be read counts as none: the verification is requested again.
+        rows, _ = read_rows(
+            [item],
+            lambda row: VerificationRow(
+                release_id, VerificationStatus(row["outcome"]["S"]), moment(row, "at"), text(row, "reason")
+            ),
+        )
+        return rows[0] if rows else None
 
     def write(self, verification: VerificationRow) -> None:
         """Write a verification over an earlier one. A passed verification is never overwritten."""
@@ -72,6 +79,7 @@ class VerificationRows:
                     "outcome": {"S": verification.status},
                     "at": {"S": verification.at.astimezone(UTC).isoformat()},
                     "reason": {"S": verification.reason},
+                    **SCHEMA_VERSION,
                 },
                 ConditionExpression="attribute_not_exists(pk) OR outcome <> :passed",
                 ExpressionAttributeValues={":passed": {"S": VerificationStatus.PASSED}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,13 @@ def read_sample(s3: S3Client, bucket: str, model: str, release: str) -> Sample:
     Raises:
         SampleError: They differ, or the payload has no rows.
     """
+    try:
+        return _read_sample(s3, bucket, model, release)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SampleError(f"its registration record or its payload cannot be read: {error!r}") from error
+
+
+def _read_sample(s3: S3Client, bucket: str, model: str, release: str) -> Sample:
     folder = f"releases/{model}/{release}"
     record = s3.get_object(Bucket=bucket, Key=f"{folder}/record.json")["Body"].read()
     if release != release_id(version_of(release) or 0, sha256_of(record)):
@@ -65,5 +73,19 @@ def read_sample(s3: S3Client, bucket: str, model: str, release: str) -> Sample:
     return Sample(
         rows=tuple(rows),
         content_type=registered.get("content_type", "text/csv"),
-        scores=None if scores is None else tuple(float(score) for score in scores[:_MOST_ROWS]),
+        scores=None if scores is None else _scores(scores),
     )
+
+
+def _scores(recorded: object) -> tuple[float, ...]:
+    """Return the recorded scores.
+
+    Raises:
+        SampleError: They are not a list of numbers: no answer can be compared with them.
+    """
+    if not isinstance(recorded, list):
+        raise SampleError(f"its payload_scores must be a list of numbers, got {json.dumps(recorded)[:80]}")
+    for score in recorded[:_MOST_ROWS]:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise SampleError(f"its payload_scores must be numbers, got {json.dumps(score)[:80]} among them")
+    return tuple(float(score) for score in recorded[:_MOST_ROWS])

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -251,6 +252,22 @@ def started_by(sagemaker: SageMakerClient, execution_arn: str) -> str:
     return user.get("UserProfileName") or identity.get("Arn") or user.get("UserProfileArn") or ""
 
 
+def evaluation(s3: S3Client, settings: Settings) -> dict[str, Any]:
+    """Return the evaluation.
+
+    Raises:
+        RecordError: Its scores of the sample payload are not numbers: a verification could compare nothing with them.
+    """
+    found: dict[str, Any] = json.loads(read(s3, settings.evaluation_uri))
+    scores = found.get("payload_scores")
+    numbers = isinstance(scores, list) and all(
+        isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score) for score in scores
+    )
+    if scores is not None and not numbers:
+        raise RecordError(f"payload_scores of evaluation.json must be a list of numbers, got {str(scores)[:80]}")
+    return found
+
+
 def record(s3: S3Client, sagemaker: SageMakerClient, settings: Settings) -> dict[str, str]:
     """Write the record and the sample payload, and return the values that the registration needs, all of them text.
 
@@ -279,7 +296,7 @@ def record(s3: S3Client, sagemaker: SageMakerClient, settings: Settings) -> dict
         "dataset": {"manifest_uri": settings.manifest_uri, "sha256": settings.manifest_sha256, "objects": objects},
         "parameters": dict(settings.parameters),
         "seed": int(settings.seed),
-        "evaluation": json.loads(read(s3, settings.evaluation_uri)),
+        "evaluation": evaluation(s3, settings),
         "champion": {"package_arn": None if settings.champion == NO_CHAMPION else settings.champion},
         "sample_payload": {"uri": payload_uri, "content_type": "text/csv", "sha256": sha256_of(payload)},
         "baselines": carried,

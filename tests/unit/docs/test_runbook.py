@@ -80,5 +80,5 @@ def test_every_alert_of_the_functions_has_a_row(subjects: str) -> None:
     assert {type(step) for step in steps} == set(get_args(ReleaseStep))
     alerted = {str(step.step) for step in steps if alert_of(step) is not None}
     assert alerted == {"Hold", "Refuse", "Abandon", "RollBack", "Cancel", "CorrectRecord"}
-    known = {*alerted, str(Step.CHANGE_SET_REFUSED), *map(str, Topic), NOT_VERIFIED}
+    known = {*alerted, *map(str, (Step.CHANGE_SET_REFUSED, Step.FAILED, Step.OVERDUE)), *map(str, Topic), NOT_VERIFIED}
     assert sorted(subject for subject in known if f"`{subject}`" not in subjects) == []

@@ -113,11 +113,13 @@ class Calls:
     Attributes:
         called: The calls made, in order.
         fault: Runs right before call number `fault_at`.
+        denied: The operation that IAM denies.
     """
 
     called: list[str] = field(default_factory=list)
     fault: Callable[[], None] | None = None
     fault_at: int = -1
+    denied: str = ""
 
     @property
     def calls(self) -> int:
@@ -135,6 +137,8 @@ class Counted:
         if self._calls.fault is not None and self._calls.calls == self._calls.fault_at:
             fault, self._calls.fault = self._calls.fault, None
             fault()
+        if name == self._calls.denied:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, name)
         return getattr(self._service, name)
 
 
@@ -408,6 +412,10 @@ class DynamoDb(Service):
         row = self.cloud.rows.get(key)
         if values and ":passed" in values:
             if row is not None and row["outcome"] == values[":passed"]:
+                raise error("ConditionalCheckFailedException", "the conditional request failed")
+            return
+        if values and ":about" in values:
+            if row is None or (row["about"], row["told_at"]) != (values[":about"], values[":at"]):
                 raise error("ConditionalCheckFailedException", "the conditional request failed")
             return
         if values and ":at" in values:

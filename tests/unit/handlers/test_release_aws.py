@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
@@ -476,14 +477,43 @@ def test_a_package_registered_by_hand_is_quarantined_and_notified(
     assert len(alerts()) == 1
 
 
-def test_one_models_failure_never_stops_the_others(environment: ReleaseEnvironment, ledger: ReleaseLedger) -> None:
+def test_one_models_failure_is_a_row_and_one_sentence_and_never_stops_the_others(
+    environment: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     AWS.ssm.put_parameter(Name="/evergreen/broken/staging/release", Value=NO_RELEASE.format(), Type="String")
-    row = {"pk": {"S": "broken#staging"}, "sk": {"S": "quarantine#000001"}, "at": {"S": "yesterday"}}
-    AWS.dynamodb.put_item(TableName="ledger", Item=row)
     register("evergreen-churn")
-    with pytest.raises(ReconcileError, match="broken: Invalid isoformat string: 'yesterday'"):
-        reconcile(environment, {"detail": {"ModelPackageGroupName": "evergreen-broken"}})
-    assert 1 in ledger.quarantined()
+    real = ReleaseLedger.lease
+
+    def lease(self: ReleaseLedger) -> Lease | None:
+        if self._pk == {"S": "broken#staging"}:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no kms:Decrypt"}}, "GetItem")
+        return real(self)
+
+    monkeypatch.setattr(ReleaseLedger, "lease", lease)
+    for _ in range(3):
+        steps = reconcile(environment, {"detail": {"ModelPackageGroupName": "evergreen-broken"}})
+        assert steps["broken"] == "Failed"
+    refused, failed = sorted(alerts(), reverse=True)
+    assert "version 1 was approved and is refused" in refused
+    assert failed.startswith(
+        "broken in staging: the release controller cannot continue, because GetItem answered AccessDeniedException: "
+        "no kms:Decrypt. What is live stays live"
+    )
+    last = ReleaseLedger(AWS.dynamodb, "ledger", model="broken", stage="staging").last_decision()
+    assert last is not None
+    assert last.step == "Failed"
+
+
+def test_a_throttled_look_is_retried_and_not_told(
+    environment: ReleaseEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lease(self: ReleaseLedger) -> Lease | None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetItem")
+
+    monkeypatch.setattr(ReleaseLedger, "lease", lease)
+    with pytest.raises(ReconcileError, match=r"churn: .*Rate exceeded"):
+        reconcile(environment)
+    assert alerts() == []
 
 
 def test_the_handler_looks_at_the_hinted_model_first_and_at_all(

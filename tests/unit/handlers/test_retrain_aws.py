@@ -310,11 +310,11 @@ def test_what_is_remembered_comes_back_as_it_was(cloud: Stubbed) -> None:
     request = RetrainRequest("person", "i1", "wanted", NOW, refused="no money")
     notification, sent = Notification("drift", "fare", Alert("it moved")), NotificationState("fare", NOW)
     store(cloud).write_request(request)
-    store(cloud).claim_notification(None, notification, NOW)
+    store(cloud).topics.claim(None, notification, NOW)
     with pytest.raises(Overtaken):
-        store(cloud).claim_notification(None, notification, NOW)
-    store(cloud).write_notification("drift", sent)
-    store(cloud).resolve_notification("drift", sent)
+        store(cloud).topics.claim(None, notification, NOW)
+    store(cloud).topics.write("drift", sent)
+    store(cloud).topics.resolve("drift", sent)
     store(cloud).write_reported_run("e1", status="Failed", reason="why", now=NOW)
     state = store(cloud).read()
     assert state.requests == (request,)
@@ -384,3 +384,56 @@ def test_archive_rules_that_are_not_valid_are_refused() -> None:
     for rules in ("[]", '{"forever": 1}', '{"rejected_days": 0}', '{"delete_days": true}'):
         with pytest.raises(ValueError, match="ARCHIVE_RULES"):
             parse_archive_rules(rules)
+
+
+def test_a_start_that_is_denied_is_told_once_and_resumed_when_it_is_allowed(cloud: Stubbed) -> None:
+    for day in range(4):
+        seen(cloud)
+        cloud.stubber.add_client_error("start_pipeline_execution", "AccessDeniedException", "not authorized")
+        event = {"retrain": "churn", "reason": "a try"} if day == 0 else {}
+        assert reconcile(cloud, event, after=timedelta(days=day)) == {"churn": "Failed"}
+    (said,) = alerts()
+    assert "StartPipelineExecution answered AccessDeniedException: not authorized" in said
+    assert set(decisions(cloud)) == {"Failed"}
+    seen(cloud)
+    cloud.stubber.add_response("start_pipeline_execution", {"PipelineExecutionArn": RUN})
+    assert reconcile(cloud, after=timedelta(days=4)) == {"churn": "Resume"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"sk": {"S": "verdict#2026-11-22T11:00:00+00:00#data_quality"}, "kind": {"S": "data_quality"}},
+        {"sk": {"S": "retrain#attempt#drift#x"}, "trigger_kind": {"S": "drift"}, "window_id": {"S": "x"}},
+        {
+            "sk": {"S": "retrain#request#person#x"},
+            "at": {"S": "yesterday"},
+            "trigger": {"S": "person"},
+            "id": {"S": "x"},
+        },
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_once_and_the_others_count(cloud: Stubbed, row: dict[str, Any]) -> None:
+    cloud.dynamodb.put_item(TableName="ledger", Item={"pk": {"S": "churn#prod"}, **row})
+    for _ in range(2):
+        seen(cloud)
+        assert reconcile(cloud) == {"churn": "Nothing"}
+    (said,) = alerts()
+    assert f"the ledger has rows that cannot be read: {row['sk']['S']} (" in said
+
+
+def test_rows_of_an_older_version_are_read(cloud: Stubbed) -> None:
+    """Rows without schema, author, lapsed or a zone were written before these were."""
+    cloud.dynamodb.put_item(
+        TableName="ledger",
+        Item={
+            "pk": {"S": "churn#prod"},
+            "sk": {"S": "retrain#told#drift"},
+            "about": {"S": ""},
+            "told_at": {"S": "2026-11-22T11:00:00"},
+            "sent": {"BOOL": True},
+        },
+    )
+    read = store(cloud).read()
+    assert read.notifications["drift"].at == datetime(2026, 11, 22, 11, tzinfo=UTC)
+    assert read.unreadable == ()

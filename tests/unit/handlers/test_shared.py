@@ -28,8 +28,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
     [
         (
             Step,
-            "Nothing Wait Hold Refuse Overtaken Deploy Redeploy Complete Adopt Cancel CorrectRecord Abandon RollBack "
-            "Verify ChangeSetRefused MonitorsFailed MonitorsRefused Start Resume ReportRun CloseRun",
+            "Nothing Wait Hold Refuse Overtaken Failed Overdue Deploy Redeploy Complete Adopt Cancel CorrectRecord "
+            "Abandon RollBack Verify ChangeSetRefused MonitorsFailed MonitorsRefused Start Resume ReportRun CloseRun",
         ),
         (ActionKind, "Archive Delete DeleteConfig DeleteModel"),
         (VerificationStatus, "asked passed failed"),
@@ -37,7 +37,11 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
         (VerdictStatus, "OK Drift Violation InsufficientData LowPower"),
         (LeasePurpose, "prepare release rollback"),
         (RetrainTrigger, "drift quality new-data schedule code person"),
-        (Topic, "violation drift labels bias explainability budget awaiting stuck policy start run request"),
+        (
+            Topic,
+            "violation drift labels bias explainability budget awaiting stuck policy rows monitors "
+            + "start run request failed",
+        ),
     ],
 )
 def test_values_in_ledger_alerts_and_logs_are_stable(enum: type[StrEnum], values: str) -> None:

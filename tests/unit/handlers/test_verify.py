@@ -88,7 +88,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         yield clients
 
 
-def release(aws: Aws, scores: list[float] | None, payload: bytes = PAYLOAD) -> None:
+def release(aws: Aws, scores: object, payload: bytes = PAYLOAD) -> None:
     """Copy a release as the release controller does, and let the endpoint serve it."""
     record = canonical_json(
         {
@@ -170,6 +170,16 @@ def test_without_recorded_scores_agreement_is_left_out_and_said(aws: Aws) -> Non
     written = verified(aws)
     assert written is not None
     assert written["largest_difference"] is None
+
+
+@pytest.mark.parametrize("scores", [[0.25, None, 0.75], ["a", "b", "c"], [[0.25]], {"0": 0.25}, "high", 0.5, [True]])
+def test_scores_that_are_not_numbers_end_the_verification_with_a_sentence(aws: Aws, scores: object) -> None:
+    release(aws, scores)
+    assert "is not verified: its payload_scores must be" in verify(aws)
+    known = row(aws)
+    assert known is not None
+    assert known.status == VerificationStatus.FAILED
+    assert not aws.asked
 
 
 def test_a_release_that_is_not_live_is_left_alone(aws: Aws) -> None:

@@ -253,3 +253,13 @@ def test_a_manifest_that_was_exchanged_is_refused(s3: S3Client, settings: step.S
     put(s3, settings.manifest_uri, b'{"objects": []}')
     with pytest.raises(step.RecordError, match="is not what the snapshot wrote"):
         record(s3, settings)
+
+
+@pytest.mark.parametrize("scores", [[0.5, None], ["a"], {"0": 1}, "high", [True]])
+def test_scores_that_a_verification_could_not_compare_register_nothing(
+    s3: S3Client, settings: step.Settings, scores: object
+) -> None:
+    bucket, _, key = settings.evaluation_uri.removeprefix("s3://").partition("/")
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps({"payload_scores": scores}).encode())
+    with pytest.raises(step.RecordError, match=r"payload_scores of evaluation\.json must be a list of numbers"):
+        record(s3, settings)
