@@ -9,7 +9,7 @@ from configuration import Application, Delivery
 from constructs.mlops.delivery.delivery_alerts import DeliveryAlerts
 from constructs.mlops.delivery.delivery_pipeline import DeliveryPipeline
 from constructs.mlops.delivery.delivery_store import DeliveryStore
-from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
 from constructs.mlops.foundation.buckets import LogBucket
 from constructs.mlops.foundation.encryption_key import EncryptionKey
 
@@ -36,6 +36,7 @@ class DeliveryStack(cdk.Stack):
         key = EncryptionKey(self, "Encryption", app=application.name)
         store = DeliveryStore(self, "Store", key=key, logs=LogBucket(self, "AccessLogs"))
         alerts = AlertTopic(self, "Alerts", key=key, emails=application.alert_emails)
+        undelivered = DeadLetterQueue(self, "Undelivered", holds="Events of the delivery", key=key, alerts=alerts)
         self.pipeline = DeliveryPipeline(
             self,
             "Pipeline",
@@ -44,8 +45,9 @@ class DeliveryStack(cdk.Stack):
             cli_version=cli_version,
             store=store,
             alerts=alerts,
+            undelivered=undelivered,
         )
-        DeliveryAlerts(self, "Failures", pipeline_name=self.pipeline.name, alerts=alerts)
+        DeliveryAlerts(self, "Failures", pipeline_name=self.pipeline.name, alerts=alerts, undelivered=undelivered)
         cdk.CfnOutput(self, "PipelineName", value=self.pipeline.name)
         cdk.CfnOutput(self, "AlertTopicArn", value=alerts.arn)
         if self.pipeline.repository:

@@ -1,4 +1,4 @@
-"""The archive decision: what to archive, delete and collect. Pure.
+"""The archive decision: what to archive and what to collect. Pure.
 
 The same inventory always gives the same actions, the most urgent first. Everything is kept that may still be needed to
 serve, to roll back to or to be judged; in doubt it is kept.
@@ -20,21 +20,8 @@ class ActionKind(StrEnum):
     """The kinds of action. Their values are in the function's answer and in its log."""
 
     ARCHIVE = "Archive"
-    DELETE = "Delete"
     DELETE_CONFIG = "DeleteConfig"
     DELETE_MODEL = "DeleteModel"
-
-
-@dataclass(frozen=True)
-class _PackageAction:
-    kind: ClassVar[ActionKind]
-    package: ArchiveCandidate
-    reason: str
-
-    @property
-    def sentence(self) -> str:
-        """The action and its reason."""
-        return f"{self.kind} version {self.package.version}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -50,17 +37,17 @@ class _ResourceAction:
 
 
 @dataclass(frozen=True)
-class ArchivePackage(_PackageAction):
+class ArchivePackage:
     """Export a package, then mark it as archived in the registry."""
 
-    kind = ActionKind.ARCHIVE
+    kind: ClassVar[ActionKind] = ActionKind.ARCHIVE
+    package: ArchiveCandidate
+    reason: str
 
-
-@dataclass(frozen=True)
-class DeletePackage(_PackageAction):
-    """Delete a package that was archived long ago. Its export is kept."""
-
-    kind = ActionKind.DELETE
+    @property
+    def sentence(self) -> str:
+        """The action and its reason."""
+        return f"{self.kind} version {self.package.version}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class DeleteModel(_ResourceAction):
     kind = ActionKind.DELETE_MODEL
 
 
-Action = ArchivePackage | DeletePackage | DeleteConfig | DeleteModel
+Action = ArchivePackage | DeleteConfig | DeleteModel
 
 
 def decide(inventory: Inventory, rules: ArchiveRules, now: datetime) -> tuple[Action, ...]:
@@ -97,12 +84,9 @@ def kept_versions(inventory: Inventory) -> frozenset[int]:
 def _packages(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Iterator[Action]:
     kept = kept_versions(inventory)
     for package in sorted(inventory.packages, key=lambda package: package.version):
-        if package.version in kept or package.pinned:
+        if package.version in kept or package.pinned or package.stage == ARCHIVED:
             continue
-        if package.stage == ARCHIVED:
-            if rules.delete_days is not None and _older(package.modified_at, rules.delete_days, now):
-                yield DeletePackage(package, f"it was archived {rules.delete_days} days ago")
-        elif package.approval == "Rejected" and _older(package.modified_at, rules.rejected_days, now):
+        if package.approval == "Rejected" and _older(package.modified_at, rules.rejected_days, now):
             yield ArchivePackage(package, f"it was rejected {rules.rejected_days} days ago")
         elif _superseded(inventory, package) and _older(package.created_at, rules.superseded_days, now):
             yield ArchivePackage(package, f"it is older than what is live, and than {rules.superseded_days} days")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from archive.decide import Action, ArchivePackage, DeleteConfig, DeleteModel, DeletePackage
+from archive.decide import Action, ArchivePackage, DeleteConfig, DeleteModel
 from archive.inventory import ARCHIVED
 from shared.clients import Clients
 from shared.environment import ArchiveEnvironment
@@ -33,8 +33,6 @@ class ArchiveExecutor:
             match action:
                 case ArchivePackage():
                     self._archive(action)
-                case DeletePackage(package, _):
-                    sagemaker.delete_model_package(ModelPackageName=package.arn)
                 case DeleteConfig(name, _):
                     sagemaker.delete_endpoint_config(EndpointConfigName=name)
                 case DeleteModel(name, _):

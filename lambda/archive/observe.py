@@ -55,7 +55,7 @@ def observe(
     summaries = list(_summaries(clients.sagemaker, environment.package_group(model)))
     youngest = timedelta(days=min(rules.rejected_days, rules.superseded_days))
     old = [one for one in summaries if now - one["CreationTime"] >= youngest]
-    described = (one for one in old if rules.delete_days is not None or _stage(one) != ARCHIVED)
+    described = (one for one in old if _stage(one) != ARCHIVED)
     configs = tuple(c for c in hosting.configs if c.models and {hosting.owner.get(m) for m in c.models} == {model})
     return Inventory(
         # A stack without an endpoint has no known rollback target either.

@@ -13,13 +13,11 @@ class ArchiveRules:
     Attributes:
         rejected_days: A rejected version, since its last edit.
         superseded_days: A version older than the live one, since its creation.
-        delete_days: An archived version, since it was archived; None to keep it in the registry for ever.
         retained_days: A model or endpoint configuration that a release left behind, since its creation.
     """
 
     rejected_days: int = 30
     superseded_days: int = 180
-    delete_days: int | None = None
     retained_days: int = 7
 
 
@@ -35,6 +33,6 @@ def parse_archive_rules(text: str) -> ArchiveRules:
         raise ValueError(f"ARCHIVE_RULES must be a JSON object of {', '.join(sorted(known))}, got {text}")
     for name, value in document.items():
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not whole and not (name == "delete_days" and value is None):
+        if not whole:
             raise ValueError(f"ARCHIVE_RULES: {name} must be a whole number of days, 1 or more, got {value!r}")
     return ArchiveRules(**document)

@@ -169,6 +169,42 @@ def test_connection_triggers_on_its_branch_and_paths_only(wide: dict[str, Any]) 
     }
 
 
+def test_the_pipeline_may_use_its_connection_under_both_names_of_the_service(wide: dict[str, Any]) -> None:
+    """AWS authorises by the name in the connection's ARN; CDK allows the old name only."""
+    (role,) = (
+        name
+        for name, one in wide["Resources"].items()
+        if one["Type"] == "AWS::IAM::Role" and name == pipeline(wide)["RoleArn"]["Fn::GetAtt"][0]
+    )
+    allowed = {
+        action
+        for policy in of(wide, "AWS::IAM::Policy")
+        if {"Ref": role} in policy["Roles"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Resource"] == CONNECTION
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert {"codestar-connections:UseConnection", "codeconnections:UseConnection"} <= allowed
+
+
+@pytest.mark.parametrize(("name", "rules"), [("shipped", 2), ("wide", 1)])
+def test_an_event_of_the_delivery_is_never_lost_in_silence(
+    request: pytest.FixtureRequest, name: str, rules: int
+) -> None:
+    """The rules are the failure alert and, with CodeCommit, the start of the pipeline."""
+    template: dict[str, Any] = request.getfixturevalue(name)
+    found = [rule for rule in template["Resources"].items() if rule[1]["Type"] == "AWS::Events::Rule"]
+    assert len(found) == rules
+    policies = json.dumps(of(template, "AWS::SQS::QueuePolicy"))
+    for logical_id, rule in found:
+        (target,) = rule["Properties"]["Targets"]
+        assert "Undelivered" in json.dumps(target["DeadLetterConfig"]["Arn"])
+        assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 20}
+        assert logical_id in policies, "EventBridge may send to the queue for this rule"
+    (alarm,) = [one for one in of(template, "AWS::CloudWatch::Alarm") if one["Namespace"] == "AWS/SQS"]
+    assert alarm["AlarmActions"] == [template["Outputs"]["AlertTopicArn"]["Value"]]
+
+
 def test_stages_are_in_order_and_an_approval_precedes_the_lease(wide: dict[str, Any]) -> None:
     names = [one["Name"] for one in pipeline(wide)["Stages"]]
     assert names[-3:] == ["dev", "staging", "prod"]

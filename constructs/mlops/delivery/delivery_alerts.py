@@ -7,7 +7,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
-from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
 
 
 class DeliveryAlerts(Construct):
@@ -16,7 +16,15 @@ class DeliveryAlerts(Construct):
     It matches the events of stages only, because the execution's own event would repeat the same failure.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, pipeline_name: str, alerts: AlertTopic) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        pipeline_name: str,
+        alerts: AlertTopic,
+        undelivered: DeadLetterQueue,
+    ) -> None:
         super().__init__(scope, construct_id)
         stage = events.EventField.from_path("$.detail.stage")
         execution = events.EventField.from_path("$.detail.execution-id")
@@ -42,6 +50,9 @@ class DeliveryAlerts(Construct):
                         f"https://{domain}/codesuite/codepipeline/pipelines/{pipeline_name}/executions/{execution}"
                         f"/timeline?region={region}"
                     ),
+                    dead_letter_queue=undelivered.queue,
+                    max_event_age=cdk.Duration.hours(1),
+                    retry_attempts=20,
                 )
             ],
         )

@@ -8,6 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_codecommit as codecommit
 from aws_cdk import aws_codepipeline as codepipeline
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import pipelines
 from constructs import Construct
@@ -15,7 +16,7 @@ from constructs import Construct
 from configuration import Application, Delivery, Paths, Stage
 from constructs.mlops.delivery.delivery_role import build_role_name, delivery_role_name
 from constructs.mlops.delivery.delivery_store import DeliveryStore
-from constructs.mlops.foundation.alerts import AlertTopic
+from constructs.mlops.foundation.alerts import AlertTopic, DeadLetterQueue
 from constructs.mlops.foundation.permissions import Permissions, acknowledge_wildcards, arn, qualifier_of
 
 _IMAGE = codebuild.LinuxBuildImage.STANDARD_7_0
@@ -64,9 +65,11 @@ class DeliveryPipeline(Construct):
         cli_version: str,
         store: DeliveryStore,
         alerts: AlertTopic,
+        undelivered: DeadLetterQueue,
     ) -> None:
         super().__init__(scope, construct_id)
         self._application, self._delivery, self._alerts = application, delivery, alerts
+        self._undelivered = undelivered
         self.name = f"{application.name}-delivery"
         self.repository = self._own_repository()
         self._source = self._code()
@@ -140,6 +143,9 @@ class DeliveryPipeline(Construct):
         for construct in self.node.find_all():
             if isinstance(construct, iam.Policy):
                 acknowledge_wildcards(construct, _WRITTEN_BY_CDK)
+            # CDK's rule starts the pipeline at a push to the repository.
+            if isinstance(construct, events.CfnRule):
+                self._undelivered.take_undelivered(construct)
 
     def _own_repository(self) -> codecommit.Repository | None:
         name = self._delivery.source.codecommit

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
@@ -97,6 +98,21 @@ class DeadLetterQueue(Construct):
             comparison_operator="GreaterThanThreshold",
             treat_missing_data="notBreaching",
             alarm_actions=[alerts.arn],
+        )
+
+    def take_undelivered(self, rule: events.CfnRule) -> None:
+        """Receive the events that a rule which CDK wrote cannot hand to its target within an hour."""
+        rule.add_property_override("Targets.0.DeadLetterConfig.Arn", self.queue.queue_arn)
+        rule.add_property_override(
+            "Targets.0.RetryPolicy", {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 20}
+        )
+        self.queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[self.queue.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": rule.attr_arn}},
+            )
         )
 
     def grant_send(self, grantee: Grantee) -> None:

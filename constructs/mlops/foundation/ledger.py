@@ -47,9 +47,9 @@ class LedgerTable(Construct):
         grantee.allow(["dynamodb:GetItem", "dynamodb:PutItem"], on=[self.arn])
 
     def grant_read_write(self, grantee: Grantee) -> None:
-        """Allow reading, writing, changing and deleting rows."""
+        """Allow reading, writing and deleting rows."""
         grantee.allow(
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"],
+            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query"],
             on=[self.arn],
         )
 

@@ -61,11 +61,6 @@ class ArchiveFunction(Construct):
             on=[arn(self, "ssm", f"parameter/{app}"), arn(self, "ssm", f"parameter/{app}/*")],
             because="The function lists the models and their release records in all stages of the account.",
         )
-        self.handler.allow(
-            ["ssm:GetParameter"],
-            on=[arn(self, "ssm", f"parameter/{app}/*/{stage}/release")],
-            because="The function reads the release records of all models in this stage, to keep what is live.",
-        )
         TriggerRule(
             self,
             "Daily",

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.decide import ArchivePackage, DeleteConfig, DeleteModel, DeletePackage, decide
+from archive.decide import ArchivePackage, DeleteConfig, DeleteModel, decide
 from archive.inventory import ARCHIVED, ArchiveCandidate, Inventory, RetainedResource
 from archive.rules import ArchiveRules
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-RULES = ArchiveRules(delete_days=365)
+RULES = ArchiveRules()
 
 
 def ago(days: float) -> datetime:
@@ -76,16 +76,14 @@ def test_what_may_still_be_needed_is_never_touched(
     by_version = {one.version: one for one in found}
     for action in actions:
         match action:
-            case ArchivePackage(one, _) | DeletePackage(one, _):
+            case ArchivePackage(one, _):
+                assert one.stage != ARCHIVED
                 assert one.version not in live | quarantined
                 assert not by_version[one.version].pinned
                 below = [version for version in approved if live and version < max(live)]
                 assert one.version != max(below, default=None), "the rollback target"
                 assert one.version != max(approved, default=None), "what is desired"
-                if isinstance(action, ArchivePackage):
-                    assert one.approval == "Rejected" or one.version < min(live)
-                else:
-                    assert one.stage == ARCHIVED
+                assert one.approval == "Rejected" or one.version < min(live)
             case DeleteConfig(name, _):
                 assert name != on and name not in in_use
                 at = {config.name: config.created_at for config in made}
@@ -100,14 +98,6 @@ def test_rejected_and_superseded_versions_are_archived_when_they_are_old_enough(
     inventory = Inventory(live=frozenset({5}), packages=found, approved=frozenset({1, 2, 3, 5}))
     actions = decide(inventory, ArchiveRules(), NOW)
     assert [action.package.version for action in actions if isinstance(action, ArchivePackage)] == [1, 2, 4]
-
-
-def test_an_archived_package_is_deleted_only_where_the_rules_say_when() -> None:
-    inventory = Inventory(
-        live=frozenset({5}), packages=(package(1, stage=ARCHIVED), package(2, days=9, stage=ARCHIVED))
-    )
-    assert [type(action) for action in decide(inventory, RULES, NOW)] == [DeletePackage]
-    assert decide(inventory, ArchiveRules(), NOW) == ()
 
 
 def test_the_configurations_before_the_rollback_target_are_collected_and_then_their_models() -> None:
