@@ -13,6 +13,7 @@ from configuration.instances import ServingInstanceType
 
 # Time besides the waits, to start two fleets and shift traffic (CreateEndpoint: up to 30 minutes a fleet).
 _PROVISIONING_SECONDS = 30 * 60
+_TRAFFIC_SECONDS = 10 * 60
 # MaximumExecutionTimeoutInSeconds of AutoRollbackConfig's BlueGreenUpdatePolicy: 600 to 28,800.
 # SageMaker allows 8 hours, but CloudFormation gives a resource two by default: its update would fail while the endpoint
 # goes on changing. Ten minutes are left for what CloudFormation does besides.
@@ -135,6 +136,9 @@ class Realtime(Spec):
     """Requests per minute and instance that autoscaling aims at."""
     capture_percent: Annotated[int, Field(ge=0, le=100)]
     """Share of requests and answers that data capture writes to the data bucket, percent."""
+    startup_seconds: Annotated[int, Field(ge=60, le=3600)] | None = None
+    """Longest time from a container's start until it answers its health check, seconds. null: SageMaker's default.
+    Raise it for a model that takes minutes to load."""
     deployment: Deployment
     alarms: Alarms
     verification: Verification = Verification()
@@ -158,9 +162,9 @@ class Realtime(Spec):
                 f"({alarm_seconds} s) ends before an alarm can trip",
             )
         if self.execution_timeout_seconds > _LONGEST_DEPLOYMENT_SECONDS:
+            slow = self._provisioning_seconds > _PROVISIONING_SECONDS
             mistakes.add(
-                "deployment",
-                "bake_minutes",
+                *(("startup_seconds",) if slow else ("deployment", "bake_minutes")),
                 should=f"less: the deployment would take up to {self.execution_timeout_seconds} s, and "
                 f"CloudFormation may give up after {_LONGEST_DEPLOYMENT_SECONDS} s",
             )
@@ -170,7 +174,12 @@ class Realtime(Spec):
     @property
     def execution_timeout_seconds(self) -> int:
         """Return `MaximumExecutionTimeoutInSeconds`: more than all waits, or SageMaker would end a sound deployment."""
-        return self.deployment.waits_seconds + _PROVISIONING_SECONDS
+        return self.deployment.waits_seconds + self._provisioning_seconds
+
+    @property
+    def _provisioning_seconds(self) -> int:
+        """Return the time to start instances, which a canary does twice, each time until the containers answer."""
+        return max(_PROVISIONING_SECONDS, 2 * (self.startup_seconds or 0) + _TRAFFIC_SECONDS)
 
 
 class Serverless(Spec):

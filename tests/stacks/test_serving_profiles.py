@@ -111,6 +111,17 @@ def test_deployment_strategy_has_its_traffic_routing(
     }
 
 
+@pytest.mark.parametrize(("seconds", "timeout"), [(None, 300 + 1800), (600, 300 + 1800), (1200, 300 + 3000)])
+def test_a_model_that_loads_slowly_gets_its_time_and_the_deployment_waits_for_it(
+    seconds: int | None, timeout: int
+) -> None:
+    template = synthesise({**REALTIME, "startup_seconds": seconds})
+    (variant,) = properties(template, sagemaker.CfnEndpointConfig)["ProductionVariants"]
+    assert variant.get("ContainerStartupHealthCheckTimeoutInSeconds") == seconds
+    policy = properties(template, sagemaker.CfnEndpoint)["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    assert policy["MaximumExecutionTimeoutInSeconds"] == timeout
+
+
 def test_alarm_thresholds_have_the_units_of_their_metrics() -> None:
     alarms = synthesise(REALTIME).find_resources("AWS::CloudWatch::Alarm").values()
     thresholds = {alarm["Properties"]["MetricName"]: alarm["Properties"]["Threshold"] for alarm in alarms}

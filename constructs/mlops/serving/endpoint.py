@@ -154,6 +154,7 @@ def _variant(serving: Serving, model_name: str) -> _Config.ProductionVariantProp
         initial_variant_weight=1,
         instance_type=serving.instance_type,
         initial_instance_count=serving.instances.min,
+        container_startup_health_check_timeout_in_seconds=serving.startup_seconds,
     )
 
 

@@ -44,6 +44,17 @@ def test_an_endpoint_comes_into_service_and_answers(live: Any) -> None:
     assert (variant["CurrentInstanceCount"], variant["CurrentWeight"]) == (2, 1.0)
 
 
+def test_a_variant_has_the_time_to_start_that_its_configuration_gives(harness: Any) -> None:
+    harness.create_config("one")
+    variant = {"VariantName": "AllTraffic", "ModelName": "one", "InstanceType": "ml.m5.large"}
+    slow = variant | {"InitialInstanceCount": 1, "ContainerStartupHealthCheckTimeoutInSeconds": 900}
+    harness.sagemaker.create_endpoint_config(EndpointConfigName="slow", ProductionVariants=[slow])
+    harness.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="slow")
+    harness.wait_for_endpoint("e")
+    (spec,) = harness.fleet.specs.values()
+    assert spec.startup_timeout == 900
+
+
 def test_the_old_fleet_answers_until_the_new_one_is_in_service(live: Any) -> None:
     live.create_config("two", "image:2")
     live.fleet.gate.clear()
