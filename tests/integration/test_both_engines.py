@@ -192,7 +192,10 @@ def _platform(cloud: LocalCloud, training: Training) -> None:
 
 def _serve(cloud: LocalCloud, model: Model) -> None:
     sagemaker = cloud.client("sagemaker")
-    role = cloud.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
+    role = cloud.create_role(
+        [{"Effect": "Allow", "Action": ["s3:*", "ecr:*", "cloudwatch:PutMetricData"], "Resource": "*"}],
+        "sagemaker.amazonaws.com",
+    )
     program = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
     container = {
         "Image": model.framework.image_uri("us-east-1"),

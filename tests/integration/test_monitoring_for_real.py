@@ -51,7 +51,10 @@ def role(cloud: LocalCloud) -> str:
     """Create an endpoint `toy` with data capture, and its baselines; return the ARN of the jobs' role."""
     s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
-    arn = cloud.create_role([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}], "sagemaker.amazonaws.com")
+    arn = cloud.create_role(
+        [{"Effect": "Allow", "Action": ["s3:*", "ecr:*", "cloudwatch:PutMetricData"], "Resource": "*"}],
+        "sagemaker.amazonaws.com",
+    )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         member = tarfile.TarInfo("code/inference.py")

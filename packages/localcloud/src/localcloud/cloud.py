@@ -36,6 +36,10 @@ class RoleError(ValueError):
         )
 
 
+def _allowed(_role_arn: str, _action: str, _resource: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Cloud:
     """The gateway's services, made once and passed to each part.
@@ -47,6 +51,8 @@ class Cloud:
         put_logs: Appends (milliseconds since epoch, line) pairs to a CloudWatch log stream, creating group and stream.
         role_environment: Returns the AWS_* variables of a container for a role: endpoint, region, temporary
             credentials. Raises RoleError when the role is missing or does not trust sagemaker.amazonaws.com.
+        denied: Returns AWS's sentence if SageMaker may not perform an action with a role, otherwise None; for actions
+            whose API is not run here: (role ARN, action, resource ARN). Without a gateway everything is allowed.
     """
 
     state_dir: Path
@@ -59,3 +65,4 @@ class Cloud:
     emit: Callable[[str, str, Sequence[str], Mapping[str, Any]], None]
     put_logs: Callable[[str, str, Sequence[tuple[int, str]]], None]
     role_environment: Callable[[str], dict[str, str]]
+    denied: Callable[[str, str, str], str | None] = _allowed

@@ -39,8 +39,10 @@ from localcloud.ministack_adapter import (
     change_sets,
     conditions,
     embedded_metrics,
+    encryption,
     functions,
     managed_policies,
+    object_encryption,
     permissions,
     put_metric_data,
     queries,
@@ -152,6 +154,10 @@ class ServiceRoles:
         return permissions.denied(credentials, action, resource)
 
 
+def _denied(role_arn: str, action: str, resource: str) -> str | None:
+    return permissions.denied(permissions.role_credentials(role_arn, _SAGEMAKER, "SageMaker"), action, resource)
+
+
 class _Server(uvicorn.Server):
     """An HTTP server without signal handlers of its own: the gateway's parts stop before it does."""
 
@@ -207,6 +213,7 @@ class Gateway:
             emit=self._bus.emit,
             put_logs=self._put_logs,
             role_environment=self._role_environment,
+            denied=_denied,
         )
         runner = JobRunner(self.cloud, lambda kind, name, update: self._sagemaker.on_job_update(kind, name, update))
         self._isolation = runner.isolation
@@ -227,6 +234,8 @@ class Gateway:
         embedded_metrics.install()
         put_metric_data.install()
         buckets.install()
+        encryption.install()
+        object_encryption.install()
         self._snapshots.install()
         self._bus.install()
         stack_policy.install()

@@ -151,7 +151,7 @@ def test_s3_and_containers_live_by_the_clock(fast: LocalCloud) -> None:
     )
     s3.put_object(Bucket="clock-test", Key="a", Body=b"x")
     assert s3.head_object(Bucket="clock-test", Key="a")["LastModified"].year == 2013
-    role = fast.create_role([], "sagemaker.amazonaws.com")
+    role = fast.create_role([{"Effect": "Allow", "Action": "ecr:*", "Resource": "*"}], "sagemaker.amazonaws.com")
     sagemaker = fast.client("sagemaker")
     sagemaker.create_processing_job(
         ProcessingJobName="tell",

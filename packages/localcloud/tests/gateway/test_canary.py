@@ -103,7 +103,7 @@ class Toy:
             member.size = len(INFERENCE)
             archive.addfile(member, io.BytesIO(INFERENCE.encode()))
         s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=packed.getvalue())
-        may = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
+        may = [{"Effect": "Allow", "Action": ["s3:*", "ecr:*", "cloudwatch:DescribeAlarms"], "Resource": "*"}]
         self.role = cloud.create_role(may, "sagemaker.amazonaws.com")
 
     def described(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def test_a_canary_that_fails_gets_no_more_than_its_share_and_goes_back_within_it
     assert toy.answers(10) == {"v1": 10}
     pending = json.loads(toy.cloud.receive_message(url)["Body"])["detail"]["PendingDeploymentSummary"]
     assert pending["EndpointConfigName"] == config
-    assert json.loads(toy.fault().stdout) == {"faults": [], "stack_outcomes": {}}
+    assert json.loads(toy.fault().stdout) == {"faults": [], "stack_outcomes": {}, "closed": []}
     assert time.monotonic() - started < 60
 
 

@@ -85,7 +85,8 @@ def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalC
     codepipeline = local.client("codepipeline")
     structure = codepipeline.get_pipeline(name="shop")["pipeline"]
     name = f"poor-{os.getpid()}"
-    poor = local.create_role(allow(("s3:*", "*")), service="codepipeline.amazonaws.com")
+    old_name = ("codestar-connections:UseConnection", "*")  # another service's name than in the connection's ARN
+    poor = local.create_role(allow(("s3:*", "*"), old_name), service="codepipeline.amazonaws.com")
     codepipeline.create_pipeline(pipeline={**structure, "name": name, "roleArn": poor})
 
     def failed() -> dict[str, Any] | None:
@@ -94,7 +95,7 @@ def test_a_missing_permission_fails_the_action_as_in_aws(delivered: tuple[LocalC
 
     error = wait_until(failed)["output"]["executionResult"]["errorDetails"]
     assert error["code"] == "PermissionError"
-    assert "codestar-connections:UseConnection" in error["message"]
+    assert "codeconnections:UseConnection" in error["message"]
     codepipeline.delete_pipeline(name=name)
 
 

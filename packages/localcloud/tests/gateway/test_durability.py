@@ -189,7 +189,7 @@ def _endpoint_template(cloud: LocalCloud) -> dict[str, Any]:
         archive.addfile(entry, io.BytesIO(script))
     cloud.client("s3").create_bucket(Bucket="models")
     cloud.client("s3").put_object(Bucket="models", Key="model.tar.gz", Body=packed.getvalue())
-    read = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+    read = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "ecr:*"], "Resource": "*"}
     container = {
         "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.4-2",
         "ModelDataUrl": "s3://models/model.tar.gz",

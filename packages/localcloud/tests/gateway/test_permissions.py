@@ -168,3 +168,85 @@ def test_a_role_is_assumed_by_whom_its_trust_and_its_tags_say(local: LocalCloud)
     iam.tag_role(RoleName="trusts-one", Tags=[{"Key": "of", "Value": "delivery"}])
     assert local.client_as("sts", one).assume_role(**request)["Credentials"]
     assert _refused(local.client_as("sts", other).assume_role, **request) == "AccessDenied"
+
+
+def test_a_missing_object_is_403_without_the_right_to_list(local: LocalCloud) -> None:
+    local.client("s3").create_bucket(Bucket="permissions-missing")
+    objects = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::permissions-missing/*"}
+    lists = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::permissions-missing"}
+    blind, seeing = (local.client_as("s3", local.create_role(given)) for given in ([objects], [objects, lists]))
+    missing = {"Bucket": "permissions-missing", "Key": "none"}
+    assert _refused(blind.get_object, **missing) == "AccessDenied"
+    assert _refused(blind.head_object, **missing) == "403"
+    assert _refused(seeing.get_object, **missing) == "NoSuchKey"
+    assert _refused(seeing.head_object, **missing) == "404"
+
+
+_TRUST = json.dumps({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "x"}}]})
+_EMPTY_ZIP = b"PK\x05\x06" + b"\0" * 18
+_TAG = {"Key": "k", "Value": "v"}
+
+
+def _passing(role: str) -> list[tuple[str, str, dict[str, Any]]]:
+    function = {"FunctionName": "f", "Role": role, "Handler": "a.b", "Runtime": "python3.14"}
+    target = {"Arn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:q", "RoleArn": role}
+    schedule = {"Name": "s", "ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}}
+    return [
+        ("lambda", "create_function", {**function, "Code": {"ZipFile": _EMPTY_ZIP}}),
+        ("lambda", "update_function_configuration", {"FunctionName": "f", "Role": role}),
+        ("scheduler", "create_schedule", {**schedule, "Target": target}),
+        ("scheduler", "update_schedule", {**schedule, "Target": target}),
+        ("cloudformation", "create_stack", {"StackName": "s", "TemplateBody": "{}", "RoleARN": role}),
+        ("events", "put_targets", {"Rule": "r", "Targets": [{"Id": "1", "Arn": target["Arn"], "RoleArn": role}]}),
+    ]
+
+
+def test_each_service_that_is_given_a_role_needs_pass_role(local: LocalCloud) -> None:
+    passed = local.create_role([], service="lambda.amazonaws.com")
+    role = local.create_role([{"Effect": "Allow", "Action": ["lambda:*", "scheduler:*", "cloudformation:*", "events:*"],
+                               "Resource": "*"}])  # fmt: skip
+    for service, operation, request in _passing(passed):
+        with pytest.raises(ClientError, match="iam:PassRole") as raised:
+            getattr(local.client_as(service, role), operation)(**request)
+        assert "AccessDenied" in raised.value.response["Error"]["Code"], operation
+
+
+def test_tags_at_creation_need_the_services_action_for_tags(local: LocalCloud) -> None:
+    local.client("s3").create_bucket(Bucket="permissions-tags")
+    table = {
+        "TableName": "t",
+        "AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    alarm = {"AlarmName": "a", "EvaluationPeriods": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    metric = {"Namespace": "n", "MetricName": "m", "Period": 60, "Statistic": "Sum", "Threshold": 1.0}
+    requests: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("sagemaker", "create_model_package_group", "sagemaker:AddTags", {"ModelPackageGroupName": "g"}),
+        ("dynamodb", "create_table", "dynamodb:TagResource", table),
+        ("sns", "create_topic", "sns:TagResource", {"Name": "t"}),
+        ("events", "put_rule", "events:TagResource", {"Name": "r", "ScheduleExpression": "rate(1 day)"}),
+        ("iam", "create_role", "iam:TagRole", {"RoleName": "tagged", "AssumeRolePolicyDocument": _TRUST}),
+        ("ecr", "create_repository", "ecr:TagResource", {"repositoryName": "repository"}),
+        ("cloudwatch", "put_metric_alarm", "cloudwatch:TagResource", {**alarm, **metric}),
+        ("ssm", "put_parameter", "ssm:AddTagsToResource", {"Name": "/p", "Value": "v", "Type": "String"}),
+    ]
+    others: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("sqs", "create_queue", "sqs:TagQueue", {"QueueName": "q", "tags": {"k": "v"}}),
+        ("logs", "create_log_group", "logs:TagResource", {"logGroupName": "g", "tags": {"k": "v"}}),
+        ("kms", "create_key", "kms:TagResource", {"Tags": [{"TagKey": "k", "TagValue": "v"}]}),
+        ("s3", "put_object", "s3:PutObjectTagging",
+         {"Bucket": "permissions-tags", "Key": "k", "Body": b"", "Tagging": "k=v"}),
+    ]  # fmt: skip
+    services = {action.partition(":")[0] for _, _, action, _ in [*requests, *others]}
+    creations = [f"{service}:{verb}*" for service in sorted(services) for verb in ("Create", "Put")]
+    role = local.create_role(
+        [{"Effect": "Allow", "Action": creations, "Resource": "*"},
+         {"Effect": "Deny", "Action": "s3:PutObjectTagging", "Resource": "*"}]
+    )  # fmt: skip
+    for service, operation, action, request in requests:
+        others.append((service, operation, action, {**request, "tags" if service == "ecr" else "Tags": [_TAG]}))
+    for service, operation, action, request in others:
+        with pytest.raises(ClientError, match=r"AccessDenied|AuthorizationError") as raised:
+            getattr(local.client_as(service, role), operation)(**request)
+        assert action in str(raised.value), operation

@@ -111,7 +111,8 @@ def test_a_pipeline_runs_with_its_roles_permissions_and_survives_a_kill(cloud: L
     s3.create_bucket(Bucket="pipeline-data")
     s3.put_object(Bucket="pipeline-data", Key="code/evaluate.py", Body=SCRIPT.encode())
     service = "sagemaker.amazonaws.com"
-    job_role = cloud.create_role([{"Effect": "Allow", "Action": ["s3:*", "logs:*"], "Resource": "*"}], service=service)
+    used = {"Effect": "Allow", "Action": ["s3:*", "logs:*", "ecr:*"], "Resource": "*"}
+    job_role = cloud.create_role([used], service=service)
     rights = [{"Effect": "Allow", "Action": ["sagemaker:*", "s3:GetObject"], "Resource": "*"}]
     weak = cloud.create_role(rights, service=service)
     passing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": job_role}

@@ -321,3 +321,14 @@ def test_a_fault_affects_only_its_instance_and_ends_with_its_fleet(live: Any) ->
 def test_an_invalid_fault_is_rejected_with_one_line(live: Any, members: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidFault, match=message):
         live.control_plane.faults.inject(**members)
+
+
+def test_the_models_role_must_describe_the_rollback_alarms(live: Any) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "DescribeAlarms")
+    live.cloudwatch.refusal = denied
+    request = {"EndpointName": "e", "EndpointConfigName": "two", "DeploymentConfig": deployment(CANARY)}
+    live.sagemaker.update_endpoint(**request)
+    found = live.wait_for_endpoint("e")
+    assert found["EndpointConfigName"] == "one"
+    assert "cloudwatch:DescribeAlarms" in found["FailureReason"]
+    assert "role/pipeline" in found["FailureReason"]

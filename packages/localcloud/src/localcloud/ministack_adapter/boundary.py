@@ -14,8 +14,9 @@ import ministack.app as ministack_app
 from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
-from localcloud.ministack_adapter import browsers, developer_tools, permissions
+from localcloud.ministack_adapter import browsers, developer_tools, keys, request_checks
 from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.request_checks import Request
 from localcloud.ministack_adapter.snapshots import Snapshots
 
 Reply = tuple[int, dict[str, Any], bytes]
@@ -140,7 +141,7 @@ def _protocol(service: str) -> str:
 
 
 def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
-    """Return the service's handler with a check of `iam:PassRole` and a mark of its state after a change."""
+    """Return the service's handler with its further checks of permissions, and a mark of its state after a change."""
     state = _STATE_NAMES.get(service, service)
 
     async def handle(
@@ -150,16 +151,11 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
             # The body is a payload, without roles and conditions, and an invocation changes nothing to be saved.
             return await handler(method, path, headers, body, query)
         operation = _operation(service, method, path, headers, body, query)
-        if service in _PASS_ROLE_TO and operation.startswith(("Create", "Update", "Put", "Register", "Start")):
-            denied = _pass_role_denial(service, operation, headers, body, query)
-            if denied is not None:
-                return denied
-        if service in ("ssm", "sagemaker"):
-            access_key = router.extract_access_key_id(dict(headers), dict(query))
-            request = permissions.json_object(body)
-            message = permissions.denied_additional(access_key, service, operation, request)
-            if message is not None:
-                return _denial(service, operation, message, headers)
+        access_key = router.extract_access_key_id(dict(headers), dict(query))
+        keys.pin_caller(access_key)
+        refused = request_checks.refusal(Request(service, method, path, headers, body, query, access_key))
+        if refused is not None:
+            return refused
         try:
             return await handler(method, path, headers, body, query)
         finally:
@@ -182,43 +178,6 @@ def _operation(
         return path.rpartition("/")[2]
     action = iam_actions._action_from_query(dict(query), body, headers.get("content-type", ""))
     return action or method.capitalize()
-
-
-# Services that are given roles → the value of `iam:PassedToService`.
-_PASS_ROLE_TO = {
-    "cloudformation": "cloudformation.amazonaws.com",
-    "sagemaker": "sagemaker.amazonaws.com",
-    "events": "events.amazonaws.com",
-    "application-autoscaling": "application-autoscaling.amazonaws.com",
-    "codebuild": "codebuild.amazonaws.com",
-    "codepipeline": "codepipeline.amazonaws.com",
-}
-
-
-def _pass_role_denial(
-    service: str, operation: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
-) -> Reply | None:
-    if service == "cloudformation":
-        role = iam_actions._param(body, dict(query), "RoleARN")
-        roles = [role] if role else []
-    elif service in developer_tools.TARGETS:
-        role = developer_tools.passed_role(service, permissions.json_object(body))
-        roles = [role] if role else []
-    else:
-        roles = permissions.passed_roles(permissions.json_object(body))
-    access_key = router.extract_access_key_id(dict(headers), dict(query))
-    for role in roles:
-        message = permissions.may_pass_role(access_key, role, _PASS_ROLE_TO[service])
-        if message is not None:
-            return _denial(service, operation, message, headers)
-    return None
-
-
-def _denial(service: str, operation: str, message: str, headers: Mapping[str, str]) -> Reply:
-    reply: Reply = iam_actions.access_denied_response(
-        service, f"{service}:{operation}", "", "", message=message, headers=dict(headers)
-    )
-    return reply
 
 
 def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:

@@ -23,9 +23,10 @@ from ministack.services import cloudwatch, cloudwatch_logs, eventbridge, lambda_
 
 from localcloud.cloud import RoleError
 from localcloud.errors import AwsError
-from localcloud.ministack_adapter import schedule_targets
+from localcloud.ministack_adapter import encryption, schedule_targets
 from localcloud.ministack_adapter.deliveries import DeliveryError
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
+from localcloud.ministack_adapter.keys import Refusal
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
 
@@ -292,6 +293,7 @@ def _to_queue(
     if queue is None:
         raise DeliveryError("RESOURCE_NOT_FOUND", f"The queue {arn} does not exist", lasting=True)
     _require_permission(queue["attributes"].get("Policy"), "sqs:SendMessage", arn, rule_arn, arn)
+    _require_key(encryption.queue_refusal(arn, _SERVICE, {}), arn)
     before = len(queue["messages"])
     eventbridge._dispatch_to_sqs(parse_arn(arn), payload, dict(parameters))
     if attributes and len(queue["messages"]) > before:
@@ -305,6 +307,7 @@ def _to_topic(arn: str, payload: str, rule_arn: str) -> None:
     if topic is None:
         raise DeliveryError("RESOURCE_NOT_FOUND", f"The topic {arn} does not exist", lasting=True)
     _require_permission(topic.get("attributes", {}).get("Policy"), "sns:Publish", arn, rule_arn, arn)
+    _require_key(encryption.topic_refusal(arn, _SERVICE, {}), arn)
     try:
         sns.publish_internal(arn, payload, "")
     except sns.SnsPublishError as refused:
@@ -326,6 +329,14 @@ def _require_permission(policy: Any, action: str, resource: str, rule_arn: str, 
     )
     if iam_evaluator.evaluate_resource_policy(policy, context, _SERVICE).decision != "Allow":
         raise DeliveryError("NO_PERMISSIONS", f"EventBridge may not {action} on {name}", lasting=True)
+
+
+def _require_key(refusal: Refusal | None, target: str) -> None:
+    """Refuse a target whose key does not admit EventBridge, which sends KMS no source account and no source ARN."""
+    if refusal is not None:
+        raise DeliveryError(
+            "NO_PERMISSIONS", f"EventBridge may not encrypt for {target}: {refusal.message}", lasting=True
+        )
 
 
 def _alarm_arn(name: str) -> str:

@@ -16,9 +16,10 @@ from ministack.core import iam_actions, iam_evaluator, responses, router
 from ministack.services import iam, sts
 
 from localcloud.cloud import RoleError
-from localcloud.ministack_adapter import developer_tools
+from localcloud.ministack_adapter import developer_tools, keys
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
 from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.principals import role_arn_of
 
 _PER_PROCESS = secrets.token_hex(16)
 _VERB = re.compile(r"^(Create|Describe|Update|Delete|Stop|Start|Retry|Register|Send)([A-Z]\w*)$")
@@ -58,7 +59,6 @@ _STACK_CONDITION_KEYS = {
     "ChangeSetName": "cloudformation:ChangeSetName",
     "StackPolicyURL": "cloudformation:StackPolicyUrl",
 }
-_SESSION = re.compile(r"^arn:aws:sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/")
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 
@@ -75,6 +75,7 @@ def install() -> None:
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
     wrap(iam_evaluator, "_resolve_condition_key", _with_role_principal)
+    keys.install()
 
 
 def _with_role_principal(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,12 +86,7 @@ def _with_role_principal(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def resolve(key: str, ctx: Any) -> Any:
         value = original(key, ctx)
-        session = _SESSION.match(str(value)) if key.lower() == "aws:principalarn" else None
-        if session is None:
-            return value
-        with responses.request_scope(session["account"], REGION):
-            role = iam._roles.get(session["role"]) or {}
-        return role.get("Arn") or f"arn:aws:iam::{session['account']}:role/{session['role']}"
+        return role_arn_of(str(value)) if key.lower() == "aws:principalarn" else value
 
     return resolve
 
@@ -116,6 +112,8 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
             names = parameter_names(json_object(body))
             if names:
                 return parameter_arn(names[0], region, account)
+        if service == "kms":
+            return keys.arn_of(original(service, method, path, headers, body, query, region, account))
         if service == "application-autoscaling":
             return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/*"
         return original(service, method, path, headers, body, query, region, account)
@@ -152,6 +150,11 @@ def _condition_context(original: Callable[..., dict[str, Any]]) -> Callable[...,
             service == "sagemaker" and action != "sagemaker:InvokeEndpoint"
         ):  # the body of an invocation is the model's input
             found.update(sagemaker_conditions(json_object(body)))
+        if action == "cloudwatch:PutMetricData":
+            namespace = iam_actions._param(body, dict(params), "Namespace")
+            found.update({"cloudwatch:namespace": namespace} if namespace else {})
+        if service == "kms":
+            found.update(keys.request_conditions(action, json_object(body)))
         if action == "sts:AssumeRole":
             found.update(_role_tags(iam_actions._param(body, dict(params), "RoleArn")))
         if service == "cloudformation":
@@ -241,6 +244,21 @@ def denied(credentials: Mapping[str, str], action: str, resource: str) -> str | 
         return None
     caller = getattr(refused, "principal_arn", "") or "the caller"
     return f"User: {caller} is not authorized to perform: {action} on resource: {resource}"
+
+
+def denied_to_caller(action: str, resource: str) -> str | None:
+    """Return None if the pinned request's caller may perform an action, or there is none, otherwise AWS's sentence."""
+    access_key = keys.pinned_caller()
+    if access_key is None:
+        return None
+    refused = iam_evaluator.enforce(access_key, action, action.partition(":")[0], REGION, resource_arn=resource)
+    if refused is None:
+        return None
+    caller = getattr(refused, "principal_arn", "") or "the caller"
+    return (
+        f"User: {caller} is not authorized to perform: {action} on resource: {resource} "
+        f"because no identity-based policy allows the {action} action"
+    )
 
 
 def may_pass_role(access_key: str, role_arn: str, service_principal: str) -> str | None:

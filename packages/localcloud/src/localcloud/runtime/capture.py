@@ -39,6 +39,7 @@ class DataCapture:
     ) -> None:
         self._cloud, self._transfer = cloud, transfer
         self._base = f"{config['DestinationS3Uri'].rstrip('/')}/{endpoint}/{variant}"
+        self._key = config.get("KmsKeyId")
         self._share = config.get("InitialSamplingPercentage", 100) / 100
         modes = {option["CaptureMode"] for option in config.get("CaptureOptions", ())}
         self._input = bool(modes & {"Input", "InputAndOutput"})
@@ -91,7 +92,7 @@ class DataCapture:
                 name = f"{first:%M-%S}-{first.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
                 body = "".join(line + "\n" for _, line in batch).encode()
                 try:
-                    self._transfer.put(f"{self._base}/{hour}/{name}", body, "application/json")
+                    self._transfer.put(f"{self._base}/{hour}/{name}", body, "application/json", self._key)
                 except (ClientError, BotoCoreError) as error:
                     log.error(
                         "%d captured records of %s could not be written and are lost: %s", len(batch), self._base, error

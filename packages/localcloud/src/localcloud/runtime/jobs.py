@@ -20,6 +20,7 @@ from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metr
 from localcloud.runtime.logs import LogStream
 from localcloud.runtime.processing import Processing
 from localcloud.runtime.program import HOST, Program, UnsupportedRequest, warm_python
+from localcloud.runtime.registry import check_pull
 from localcloud.runtime.sandbox import Container, Sandbox, isolation
 from localcloud.runtime.toolkit import ScriptError
 from localcloud.runtime.training import Training
@@ -163,8 +164,10 @@ class Job:
         )
         self._update("Starting", "Preparing the instances")
         job.check()
+        check_pull(self._cloud, job.image, job.role_arn)
         self._patterns = [(name, re.compile(pattern)) for name, pattern in job.metric_patterns()]
-        transfer = Transfer(self._clients, job.role_arn, self._cloud.region)
+        key = self._output_key()
+        transfer = Transfer(self._clients, job.role_arn, self._cloud.region, key)
         self._update("Downloading", "Downloading input data")
         job.download(transfer)
         self._check_not_stopped()
@@ -181,6 +184,26 @@ class Job:
         code, lines = self._supervise(container, job.log_group)
         self._state = replace(self._state, exit_message=job.exit_message(), final_metrics=tuple(self._metrics.values()))
         return self._finish(job, transfer, program, code, lines)
+
+    def _output_key(self) -> str | None:
+        """Return the KMS key of the job's output.
+
+        The execution role must be able to call `kms:Encrypt` with it (API Reference, OutputDataConfig, `KmsKeyId`).
+
+        Raises:
+            TransferError: KMS refuses.
+        """
+        output = self._request.get("OutputDataConfig") or self._request.get("ProcessingOutputConfig") or {}
+        key = output.get("KmsKeyId")
+        if not key:
+            return None
+        role = str(self._request["RoleArn"])
+        try:
+            self._cloud.client("kms", role_arn=role).encrypt(KeyId=key, Plaintext=self.name.encode())
+        except ClientError as error:
+            message = error.response["Error"]["Message"]
+            raise TransferError(f"ClientError: Data upload failed:{message} (KmsKeyId {key})") from error
+        return str(key)
 
     def _finish(
         self, job: Training | Processing, transfer: Transfer, program: Program, code: int, lines: list[str]

@@ -24,11 +24,12 @@ _MAX_METRICS = 500
 _STATISTICS = {"Max": "Maximum", "Min": "Minimum"}  # analyzers write both spellings
 
 
-def publish(cloud: Cloud, sandbox: Sandbox) -> None:
-    """Publish all metrics in a container's files.
+def publish(cloud: Cloud, sandbox: Sandbox, role_arn: str) -> None:
+    """Publish all metrics in a container's files, with the rights of its role.
 
     Raises:
         UnsupportedRequest: a line is not a metric; the message is the job's failure reason.
+        ClientError: the role may not publish in the metrics' namespace.
     """
     by_namespace: dict[str, list[dict[str, Any]]] = defaultdict(list)
     folder = sandbox.host_path(_FOLDER)
@@ -42,7 +43,7 @@ def publish(cloud: Cloud, sandbox: Sandbox) -> None:
                 else:
                     _log.warning("%s %s is dropped: its time is not within two weeks", namespace, metric["MetricName"])
     for namespace, metrics in by_namespace.items():
-        client = cloud.client("cloudwatch")
+        client = cloud.client("cloudwatch", role_arn=role_arn)
         for start in range(0, len(metrics), _MAX_METRICS):
             client.put_metric_data(Namespace=namespace, MetricData=metrics[start : start + _MAX_METRICS])
 

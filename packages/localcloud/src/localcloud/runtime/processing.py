@@ -110,7 +110,7 @@ class Processing:
     def upload(self, transfer: Transfer) -> None:
         """Upload all outputs and publish the metrics."""
         self._upload(transfer, self._outputs)
-        publish(self._cloud, self._sandbox)
+        publish(self._cloud, self._sandbox, self.role_arn)
 
     def upload_after_stop(self, transfer: Transfer) -> None:
         """Upload only the outputs that a running job uploads continuously."""

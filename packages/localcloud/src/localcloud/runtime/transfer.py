@@ -54,6 +54,11 @@ def local_name(key: str, prefix: str) -> str:
     return key[prefix.rfind("/") + 1 :]
 
 
+def encryption(key: str | None) -> dict[str, str]:
+    """Return the members of a PutObject request that encrypt with a KMS key; none without a key."""
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+
 class S3Clients:
     """Cache of S3 clients by role, because creating one takes longer than most transfers."""
 
@@ -73,10 +78,18 @@ class S3Clients:
 
 
 class Transfer:
-    """Transfers files for one container, with its role."""
+    """Transfers files for one container, with its role.
 
-    def __init__(self, clients: S3Clients, role_arn: str, region: str) -> None:
+    Args:
+        clients: the S3 clients.
+        role_arn: the container's role.
+        region: the region, for messages.
+        key: the KMS key of what is uploaded; None for the bucket's default.
+    """
+
+    def __init__(self, clients: S3Clients, role_arn: str, region: str, key: str | None = None) -> None:
         self._clients, self._role, self._region = clients, role_arn, region
+        self._encryption = encryption(key)
 
     @property
     def _s3(self) -> Any:
@@ -153,10 +166,10 @@ class Transfer:
         bucket, key = split_uri(uri)
         self._put(source, bucket, key)
 
-    def put(self, uri: str, body: bytes, content_type: str) -> None:
-        """Write one object; raise botocore's errors."""
+    def put(self, uri: str, body: bytes, content_type: str, kms_key: str | None = None) -> None:
+        """Write one object, encrypted with `kms_key` if given; raise botocore's errors."""
         bucket, key = split_uri(uri)
-        self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type, **encryption(kms_key))
 
     def _keys(self, bucket: str, prefix: str) -> Iterable[str]:
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -180,7 +193,7 @@ class Transfer:
 
     def _put(self, path: Path, bucket: str, key: str) -> None:
         try:
-            self._s3.upload_file(str(path), bucket, key, Config=_WHOLE_OBJECTS)
+            self._s3.upload_file(str(path), bucket, key, Config=_WHOLE_OBJECTS, ExtraArgs=self._encryption)
         except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
             raise TransferError(f"ClientError: Data upload failed:{_reason(error)} (s3://{bucket}/{key})") from error
 

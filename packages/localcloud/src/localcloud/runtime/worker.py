@@ -27,6 +27,7 @@ from localcloud.runtime.contract import (
 )
 from localcloud.runtime.logs import LogStream
 from localcloud.runtime.program import UnsupportedRequest, base_environment, warm_python
+from localcloud.runtime.registry import check_pull
 from localcloud.runtime.sandbox import IMAGE_ROOT, Container, Sandbox
 from localcloud.runtime.transfer import S3Clients, Transfer, TransferError, unpack
 
@@ -62,6 +63,7 @@ class Worker:
             ContainerError: the server did not start; the message is the endpoint's `FailureReason`.
         """
         try:
+            check_pull(self._cloud, self._spec.image, self._spec.role_arn)
             self._prepare()
             self._server = self._launch()
         except (UnsupportedRequest, TransferError, toolkit.ScriptError, ClientError) as error:

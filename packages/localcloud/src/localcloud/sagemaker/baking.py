@@ -10,7 +10,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from botocore.exceptions import ClientError
+
+from localcloud.cloud import RoleError
 from localcloud.sagemaker.context import Context
+from localcloud.sagemaker.errors import AwsError, validation
 
 _CHECK_SECONDS = 1.0
 
@@ -19,11 +23,26 @@ class WaitInterrupted(Exception):
     """The local cloud is stopping, so a wait ended early."""
 
 
+@dataclass(frozen=True)
+class RollbackAlarms:
+    """A deployment's rollback alarms.
+
+    Attributes:
+        names: their names.
+        role_arn: the model's execution role, with which SageMaker asks for their state (Developer Guide,
+            "Auto-Rollback Configuration and Monitoring").
+    """
+
+    names: Sequence[str]
+    role_arn: str
+
+
 @dataclass
 class _Wait:
     until: float
-    alarms: Sequence[str]
+    alarms: RollbackAlarms
     alarming: list[str] = field(default_factory=list)
+    error: AwsError | None = None
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -37,19 +56,20 @@ class BakingPeriods:
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
-    def wait_until(self, arn: str, until: float, alarms: Sequence[str]) -> list[str]:
+    def wait_until(self, arn: str, until: float, alarms: RollbackAlarms) -> list[str]:
         """Wait until the clock reaches `until` or one of the alarms is in ALARM.
 
         Args:
             arn: of the endpoint.
             until: epoch seconds.
-            alarms: alarm names.
+            alarms: the rollback alarms.
 
         Returns:
             The names of the alarms that are in ALARM.
 
         Raises:
             WaitInterrupted: the local cloud is stopping.
+            AwsError: the model's role may not describe the alarms.
         """
         wait = _Wait(until, alarms)
         with self._lock:
@@ -59,6 +79,8 @@ class BakingPeriods:
                 wait.over.wait(_CHECK_SECONDS)
             if self._closed.is_set():  # `close` ended the wait before the baking period was over
                 raise WaitInterrupted
+            if wait.error is not None:
+                raise wait.error
             return wait.alarming
         finally:
             with self._lock:
@@ -88,15 +110,24 @@ class BakingPeriods:
         for _, wait in self._all():
             wait.over.set()
 
-    def alarming(self, names: Sequence[str]) -> list[str]:
-        """Return the sorted names of those alarms that are in ALARM."""
-        if not names:
+    def alarming(self, alarms: RollbackAlarms) -> list[str]:
+        """Return the sorted names of those alarms that are in ALARM.
+
+        Raises:
+            AwsError: the model's role may not describe the alarms.
+        """
+        if not alarms.names:
             return []
-        alarms = self._context.cloud.client("cloudwatch").describe_alarms(
-            AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
-        found = [*alarms.get("MetricAlarms", ()), *alarms.get("CompositeAlarms", ())]
-        return sorted(alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM")
+        try:
+            client = self._context.cloud.client("cloudwatch", role_arn=alarms.role_arn)
+            found = client.describe_alarms(AlarmNames=list(alarms.names), AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+        except (ClientError, RoleError) as error:
+            raise validation(
+                f"Unable to describe the rollback alarms {', '.join(alarms.names)} with the role {alarms.role_arn}, "
+                f"which needs cloudwatch:DescribeAlarms: {error}"
+            ) from error
+        both = [*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())]
+        return sorted(alarm["AlarmName"] for alarm in both if alarm["StateValue"] == "ALARM")
 
     def _all(self) -> list[tuple[str, _Wait]]:
         with self._lock:
@@ -108,7 +139,10 @@ class BakingPeriods:
             wait.over.set()
         with wait.lock:  # the clock's thread calls this too, and must not overwrite an alarm that was found
             if not wait.over.is_set():
-                wait.alarming = self.alarming(wait.alarms)
-                if wait.alarming or self._context.now() >= wait.until:
+                try:
+                    wait.alarming = self.alarming(wait.alarms)
+                except AwsError as error:  # for the deployment's thread, which is not always this one
+                    wait.error = error
+                if wait.error or wait.alarming or self._context.now() >= wait.until:
                     wait.over.set()
         return wait.over.is_set()

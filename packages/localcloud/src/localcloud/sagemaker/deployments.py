@@ -11,7 +11,7 @@ from typing import Any
 
 from localcloud.runtime.contract import ContainerError, VariantSpec
 from localcloud.sagemaker import variants
-from localcloud.sagemaker.baking import BakingPeriods, WaitInterrupted
+from localcloud.sagemaker.baking import BakingPeriods, RollbackAlarms, WaitInterrupted
 from localcloud.sagemaker.context import Context, Document
 from localcloud.sagemaker.endpoint_configs import EndpointConfigs
 from localcloud.sagemaker.errors import AwsError
@@ -53,7 +53,7 @@ class _Plan:
     kept: Mapping[str, Document]
     summaries: Sequence[Document]
     steps: Sequence[TrafficStep]
-    alarms: Sequence[str]
+    alarms: RollbackAlarms
     began: float
     deadline: float | None
 
@@ -221,7 +221,10 @@ class Deployments:
             kept=kept,
             summaries=summaries,
             steps=schedule(deployment, max(sum(one["DesiredInstanceCount"] for one in summaries), 1)),
-            alarms=[alarm["AlarmName"] for alarm in rollback.get("Alarms", ()) if "AlarmName" in alarm],
+            alarms=RollbackAlarms(
+                [alarm["AlarmName"] for alarm in rollback.get("Alarms", ()) if "AlarmName" in alarm],
+                self._models.find(config["ProductionVariants"][0]["ModelName"])["ExecutionRoleArn"],
+            ),
             began=began,
             deadline=None if longest is None else began + longest,
         )

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from localcloud.runtime.contract import ContainerError, Invocation, ModelError
+from localcloud.runtime.transfer import encryption
 from localcloud.sagemaker import variants
 from localcloud.sagemaker.batch import TooLargeError, transform
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
@@ -151,7 +152,8 @@ class Transforms:
                 body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
                 output = transform(request, body, lambda part: self._invoke(worker, request, part))
                 written.append(f"{relative}.out")
-                _put(s3, request["TransformOutput"]["S3OutputPath"], written[-1], output)
+                target = request["TransformOutput"]
+                _put(s3, target["S3OutputPath"], written[-1], output, target.get("KmsKeyId"))
         finally:
             self._fleet.stop(worker)
         capture = request.get("DataCaptureConfig")
@@ -176,7 +178,7 @@ class Transforms:
         """Write a data capture manifest of the objects read or written, below a folder for the hour."""
         hour = self._context.cloud.clock.now().strftime("%Y/%m/%d/%H")
         manifest = json.dumps([{"prefix": prefix}, *names]).encode()
-        _put(s3, capture["DestinationS3Uri"], f"{side}/{hour}/{uuid.uuid4()}.json", manifest)
+        _put(s3, capture["DestinationS3Uri"], f"{side}/{hour}/{uuid.uuid4()}.json", manifest, capture.get("KmsKeyId"))
 
     def _end(self, name: str, status: str, reason: str | None = None) -> None:
         now = self._context.now()
@@ -229,6 +231,6 @@ def _objects(s3: Any, uri: str) -> tuple[str, list[tuple[str, str]]]:
     return bucket, [(key, key[len(folder) :]) for key in keys]
 
 
-def _put(s3: Any, base: str, name: str, body: bytes) -> None:
+def _put(s3: Any, base: str, name: str, body: bytes, key: str | None) -> None:
     bucket, prefix = _split(base.rstrip("/"))
-    s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}" if prefix else name, Body=body)
+    s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}" if prefix else name, Body=body, **encryption(key))

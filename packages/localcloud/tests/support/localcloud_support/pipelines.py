@@ -63,6 +63,9 @@ class WorkTree:
         return git(self.folder, "push", "local", "main")
 
 
+CONNECTION = f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:connection/c"
+
+
 def allow(*statements: tuple[str, str]) -> list[dict[str, Any]]:
     return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements]
 
@@ -78,7 +81,7 @@ def deploy_pipeline(local: LocalCloud, name: str, *, approve: bool = False) -> N
     pipeline_role = local.create_role(
         allow(
             everything,
-            ("codestar-connections:UseConnection", "*"),
+            ("codeconnections:UseConnection", CONNECTION),
             ("codebuild:StartBuild", f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{name}"),
             ("codebuild:BatchGetBuilds", f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{name}"),
             ("cloudformation:*", "*"),
@@ -102,7 +105,11 @@ def deploy_pipeline(local: LocalCloud, name: str, *, approve: bool = False) -> N
                 action(
                     "Push",
                     "Source/CodeStarSourceConnection",
-                    Configuration={"ConnectionArn": "arn:c", "FullRepositoryId": f"team/{name}", "BranchName": "main"},
+                    Configuration={
+                        "ConnectionArn": CONNECTION,
+                        "FullRepositoryId": f"team/{name}",
+                        "BranchName": "main",
+                    },
                     OutputArtifacts=[{"Name": "Code"}],
                 )
             ],

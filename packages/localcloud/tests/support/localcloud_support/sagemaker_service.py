@@ -167,11 +167,14 @@ class FakeCloudWatch:
     def __init__(self) -> None:
         self.alarms: dict[str, str] = {}
         self.data: list[dict[str, Any]] = []
+        self.refusal: ClientError | None = None
 
     def put_metric_data(self, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
         self.data += [{"Namespace": Namespace, **datum} for datum in MetricData]
 
     def describe_alarms(self, AlarmNames: list[str], AlarmTypes: list[str]) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
         found = [{"AlarmName": name, "StateValue": self.alarms[name]} for name in AlarmNames if name in self.alarms]
         return {"MetricAlarms": found, "CompositeAlarms": []}
 

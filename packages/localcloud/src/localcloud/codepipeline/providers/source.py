@@ -12,7 +12,6 @@ from localcloud.codebuild.artifacts import CLONE_REFERENCE, REVISION
 from localcloud.codepipeline.action_runner import ActionContext, ActionFailed
 from localcloud.source.repositories import Commit, Repositories, Repository, SourceError
 
-_USE = ("codestar-connections:UseConnection", "codeconnections:UseConnection")
 _CODE_COMMIT = (
     "codecommit:GetBranch",
     "codecommit:GetCommit",
@@ -24,10 +23,13 @@ _CODE_COMMIT = (
 def connection(context: ActionContext, repositories: Repositories) -> bool:
     """Run `CodeStarSourceConnection`: the last part of the full repository id names the local repository."""
     arn, full_name = context.require("ConnectionArn"), context.require("FullRepositoryId")
-    denials = [context.roles.denied(context.credentials, action, arn) for action in _USE]
-    if all(denials):  # AWS accepts the permission under the service's old and new name
-        raise ActionFailed("PermissionError", str(denials[0]))
-    commit = _write_source(context, repositories, full_name, [(action, arn) for action in _USE])
+    # The action's prefix is that of the ARN: the service was renamed.
+    service = "codestar-connections" if arn.startswith("arn:aws:codestar-connections:") else "codeconnections"
+    use = f"{service}:UseConnection"
+    denied = context.roles.denied(context.credentials, use, arn)
+    if denied:
+        raise ActionFailed("PermissionError", denied)
+    commit = _write_source(context, repositories, full_name, [(use, arn)])
     context.variables |= {
         "AuthorDate": commit.author_date,
         "AuthorDisplayName": commit.author,
