@@ -15,6 +15,7 @@ from pathlib import Path
 from drift_analyzer import cloudwatch_metrics, jobs
 from drift_analyzer.container_environment import ContainerEnvironment
 
+_OWN_FILES = ("verdict.json", "report.html", "bad_records.jsonl")
 MAX_MESSAGE = 1024
 """Bytes of the exit message that SageMaker keeps."""
 
@@ -32,6 +33,10 @@ def run(environment: ContainerEnvironment, opt: Path, workers: int = 1) -> str:
         OSError: A file cannot be read or written.
     """
     result = jobs.run(environment, opt, workers)
+    if "monitor_mode" not in environment.values:
+        # Without that addition to the contract the request is one to AWS's image, which writes none of these files.
+        for name in _OWN_FILES:
+            (environment.output_path / name).unlink(missing_ok=True)
     if environment.publish and result.metrics:
         folder = opt / "output" / "metrics" / "cloudwatch"
         folder.mkdir(parents=True, exist_ok=True)

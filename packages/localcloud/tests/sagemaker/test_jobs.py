@@ -179,3 +179,48 @@ def test_a_job_lost_in_a_crash_is_failed_at_the_next_start(harness: Any) -> None
     job = harness.sagemaker.describe_processing_job(ProcessingJobName="p")
     assert job["ProcessingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("InternalServerError")
+
+
+# The members in AWS's "Events that Amazon SageMaker AI sends to Amazon EventBridge".
+_TRAINING_EVENT = (
+    "TrainingJobName TrainingJobArn TrainingJobStatus SecondaryStatus HyperParameters AlgorithmSpecification RoleArn "
+    "InputDataConfig OutputDataConfig ResourceConfig VpcConfig StoppingCondition CreationTime TrainingStartTime "
+    "TrainingEndTime LastModifiedTime SecondaryStatusTransitions Tags FailureReason"
+)
+
+
+def test_a_training_jobs_event_has_only_awss_members(harness: Any) -> None:
+    harness.sagemaker.create_training_job(
+        TrainingJobName="sampled",
+        AlgorithmSpecification={"TrainingImage": "xgboost:3.2-0", "TrainingInputMode": "File"},
+        RoleArn=ROLE,
+        OutputDataConfig={"S3OutputPath": "s3://b/out"},
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        StoppingCondition={"MaxRuntimeInSeconds": 60},
+        Environment={"A": "b"},
+        EnableNetworkIsolation=True,
+    )
+
+    def last() -> dict[str, Any] | None:
+        kind, _, detail = harness.events[-1]
+        return detail if kind == "SageMaker Training Job State Change" and "TrainingEndTime" in detail else None
+
+    detail = harness.eventually(last)
+    assert set(detail) <= set(_TRAINING_EVENT.split())
+    assert detail["TrainingJobStatus"] == "Completed"
+
+
+def test_models_and_endpoint_configurations_send_events(harness: Any) -> None:
+    harness.create_config("watched", Tags=[{"Key": "of", "Value": "test"}])
+    harness.sagemaker.delete_endpoint_config(EndpointConfigName="watched")
+    harness.sagemaker.delete_model(ModelName="watched")
+    found = [(kind, resources) for kind, resources, _ in harness.events]
+    prefix = "arn:aws:sagemaker:us-east-1:000000000000"
+    model = ("SageMaker Model State Change", [f"{prefix}:model/watched"])
+    config = ("SageMaker Endpoint Config State Change", [f"{prefix}:endpoint-config/watched"])
+    assert found == [model, config, config, model]
+    detail = harness.events[1][2]
+    assert detail["EndpointConfigName"] == "watched"
+    assert detail["ProductionVariants"][0]["ModelName"] == "watched"
+    assert detail["Tags"] == {"of": "test"}
+    assert isinstance(detail["CreationTime"], int)

@@ -59,8 +59,8 @@ class SageMaker:
         events, tags = Events(cloud), Tags(context)
         groups = PackageGroups(context, tags)
         packages = Packages(context, tags, events, groups)
-        models = Models(context, tags, packages)
-        configs = EndpointConfigs(context, tags, models)
+        models = Models(context, tags, events, packages)
+        configs = EndpointConfigs(context, tags, events, models)
         records, step_executor = ExecutionRecords(context, events), StepExecutor(cloud, self.describe)
         catalog = PipelineCatalog(context, tags)
         self._context = context

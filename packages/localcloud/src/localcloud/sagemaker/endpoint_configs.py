@@ -7,6 +7,7 @@ from typing import Any
 
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
+from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.models import Models
 from localcloud.sagemaker.tags import Tags, without_tags
@@ -25,10 +26,11 @@ _UNSUPPORTED_OF_VARIANT = (
 class EndpointConfigs:
     """The operations on endpoint configurations."""
 
-    def __init__(self, context: Context, tags: Tags, models: Models) -> None:
+    def __init__(self, context: Context, tags: Tags, events: Events, models: Models) -> None:
         self._context = context
         self._store = context.store
         self._tags = tags
+        self._events = events
         self._models = models
         self.operations: Operations = {
             "CreateEndpointConfig": self._create,
@@ -59,6 +61,7 @@ class EndpointConfigs:
             ]
             self._store.put(KIND, name, config)
             self._tags.put(arn, request.get("Tags", ()))
+        self._events.endpoint_config(config, self._tags.get(arn))
         return {"EndpointConfigArn": arn}
 
     def _check(self, request: Mapping[str, Any]) -> None:
@@ -108,7 +111,9 @@ class EndpointConfigs:
 
     def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         config = self.find(request["EndpointConfigName"])
+        tags = self._tags.get(config["EndpointConfigArn"])
         with self._store.transaction():
             self._store.delete(KIND, config["EndpointConfigName"])
             self._tags.drop(config["EndpointConfigArn"])
+        self._events.endpoint_config(config, tags)
         return {}

@@ -16,38 +16,39 @@ from localcloud.sagemaker.context import Document
 from localcloud.sagemaker.shapes import serialised
 
 SOURCE = "aws.sagemaker"
-_PROCESSING_MEMBERS = (
-    *("ProcessingInputs", "ProcessingOutputConfig", "ProcessingJobName", "ProcessingResources", "StoppingCondition"),
-    *("AppSpecification", "NetworkConfig", "RoleArn", "ExperimentConfig", "ProcessingJobArn", "ProcessingJobStatus"),
-    *("FailureReason", "ProcessingEndTime", "ProcessingStartTime", "LastModifiedTime", "CreationTime"),
+# The members of AWS's published samples, and the failure reason that the text beside them names.
+_JOB_MEMBERS = {
+    "Processing": (
+        *("ProcessingInputs", "ProcessingOutputConfig", "ProcessingJobName", "ProcessingResources"),
+        *("StoppingCondition", "AppSpecification", "NetworkConfig", "RoleArn", "ExperimentConfig", "ProcessingJobArn"),
+        *("ProcessingJobStatus", "FailureReason", "ProcessingEndTime", "ProcessingStartTime", "LastModifiedTime"),
+        "CreationTime",
+    ),
+    "Training": (
+        *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "SecondaryStatus", "FailureReason"),
+        *("HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig"),
+        *("ResourceConfig", "VpcConfig", "StoppingCondition", "CreationTime", "TrainingStartTime", "TrainingEndTime"),
+        *("LastModifiedTime", "SecondaryStatusTransitions"),
+    ),
+    "Transform": (
+        *("TransformJobName", "TransformJobArn", "TransformJobStatus", "FailureReason", "ModelName"),
+        *("MaxConcurrentTransforms", "MaxPayloadInMB", "BatchStrategy", "Environment", "TransformInput"),
+        *("TransformOutput", "TransformResources", "CreationTime", "TransformStartTime", "TransformEndTime"),
+    ),
+}
+# AWS publishes no sample of these two. The members are those of the Describe operations.
+_MODEL_MEMBERS = (
+    *("ModelName", "ModelArn", "PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig", "CreationTime"),
+    "EnableNetworkIsolation",
 )
-"""The members of AWS's published sample: neither the environment nor the exit message is among them."""
-_JOB_INTERNALS = {"LastModifiedBy", "CreatedBy"}
-_PACKAGE_MEMBERS = (
-    "ModelPackageGroupName",
-    "ModelPackageName",
-    "ModelPackageVersion",
-    "ModelPackageArn",
-    "ModelPackageDescription",
+_CONFIG_MEMBERS = (
+    *("EndpointConfigName", "EndpointConfigArn", "ProductionVariants", "DataCaptureConfig", "KmsKeyId"),
     "CreationTime",
-    "InferenceSpecification",
-    "SourceAlgorithmSpecification",
-    "ValidationSpecification",
-    "ModelPackageStatus",
-    "ModelPackageStatusDetails",
-    "CertifyForMarketplace",
-    "ModelApprovalStatus",
-    "MetadataProperties",
-    "ModelMetrics",
-    "LastModifiedTime",
-    "ApprovalDescription",
-    "CustomerMetadataProperties",
-    "DriftCheckBaselines",
-    "SamplePayloadUrl",
-    "Domain",
-    "Task",
-    "SourceUri",
-    "ModelLifeCycle",
+)
+_PACKAGE_MEMBERS = (
+    *("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "CreationTime", "InferenceSpecification"),
+    *("ModelPackageStatus", "ModelPackageStatusDetails", "CertifyForMarketplace", "ModelApprovalStatus"),
+    *("MetadataProperties", "ModelMetrics", "ModelLifeCycle", "LastModifiedTime"),
 )
 
 
@@ -89,7 +90,7 @@ class Events:
         """
         detail = serialised(operation, job)
         kind = operation.removeprefix("Describe").removesuffix("Job")
-        detail = {name: value for name, value in detail.items() if name not in _JOB_INTERNALS}
+        detail = {name: detail[name] for name in _JOB_MEMBERS[kind] if name in detail}
         for name in [name for name in detail if name.endswith("Time")]:
             detail[name] = _milliseconds(detail[name])
         for transition in detail.get("SecondaryStatusTransitions", ()):
@@ -97,7 +98,7 @@ class Events:
                 if name in transition:
                     transition[name] = _milliseconds(transition[name])
         if kind == "Processing":
-            detail = {"ExperimentConfig": {}} | {name: detail[name] for name in _PROCESSING_MEMBERS if name in detail}
+            detail.setdefault("ExperimentConfig", {})
         else:
             detail["Tags"] = dict(tags)
         self._emit(f"{kind} Job State Change", [job[f"{kind}JobArn"]], detail)
@@ -110,9 +111,30 @@ class Events:
                 part[name] = _milliseconds(part[name])
         self._emit("Monitoring Schedule State Change", [schedule["MonitoringScheduleArn"]], detail)
 
+    def model(self, model: Document, tags: Mapping[str, str]) -> None:
+        """Publish that a model was created or deleted."""
+        self._made("Model State Change", model["ModelArn"], _MODEL_MEMBERS, model, tags)
+
+    def endpoint_config(self, config: Document, tags: Mapping[str, str]) -> None:
+        """Publish that an endpoint configuration was created or deleted."""
+        self._made("Endpoint Config State Change", config["EndpointConfigArn"], _CONFIG_MEMBERS, config, tags)
+
+    def _made(
+        self, detail_type: str, arn: str, members: Sequence[str], document: Document, tags: Mapping[str, str]
+    ) -> None:
+        detail = {name: document[name] for name in members if document.get(name) is not None}
+        detail |= {"CreationTime": _milliseconds(document["CreationTime"]), "Tags": dict(tags)}
+        self._emit(detail_type, [arn], detail)
+
     def endpoint(self, endpoint: Document, tags: Mapping[str, str]) -> None:
         """Publish a change of an endpoint's status."""
-        self._emit("Endpoint State Change", [endpoint["EndpointArn"]], self._endpoint_detail(endpoint, tags))
+        detail = self._endpoint_detail(endpoint, tags)
+        wanted = ("VariantName", "DesiredWeight", "DesiredInstanceCount")  # the deployment's event has more
+        detail["ProductionVariants"] = [
+            {name: value for name, value in variant.items() if name in wanted}
+            for variant in detail["ProductionVariants"]
+        ]
+        self._emit("Endpoint State Change", [endpoint["EndpointArn"]], detail)
 
     def endpoint_deployment(self, endpoint: Document, tags: Mapping[str, str]) -> None:
         """Publish the progress of a deployment, with its `PendingDeploymentSummary`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
+from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.packages import Packages
 from localcloud.sagemaker.tags import Tags, without_tags
@@ -18,10 +19,11 @@ _UNSUPPORTED = ("MultiModelConfig", "ImageConfig", "InferenceSpecificationName",
 class Models:
     """The operations on models, and the container that the fleet runs."""
 
-    def __init__(self, context: Context, tags: Tags, packages: Packages) -> None:
+    def __init__(self, context: Context, tags: Tags, events: Events, packages: Packages) -> None:
         self._context = context
         self._store = context.store
         self._tags = tags
+        self._events = events
         self._packages = packages
         self.operations: Operations = {
             "CreateModel": self._create,
@@ -62,6 +64,7 @@ class Models:
             model |= {"ModelArn": arn, "CreationTime": self._context.now(), "EnableNetworkIsolation": isolated}
             self._store.put(KIND, name, model)
             self._tags.put(arn, request.get("Tags", ()))
+        self._events.model(model, self._tags.get(arn))
         return {"ModelArn": arn}
 
     def _check(self, request: Mapping[str, Any]) -> None:
@@ -106,7 +109,9 @@ class Models:
 
     def _delete(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         model = self.find(request["ModelName"])
+        tags = self._tags.get(model["ModelArn"])
         with self._store.transaction():
             self._store.delete(KIND, model["ModelName"])
             self._tags.drop(model["ModelArn"])
+        self._events.model(model, tags)
         return {}
