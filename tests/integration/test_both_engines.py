@@ -343,7 +343,7 @@ def test_the_sample_model_is_explained_in_isolation_on_its_own_image(engines: En
     assert job["ProcessingJobStatus"] == "Completed"
     row = engines.row("managed", "explainability")
     assert row["status"]["S"] in ("OK", "Drift")
-    assert 0 < float(row["metric"]["N"]) <= 1
+    assert "metric" not in row, "it is in the built-in analyzer's verdict, which AWS's image does not write"
 
 
 def test_every_verdict_row_has_the_address_of_a_report(engines: Engines) -> None:
@@ -352,7 +352,7 @@ def test_every_verdict_row_has_the_address_of_a_report(engines: Engines) -> None
             page = engines.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
             assert "<svg" in page, (engine, row["sk"])
             assert "Recent decisions" in page
-            assert "bad records" in page
+            assert "bad records" in page or engine == "managed"  # AWS's image counts none
 
 
 def test_an_account_without_model_monitor_keeps_its_release_and_has_captured_data_judged(

@@ -128,8 +128,6 @@ def test_a_failed_processing_jobs_event_has_awss_fields(harness: Any) -> None:
 @pytest.mark.parametrize(
     ("members", "named"),
     [
-        ({"EnableManagedSpotTraining": True}, "EnableManagedSpotTraining"),
-        ({"CheckpointConfig": {"S3Uri": "s3://b/c"}}, "CheckpointConfig"),
         ({"ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}}, "InstanceCount"),
         ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://b/t"}}, "TensorBoardOutputConfig"),
     ],

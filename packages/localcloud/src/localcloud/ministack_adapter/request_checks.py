@@ -185,7 +185,9 @@ def _denied_tags(request: Request) -> str | None:
     action = _tag_action(request)
     if action is None or not request.operation.startswith(_CREATIONS):
         return None
-    context = iam_actions.request_tag_context(request.service, request.action, request.body, request.parameters)
+    # ministack reads tags by botocore's name of the service.
+    service = {"monitoring": "cloudwatch"}.get(request.service, request.service)
+    context = iam_actions.request_tag_context(service, request.action, request.body, request.parameters)
     if not context.get("aws:TagKeys"):
         return None
     return request.denied(action, request.resource, context)

@@ -21,6 +21,7 @@ from localcloud.sagemaker.endpoints import Endpoints
 from localcloud.sagemaker.errors import AwsError, unknown_operation
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.faults import Faults
+from localcloud.sagemaker.images import Images
 from localcloud.sagemaker.interfaces import Fleet, Runner
 from localcloud.sagemaker.invocation_metrics import InvocationMetrics
 from localcloud.sagemaker.invocations import HttpResponse, Invocations, is_invocation
@@ -36,6 +37,7 @@ from localcloud.sagemaker.pipelines.engine import PipelineEngine
 from localcloud.sagemaker.pipelines.executions import PipelineExecutions
 from localcloud.sagemaker.pipelines.records import ExecutionRecords
 from localcloud.sagemaker.pipelines.step_executor import StepExecutor
+from localcloud.sagemaker.search import Search
 from localcloud.sagemaker.shapes import serialised, validated
 from localcloud.sagemaker.tags import Tags
 from localcloud.sagemaker.transforms import Transforms
@@ -75,6 +77,7 @@ class SageMaker:
         self.activity = Activity(context.store, self._jobs, self._transforms, self.baking)
         self._engine = PipelineEngine(context, records, step_executor)
         self._jobs.listen(self._engine.job_changed)
+        self._transforms.listen(self._engine.job_changed)
         definitions = JobDefinitions(context, tags)
         monitoring_executions = MonitoringExecutions(context, events, self._jobs)
         self.monitoring = MonitoringSchedules(context, tags, events, definitions, monitoring_executions)
@@ -95,6 +98,8 @@ class SageMaker:
             self._transforms,
             definitions,
             self.monitoring,
+            Search(context, tags),
+            Images(),
             PipelineExecutions(context, catalog, records, self._engine, step_executor),
         ):
             self._operations |= part.operations

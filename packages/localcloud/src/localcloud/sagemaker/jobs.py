@@ -60,7 +60,6 @@ TRAINING = JobType(
     "Training",
     frozenset(
         {
-            "CheckpointConfig",
             "DebugRuleConfigurations",
             "ProfilerRuleConfigurations",
             "TensorBoardOutputConfig",
@@ -70,7 +69,9 @@ TRAINING = JobType(
         }
     ),
 )
+TRANSFORM = JobType("transform", "Transform", frozenset())
 JOB_TYPES: Mapping[JobKind, JobType] = {"processing": PROCESSING, "training": TRAINING}
+ALL_JOB_TYPES: Mapping[JobKind, JobType] = {**JOB_TYPES, "transform": TRANSFORM}
 
 
 class Jobs:
@@ -241,8 +242,15 @@ def _reject_unsupported_processing(request: Mapping[str, Any]) -> None:
 
 def _reject_unsupported_training(request: Mapping[str, Any]) -> None:
     specification = request.get("AlgorithmSpecification") or {}
+    stopping = request.get("StoppingCondition") or {}
     if request.get("EnableManagedSpotTraining"):
-        raise unsupported("managed spot training (EnableManagedSpotTraining)")
+        longest = stopping.get("MaxRuntimeInSeconds", 0)
+        if stopping.get("MaxWaitTimeInSeconds", 0) < longest:
+            raise validation(
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+            )
+    elif "MaxWaitTimeInSeconds" in stopping:
+        raise validation("MaxWaitTimeInSeconds above 0 is supported only when EnableManagedSpotTraining is set to true")
     if specification.get("AlgorithmName"):
         raise unsupported("algorithm resources (AlgorithmSpecification.AlgorithmName)")
     if not specification.get("TrainingImage"):

@@ -20,9 +20,10 @@ from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import AwsError, in_use, not_found, unsupported, validation
 from localcloud.sagemaker.events import Events
 from localcloud.sagemaker.interfaces import Fleet
-from localcloud.sagemaker.jobs import ENDED
+from localcloud.sagemaker.jobs import ENDED, JobListener
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.models import Models
+from localcloud.sagemaker.record_filters import FilterError, applied, check
 from localcloud.sagemaker.tags import Tags, without_tags
 
 KIND = "TransformJob"
@@ -41,12 +42,17 @@ class Transforms:
         self._context, self._store, self._tags = context, context.store, tags
         self._events, self._models, self._fleet = events, models, fleet
         self._running: dict[str, threading.Thread] = {}
+        self._listeners: list[JobListener] = []
         self.operations: Operations = {
             "CreateTransformJob": self._create,
             "DescribeTransformJob": lambda request, _: self._find(request["TransformJobName"]),
             "ListTransformJobs": self._list,
             "StopTransformJob": self._stop,
         }
+
+    def listen(self, listener: JobListener) -> None:
+        """Call `listener` with a job's document after each of its changes."""
+        self._listeners.append(listener)
 
     def under_way(self) -> list[str]:
         """Return descriptions of the jobs that have not ended."""
@@ -123,7 +129,7 @@ class Transforms:
             self._end(name, "Completed")
         except _Stopped:
             self._end(name, "Stopped")
-        except (ContainerError, TooLargeError, ModelError) as error:
+        except (ContainerError, TooLargeError, FilterError, ModelError) as error:
             text = str(error)
             self._end(name, "Failed", text if text.startswith("ClientError") else f"AlgorithmError: {text}")
         except (AwsError, ClientError) as error:
@@ -150,7 +156,7 @@ class Transforms:
                 if self._find(name)["TransformJobStatus"] == "Stopping":
                     raise _Stopped
                 body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-                output = transform(request, body, lambda part: self._invoke(worker, request, part))
+                output = applied(request, body, lambda part: self._invoke(worker, request, part), transform)
                 written.append(f"{relative}.out")
                 target = request["TransformOutput"]
                 _put(s3, target["S3OutputPath"], written[-1], output, target.get("KmsKeyId"))
@@ -189,20 +195,23 @@ class Transforms:
 
     def _publish(self, job: Document) -> None:
         self._events.job("DescribeTransformJob", job, self._tags.get(job["TransformJobArn"]))
+        for listener in self._listeners:
+            listener("transform", job)
 
 
 def _check_supported(request: Mapping[str, Any]) -> None:
     """Reject by name what would change the result and is not supported."""
-    source, processing = request["TransformInput"], request.get("DataProcessing") or {}
+    source = request["TransformInput"]
     if source["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix":
         raise unsupported(f"S3DataType {source['DataSource']['S3DataSource']['S3DataType']} of a transform job")
     if source.get("SplitType", "None") not in {"None", "Line"}:
         raise unsupported(f"SplitType {source['SplitType']} of a transform job")
     if source.get("CompressionType", "None") != "None":
         raise unsupported("CompressionType Gzip of a transform job")
-    filters = {processing.get("InputFilter", "$"), processing.get("OutputFilter", "$")}
-    if filters != {"$"} or processing.get("JoinSource", "None") != "None":
-        raise unsupported("DataProcessing (InputFilter, OutputFilter, JoinSource) of a transform job")
+    try:
+        check(request.get("DataProcessing") or {})
+    except FilterError as error:
+        raise validation(str(error)) from error
     if (request.get("DataCaptureConfig") or {}).get("GenerateInferenceId"):
         raise unsupported("GenerateInferenceId of a transform job's data capture")
     if request["TransformResources"]["InstanceCount"] > 1:

@@ -196,6 +196,7 @@ class SageMakerHarness:
     s3: FakeS3 = field(default_factory=FakeS3)
     functions: FakeLambda = field(default_factory=FakeLambda)
     cloudwatch: FakeCloudWatch = field(default_factory=FakeCloudWatch)
+    sqs: Any = None
     clock: AdjustableClock = field(default_factory=AdjustableClock)
     events: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
     denied: set[tuple[str, str]] = field(default_factory=set)
@@ -242,7 +243,7 @@ class SageMakerHarness:
         return f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/SageMaker", f"AROA{name}:SageMaker"
 
     def client(self, service: str, *, role_arn: str | None = None) -> Any:
-        services = {"s3": self.s3, "lambda": self.functions, "cloudwatch": self.cloudwatch}
+        services = {"s3": self.s3, "lambda": self.functions, "cloudwatch": self.cloudwatch, "sqs": self.sqs}
         if service in services:
             return services[service]
         key = (service, role_arn)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.sagemaker.context import Context, Document, Operation, Operations
-from localcloud.sagemaker.errors import in_use, not_found, unsupported
+from localcloud.sagemaker.errors import in_use, not_found, unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.tags import Tags, without_tags
+from localcloud.store import Store
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class JobDefinitions:
 
     def job(self, monitoring_type: str, name: str) -> MonitoringJob:
         """Return the definition in the form that an execution needs."""
-        return from_definition(KINDS[monitoring_type], self._find(KINDS[monitoring_type], name))
+        return from_definition(KINDS[monitoring_type], self._find(KINDS[monitoring_type], name), self._store)
 
     def _find(self, kind: MonitorKind, name: str) -> Document:
         definition = self._store.get(kind.store_kind, name)
@@ -92,7 +93,7 @@ class JobDefinitions:
         return lambda request, _: method(kind, request)
 
     def _create(self, kind: MonitorKind, request: Mapping[str, Any]) -> Document:
-        check_supported(from_definition(kind, request))
+        check_supported(from_definition(kind, request, self._store))
         name = request["JobDefinitionName"]
         arn = self._context.arn(kind.resource, name)
         with self._store.transaction():
@@ -121,7 +122,7 @@ class JobDefinitions:
                 "MonitoringJobDefinitionName": document["JobDefinitionName"],
                 "MonitoringJobDefinitionArn": document["JobDefinitionArn"],
                 "CreationTime": document["CreationTime"],
-                "EndpointName": from_definition(kind, document).endpoint["EndpointName"],
+                "EndpointName": from_definition(kind, document, self._store).endpoint["EndpointName"],
             }
             if request.get("EndpointName") in (None, summary["EndpointName"]):
                 summaries.append(summary)
@@ -134,20 +135,20 @@ class JobDefinitions:
         )
 
 
-def from_definition(kind: MonitorKind, document: Mapping[str, Any]) -> MonitoringJob:
+def from_definition(kind: MonitorKind, document: Mapping[str, Any], store: Store) -> MonitoringJob:
     """Read a `Create…JobDefinition` request."""
     prefix = kind.monitoring_type
     application = document[f"{prefix}AppSpecification"]
     source = document[f"{prefix}JobInput"]
     output = document[f"{prefix}JobOutputConfig"]
-    baseline = document.get(f"{prefix}BaselineConfig") or {}
+    baseline = _baseline(document.get(f"{prefix}BaselineConfig") or {}, kind, store)
     return MonitoringJob(
         kind=kind,
         application=application,
         environment=application.get("Environment") or {},
         constraints=(baseline.get("ConstraintsResource") or {}).get("S3Uri"),
         statistics=(baseline.get("StatisticsResource") or {}).get("S3Uri"),
-        endpoint=_endpoint(source, baseline),
+        endpoint=_endpoint(source),
         ground_truth=(source.get("GroundTruthS3Input") or {}).get("S3Uri"),
         output=output["MonitoringOutputs"][0]["S3Output"],
         output_config=output,
@@ -158,16 +159,17 @@ def from_definition(kind: MonitorKind, document: Mapping[str, Any]) -> Monitorin
     )
 
 
-def from_schedule(inline: Mapping[str, Any]) -> MonitoringJob:
+def from_schedule(inline: Mapping[str, Any], store: Store) -> MonitoringJob:
     """Read the `MonitoringJobDefinition` inside a schedule, which is always of the kind DataQuality."""
-    baseline = inline.get("BaselineConfig") or {}
+    kind = KINDS["DataQuality"]
+    baseline = _baseline(inline.get("BaselineConfig") or {}, kind, store)
     return MonitoringJob(
-        kind=KINDS["DataQuality"],
+        kind=kind,
         application=inline["MonitoringAppSpecification"],
         environment=inline.get("Environment") or {},
         constraints=(baseline.get("ConstraintsResource") or {}).get("S3Uri"),
         statistics=(baseline.get("StatisticsResource") or {}).get("S3Uri"),
-        endpoint=_endpoint(inline["MonitoringInputs"][0], baseline),
+        endpoint=_endpoint(inline["MonitoringInputs"][0]),
         ground_truth=None,
         output=inline["MonitoringOutputConfig"]["MonitoringOutputs"][0]["S3Output"],
         output_config=inline["MonitoringOutputConfig"],
@@ -189,9 +191,30 @@ def check_supported(job: MonitoringJob) -> None:
         raise unsupported("ExcludeFeaturesAttribute of a monitoring job's input")
 
 
-def _endpoint(source: Mapping[str, Any], baseline: Mapping[str, Any]) -> Mapping[str, Any]:
-    if baseline.get("BaseliningJobName"):
-        raise unsupported("BaseliningJobName (give the S3 URIs of the constraints and statistics)")
+def _baseline(given: Mapping[str, Any], kind: MonitorKind, store: Store) -> Mapping[str, Any]:
+    """Return the baseline with the files of its job, where it names one and not the files.
+
+    Raises:
+        AwsError: the job does not exist or has not completed.
+    """
+    name = given.get("BaseliningJobName")
+    if not name:
+        return given
+    job = store.get("ProcessingJob", name)
+    if job is None:
+        raise not_found(f"Could not find the baselining job with name: {name}")
+    if job["ProcessingJobStatus"] != "Completed":
+        raise validation(f"The baselining job {name} is in status {job['ProcessingJobStatus']}.")
+    outputs = (job.get("ProcessingOutputConfig") or {}).get("Outputs") or [{}]
+    folder = str((outputs[0].get("S3Output") or {}).get("S3Uri", "")).rstrip("/")
+    quality = kind.monitoring_type in ("DataQuality", "ModelQuality")
+    files = {"ConstraintsResource": "constraints.json" if quality else "analysis.json"}
+    files |= {"StatisticsResource": "statistics.json"} if quality else {}
+    found = {member: {"S3Uri": f"{folder}/{file}"} for member, file in files.items()}
+    return {**found, **{member: value for member, value in given.items() if value}}
+
+
+def _endpoint(source: Mapping[str, Any]) -> Mapping[str, Any]:
     if not source.get("EndpointInput"):
         raise unsupported("monitoring of batch transform data (BatchTransformInput)")
     given: Mapping[str, Any] = source["EndpointInput"]

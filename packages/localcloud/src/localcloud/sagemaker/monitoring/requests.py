@@ -19,6 +19,8 @@ _ROOT = "/opt/ml/processing"
 _CONSTRAINTS, _STATISTICS = f"{_ROOT}/baseline/constraints", f"{_ROOT}/baseline/stats"
 _CONFIG, _LABELS, _MERGED = f"{_ROOT}/input/config", f"{_ROOT}/groundtruth", f"{_ROOT}/merged"
 _MERGER = "sagemaker-model-monitor-groundtruth-merger"
+# Model Monitor's own registry in the one region, also for monitors that run on Clarify's image.
+_MODEL_MONITOR = "156813124566.dkr.ecr.us-east-1.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def merge_request(run: Run, name: str, capture: Staged, labels: Staged) -> Docum
         "start_time": iso(run.start),
         "end_time": iso(run.end),
     }
-    registry = str(run.job.application["ImageUri"]).rpartition("/")[0]
-    application = {"ImageUri": f"{registry}/{_MERGER}" if registry else _MERGER}
+    from_ecr = ".dkr.ecr." in str(run.job.application["ImageUri"])
+    application = {"ImageUri": f"{_MODEL_MONITOR}/{_MERGER}" if from_ecr else _MERGER}
     inputs = [_staged("endpoint_input_1", capture, source), _staged("ground_truth", labels, _LABELS)]
     return _request(run, name, application, environment, inputs, _output(run.merged_uri, _MERGED))
 

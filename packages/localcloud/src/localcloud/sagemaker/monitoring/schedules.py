@@ -169,7 +169,7 @@ class MonitoringSchedules:
         if bool(inline) == bool(name):
             raise validation("Give one of MonitoringJobDefinition and MonitoringJobDefinitionName.")
         if inline:
-            return from_schedule(inline)
+            return from_schedule(inline, self._store)
         if not config.get("MonitoringType"):
             raise validation("MonitoringType is required with MonitoringJobDefinitionName.")
         return self._definitions.job(config["MonitoringType"], str(name))

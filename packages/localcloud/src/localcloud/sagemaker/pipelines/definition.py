@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from botocore.model import StructureShape
 
 from localcloud.sagemaker.errors import validation
-from localcloud.sagemaker.pipelines import arguments, cache, conditions, parameters, paths, retries
+from localcloud.sagemaker.pipelines import arguments, cache, checks, conditions, parameters, paths, retries
 from localcloud.sagemaker.pipelines.expressions import EXECUTION_VARIABLES, expressions, property_file_of
 from localcloud.sagemaker.pipelines.step_types import STEP_TYPES, StepType, known_fields
 from localcloud.sagemaker.shapes import operation_model
@@ -55,6 +55,7 @@ class Step:
     cache: cache.CacheConfig | None
     property_files: Mapping[str, PropertyFile]
     function_arn: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
 
 
@@ -150,12 +151,13 @@ def _step(raw: Mapping[str, Any], branch: tuple[str, bool] | None) -> Step:
     depends = raw.get("DependsOn", [])
     if not isinstance(depends, list) or not all(isinstance(one, str) for one in depends):
         raise _Invalid(f"DependsOn of the step {name} must be a list of step names")
+    settings = {member: raw[member] for member in sorted(step_type.settings) if member in raw}
     try:
         return Step(
             name=name,
             type=step_type,
             arguments=given,
-            needs=frozenset(depends) | _referenced(given) | _referenced(raw.get("FunctionArn")),
+            needs=frozenset(depends) | _referenced([given, raw.get("FunctionArn"), settings]),
             branch=branch,
             display_name=raw.get("DisplayName"),
             description=raw.get("Description"),
@@ -163,6 +165,7 @@ def _step(raw: Mapping[str, Any], branch: tuple[str, bool] | None) -> Step:
             cache=cache.read(raw["CacheConfig"]) if "CacheConfig" in raw else None,
             property_files=_property_files(raw.get("PropertyFiles", [])),
             function_arn=raw.get("FunctionArn"),
+            settings=settings,
             output_names=_output_names(step_type, raw),
         )
     except ValueError as error:
@@ -170,7 +173,7 @@ def _step(raw: Mapping[str, Any], branch: tuple[str, bool] | None) -> Step:
 
 
 def _arguments(name: str, step_type: StepType, raw: Any) -> Mapping[str, Any]:
-    if step_type.name == "Lambda" and raw is None:
+    if step_type.name in ("Lambda", "Callback") and raw is None:
         return {}
     if not isinstance(raw, dict):
         raise _Invalid(f"Arguments of the step {name} must be an object")
@@ -208,13 +211,14 @@ def _property_files(raw: Any) -> dict[str, PropertyFile]:
 
 
 def _output_names(step_type: StepType, raw: Mapping[str, Any]) -> tuple[str, ...]:
-    if step_type.name != "Lambda":
+    needed = {"Lambda": "FunctionArn", "Callback": "SqsQueueUrl"}.get(step_type.name)
+    if needed is None:
         return ()
-    if not raw.get("FunctionArn"):
-        raise ValueError("a Lambda step needs a FunctionArn")
+    if not raw.get(needed):
+        raise ValueError(f"a {step_type.name} step needs a {needed}")
     outputs = raw.get("OutputParameters", [])
     if not isinstance(outputs, list) or not all(isinstance(one, dict) and "OutputName" in one for one in outputs):
-        raise ValueError("OutputParameters of a Lambda step are a list of OutputName and OutputType")
+        raise ValueError(f"OutputParameters of a {step_type.name} step are a list of OutputName and OutputType")
     return tuple(one["OutputName"] for one in outputs)
 
 
@@ -236,7 +240,7 @@ def _check_references(step: Step, definition: Definition) -> None:
     missing = sorted(step.needs - set(definition.steps))
     if missing:
         raise _Invalid(f"the step {step.name} refers to the step {missing[0]}, which does not exist")
-    for expression in expressions([dict(step.arguments), step.function_arn]):
+    for expression in expressions([dict(step.arguments), step.function_arn, dict(step.settings)]):
         _check_expression(f"the step {step.name}", expression, definition)
 
 
@@ -285,9 +289,12 @@ def _check_property(step: Step, path: paths.Path) -> None:
         model = operation_model(step.type.describe).output_shape
         if isinstance(model, StructureShape):
             paths.check_against(model, path)
-    elif step.type.name == "Lambda":
+    elif step.type.name in ("Lambda", "Callback"):
         if path[0] != "OutputParameters" or len(path) != 2 or path[1] not in step.output_names:
-            raise paths.PathError(f"the Lambda step has the OutputParameters {', '.join(step.output_names)}")
+            raise paths.PathError(f"the {step.type.name} step has the OutputParameters {', '.join(step.output_names)}")
+    elif step.type.settings:
+        if len(path) != 1 or path[0] not in checks.PROPERTIES:
+            raise paths.PathError(f"'{path[0]}' is not a property of a {step.type.name} step")
     elif path != (("Outcome",) if step.type.name == "Condition" else ("ErrorMessage",)):
         raise paths.PathError(f"'{path[0]}' is not a property of a {step.type.name} step")
 

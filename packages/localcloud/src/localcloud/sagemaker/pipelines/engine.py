@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,13 +17,24 @@ from botocore.exceptions import ClientError
 
 from localcloud.runtime.contract import JobKind
 from localcloud.sagemaker.context import Context, Document
+from localcloud.sagemaker.errors import not_found, validation
+from localcloud.sagemaker.jobs import ALL_JOB_TYPES as JOB_TYPES
 from localcloud.sagemaker.jobs import ENDED as JOB_ENDED
-from localcloud.sagemaker.jobs import JOB_TYPES
 from localcloud.sagemaker.pipelines import retries
 from localcloud.sagemaker.pipelines.definition import Definition, Step
+from localcloud.sagemaker.pipelines.expressions import text
 from localcloud.sagemaker.pipelines.records import EXECUTION, Change, ExecutionRecords
-from localcloud.sagemaker.pipelines.step_executor import JOB_STEPS, Outcome, Prepared, StepExecutor, StepFailure
+from localcloud.sagemaker.pipelines.step_executor import (
+    CHECKS,
+    JOB_STEPS,
+    Outcome,
+    Prepared,
+    StepExecutor,
+    StepFailure,
+    started,
+)
 
+CALLBACK = "callback"
 _ACTIVE = frozenset({"Starting", "Executing", "Stopping"})
 _FAILED = "Step failure: One or multiple steps failed."
 _INTERNAL = "InternalServerError: the local cloud failed; its log has the details."
@@ -64,7 +75,7 @@ class PipelineEngine:
                     change.set_step(state["StepName"], "Stopped")
             jobs = [(state["StepType"], state["JobName"]) for state in running if state["StepType"] in JOB_STEPS]
             for state in running:
-                change.set_step(state["StepName"], "Stopping")
+                change.set_step(state["StepName"], "Stopped" if state["StepType"] == "Callback" else "Stopping")
         for step_type, name in jobs:
             self._submit(self._stop_job, arn, step_type, name)
         self.advance(arn)
@@ -97,7 +108,9 @@ class PipelineEngine:
     def _recover_step(self, arn: str, name: str, state: Document) -> None:
         job_name, step_type = state.get("JobName"), state["StepType"]
         kind = JOB_STEPS.get(step_type)
-        if kind is not None and job_name and self._store.get(f"{step_type}Job", job_name):
+        if step_type == "Callback" and state["StepStatus"] == "Executing":
+            return  # it waits for its answer
+        if kind is not None and job_name and self._store.get(JOB_TYPES[kind].store_kind, job_name):
             self._submit(self._job_ended, kind, job_name)  # does nothing while the job runs
         elif "RetryAt" in state:
             self._retry_later(arn, name, state["AttemptCount"], state["RetryAt"] - self._context.now())
@@ -184,7 +197,10 @@ class PipelineEngine:
         with self._records.change(arn) as change:
             if not _is_current(change, name, job_name):
                 return  # the job ended before the response to its creation
-            if step_type not in JOB_STEPS:
+            if step_type == "Callback":
+                change.set_step(name, "Executing", Metadata=outcome.metadata)
+                self._records.record_job(CALLBACK, outcome.metadata["Callback"]["CallbackToken"], arn, name)
+            elif step_type not in JOB_STEPS:
                 change.set_step(name, "Succeeded", Metadata=outcome.metadata, **outcome.members)
             elif change.steps[name]["StepStatus"] == "Starting":
                 stop = change.status == "Stopping"
@@ -194,23 +210,27 @@ class PipelineEngine:
         elif stop:
             self._submit(self._stop_job, arn, step_type, job_name)
 
-    def _job_ended(self, kind: str, job_name: str) -> None:
+    def _job_ended(self, kind: JobKind, job_name: str) -> None:
         found = self._records.step_of_job(kind, job_name)
         if found is None:
             return
         arn, name = found
-        job_type = JOB_TYPES["processing" if kind == "processing" else "training"]
+        job_type = JOB_TYPES[kind]
         job = self._store.get(job_type.store_kind, job_name)
         if job is None or job[job_type.status] not in JOB_ENDED:
             return
         status, reason = job[job_type.status], job.get("FailureReason", "")
+        violation, members = self._checked(arn, name, job) if status == "Completed" else (None, {})
         with self._records.change(arn) as change:
             if not _is_current(change, name, job_name):
                 return
             if change.steps[name]["StepStatus"] == "Starting":  # the job ended before the response to its creation
-                change.set_step(name, "Executing", Metadata={job_type.store_kind: {"Arn": job[job_type.arn]}})
-            if status == "Completed":
-                change.set_step(name, "Succeeded")
+                step_type = change.steps[name]["StepType"]
+                change.set_step(name, "Executing", Metadata=started(step_type, job[job_type.arn]))
+            if violation is not None:
+                change.set_step(name, "Failed", FailureReason=violation, **members)
+            elif status == "Completed":
+                change.set_step(name, "Succeeded", **members)
             elif status == "Stopped" and change.status == "Stopping":
                 change.set_step(name, "Stopped")
             elif status == "Stopped":
@@ -219,6 +239,44 @@ class PipelineEngine:
             self._failed(arn, name, _job_failure(reason), retries.exception_of_job(reason), job_name)
         else:
             self.advance(arn)
+
+    def _checked(self, arn: str, name: str, job: Document) -> tuple[str | None, Document]:
+        """Return why a check step fails, or None, and the members of its state; nothing for other steps."""
+        execution = self._records.execution(arn)
+        definition = self._records.definition(execution)
+        step = definition.steps[name]
+        if step.type.name not in CHECKS:
+            return None, {}
+        reason, metadata = self._actions.checked(execution, definition, step, job)
+        return reason, {"Metadata": metadata}
+
+    def answered(self, token: str, outputs: Mapping[str, Any] | None, reason: str | None) -> str:
+        """End the callback step that waits for this token; return the execution's ARN.
+
+        Raises:
+            AwsError: no step waits for it, or an output is missing.
+        """
+        found = self._records.step_of_job(CALLBACK, token)
+        if found is None:
+            raise not_found(f"Callback token '{token}' does not exist.")
+        arn, name = found
+        wanted = self._records.definition(self._records.execution(arn)).steps[name].output_names
+        missing = [one for one in wanted if one not in (outputs or {})] if reason is None else []
+        if missing:
+            raise validation(f"The output {missing[0]} of the step {name} is missing.")
+        with self._records.change(arn) as change:
+            state = change.steps.get(name, {})
+            waits = (state.get("Metadata") or {}).get("Callback", {}).get("CallbackToken") == token
+            if not waits or state["StepStatus"] not in _ACTIVE:
+                raise validation(f"The step {name} does not wait for the callback token '{token}'.")
+            if reason is None:
+                listed = [{"Name": one, "Value": text(value)} for one, value in (outputs or {}).items()]
+                metadata = {"Callback": {**state["Metadata"]["Callback"], "OutputParameters": listed}}
+                change.set_step(name, "Succeeded", Metadata=metadata, Outputs=dict(outputs or {}))
+            else:
+                change.set_step(name, "Failed", FailureReason=f"ClientError: {reason}")
+        self.advance(arn)
+        return arn
 
     def _failed(self, arn: str, name: str, reason: str, exception: str | None, job_name: str | None = None) -> None:
         with self._records.change(arn) as change:
@@ -325,22 +383,27 @@ def _start_ready_steps(change: Change, definition: Definition) -> list[str]:
     most = parallelism.get("MaxParallelExecutionSteps", len(definition.steps))
     active = sum(state["StepStatus"] in _ACTIVE for state in states.values())
     started: list[str] = []
+    selected = change.execution.get("SelectedSteps", list(definition.steps))
+    states = {**change.execution.get("SourceSteps", {}), **states}
     for step in definition.steps.values():
-        if step.name not in states and _is_ready(step, states) and active + len(started) < most:
+        if step.name not in selected or step.name in change.steps:
+            continue
+        if _is_ready(step, states, selected) and active + len(started) < most:
             change.begin_step(step)
             started.append(step.name)
     return started
 
 
-def _is_ready(step: Step, states: dict[str, Document]) -> bool:
-    if step.branch is not None:
+def _is_ready(step: Step, states: dict[str, Document], selected: list[str]) -> bool:
+    """Return whether a step may start; steps that were not selected count as done."""
+    if step.branch is not None and step.branch[0] in selected:
         condition, outcome = step.branch
         state = states.get(condition, {})
         if state.get("StepStatus") != "Succeeded":
             return False
         if state["Metadata"]["Condition"]["Outcome"] != ("True" if outcome else "False"):
             return False
-    return all(states.get(name, {}).get("StepStatus") == "Succeeded" for name in step.needs)
+    return all(states.get(name, {}).get("StepStatus") == "Succeeded" for name in step.needs if name in selected)
 
 
 def _end_if_done(change: Change) -> None:

@@ -10,7 +10,7 @@ from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.listing import page, select
 from localcloud.sagemaker.pipelines import parameters
 from localcloud.sagemaker.pipelines.catalog import PipelineCatalog
-from localcloud.sagemaker.pipelines.definition import parse
+from localcloud.sagemaker.pipelines.definition import Definition, parse
 from localcloud.sagemaker.pipelines.engine import PipelineEngine
 from localcloud.sagemaker.pipelines.expressions import resolve, text
 from localcloud.sagemaker.pipelines.records import PIPELINE, VERSION, ExecutionRecords, version_key
@@ -45,12 +45,13 @@ class PipelineExecutions:
             "ListPipelineExecutionSteps": self._list_steps,
             "ListPipelineParametersForExecution": self._list_parameters,
             "DescribePipelineDefinitionForExecution": self._describe_definition,
+            "SendPipelineExecutionStepSuccess": self._answer_success,
+            "SendPipelineExecutionStepFailure": self._answer_failure,
         }
 
     def _start(self, request: Mapping[str, Any], caller: Caller) -> Document:
-        for member in ("SelectiveExecutionConfig", "MlflowExperimentName"):
-            if request.get(member):
-                raise unsupported(f"{member} of a pipeline execution")
+        if request.get("MlflowExperimentName"):
+            raise unsupported("MlflowExperimentName of a pipeline execution")
 
         def act() -> Document:
             pipeline = self._catalog.find(request["PipelineName"])
@@ -68,6 +69,8 @@ class PipelineExecutions:
                 "CreatedBy": caller.user_context(),
                 "LastModifiedBy": caller.user_context(),
             }
+            if request.get("SelectiveExecutionConfig"):
+                members |= self._selected(definition, pipeline, request)
             arn = self._records.create(pipeline, members)
             name, number = pipeline["PipelineName"], version["PipelineVersionId"]
             self._store.update(PIPELINE, name, LastRunTime=self._context.now())
@@ -78,6 +81,59 @@ class PipelineExecutions:
         if is_new:
             self._engine.begin(response["PipelineExecutionArn"])
         return response
+
+    def _selected(self, definition: Definition, pipeline: Document, request: Mapping[str, Any]) -> Document:
+        """Return the members of a selective execution: what other steps need comes from the source execution.
+
+        Raises:
+            AwsError: ValidationException, for a step that does not exist or that the source execution lacks.
+        """
+        config = request["SelectiveExecutionConfig"]
+        names = [one["StepName"] for one in config["SelectedSteps"]]
+        unknown = [name for name in names if name not in definition.steps]
+        if unknown:
+            raise validation(f"The selected step {unknown[0]} does not exist in the pipeline.")
+        source = config.get("SourcePipelineExecutionArn")
+        if source is None:
+            ended = [
+                one
+                for one in self._records.executions(pipeline["PipelineArn"])
+                if one["PipelineExecutionStatus"] in ("Succeeded", "Failed", "Stopped")
+            ]
+            latest = max(ended, key=lambda one: float(one["CreationTime"]), default=None)
+        else:
+            latest = self._records.execution(source)
+            if latest["PipelineArn"] != pipeline["PipelineArn"]:
+                raise validation(f"The execution {source} is not one of the pipeline {pipeline['PipelineName']}.")
+            if latest["PipelineExecutionStatus"] in ("Executing", "Stopping"):
+                raise validation(f"The source execution {source} has not ended.")
+        done = {name: one for name, one in (latest or {}).get("Steps", {}).items() if one["StepStatus"] == "Succeeded"}
+        for name in names:
+            lacking = sorted(definition.steps[name].needs - set(names) - set(done))
+            if lacking:
+                raise validation(
+                    f"The step {name} needs the step {lacking[0]}, which is not selected and has not "
+                    "succeeded in a source execution."
+                )
+        inherited = {} if latest is None else latest["Parameters"]
+        given = [one["Name"] for one in request.get("PipelineParameters", ())]
+        values = parameters.values(definition.parameters, request.get("PipelineParameters", ()))
+        kept = {name: value for name, value in inherited.items() if name in values and name not in given}
+        arn = {} if latest is None else {"SourcePipelineExecutionArn": latest["PipelineExecutionArn"]}
+        return {
+            "Parameters": values | kept,
+            "SelectiveExecutionConfig": {**arn, "SelectedSteps": config["SelectedSteps"]},
+            "SelectedSteps": names,
+            "SourceSteps": done,
+        }
+
+    def _answer_success(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        outputs = {one["Name"]: one["Value"] for one in request.get("OutputParameters", ())}
+        return {"PipelineExecutionArn": self._engine.answered(request["CallbackToken"], outputs, None)}
+
+    def _answer_failure(self, request: Mapping[str, Any], _caller: Caller) -> Document:
+        reason = request.get("FailureReason", "The callback reported a failure.")
+        return {"PipelineExecutionArn": self._engine.answered(request["CallbackToken"], None, reason)}
 
     def _stop(self, request: Mapping[str, Any], _caller: Caller) -> Document:
         arn = request["PipelineExecutionArn"]

@@ -20,6 +20,7 @@ Describe = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 _NAME_MEMBERS = {
     "DescribeProcessingJob": "ProcessingJobName",
     "DescribeTrainingJob": "TrainingJobName",
+    "DescribeTransformJob": "TransformJobName",
     "DescribeModel": "ModelName",
 }
 
@@ -61,8 +62,11 @@ class ExecutionScope:
         step, state = self._done(step_name)
         if step.type.name == "Condition":
             return {"Outcome": state["Metadata"]["Condition"]["Outcome"]}
-        if step.type.name == "Lambda":
+        if step.type.name in ("Lambda", "Callback"):
             return {"OutputParameters": state["Outputs"]}
+        if step.type.name in ("QualityCheck", "ClarifyCheck"):
+            properties: Mapping[str, Any] = state["Metadata"][step.type.metadata]
+            return properties
         arn = state["Metadata"][step.type.metadata]["Arn"]
         operation = str(step.type.describe)
         member = _NAME_MEMBERS.get(operation, "ModelPackageName")
@@ -94,7 +98,7 @@ class ExecutionScope:
             raise ResolutionError(f"{s3_uri} is not valid JSON: {error}") from error
 
     def _done(self, step_name: str) -> tuple[Step, Document]:
-        state = self._execution["Steps"].get(step_name)
+        state = self._execution["Steps"].get(step_name) or self._execution.get("SourceSteps", {}).get(step_name)
         if state is None or state["StepStatus"] != "Succeeded":
             raise ResolutionError(f"The step {step_name} was not executed")
         return self._definition.steps[step_name], state

@@ -14,14 +14,17 @@ from localcloud.cloud import Cloud
 from localcloud.sagemaker.context import Document, random_id
 from localcloud.sagemaker.pipelines import cache, conditions, retries
 from localcloud.sagemaker.pipelines.arguments import coerced
+from localcloud.sagemaker.pipelines.checks import Check
 from localcloud.sagemaker.pipelines.definition import Definition, Step
 from localcloud.sagemaker.pipelines.expressions import ResolutionError, resolve, text
 from localcloud.sagemaker.pipelines.records import execution_id
 from localcloud.sagemaker.pipelines.scope import Describe, ExecutionScope
+from localcloud.sagemaker.pipelines.step_types import STEP_TYPES
 from localcloud.sagemaker.shapes import operation_model
 
 _MAX_NAME_LENGTH = 63
-JOB_STEPS = {"Processing": "processing", "Training": "training"}
+CHECKS = ("QualityCheck", "ClarifyCheck")
+JOB_STEPS = {name: one.job for name, one in STEP_TYPES.items() if one.job}
 
 
 class StepFailure(Exception):
@@ -47,6 +50,7 @@ class Prepared:
     job_name: str | None
     cache_key: str | None
     function_arn: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class StepExecutor:
         try:
             resolved = {} if step.type.name == "Condition" else resolve(dict(step.arguments), scope)
             function_arn = resolve(step.function_arn, scope)
+            settings = resolve(dict(step.settings), scope)
         except ResolutionError as error:
             raise StepFailure(f"ClientError: {error}") from error
         if step.type.operation is not None:
@@ -77,6 +82,8 @@ class StepExecutor:
         if step.type.name == "RegisterModel":
             metadata = resolved.setdefault("MetadataProperties", {})
             metadata.setdefault("GeneratedBy", execution["PipelineExecutionArn"])
+        if step.type.name in CHECKS:
+            resolved = self._check(settings).request(resolved)
         name = None
         if step.type.name_member is not None:
             name = _job_name(execution_id(execution), step.name, resolved.get(step.type.name_member))
@@ -84,7 +91,7 @@ class StepExecutor:
         key = None
         if step.type.cache_members or step.type.name == "Lambda":
             key = cache.key(step.type, resolved, function_arn)
-        return Prepared(step, resolved, name, key, function_arn)
+        return Prepared(step, resolved, name, key, function_arn, settings)
 
     def perform(self, execution: Document, definition: Definition, prepared: Prepared, token: str) -> Outcome:
         """Run a step: a job has only started when this returns, every other step is complete.
@@ -107,6 +114,8 @@ class StepExecutor:
         try:
             if kind == "Lambda":
                 return self._lambda(execution, prepared)
+            if kind == "Callback":
+                return self._callback(execution, prepared)
             if kind == "RegisterModel":
                 return self._register(execution, prepared, token)
             client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
@@ -116,15 +125,41 @@ class StepExecutor:
         except (BotoCoreError, ValueError) as error:
             raise StepFailure(f"ClientError: {error}") from error
         arn = next(value for member, value in response.items() if member.endswith("Arn"))
-        return Outcome({prepared.step.type.metadata: {"Arn": arn}})
+        return Outcome(started(kind, arn))
 
     def stop_job(self, execution: Document, step_type: str, name: str) -> None:
         """Stop a running job; raise ClientError where the role may not, or the job has ended."""
         client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
-        if step_type == "Processing":
-            client.stop_processing_job(ProcessingJobName=name)
-        else:
-            client.stop_training_job(TrainingJobName=name)
+        kind = JOB_STEPS[step_type]
+        getattr(client, f"stop_{kind}_job")(**{f"{kind.capitalize()}JobName": name})
+
+    def checked(
+        self, execution: Document, definition: Definition, step: Step, job: Mapping[str, Any]
+    ) -> tuple[str | None, Document]:
+        """Return why a check step fails, or None, and its metadata, once its job has completed."""
+        check = self._check(resolve(dict(step.settings), self.scope(execution, definition)))
+        reason, properties = check.outcome(job)
+        return reason, {step.type.metadata: properties}
+
+    def _check(self, settings: Mapping[str, Any]) -> Check:
+        try:
+            return Check.read(settings, self._cloud.store)
+        except ValueError as error:
+            raise StepFailure(f"ClientError: {error}") from error
+
+    def _callback(self, execution: Document, prepared: Prepared) -> Outcome:
+        """Send the step's message; the step waits for `SendPipelineExecutionStepSuccess` or `…Failure`."""
+        token = random_id(10)
+        message = {
+            "token": token,
+            "pipelineExecutionArn": execution["PipelineExecutionArn"],
+            "status": "Executing",
+            "arguments": prepared.request,
+        }
+        url = str(prepared.settings["SqsQueueUrl"])
+        sqs = self._cloud.client("sqs", role_arn=execution["RoleArn"])
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(message))
+        return Outcome({"Callback": {"CallbackToken": token, "SqsQueueUrl": url}})
 
     def warm_up(self, execution: Document) -> None:
         """Create the client that reads property files while the first job runs, because that takes half a second."""
@@ -178,6 +213,12 @@ class StepExecutor:
         return Outcome({"RegisterModel": {"Arn": response["ModelPackageArn"]}})
 
 
+def started(step_type: str, arn: str) -> Document:
+    """Return the metadata of a step whose job has started."""
+    member = "CheckJobArn" if step_type in CHECKS else "Arn"
+    return {STEP_TYPES[step_type].metadata: {member: arn}}
+
+
 def _input(step: Step) -> Any:
     return operation_model(str(step.type.operation)).input_shape
 
@@ -204,7 +245,8 @@ def _rejected(error: ClientError, step: Step, execution: Document) -> StepFailur
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     message = error.response["Error"].get("Message", str(error))
     exception = retries.exception_of_error(code, status)
-    called = f"lambda:{error.operation_name}" if step.type.name == "Lambda" else f"sagemaker:{error.operation_name}"
+    service = {"Lambda": "lambda", "Callback": "sqs"}.get(step.type.name, "sagemaker")
+    called = f"{service}:{error.operation_name}"
     return StepFailure(
         f"ClientError: Failed to invoke {called}. Error Details: {message}\n"
         f"Retry not appropriate on execution of step with PipelineExecutionArn {execution['PipelineExecutionArn']} "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from localcloud.runtime.contract import JobKind
+
 
 @dataclass(frozen=True)
 class StepType:
@@ -17,6 +19,8 @@ class StepType:
         cache_members: the arguments in the cache key (AWS: "Default cache key attributes by pipeline step type"); empty
             where a step cannot be cached.
         metadata: the member of the step's metadata.
+        job: the kind of the job that the step starts; None for the others.
+        settings: the fields besides the arguments that may hold expressions.
     """
 
     name: str
@@ -27,10 +31,33 @@ class StepType:
     fields: frozenset[str] = frozenset()
     metadata: str = ""
     retryable: bool = False
+    job: JobKind | None = None
+    settings: frozenset[str] = frozenset()
 
 
 _COMMON = frozenset({"Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description"})
 _JOB = frozenset({"RetryPolicies", "CacheConfig"})
+_CHECK = frozenset(
+    {
+        *("CheckType", "ModelPackageGroupName", "SkipCheck", "FailOnViolation", "RegisterNewBaseline"),
+        *("SuppliedBaselineStatistics", "SuppliedBaselineConstraints", "ModelName"),
+    }
+)
+
+
+def _check(name: str) -> StepType:
+    return StepType(
+        name,
+        "CreateProcessingJob",
+        "ProcessingJobName",
+        cache_members=("AppSpecification", "Environment", "ProcessingInputs"),
+        fields=_JOB | _CHECK,
+        metadata=name,
+        retryable=True,
+        job="processing",
+        settings=_CHECK,
+    )
+
 
 STEP_TYPES: Mapping[str, StepType] = {
     one.name: one
@@ -44,6 +71,7 @@ STEP_TYPES: Mapping[str, StepType] = {
             _JOB | {"PropertyFiles"},
             "ProcessingJob",
             retryable=True,
+            job="processing",
         ),
         StepType(
             "Training",
@@ -62,6 +90,26 @@ STEP_TYPES: Mapping[str, StepType] = {
             _JOB,
             "TrainingJob",
             retryable=True,
+            job="training",
+        ),
+        StepType(
+            "Transform",
+            "CreateTransformJob",
+            "TransformJobName",
+            "DescribeTransformJob",
+            ("DataProcessing", "Environment", "ModelName", "TransformInput"),
+            _JOB,
+            "TransformJob",
+            retryable=True,
+            job="transform",
+        ),
+        _check("QualityCheck"),
+        _check("ClarifyCheck"),
+        StepType(
+            "Callback",
+            fields=frozenset({"SqsQueueUrl", "OutputParameters", "CacheConfig"}),
+            metadata="Callback",
+            settings=frozenset({"SqsQueueUrl"}),
         ),
         StepType(
             "Model",
