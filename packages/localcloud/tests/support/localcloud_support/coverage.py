@@ -29,7 +29,8 @@ def sagemaker_table(cloud: LocalCloud) -> str:
     for operation in _supported(cloud, "sagemaker"):
         match = _VERB.match(operation)
         assert match is not None, operation
-        verbs[match[2] if match[2].endswith("ies") else match[2].removesuffix("s")].append(match[1])
+        noun = match[2] if match[2].endswith(("ies", "ss")) else match[2].removesuffix("s")
+        verbs[noun or "(several)"].append(match[1])
     rows = [f"| {resource} | {', '.join(sorted(verbs[resource]))} |" for resource in sorted(verbs)]
     return "\n".join(["| resource | operations |", "|---|---|", *rows])
 
