@@ -20,6 +20,8 @@ from shared.reconcile import ModelReconciler, reconcile
 
 # An export takes seconds. The remaining actions are taken the next time.
 _MOST_ACTIONS = 50
+# `source` is the schedule's.
+_KNOWN = {"dry_run", "source"}
 
 
 def archive_models(
@@ -43,6 +45,9 @@ def archive_models(
         ValueError: `dry_run` or the rules are not valid.
         ReconcileError: Some models failed. Every model had its turn.
     """
+    unknown = sorted(set(event) - _KNOWN)
+    if unknown:
+        raise ValueError(f"a request has the key dry_run only, got {', '.join(unknown)}")
     dry_run = event.get("dry_run", False)
     if not isinstance(dry_run, bool):
         raise ValueError(f"dry_run must be true or false, got {dry_run!r}")

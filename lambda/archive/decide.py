@@ -75,10 +75,17 @@ def decide(inventory: Inventory, rules: ArchiveRules, now: datetime) -> tuple[Ac
 
 
 def kept_versions(inventory: Inventory) -> frozenset[int]:
-    """Return the versions to keep: live, rollback targets, desired, and quarantined."""
-    targets = {max((v for v in inventory.approved if v < live), default=live) for live in inventory.live}
-    desired = {max(inventory.approved)} if inventory.approved else set()
-    return inventory.live | inventory.quarantined | targets | desired
+    """Return the versions to keep: live, rollback targets, desired, and quarantined.
+
+    A quarantined version is no rollback target. Where a stage asks for a second approval, its target is the highest
+    version below the live one that has it, which may be another one than the highest approved.
+    """
+    kept = inventory.live | inventory.quarantined
+    for candidates in (inventory.approved, inventory.promoted):
+        free = candidates - inventory.quarantined
+        kept |= {max((v for v in free if v < live), default=live) for live in inventory.live}
+        kept |= {max(candidates)} if candidates else set()
+    return kept
 
 
 def _packages(inventory: Inventory, rules: ArchiveRules, now: datetime) -> Iterator[Action]:

@@ -71,6 +71,7 @@ class Inventory:
         quarantined: Quarantined versions.
         packages: The packages that are old enough to matter.
         approved: All approved versions.
+        promoted: Those that have the second approval, in their life cycle, too.
         in_use: Configurations that an endpoint is on or goes to, or that the stack names.
         live_config: The configuration of this stage's endpoint, "" where there is no endpoint.
         configs: Endpoint configurations of this model in this stage.
@@ -88,3 +89,4 @@ class Inventory:
     configs: tuple[RetainedResource, ...] = ()
     models: tuple[RetainedResource, ...] = ()
     referenced: frozenset[str] = frozenset()
+    promoted: frozenset[int] = frozenset()

@@ -15,12 +15,14 @@ from shared.clients import Clients
 from shared.environment import ArchiveEnvironment
 from shared.errors import is_missing
 from shared.ledger import ReleaseLedger
-from shared.release_record import parse_release_record
+from shared.release_record import version_of
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
+
+_PROMOTED = ("Production", "Approved")
 
 
 def observe_hosting(clients: Clients, environment: ArchiveEnvironment) -> Hosting:
@@ -56,14 +58,17 @@ def observe(
     youngest = timedelta(days=min(rules.rejected_days, rules.superseded_days))
     old = [one for one in summaries if now - one["CreationTime"] >= youngest]
     described = (one for one in old if _stage(one) != ARCHIVED)
+    releasing = ledger.lease() is not None or ledger.unfinished() is not None
+    approved = [one for one in summaries if one.get("ModelApprovalStatus") == "Approved"]
     configs = tuple(c for c in hosting.configs if c.models and {hosting.owner.get(m) for m in c.models} == {model})
     return Inventory(
         # A stack without an endpoint has no known rollback target either.
-        releasing=ledger.lease() is not None or not stack_at_rest or endpoint == "" or (bool(stack) and not endpoint),
+        releasing=releasing or not stack_at_rest or endpoint == "" or (bool(stack) and not endpoint),
         live=frozenset(_live_versions(clients, environment, model)),
         quarantined=frozenset(ledger.quarantined()),
         packages=tuple(_package(clients.sagemaker, one["ModelPackageArn"]) for one in described),
-        approved=frozenset(v["ModelPackageVersion"] for v in summaries if v.get("ModelApprovalStatus") == "Approved"),
+        approved=frozenset(v["ModelPackageVersion"] for v in approved),
+        promoted=frozenset(v["ModelPackageVersion"] for v in approved if _life_cycle(v) == _PROMOTED),
         in_use=hosting.pending | {stack},
         live_config=endpoint or "",
         configs=configs,
@@ -78,7 +83,8 @@ def _live_versions(clients: Clients, environment: ArchiveEnvironment, model: str
     for page in clients.ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
         for parameter in page["Parameters"]:
             if parameter["Name"].endswith("/release"):
-                version = parse_release_record(parameter["Value"]).version
+                # The release controller corrects a record that somebody changed. Until then it names its version.
+                version = version_of(parameter["Value"].partition("|")[0])
                 if version is not None:
                     yield version
 
@@ -103,6 +109,11 @@ def _summaries(sagemaker: SageMakerClient, group: str) -> Iterator[ModelPackageS
     except ClientError as error:
         if not is_missing(error):
             raise
+
+
+def _life_cycle(package: ModelPackageSummaryTypeDef) -> tuple[str, str]:
+    life_cycle = package.get("ModelLifeCycle")
+    return (life_cycle["Stage"], life_cycle["StageStatus"]) if life_cycle else ("", "")
 
 
 def _stage(package: ModelPackageSummaryTypeDef) -> str:

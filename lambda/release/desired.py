@@ -40,6 +40,7 @@ def fallback_package(observation: ReleaseObservation) -> DescribedPackage | None
         if package.version < live
         and package.approval == APPROVED
         and not is_quarantined(observation, package)
+        and not package.archived
         and not missing_condition(observation, package)
     )
     return max(below, key=lambda package: package.version, default=None)
@@ -116,12 +117,15 @@ def wait_for_pinned(observation: ReleaseObservation, pin: Pin) -> Wait | Hold:
 
 
 def _eligible(observation: ReleaseObservation) -> Iterator[DescribedPackage]:
-    """Return the approved versions out of quarantine; only the pinned one where there is a pin."""
+    """Return the approved versions out of quarantine; only the pinned one where there is a pin.
+
+    An archived version is none of them: to archive it is an edit, which would otherwise end its quarantine here.
+    """
     pin = observation.policy.pin if isinstance(observation.policy, StagePolicy) else None
     for package in observation.packages:
         if pin and package.version != pin.version:
             continue
-        if package.approval == APPROVED and not is_quarantined(observation, package):
+        if package.approval == APPROVED and not is_quarantined(observation, package) and not package.archived:
             yield package
 
 

@@ -27,7 +27,7 @@ from release.decide import (
 )
 from release.four_eyes import current_approval, objection
 from release.observation import DescribedPackage, ReleaseObservation, StackState
-from release.observe import describe_package, observe_endpoint, observe_stack
+from release.observe import describe_package, observe_endpoint, observe_stack, read_record
 from release.rollout import ChangeSetRefused, Rollout
 from release.verified_copy import PackageRefused, copy_release, read_registration
 from shared.environment import ReleaseEnvironment
@@ -192,7 +192,12 @@ class ReleaseExecutor:
     def _copy(self, observation: ReleaseObservation, package: DescribedPackage, wanted: str) -> ReleaseRecord:
         described = self._expect_unedited(package)
         if isinstance(observation.policy, StagePolicy) and observation.policy.four_eyes:
-            self._require_four_eyes(observation, package, read_registration(self._clients.s3, described).creators)
+            registration = read_registration(self._clients.s3, described)
+            if registration.unknown_requester:
+                raise PackageRefused(
+                    "a person requested its training without a name, and this stage requires four eyes"
+                )
+            self._require_four_eyes(observation, package, registration.creators)
         release = copy_release(self._clients.s3, self._environment.artifact_bucket, self._model, described)
         if release.release_id != wanted:
             raise Overtaken(f"version {package.version} is {release.release_id} by now, not {wanted}")
@@ -365,7 +370,7 @@ class ReleaseExecutor:
 
     def _read_record(self) -> str:
         name = self._environment.record_name(self._model)
-        return self._clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+        return read_record(self._clients.ssm, name)
 
     def _write_record(self, value: str) -> None:
         name = self._environment.record_name(self._model)

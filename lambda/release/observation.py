@@ -22,6 +22,9 @@ STACK_NOT_CREATED = "REVIEW_IN_PROGRESS"
 # The release record's parameter; CDK's own is BootstrapVersion (docs/reference/contracts.md, "Release record").
 RELEASE_PARAMETER = "Release"
 
+# The stage of an archived version's life cycle.
+ARCHIVED = "Archived/"
+
 ENDPOINT_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -48,6 +51,11 @@ class DescribedPackage:
     modified_by: str
     description: str = ""
     life_cycle: str = ""
+
+    @property
+    def archived(self) -> bool:
+        """True once the archive function has exported it (docs/adr/0012-what-archived-means.md)."""
+        return self.life_cycle.startswith(ARCHIVED)
 
     @property
     def release_id(self) -> str:

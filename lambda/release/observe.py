@@ -13,6 +13,7 @@ from release.alarms import rollback_alarm
 from release.desired import APPROVED_FOR_PRODUCTION, desired_package, is_live_rejected, is_quarantined
 from release.four_eyes import UNKNOWN
 from release.observation import (
+    ARCHIVED,
     RELEASE_PARAMETER,
     STACK_NOT_CREATED,
     DescribedPackage,
@@ -57,7 +58,7 @@ def observe(
     """
     lease, unfinished = ledger.lease(), ledger.unfinished()
     quarantine, approvals = ledger.quarantined(), ledger.approvals()
-    text = clients.ssm.get_parameter(Name=environment.record_name(model))["Parameter"]["Value"]
+    text = read_record(clients.ssm, environment.record_name(model))
     record, problem = _parsed(text)
     stack = observe_stack(clients.cloudformation, environment.serving_stack(model))
     policy = _policy(clients.ssm, environment.release_policy_name(model), stack)
@@ -85,8 +86,20 @@ def observe(
     return _with_candidates(clients, environment.package_group(model), model, observation)
 
 
+def read_record(ssm: SSMClient, name: str) -> str:
+    """Read the release record, "" where somebody deleted it."""
+    try:
+        return ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ClientError as error:
+        if is_missing(error):
+            return ""
+        raise
+
+
 def _parsed(text: str) -> tuple[ReleaseRecord, str]:
     """Return the release record, and why it is not one, in a clause. A record that cannot be read names no release."""
+    if not text:
+        return NO_RELEASE, "it was deleted"
     try:
         record = parse_release_record(text)
     except ValueError as error:
@@ -237,6 +250,8 @@ def _with_candidates(clients: Clients, group: str, model: str, observation: Rele
         if first_only and pin and version != pin.version:
             if version < pin.version:
                 break
+            continue
+        if life_cycle.startswith(ARCHIVED):
             continue
         # The first one is named in a sentence that says what it waits for.
         if second and position > 0 and life_cycle != APPROVED_FOR_PRODUCTION:

@@ -44,6 +44,13 @@ class Registration:
         named = (self.content.get(key) for key in ("author", "started_by"))
         return tuple(name for name in named if isinstance(name, str) and name)
 
+    @property
+    def unknown_requester(self) -> bool:
+        """True if a person requested the training and is not known. The execution was started by our function."""
+        trigger = self.content.get("trigger")
+        by_person = isinstance(trigger, Mapping) and trigger.get("kind") == "person"
+        return by_person and not self.content.get("author")
+
 
 def read_registration(s3: S3Client, described: DescribeModelPackageOutputTypeDef) -> Registration:
     """Read a package's registration record.

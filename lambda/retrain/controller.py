@@ -9,7 +9,7 @@ from typing import Any
 from retrain.decide import RetrainDecision, decide
 from retrain.execute import RetrainExecutor
 from retrain.notifications import look_failed
-from retrain.observation import RetrainObservation
+from retrain.observation import RetrainObservation, RetrainTrigger
 from retrain.observe import observe
 from retrain.request import ParsedRequest, parse_request
 from retrain.store import RetrainStore
@@ -57,6 +57,8 @@ def reconcile_retraining(
     parsed = parse_request(event, models, invocation, now())
     if parsed is not None:
         _record_request(_store(clients, environment, parsed.model), parsed)
+        # The answer is about this model: another one's failure is not the requester's.
+        models = [parsed.model]
 
     def reconciler(model: str) -> RetrainReconciler:
         return RetrainReconciler(clients, environment, model, invocation=invocation, now=now)
@@ -130,8 +132,11 @@ def _store(clients: Clients, environment: RetrainEnvironment, model: str) -> Ret
 
 
 def _record_request(store: RetrainStore, parsed: ParsedRequest) -> None:
+    # The same id is a retry of the invocation: of a person's request at any time, of code while it is the newest.
+    # Code that returns after other code is a new request.
     known = [request for request in store.read().requests if request.trigger == parsed.request.trigger]
     newest = max(known, key=lambda request: request.at, default=None)
-    # The same id is a retry of the invocation. Code that returns after other code is a new request.
-    if newest is None or newest.id != parsed.request.id:
+    if parsed.request.trigger == RetrainTrigger.CODE:
+        known = [newest] if newest else []
+    if all(request.id != parsed.request.id for request in known):
         store.write_request(parsed.request)

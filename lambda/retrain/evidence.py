@@ -107,8 +107,12 @@ def finding(observation: RetrainObservation, kind: str) -> Finding:
 
 
 def violation(observation: RetrainObservation) -> Verdict | None:
-    """Return the newest schema or type violation among the last windows. No attempt repairs it."""
-    newest = _conclusive(observation, MonitorKind.DATA_QUALITY)[:ALARM_WINDOWS]
+    """Return the newest schema or type violation among the last windows. No attempt repairs it.
+
+    Until the live release has a verdict of its own, those on the release before it count: the data are the same.
+    """
+    found = _conclusive(observation, MonitorKind.DATA_QUALITY)
+    newest = (found or _conclusive(observation, MonitorKind.DATA_QUALITY, any_release=True))[:ALARM_WINDOWS]
     return next((verdict for verdict in newest if verdict.status == VerdictStatus.VIOLATION), None)
 
 
@@ -152,10 +156,12 @@ def one_sentence(text: str) -> str:
     return line if len(line) <= EVIDENCE_CHARACTERS else f"{line[: EVIDENCE_CHARACTERS - 1]}…"
 
 
-def _conclusive(observation: RetrainObservation, kind: str) -> list[Verdict]:
-    """Return the conclusive verdicts of a kind on the live release, newest first."""
+def _conclusive(observation: RetrainObservation, kind: str, *, any_release: bool = False) -> list[Verdict]:
+    """Return the conclusive verdicts of a kind, on the live release or on any, newest first."""
     live = observation.release_id
-    verdicts = [v for v in observation.verdicts if v.kind == kind and v.release_id == live and v.conclusive]
+    verdicts = [
+        v for v in observation.verdicts if v.kind == kind and v.conclusive and (any_release or v.release_id == live)
+    ]
     return sorted(verdicts, key=lambda verdict: verdict.window_end, reverse=True)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 # More runs or versions than anybody starts or approves within a budget's window.
 _NEWEST = 100
@@ -59,8 +60,8 @@ def _observe_active(
     state = store.read()
     verdicts = Verdicts(clients.dynamodb, environment.ledger_table, model=model, stage=environment.stage)
     name = environment.record_name(model)
-    parameter = clients.ssm.get_parameter(Name=name)["Parameter"]
-    release, version = _named_release(parameter["Value"])
+    parameter = _parameter(clients.ssm, name)
+    release, version = _named_release(parameter.get("Value", ""))
     found, unreadable = verdicts.read(now - timedelta(days=policy.evidence_days))
     observation = RetrainObservation(
         model=model,
@@ -81,6 +82,16 @@ def _observe_active(
     since = observation.last_start() or datetime.min.replace(tzinfo=UTC)
     new_data = _new_data(clients.s3, environment.data_bucket, f"{model}/{policy.raw_prefix}", since)
     return replace(observation, new_data=new_data)
+
+
+def _parameter(ssm: SSMClient, name: str) -> ParameterTypeDef:
+    """Read a parameter, an empty one where it does not exist."""
+    try:
+        return ssm.get_parameter(Name=name)["Parameter"]
+    except ClientError as error:
+        if is_missing(error):
+            return {}
+        raise
 
 
 def _named_release(text: str) -> tuple[str, int | None]:

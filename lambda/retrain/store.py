@@ -28,6 +28,8 @@ _SAME_ATTEMPT = "trigger_kind = :trigger AND window_id = :window"
 _DECISION = "retrain-decision#"
 _DAY = 24 * 3600
 _AUDIT_SECONDS = 400 * _DAY
+# As long as the longest budget, which counts attempts.
+_ATTEMPT_SECONDS = 3700 * _DAY
 _IDLE_SECONDS = 35 * _DAY
 # The controller's tick. The same idle decision is written once per tick.
 _TICK_SECONDS = 15 * 60
@@ -88,7 +90,9 @@ class RetrainStore:
             in_flight["ExpressionAttributeValues"] = {**_attempt_values(observed.attempt), ":landed": {"BOOL": True}}
         record: PutTypeDef = {
             "TableName": self._table,
-            "Item": self._row(f"attempt#{attempt.trigger}#{attempt.window}", fields | _ttl(attempt.at, _AUDIT_SECONDS)),
+            "Item": self._row(
+                f"attempt#{attempt.trigger}#{attempt.window}", fields | _ttl(attempt.at, _ATTEMPT_SECONDS)
+            ),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         try:

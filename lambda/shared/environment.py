@@ -66,13 +66,15 @@ class StageEnvironment:
         return f"/{self.app}/{model}/retraining"
 
     def models(self, ssm: SSMClient) -> list[str]:
-        """Return the models that have a release record in this stage, by name.
+        """Return the models that have a release record or a release policy in this stage, by name.
 
-        The records are the list of models, so a further model changes no function.
+        These parameters are the list of models, so a further model changes no function. A model whose record was
+        deleted by hand still has the policy of its serving stack.
         """
         pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=f"/{self.app}", Recursive=True)
         names = [parameter["Name"].split("/") for page in pages for parameter in page["Parameters"]]
-        return sorted(name[2] for name in names if len(name) == 5 and name[3:] == [self.stage, "release"])
+        kinds = ([self.stage, "release"], [self.stage, "policy"])
+        return sorted({name[2] for name in names if len(name) == 5 and name[3:] in kinds})
 
 
 @dataclass(frozen=True)

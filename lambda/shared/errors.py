@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own name
 
 _MISSING_RESOURCE = frozenset({"ResourceNotFound", "ResourceNotFoundException", "ParameterNotFound"})
 _SENTENCE_CHARACTERS = 500

@@ -1,7 +1,7 @@
 """The reconcile loop of the release, retrain and archive controllers: observe, decide, act, for each model.
 
-A controller subclasses `ModelReconciler`. Events are hints: they order the models and carry no state, so the loop may
-run at any moment, any number of times.
+A controller subclasses `ModelReconciler`. Events are hints: they say which models to look at and carry no state, so the
+loop may run at any moment, any number of times. A tick looks at every model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from shared.log import logger
 ObservationT = TypeVar("ObservationT")
 DecisionT = TypeVar("DecisionT")
 OutcomeT = TypeVar("OutcomeT")
+
+
+# constructs/mlops/foundation/handler.py, TICK
+TICK_SOURCE = "evergreen.tick"
 
 
 class ReconcileError(Exception):
@@ -66,14 +70,17 @@ def reconcile(
     *,
     looks: int = 1,
 ) -> dict[str, list[OutcomeT]]:
-    """Reconcile every model, those that the hint names first.
+    """Reconcile the models that the hint names, or every model where it names none.
+
+    So an event costs one look, however many models there are. A hint that names the wrong ones only delays a look until
+    the tick.
 
     A model is observed again after a terminal step, at most `looks` times in all. The failure of one model does not
     keep the others from their turn. Only what a retry can mend is raised; the reconciler reports any other failure.
 
     Args:
         models: The stage's models.
-        hint: The event; only used to order the models.
+        hint: The event; only used to choose the models.
         reconciler: Returns a model's reconciler.
         looks: How often one model is observed at most.
 
@@ -83,10 +90,9 @@ def reconcile(
     Raises:
         ReconcileError: Some models failed; the message names each of them with its error.
     """
-    text = json.dumps(hint, default=str)
     outcomes: dict[str, list[OutcomeT]] = {}
     failed: dict[str, Exception] = {}
-    for model in sorted(models, key=lambda name: (name not in text, name)):
+    for model in hinted_models(models, hint):
         logger.append_keys(model=model)
         try:
             outcomes[model] = _look_or_report(reconciler(model), looks)
@@ -96,6 +102,15 @@ def reconcile(
     if failed:
         raise ReconcileError("; ".join(f"{model}: {error}" for model, error in failed.items()))
     return outcomes
+
+
+def hinted_models(models: Iterable[str], hint: Mapping[str, Any]) -> list[str]:
+    """Return the models that an event names, by name; all of them for a tick, and where it names none."""
+    if hint.get("source") == TICK_SOURCE:
+        return sorted(models)
+    text = json.dumps(hint, default=str)
+    every = sorted(models)
+    return [name for name in every if name in text] or every
 
 
 def _look_or_report(reconciler: ModelReconciler[ObservationT, DecisionT, OutcomeT], looks: int) -> list[OutcomeT]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -118,3 +118,9 @@ def test_nothing_is_touched_under_a_lease_or_before_its_time(cloud: Clients) -> 
 def test_a_dry_run_is_asked_for_by_a_boolean(cloud: Clients) -> None:
     with pytest.raises(ValueError, match="got 'false'"):
         archive_models({"dry_run": "false"}, cloud, ENVIRONMENT)
+
+
+@pytest.mark.parametrize("event", [{"dryRun": True}, {"dry-run": True}, {"source": "aws.ec2", "detail": {}}])
+def test_an_event_that_is_no_request_changes_nothing(cloud: Clients, event: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a request has the key dry_run only, got"):
+        archive_models(event, cloud, ENVIRONMENT)

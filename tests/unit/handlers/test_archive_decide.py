@@ -100,6 +100,24 @@ def test_rejected_and_superseded_versions_are_archived_when_they_are_old_enough(
     assert [action.package.version for action in actions if isinstance(action, ArchivePackage)] == [1, 2, 4]
 
 
+def test_a_quarantined_version_is_no_rollback_target() -> None:
+    found = tuple(package(version) for version in range(1, 7))
+    inventory = Inventory(
+        live=frozenset({6}), packages=found, approved=frozenset(range(1, 7)), quarantined=frozenset({5})
+    )
+    actions = decide(inventory, ArchiveRules(), NOW)
+    assert [action.package.version for action in actions if isinstance(action, ArchivePackage)] == [1, 2, 3]
+
+
+def test_the_rollback_target_of_a_second_approval_is_kept() -> None:
+    found = tuple(package(version) for version in range(1, 7))
+    inventory = Inventory(
+        live=frozenset({6}), packages=found, approved=frozenset(range(1, 7)), promoted=frozenset({3, 6})
+    )
+    actions = decide(inventory, ArchiveRules(), NOW)
+    assert [action.package.version for action in actions if isinstance(action, ArchivePackage)] == [1, 2, 4]
+
+
 def test_the_configurations_before_the_rollback_target_are_collected_and_then_their_models() -> None:
     made = (retained("c1", 40, "m1"), retained("c2", 30, "m2"), retained("c3", 20, "m3"), retained("c4", 1, "m4"))
     models = tuple(retained(f"m{n}", 40) for n in range(1, 5))

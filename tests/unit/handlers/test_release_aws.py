@@ -454,6 +454,13 @@ def test_models_are_found_by_their_release_records(environment: ReleaseEnvironme
     assert environment.models(AWS.ssm) == ["churn", "fraud"]
 
 
+def test_a_record_that_was_deleted_by_hand_is_written_again(environment: ReleaseEnvironment) -> None:
+    AWS.ssm.delete_parameter(Name=RECORD_NAME)
+    policy(environment, "{}")
+    assert reconcile(environment) == {"churn": "CorrectRecord → Nothing"}
+    assert AWS.ssm.get_parameter(Name=RECORD_NAME)["Parameter"]["Value"] == NO_RELEASE.format()
+
+
 def reconcile(environment: ReleaseEnvironment, event: dict[str, Any] | None = None) -> dict[str, str]:
     return reconcile_releases(event or {}, AWS, environment, invocation="request", now=lambda: NOW)
 
@@ -491,7 +498,7 @@ def test_one_models_failure_is_a_row_and_one_sentence_and_never_stops_the_others
 
     monkeypatch.setattr(ReleaseLedger, "lease", lease)
     for _ in range(3):
-        steps = reconcile(environment, {"detail": {"ModelPackageGroupName": "evergreen-broken"}})
+        steps = reconcile(environment)
         assert steps["broken"] == "Failed"
     refused, failed = sorted(alerts(), reverse=True)
     assert "version 1 was approved and is refused" in refused
@@ -516,7 +523,7 @@ def test_a_throttled_look_is_retried_and_not_told(
     assert alerts() == []
 
 
-def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
+def test_the_handler_looks_at_the_hinted_model_and_at_a_tick_at_all(
     environment: ReleaseEnvironment, ledger: ReleaseLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in fields(ReleaseEnvironment):
@@ -530,7 +537,9 @@ def test_the_handler_looks_at_the_hinted_model_first_and_at_all(
         aws_request_id="request", function_name="release", memory_limit_in_mb=512, invoked_function_arn="arn"
     )
     steps = handler.handler(event, cast("LambdaContext", context))
-    assert list(steps.items()) == [("churn", "Nothing"), ("abalone", "Nothing")]
+    assert steps == {"churn": "Nothing"}
+    steps = handler.handler({"source": "evergreen.tick"}, cast("LambdaContext", context))
+    assert steps == {"abalone": "Nothing", "churn": "Nothing"}
 
 
 RELEASE = ReleaseRecord("v7-00000000", f"{IMAGE}@{DIGEST}", "arn:7", "a" * 64)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from release.decide import PREPARE_SECONDS, CorrectRecord, Deploy, decide
+from release.verified_copy import Registration
 from shared.release_policy import Pin, StagePolicy
 from shared.release_record import NO_RELEASE, ReleaseRecord, parse_release_record
 from shared.steps import Hold, Nothing
@@ -228,3 +229,26 @@ def test_an_edit_of_the_live_versions_metadata_moves_nothing_and_is_told(digest:
 def test_the_live_version_may_fail_its_registration_later_and_stays() -> None:
     observed = replace(LIVE_2, packages=(replace(package(2), status="Failed"), package(1)))
     assert isinstance(decide(observed, NOW), Nothing)
+
+
+def test_archiving_a_quarantined_version_frees_it_nowhere() -> None:
+    cloud = with_first_release()
+    play(cloud, ("approve", 1))
+    invoke(cloud)
+    cloud.finish("stack rolls back")
+    invoke(cloud)
+    assert "quarantine#000002" in cloud.rows
+    cloud.now += TICK
+    cloud.packages[2] = Version("Approved", cloud.now, "archive", life_cycle="Archived/Exported")
+    for _ in range(3):
+        tick(cloud)
+        assert cloud.stack.pending in (None, released(1))
+        cloud.finish("success")
+    assert cloud.serves == 1
+
+
+def test_a_training_that_somebody_without_a_name_asked_for_is_refused_under_four_eyes() -> None:
+    asked = {"trigger": {"kind": "person", "evidence": "please"}, "author": "", "started_by": "arn:role/retrain"}
+    assert Registration("s3://b/k", "", asked).unknown_requester
+    assert not Registration("s3://b/k", "", asked | {"author": "ada@example.com"}).unknown_requester
+    assert not Registration("s3://b/k", "", asked | {"trigger": {"kind": "drift"}}).unknown_requester

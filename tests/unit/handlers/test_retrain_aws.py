@@ -258,6 +258,9 @@ def test_code_comes_with_its_commit_and_the_same_delivery_twice_is_one_run(cloud
         {"retrain": "churn", "reason": "x", "code": "latest"},
         {"retrain": "churn", "reason": "x", "force": True},
         {"retrain": "churn", "reason": "x", "author": "ada of example"},
+        {"retrain": "churn", "reason": "x", "author": None},
+        {"retrain": "churn", "reason": '"{}"'},
+        {"retrain": "churn", "reason": "please \ud800"},
     ],
 )
 def test_a_request_that_cannot_be_is_refused_in_one_line(cloud: Stubbed, event: dict[str, Any]) -> None:
@@ -437,3 +440,28 @@ def test_rows_of_an_older_version_are_read(cloud: Stubbed) -> None:
     read = store(cloud).read()
     assert read.notifications["drift"].at == datetime(2026, 11, 22, 11, tzinfo=UTC)
     assert read.unreadable == ()
+
+
+def test_a_retried_request_of_a_person_trains_once_whoever_asked_meanwhile(cloud: Stubbed) -> None:
+    environment = RetrainEnvironment("evergreen", "prod", "ledger", "data", "arn:aws:sns:us-east-1:123456789012:alerts")
+
+    def ask(invocation: str, minutes: int) -> None:
+        seen(cloud, [run("Executing")])
+        event = {"retrain": "churn", "reason": invocation}
+        reconcile_retraining(
+            event, cloud, environment, invocation=invocation, now=lambda: NOW + timedelta(minutes=minutes)
+        )
+
+    for minutes, invocation in enumerate(["ada", "bob", "ada"]):
+        ask(invocation, minutes)
+    assert sorted((request.id, request.at) for request in store(cloud).read().requests) == [
+        ("ada", NOW),
+        ("bob", NOW + timedelta(minutes=1)),
+    ]
+
+
+def test_another_models_failure_is_not_the_requesters(cloud: Stubbed) -> None:
+    cloud.ssm.put_parameter(Name="/evergreen/aaa/prod/release", Value="none|none|none|none", Type="String")
+    cloud.ssm.put_parameter(Name="/evergreen/aaa/retraining", Value=json.dumps({"stage": "prod"}), Type="String")
+    seen(cloud, [run("Executing")])
+    assert reconcile(cloud, {"retrain": "churn", "reason": "please"}) == {"churn": "Wait"}

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from archive.decide import ActionKind
 from retrain.notifications import Topic
 from retrain.observation import RetrainTrigger
-from shared.errors import Overtaken, is_failed_condition, is_missing, is_missing_object, object_exists
+from shared.errors import (
+    Overtaken,
+    is_failed_condition,
+    is_missing,
+    is_missing_object,
+    is_transient,
+    object_exists,
+)
 from shared.ledger import LeaseLost, LeasePurpose
 from shared.notifications import Alert, Notification, NotificationState, Reminders, is_due, resolved_topics
 from shared.reconcile import ModelReconciler, ReconcileError, reconcile
@@ -49,6 +57,10 @@ def test_values_in_ledger_alerts_and_logs_are_stable(enum: type[StrEnum], values
     assert " ".join(enum) == values
 
 
+def client_error(code: str, message: str = "") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "call")
+
+
 class Scripted(ModelReconciler[int, int, str]):
     """Plays a model's outcomes; an exception is raised while acting."""
 
@@ -80,12 +92,56 @@ def scripts(**models: list[str | Exception]) -> Callable[[str], Scripted]:
     return lambda model: Scripted(models[model])
 
 
-def test_the_hinted_model_is_first_and_the_others_follow_by_name() -> None:
+@pytest.mark.parametrize(
+    ("hint", "looked_at"),
+    [
+        ({"detail": {"group": "evergreen-bus"}}, ["bus"]),
+        ({"detail": {"stacks": ["evergreen-serving-cars-prod", "evergreen-serving-ads-prod"]}}, ["ads", "cars"]),
+        ({"source": "evergreen.tick"}, ["ads", "bus", "cars", "tick"]),
+        ({"detail": {"group": "another"}}, ["ads", "bus", "cars", "tick"]),
+        ({}, ["ads", "bus", "cars", "tick"]),
+    ],
+)
+def test_an_event_looks_at_the_models_that_it_names_and_a_tick_at_all(
+    hint: dict[str, Any], looked_at: list[str]
+) -> None:
     done: list[str | Exception] = ["done"]
-    outcomes = reconcile(
-        ["cars", "ads", "bus"], {"detail": {"group": "evergreen-bus"}}, scripts(ads=done, bus=done, cars=done)
-    )
-    assert list(outcomes) == ["bus", "ads", "cars"]
+    outcomes = reconcile(["tick", "cars", "ads", "bus"], hint, scripts(ads=done, bus=done, cars=done, tick=done))
+    assert list(outcomes) == looked_at
+
+
+def test_a_failure_that_no_retry_can_mend_is_reported_and_a_throttle_is_raised() -> None:
+    class Reporting(Scripted):
+        def failed(self, error: Exception) -> str:
+            return f"reported: {error}"
+
+    def play(model: str) -> Scripted:
+        return Reporting([ValueError("no record") if model == "a" else client_error("ThrottlingException", "slow")])
+
+    with pytest.raises(ReconcileError, match=r"^b: .*slow$"):
+        reconcile(["a", "b"], {}, play)
+    assert reconcile(["a"], {}, play) == {"a": ["reported: no record"]}
+
+
+UNAVAILABLE: Any = {"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (client_error("ThrottlingException"), True),
+        (client_error("ProvisionedThroughputExceededException"), True),
+        (ClientError(UNAVAILABLE, "call"), True),
+        (EndpointConnectionError(endpoint_url="https://x"), True),
+        (ReadTimeoutError(endpoint_url="https://x"), True),
+        (client_error("AccessDenied"), False),
+        (client_error("ResourceLimitExceeded"), False),
+        (KeyError("at"), False),
+        (ValueError("no"), False),
+    ],
+)
+def test_only_what_a_retry_can_mend_is_transient(error: Exception, transient: bool) -> None:
+    assert is_transient(error) is transient
 
 
 def test_a_model_is_observed_again_after_a_terminal_step_and_not_without_end() -> None:
@@ -110,10 +166,6 @@ def test_a_failure_of_one_model_is_raised_after_every_model_had_its_turn() -> No
     with pytest.raises(ReconcileError, match=r"^a: no record; c: no record$"):
         reconcile(["a", "b", "c"], {}, play)
     assert seen == ["a", "b", "c"]
-
-
-def client_error(code: str, message: str = "") -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}}, "call")
 
 
 @pytest.mark.parametrize(
