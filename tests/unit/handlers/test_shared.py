@@ -39,7 +39,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
             "Nothing Wait Hold Refuse Overtaken Failed Overdue Deploy Redeploy Complete Adopt Cancel CorrectRecord "
             "Abandon RollBack Verify ChangeSetRefused MonitorsFailed MonitorsRefused Start Resume ReportRun CloseRun",
         ),
-        (ActionKind, "Archive Delete DeleteConfig DeleteModel"),
+        (ActionKind, "Archive DeleteConfig DeleteModel"),
         (VerificationStatus, "asked passed failed"),
         (MonitorKind, "data_quality model_quality bias explainability"),
         (VerdictStatus, "OK Drift Violation InsufficientData LowPower"),
