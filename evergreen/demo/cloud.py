@@ -101,7 +101,7 @@ class LocalCloud:
         call = urllib.request.Request(  # noqa: S310 (our own loopback address)
             f"{self.settings['AWS_ENDPOINT_URL']}/_localcloud/clock",
             data=None if request is None else json.dumps(request).encode(),
-            headers={"x-localcloud-key": self.settings["AWS_ACCESS_KEY_ID"]},
+            headers={"x-localcloud-key": self.settings["AWS_SECRET_ACCESS_KEY"]},
         )
         try:
             with _WITHOUT_PROXY.open(call) as reply:

@@ -1,9 +1,8 @@
-"""The gateway's administration on loopback, with the root key: the clock and injected faults."""
+"""The gateway's administration on loopback, with the root's secret: the clock and injected faults."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.clockwork import Clockwork, StillBusyError, iso
-from localcloud.ministack_adapter.environment import ROOT_KEY
+from localcloud.ministack_adapter.environment import is_root_secret
 from localcloud.sagemaker.closed_services import ClosedServices
 from localcloud.sagemaker.faults import Faults, InvalidFault
 from localcloud.sagemaker.stack_outcomes import StackOutcomes
@@ -33,8 +32,8 @@ class ClockAdmin:
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request."""
-        if not _has_the_key(headers):
-            return _FORBIDDEN
+        if not has_the_secret(headers):
+            return FORBIDDEN
         if method == "GET":
             return _reply(200, await asyncio.to_thread(self._status))
         if method != "POST":
@@ -78,8 +77,8 @@ class FaultAdmin:
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request."""
-        if not _has_the_key(headers):
-            return _FORBIDDEN
+        if not has_the_secret(headers):
+            return FORBIDDEN
         if method not in ("GET", "POST", "DELETE"):
             return _reply(405, {"error": f"{method} is not allowed here"})
         try:
@@ -125,9 +124,9 @@ class FaultAdmin:
         }
 
 
-def _has_the_key(headers: Mapping[str, str]) -> bool:
+def has_the_secret(headers: Mapping[str, str]) -> bool:
     """Check the key header. A web page cannot send this header without a preflight, which is refused."""
-    return hmac.compare_digest(headers.get(KEY_HEADER, ""), ROOT_KEY)
+    return is_root_secret(headers.get(KEY_HEADER, ""))
 
 
 def _request(body: bytes) -> dict[str, Any]:
@@ -164,4 +163,4 @@ def _reply(status: int, document: Mapping[str, Any]) -> Reply:
     return status, {"Content-Type": "application/json"}, json.dumps(document).encode()
 
 
-_FORBIDDEN = _reply(403, {"error": f"the header {KEY_HEADER} must carry the root key"})
+FORBIDDEN = _reply(403, {"error": f"the header {KEY_HEADER} must carry the root's secret"})

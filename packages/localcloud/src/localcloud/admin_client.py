@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import loopback, process
-from localcloud.ministack_adapter.environment import ROOT_KEY
+from localcloud.ministack_adapter.environment import root_secret
 
 _EXIT_REFUSED, _EXIT_NOT_RUNNING = 1, 3
 
@@ -41,7 +41,7 @@ def ask(state: Path, what: str, method: str | None, request: Mapping[str, Any] |
     call = urllib.request.Request(
         f"http://127.0.0.1:{known.port}/_localcloud/{what}",
         data=None if request is None else json.dumps(request).encode(),
-        headers={"x-localcloud-key": ROOT_KEY, "content-type": "application/json"},
+        headers={"x-localcloud-key": root_secret(state.resolve()), "content-type": "application/json"},
         method=method,
     )
     try:

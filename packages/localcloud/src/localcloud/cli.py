@@ -236,7 +236,8 @@ def _down(options: argparse.Namespace) -> int:
 
 def _is_ours(state: Path) -> bool:
     """Tell a state folder from one that `--state` names by mistake."""
-    return (state / "localcloud.db").exists() or (state / _LOG).exists() or not any(state.iterdir())
+    ours = ("localcloud.db", _LOG, environment.ROOT_SECRET_FILE)
+    return any((state / name).exists() for name in ours) or not any(state.iterdir())
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -247,18 +248,19 @@ def _status(options: argparse.Namespace) -> int:
         return _EXIT_NOT_RUNNING
     from localcloud import status  # boto3 takes half a second to import
 
-    seen = status.look(known, process.health(known.port))
+    seen = status.look(known, process.health(known.port), state)
     _say(json.dumps(seen, indent=2) if options.json else status.text(seen))
     return 0
 
 
 def _env(options: argparse.Namespace) -> int:
-    known = process.running(options.state.resolve())
+    state: Path = options.state.resolve()
+    known = process.running(state)
     port = known.port if known is not None and options.port is None else options.port or DEFAULT_PORT
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": environment.ROOT_KEY,
-        "AWS_SECRET_ACCESS_KEY": environment.ROOT_KEY,
+        "AWS_SECRET_ACCESS_KEY": environment.root_secret(state),
         "AWS_DEFAULT_REGION": environment.REGION,
         "AWS_REGION": environment.REGION,
         "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": shlex.quote(str(_SDK_DEFAULTS)),

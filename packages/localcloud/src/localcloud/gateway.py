@@ -20,7 +20,7 @@ import boto3
 import uvicorn
 from botocore.config import Config as ClientConfig
 
-from localcloud.admin import KEY_HEADER, ClockAdmin, FaultAdmin
+from localcloud.admin import ClockAdmin, FaultAdmin, has_the_secret
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
 from localcloud.clockwork import Clockwork
@@ -48,11 +48,12 @@ from localcloud.ministack_adapter import (
     queries,
     recovery,
     schedules,
+    signatures,
     skew,
     stack_operations,
     stack_policy,
 )
-from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
+from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.events import Bus, put_logs
 from localcloud.ministack_adapter.snapshots import Snapshots
 from localcloud.roles import Credentials
@@ -226,10 +227,11 @@ class Gateway:
         self._codebuild = CodeBuild(self.cloud, self._roles, repositories, permissions.identify)
         self._codepipeline = CodePipeline(self.cloud, self._roles, repositories, permissions.identify)
         self._bus.set_pipeline_starter(self._start_pipeline)
-        self._push = PushAdmin(self.cloud, repositories, self._codepipeline.triggers.pushed, (KEY_HEADER, ROOT_KEY))
+        self._push = PushAdmin(self.cloud, repositories, self._codepipeline.triggers.pushed, has_the_secret)
         permissions.install()
         managed_policies.install()
         functions.install()
+        signatures.install()
         alarms.install()
         embedded_metrics.install()
         put_metric_data.install()

@@ -17,7 +17,7 @@ from localcloud.source.repositories import Repositories
 _NEWEST_BUILDS = 100  # what one request of BatchGetBuilds takes
 
 
-def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
+def look(gateway: Running, health: Mapping[str, Any], state: Path) -> dict[str, Any]:
     """Ask the gateway what runs: stacks, endpoints, jobs, pipelines, builds, repositories."""
     url = f"http://127.0.0.1:{gateway.port}"
     make: Any = boto3.session.Session().client  # its overloads want a literal service name
@@ -25,7 +25,7 @@ def look(gateway: Running, health: Mapping[str, Any]) -> dict[str, Any]:
         "endpoint_url": url,
         "region_name": environment.REGION,
         "aws_access_key_id": environment.ROOT_KEY,
-        "aws_secret_access_key": environment.ROOT_KEY,
+        "aws_secret_access_key": environment.root_secret(state),
         "config": Config(proxies={}),
     }
 

@@ -34,7 +34,7 @@ import boto3
 from botocore.config import Config
 
 from localcloud import loopback
-from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
+from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY, root_secret
 
 __all__ = ["ACCOUNT", "REGION", "LocalCloud", "LocalCloudError", "free_port", "wait_until"]
 
@@ -170,7 +170,7 @@ class LocalCloud:
         return inherited | {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": ROOT_KEY,
-            "AWS_SECRET_ACCESS_KEY": ROOT_KEY,
+            "AWS_SECRET_ACCESS_KEY": root_secret(self.state),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
@@ -191,11 +191,11 @@ class LocalCloud:
         self,
         service: str,
         access_key: str = ROOT_KEY,
-        secret_key: str = ROOT_KEY,
+        secret_key: str | None = None,
         session_token: str | None = None,
     ) -> Any:
         """Return a boto3 client of this cloud, by default with the account root's credentials."""
-        return _client(self.url, service, access_key, secret_key, session_token)
+        return _client(self.url, service, access_key, secret_key or root_secret(self.state), session_token)
 
     def client_as(self, service: str, role_arn: str) -> Any:
         """Return a boto3 client with a role's temporary credentials.

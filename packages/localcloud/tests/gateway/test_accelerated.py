@@ -175,7 +175,7 @@ def test_the_clock_obeys_the_root_key_only_and_goes_on_after_a_restart(fast: Loc
     asked = subprocess.run(
         ["curl", "-s", f"http://127.0.0.1:{fast.port}/_localcloud/clock"], capture_output=True, text=True
     )
-    assert "root key" in asked.stdout
+    assert "root's secret" in asked.stdout
     fast.run("down")
     assert fast.run("up").returncode == 0
     after = datetime.fromisoformat(fast.clock("status")["now"])

@@ -8,10 +8,24 @@ import socket
 import uuid
 
 import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from localcloud.ministack_adapter.environment import ROOT_KEY, root_secret
 from localcloud.testing import LocalCloud
 
-_AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=00"
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def _signed(
+    local: LocalCloud, service: str, method: str, path: str, headers: dict[str, str], body: str
+) -> dict[str, str]:
+    """Sign a request, so that nothing but its page can be the reason of a refusal; a page's headers are not signed."""
+    request = AWSRequest(method, f"{local.url}{path}", headers, body.encode())
+    auth = S3SigV4Auth if service == "s3" else SigV4Auth
+    auth(Credentials(ROOT_KEY, root_secret(local.state)), service, "us-east-1").add_auth(request)
+    return dict(request.headers.items())
 
 
 def _ask(
@@ -51,7 +65,7 @@ def _users(local: LocalCloud) -> set[str]:
 def test_a_form_post_of_another_site_changes_nothing(local: LocalCloud, page: dict[str, str]) -> None:
     name = f"user-{uuid.uuid4().hex[:8]}"
     form = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": _AUTHORIZATION.format("iam")}
+    headers = _signed(local, "iam", "POST", "/", _FORM, form)
     status, answered, content = _ask(local, "POST", "/", {**headers, **page}, form)
     assert status == 403, content
     assert next(iter(page)) in content.decode(), "the refusal names the header"
@@ -63,16 +77,17 @@ def test_the_same_post_without_a_page_is_answered(local: LocalCloud) -> None:
     """Show that the test above fails because of its page, not its form."""
     name = f"user-{uuid.uuid4().hex[:8]}"
     form = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": _AUTHORIZATION.format("iam")}
-    status, _, content = _ask(local, "POST", "/", headers, form)
+    status, _, content = _ask(local, "POST", "/", _signed(local, "iam", "POST", "/", _FORM, form), form)
     assert status == 200, content
     assert name in _users(local)
 
 
 def test_a_page_of_another_site_starts_no_job(local: LocalCloud) -> None:
     request = {"ProcessingJobName": f"job-{uuid.uuid4().hex[:8]}", "RoleArn": "arn:aws:iam::000000000000:role/r"}
-    headers = {"X-Amz-Target": "SageMaker.CreateProcessingJob", "Content-Type": "text/plain", "Origin": "http://a.b"}
-    status, _, _ = _ask(local, "POST", "/", headers, json.dumps(request))
+    body = json.dumps(request)
+    target = {"X-Amz-Target": "SageMaker.CreateProcessingJob", "Content-Type": "text/plain"}
+    headers = {**_signed(local, "sagemaker", "POST", "/", target, body), "Origin": "http://a.b"}
+    status, _, _ = _ask(local, "POST", "/", headers, body)
     assert status == 403
     jobs = local.client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"]
     assert request["ProcessingJobName"] not in [job["ProcessingJobName"] for job in jobs]
@@ -88,7 +103,7 @@ def test_a_preflight_is_refused_without_a_cors_header(local: LocalCloud, path: s
 
 @pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/"), ("GET", "/"), ("GET", "/nothing/here")])
 def test_no_answer_carries_a_cors_header(local: LocalCloud, method: str, path: str) -> None:
-    _, answered, _ = _ask(local, method, path, {"Authorization": _AUTHORIZATION.format("s3")})
+    _, answered, _ = _ask(local, method, path, _signed(local, "s3", method, path, {}, ""))
     assert not any(header.startswith("access-control-") for header in answered)
 
 
@@ -117,8 +132,9 @@ def test_a_person_may_open_an_address_that_only_reads(local: LocalCloud) -> None
 @pytest.mark.parametrize("browser", [_TYPED, {"User-Agent": "Mozilla/5.0 (old)"}], ids=["link", "old browser"])
 def test_a_link_changes_nothing(local: LocalCloud, browser: dict[str, str], spelling: str) -> None:
     name = f"user-{uuid.uuid4().hex[:8]}"
-    signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=test%2F20260101%2Fus-east-1%2Fiam%2Faws4_request"
-    path = f"/?{spelling}=CreateUser&Version=2010-05-08&UserName={name}&{signed}&X-Amz-Signature=00"
+    request = AWSRequest("GET", f"{local.url}/?{spelling}=CreateUser&Version=2010-05-08&UserName={name}")
+    SigV4QueryAuth(Credentials(ROOT_KEY, root_secret(local.state)), "iam", "us-east-1").add_auth(request)
+    path = str(request.url).removeprefix(local.url)
     status, _, content = _ask(local, "GET", path, browser)
     assert status == 403, content
     assert name not in _users(local)

@@ -202,7 +202,7 @@ def test_a_fault_that_cannot_be_is_refused_in_one_line(toy: Toy) -> None:
     asked = subprocess.run(
         ["curl", "-s", f"http://127.0.0.1:{toy.cloud.port}/_localcloud/faults"], capture_output=True, text=True
     )
-    assert "root key" in asked.stdout
+    assert "root's secret" in asked.stdout
 
 
 def test_a_gateway_killed_amid_a_canary_comes_back_with_the_old_fleet(toy: Toy) -> None:

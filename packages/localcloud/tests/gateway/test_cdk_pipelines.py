@@ -48,7 +48,7 @@ class App:
             "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._local.port}",
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SECRET_ACCESS_KEY": self._local.environment["AWS_SECRET_ACCESS_KEY"],
             "AWS_REGION": "us-east-1",
             "CDK_VALIDATION": "false",
         }

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from localcloud.ministack_adapter.environment import root_secret
 from localcloud.testing import ACCOUNT, REGION, LocalCloud, wait_until
 
 
@@ -113,7 +114,7 @@ def test_env_leads_a_shell_here_whatever_it_carried(local: LocalCloud) -> None:
     script = f"export AWS_PROFILE=real AWS_SESSION_TOKEN=real\n{exports}\nenv"
     seen = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert f"AWS_ENDPOINT_URL=http://127.0.0.1:{local.port}" in seen
-    assert "AWS_SECRET_ACCESS_KEY=test" in seen
+    assert f"AWS_SECRET_ACCESS_KEY={root_secret(local.state)}" in seen
     assert not [line for line in seen if line.endswith("=real")]
     assert all(shlex.split(line)[0] in ("export", "unset") for line in exports.splitlines())
 

@@ -14,7 +14,7 @@ import ministack.app as ministack_app
 from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
-from localcloud.ministack_adapter import browsers, developer_tools, keys, request_checks
+from localcloud.ministack_adapter import browsers, developer_tools, keys, request_checks, signatures
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.request_checks import Request
 from localcloud.ministack_adapter.snapshots import Snapshots
@@ -100,10 +100,16 @@ def application(health: Callable[[], Mapping[str, Any]], admin: Admin) -> Applic
             if path.startswith(_CLOSED_PATHS) and not path.startswith(_OPEN_PATHS):
                 await _answer(send, (404, {"Content-Type": "text/plain"}, f"{path} is not served\n".encode()))
                 return
-            refused = _refusal(scope)
-            if refused is not None:
-                await _answer(send, refused)
+            if path.startswith(signatures.LINKS) and not signatures.link_is_signed(scope):
+                await _answer(send, (403, {"Content-Type": "text/plain"}, b"the link has expired, or is not signed\n"))
                 return
+            if not path.startswith(_OPEN_PATHS):
+                body = await _body(receive)
+                refused = _refusal(scope) or await signatures.refusal(scope, body)
+                if refused is not None:
+                    await _answer(send, refused)
+                    return
+                receive = _replayed(body, receive)
         await ministack_app.app(scope, receive, send)
 
     return app
@@ -191,12 +197,22 @@ def _always_tls(_: Callable[..., None]) -> Callable[[str, bool], None]:
 
 
 async def _body(receive: Receive) -> bytes:
-    body, more = b"", True
+    pieces, more = [], True
     while more:
         message = await receive()
-        body += message.get("body", b"")
+        pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
-    return body
+    return b"".join(pieces)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was already read, and then what comes after it."""
+    messages: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 async def _answer(send: Send, reply: Reply) -> None:

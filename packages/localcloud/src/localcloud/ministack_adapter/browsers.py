@@ -1,7 +1,8 @@
 """Refuse what a web browser sends for another site's page, or after a click on a malicious link.
 
-The gateway answers on loopback, which every page in the developer's browser can reach, and it checks no signature. No
-AWS client sends the headers that are checked here, and a browser lets no page forge or omit them:
+The gateway answers on loopback, which every page in the developer's browser can reach. A page has no signature, unless
+somebody gave it a presigned URL; health and links need none. No AWS client sends the headers that are checked here, and
+a browser lets no page forge or omit them:
 
 - `Host` is the name in the request's URL. A name that is not loopback means DNS rebinding.
 - `Origin` and `Sec-Fetch-Site` say which site's page sends the request.

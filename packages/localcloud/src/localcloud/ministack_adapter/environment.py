@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -13,9 +16,29 @@ from localcloud import loopback
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 ROOT_KEY = "test"
+ROOT_SECRET_FILE = "root-secret"  # noqa: S105 (a file's name)
 
 # Prefixes of a shell's settings for other clouds: the local cloud must not see real credentials.
 _FOREIGN = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "S3_", "SERVICES", "EDGE_PORT", "USE_SSL", "DOCKER_HOST")
+
+
+def root_secret(state_dir: Path) -> str:
+    """Return the secret of the state folder's root key; it is made at the first use, for this user only."""
+    file = state_dir / ROOT_SECRET_FILE
+    state_dir.mkdir(parents=True, exist_ok=True)
+    made = file.with_name(f"{ROOT_SECRET_FILE}.{os.getpid()}")
+    if not file.exists():
+        with open(made, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as new:
+            new.write(secrets.token_hex(20))
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(made, file)
+        made.unlink()
+    return file.read_text()
+
+
+def is_root_secret(given: str) -> bool:
+    """Return whether a text is the root's secret, in the gateway's process."""
+    return hmac.compare_digest(given.encode(), os.environ["AWS_SECRET_ACCESS_KEY"].encode())
 
 
 def configure(state_dir: Path, port: int) -> None:
@@ -38,7 +61,7 @@ def configure(state_dir: Path, port: int) -> None:
         BIND_HOST="127.0.0.1",
         AUTH="true",
         AWS_ACCESS_KEY_ID=ROOT_KEY,
-        AWS_SECRET_ACCESS_KEY=ROOT_KEY,
+        AWS_SECRET_ACCESS_KEY=root_secret(state_dir),
         AWS_DEFAULT_REGION=REGION,
         AWS_REGION=REGION,
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",

@@ -6,7 +6,9 @@ Sources: the Service Authorization Reference's pages on Amazon SageMaker, Applic
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +23,7 @@ from localcloud.ministack_adapter.environment import ACCOUNT, REGION, ROOT_KEY
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.principals import role_arn_of
 
-_PER_PROCESS = secrets.token_hex(16)
+_PER_PROCESS = secrets.token_bytes(32)
 _VERB = re.compile(r"^(Create|Describe|Update|Delete|Stop|Start|Retry|Register|Send)([A-Z]\w*)$")
 
 # Operations whose resource differs from the noun in their name → its type and the request member that names it.
@@ -293,19 +295,40 @@ def role_credentials(role_arn: str, service_principal: str | None, session_name:
         raise RoleError(role_arn, service_principal)
     if service_principal is not None and not _trusts(role, service_principal):
         raise RoleError(role_arn, service_principal)
-    digest = hashlib.sha256(f"{_PER_PROCESS}:{role_arn}:{session_name}".encode()).hexdigest()
-    key, secret, token = f"ASIA{digest[:16].upper()}", digest, hashlib.sha256(digest.encode()).hexdigest()
+    return session_credentials(role_arn, session_name, role.get("RoleId", name))
+
+
+def session_credentials(role_arn: str, session_name: str, of: str) -> dict[str, str]:
+    """Return AWS_* credentials of a role's session, the same for the same arguments while this process lives.
+
+    Args:
+        role_arn: The role.
+        session_name: The session's name.
+        of: What the session is for; another one has other credentials.
+    """
+    name = role_arn.rpartition("/")[2]
+
+    def derived(what: str) -> str:
+        text = f"{what}:{role_arn}:{session_name}:{of}"
+        return hmac.new(_PER_PROCESS, text.encode(), hashlib.sha256).hexdigest()
+
+    key, secret, token = f"ASIA{derived('key')[:16].upper()}", derived("secret"), derived("token")
     with responses.request_scope(ACCOUNT, REGION):
         sts.register_session(
             key,
             {
                 "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session_name}",
-                "UserId": f"{role.get('RoleId', name)}:{session_name}",
+                "UserId": f"{_role_id(name)}:{session_name}",
                 "SecretAccessKey": secret,
                 "SessionToken": token,
             },
         )
     return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def _role_id(name: str) -> str:
+    with responses.request_scope(ACCOUNT, REGION):
+        return str((iam._roles.get(name) or {}).get("RoleId", name))
 
 
 def identify(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -317,7 +340,7 @@ def identify(headers: Mapping[str, str]) -> tuple[str, str]:
 
 def root_credentials() -> dict[str, str]:
     """Return the AWS_* credentials of the account root."""
-    return {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY}
+    return {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"]}
 
 
 def _trusts(role: Mapping[str, Any], service_principal: str) -> bool:

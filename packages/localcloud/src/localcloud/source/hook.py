@@ -13,7 +13,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-_ROOT_KEY = "test"
 _ZERO = "0" * 40
 
 
@@ -29,7 +28,7 @@ def main(hook: str, state: str, repository: str) -> int:
         return 0
     body = {"repository": repository, "updates": [update for update in updates if update[1] != _ZERO]}
     try:
-        answer = ask(port, "push", body)
+        answer = ask(port, "push", body, (Path(state) / "root-secret").read_text())
     except (OSError, ValueError) as error:
         sys.stderr.write(f"The local cloud did not process the push: {error}\n")
         return 1
@@ -48,7 +47,7 @@ def running_port(state: Path) -> int | None:
     return port if health.get("ready") and Path(health["state"]).resolve() == state else None
 
 
-def ask(port: int, what: str, body: Any) -> dict[str, Any]:
+def ask(port: int, what: str, body: Any, secret: str = "") -> dict[str, Any]:
     """Send a request to the gateway's administration and return the answer.
 
     Raises:
@@ -57,7 +56,7 @@ def ask(port: int, what: str, body: Any) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/_localcloud/{what}",
         data=None if body is None else json.dumps(body).encode(),
-        headers={"x-localcloud-key": _ROOT_KEY, "content-type": "application/json"},
+        headers={"x-localcloud-key": secret, "content-type": "application/json"},
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
         return dict(json.load(reply))

@@ -1,9 +1,8 @@
-"""Pushes, as a repository's hook reports them: loopback only, with the root key."""
+"""Pushes, as a repository's hook reports them: loopback only, with the root's secret."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,17 +20,20 @@ class PushAdmin:
     """Answers `POST {"repository", "updates": [[old, new, ref], …]}`: emits CodeCommit's event and starts pipelines.
 
     Args:
+        is_allowed: Tells from a request's headers whether it has the root's secret.
         on_push: CodePipeline's own detection of changes (connections and polled CodeCommit sources).
     """
 
-    def __init__(self, cloud: Cloud, repositories: Repositories, on_push: OnPush, key: tuple[str, str]) -> None:
+    def __init__(
+        self, cloud: Cloud, repositories: Repositories, on_push: OnPush, is_allowed: Callable[[Mapping[str, str]], bool]
+    ) -> None:
         self._cloud, self._repositories, self._on_push = cloud, repositories, on_push
-        self._header, self._key = key
+        self._is_allowed = is_allowed
 
     async def handle(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request."""
-        if not hmac.compare_digest(headers.get(self._header, ""), self._key):
-            return _reply(403, {"error": f"the header {self._header} must carry the root key"})
+        if not self._is_allowed(headers):
+            return _reply(403, {"error": "the request does not carry the root's secret"})
         if method != "POST":
             return _reply(405, {"error": f"{method} is not allowed here"})
         try:

@@ -8,8 +8,11 @@ import re
 from collections import defaultdict
 
 import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from localcloud.ministack_adapter.environment import REGION
+from localcloud.ministack_adapter.environment import REGION, ROOT_KEY, root_secret
 from localcloud.testing import LocalCloud
 
 # The services that are the local cloud's own: botocore's name, and the name in the table.
@@ -44,16 +47,17 @@ def other_services_table(cloud: LocalCloud) -> str:
 def _supported(cloud: LocalCloud, service: str) -> list[str]:
     """Return the operations that the gateway knows; it checks the name before the (here empty) request."""
     model = botocore.session.get_session().get_service_model(service)
-    scope = f"test/20260101/{REGION}/{model.signing_name}/aws4_request"
+    signer = SigV4Auth(Credentials(ROOT_KEY, root_secret(cloud.state)), model.signing_name, REGION)
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=30)
     known = []
     for operation in model.operation_names:
         headers = {
             "X-Amz-Target": f"{model.metadata['targetPrefix']}.{operation}",
             "Content-Type": "application/x-amz-json-1.1",
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
         }
-        connection.request("POST", "/", b"{}", headers)
+        signed = AWSRequest("POST", f"{cloud.url}/", headers, b"{}")
+        signer.add_auth(signed)
+        connection.request("POST", "/", b"{}", dict(signed.headers.items()))
         answer = json.loads(connection.getresponse().read() or b"{}")
         if answer.get("__type") != "UnknownOperationException":
             known.append(str(operation))
