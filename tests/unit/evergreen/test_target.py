@@ -13,10 +13,10 @@ from evergreen.target import Place, Target, local_environment
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
     """Yield the port of something that listens, in an environment of a person with an account."""
     # Every AWS variable is restored at the end, also those that the session sets.
-    for name in (*local_environment(None, Path("state")), "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+    for name in (*local_environment(None, tmp_path), "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "of an account")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield int(listening.getsockname()[1])

@@ -255,6 +255,9 @@ def _status(options: argparse.Namespace) -> int:
 
 def _env(options: argparse.Namespace) -> int:
     state: Path = options.state.resolve()
+    if not state.is_dir():
+        _complain(f"There is no local cloud in {state}, so it has no keys yet. Start it: localcloud up")
+        return _EXIT_NOT_RUNNING
     known = process.running(state)
     port = known.port if known is not None and options.port is None else options.port or DEFAULT_PORT
     for name, value in {

@@ -118,7 +118,11 @@ def test_a_request_of_yesterday_is_refused(local: LocalCloud) -> None:
     request.headers["X-Amz-Date"] = request.context["timestamp"]
     request.headers["Host"] = urlsplit(local.url).netloc
     text = auth.string_to_sign(request, auth.canonical_request(request))
-    auth._inject_signature_to_request(request, auth.signature(text, request))
+    scope = f"{old:%Y%m%d}/us-east-1/iam/aws4_request"
+    signed = auth.signed_headers(auth.headers_to_sign(request))
+    request.headers["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential=test/{scope}, SignedHeaders={signed}, Signature={auth.signature(text, request)}"
+    )
     status, answer = _send(local, "POST", "/", dict(request.headers.items()), body)
     assert (status, "Signature expired" in answer) == (403, True), answer
 
