@@ -93,8 +93,12 @@ def local_environment(port: int | None, state: Path) -> dict[str, str]:
     """Return the variables that point AWS clients at a local cloud, as `localcloud env` prints them.
 
     Raises:
-        UsageError: `localcloud` is not installed, or refuses the port.
+        UsageError: There is no state folder, `localcloud` is not installed, or it refuses the port.
     """
+    if not state.is_dir():
+        raise UsageError(
+            f"There is no local cloud in {state} yet. Start it with `make up`, or set --target aws to use your account."
+        )
     where = ["--state", str(state), *([] if port is None else ["--port", str(port)])]
     words = (word.partition("=") for word in shlex.split(_localcloud("env", *where)) if "=" in word)
     return {name: value for name, _, value in words}

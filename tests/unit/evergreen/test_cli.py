@@ -86,6 +86,11 @@ def test_a_local_cloud_that_does_not_run_is_said_with_how_to_start_it(
 ) -> None:
     assert run(["status", "--state", str(tmp_path / "state"), "--port", "4999"]) == 2
     assert capsys.readouterr().err == (
+        f"There is no local cloud in {tmp_path / 'state'} yet. Start it with `make up`, or set --target aws to use your "
+        "account.\n"
+    )
+    assert run(["status", "--state", str(tmp_path), "--port", "4999"]) == 2
+    assert capsys.readouterr().err == (
         "The local cloud does not run at http://127.0.0.1:4999. "
         "Start it with `make up`, or set --target aws to use your account.\n"
     )
