@@ -86,8 +86,8 @@ def test_a_local_cloud_that_does_not_run_is_said_with_how_to_start_it(
 ) -> None:
     assert run(["status", "--state", str(tmp_path / "state"), "--port", "4999"]) == 2
     assert capsys.readouterr().err == (
-        f"There is no local cloud in {tmp_path / 'state'} yet. Start it with `make up`, or set --target aws to use your "
-        "account.\n"
+        f"There is no local cloud in {tmp_path / 'state'} yet. "
+        "Start it with `make up`, or set --target aws to use your account.\n"
     )
     assert run(["status", "--state", str(tmp_path), "--port", "4999"]) == 2
     assert capsys.readouterr().err == (

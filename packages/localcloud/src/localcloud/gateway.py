@@ -55,6 +55,7 @@ from localcloud.ministack_adapter import (
 )
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.events import Bus, put_logs
+from localcloud.ministack_adapter.journal import Journal
 from localcloud.ministack_adapter.snapshots import Snapshots
 from localcloud.roles import Credentials
 from localcloud.runtime.fleet import EndpointFleet
@@ -197,7 +198,8 @@ class Gateway:
 
     def __init__(self, port: int, state_dir: Path) -> None:
         self._port = port
-        self._snapshots = Snapshots(state_dir / "ministack.db")
+        self._journal = Journal(state_dir / "journal.db")
+        self._snapshots = Snapshots(state_dir / "ministack.db", self._journal)
         self._bus = Bus(self._snapshots)
         self._store = Store(state_dir / "localcloud.db")
         endpoint_url = f"http://127.0.0.1:{port}"
@@ -238,6 +240,7 @@ class Gateway:
         buckets.install()
         encryption.install()
         object_encryption.install()
+        self._journal.install()
         self._snapshots.install()
         self._bus.install()
         stack_policy.install()
@@ -385,6 +388,7 @@ class Gateway:
         self._source.close()
         functions.stop()
         self._snapshots.stop()
+        self._journal.close()
         self._store.close()
 
     def _health(self) -> Mapping[str, Any]:

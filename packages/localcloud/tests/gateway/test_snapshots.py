@@ -14,9 +14,14 @@ import pytest
 from ministack.core import responses
 
 from localcloud.ministack_adapter import cfn_types, snapshots
+from localcloud.ministack_adapter.journal import Journal
 from localcloud.ministack_adapter.snapshots import Snapshots
 
 State = dict[str, Any]
+
+
+def _snapshots(folder: Path) -> Snapshots:
+    return Snapshots(folder / "state.db", Journal(folder / "journal.db"))
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
 ) -> None:
     state: State = {"functions": {"f": {"code": b"\x00zip" * 1000, "memory": 128}}}
     monkeypatch.setattr(snapshots, "copies_of", lambda _: {"lambda": state, "ssm": {"a": 1}})
-    saved = Snapshots(tmp_path / "state.db")
+    saved = _snapshots(tmp_path)
     saved.start(loop)
     saved.save({"lambda"})
     saved.save({"lambda"})
@@ -61,7 +66,7 @@ def test_a_functions_archive_is_written_when_something_of_the_service_changed_an
     saved.save({"lambda"})
     assert len(dumped) == 3
     saved.stop()
-    again = Snapshots(tmp_path / "state.db")
+    again = _snapshots(tmp_path)
     assert again.load("lambda") == state
     assert again.load("ssm") == {"a": 1}
 
@@ -94,10 +99,10 @@ def test_what_a_stack_is_about_to_make_is_saved_before_it_is_made(
     stack: State = {"StackName": "serving"}
     monkeypatch.setattr(cfn_types, "_stacks", {"serving": stack})
     monkeypatch.setattr(snapshots, "copies_of", lambda _: {"cloudformation": {"stacks": stack}})
-    saved = Snapshots(tmp_path / "state.db")
+    saved = _snapshots(tmp_path)
     saved.start(loop)
     with cfn_types.ProgressNote(saved, "serving", "Endpoint", "AWS::SageMaker::Endpoint", "endpoint-1", {}):
-        killed_now = Snapshots(tmp_path / "state.db").load("cloudformation")
+        killed_now = _snapshots(tmp_path).load("cloudformation")
     assert killed_now["stacks"]["_under_way"]["Endpoint"]["PhysicalResourceId"] == "endpoint-1"
     saved.stop()
-    assert Snapshots(tmp_path / "state.db").load("cloudformation")["stacks"]["_under_way"] == {}
+    assert _snapshots(tmp_path).load("cloudformation")["stacks"]["_under_way"] == {}

@@ -15,6 +15,7 @@ from botocore.exceptions import UnknownServiceError
 from ministack.core import iam_actions, iam_evaluator, router
 
 from localcloud.ministack_adapter import browsers, developer_tools, keys, request_checks, signatures
+from localcloud.ministack_adapter.journal import OPERATIONS
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.request_checks import Request
 from localcloud.ministack_adapter.snapshots import Snapshots
@@ -54,6 +55,18 @@ Admin = Mapping[str, Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]
 
 _SIGNED_FOR = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/")
 _READS = ("Describe", "Get", "List", "Head", "Search", "BatchGet", "Query", "Scan", "Receive", "Validate", "Estimate")
+# Services whose changes are saved before they are acknowledged → their operations that change nothing that lasts.
+_DURABLE: Mapping[str, tuple[str, ...]] = {
+    "cloudformation": (),
+    "dynamodb": (),
+    "events": ("PutEvents", "Test"),
+    "iam": ("Simulate",),
+    "kms": ("Decrypt", "Encrypt", "Generate", "ReEncrypt", "Sign", "Verify"),
+    "scheduler": (),
+    "sns": ("Publish",),
+    "sqs": (),
+    "ssm": (),
+}
 _INVOCATIONS = "/endpoints/"
 # ministack's own paths that the local cloud needs; its administration (reset, configuration) is closed.
 _OPEN_PATHS = ("/_ministack/cfn-response/", "/_ministack/lambda-code/", "/_ministack/lambda-layers/")
@@ -163,12 +176,25 @@ def _observed(service: str, handler: Handler, snapshots: Snapshots) -> Handler:
         if refused is not None:
             return refused
         try:
-            return await handler(method, path, headers, body, query)
+            with snapshots.journal.recording(service, operation):
+                reply = await handler(method, path, headers, body, query)
         finally:
             if not operation.startswith(_READS):
                 snapshots.mark(state)
+        if reply[0] < 300 and _must_be_saved(service, operation):
+            await snapshots.saved(state)
+        return reply
 
     return handle
+
+
+def _must_be_saved(service: str, operation: str) -> bool:
+    """Return whether a change may be acknowledged only when it survives a kill."""
+    return (
+        service in _DURABLE
+        and not operation.startswith((*_READS, *_DURABLE[service]))
+        and operation not in OPERATIONS.get(service, ())
+    )
 
 
 def _operation(

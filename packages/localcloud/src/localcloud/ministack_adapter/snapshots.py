@@ -2,8 +2,9 @@
 
 Every change of a service marks it. Every 0.3 seconds (less often if a save takes long) the marked services are copied
 together on the event loop, where most changes happen, and written in one SQLite transaction. So CloudFormation's
-records agree with the resources that it made. S3 objects are not part of this: ministack writes each to its own file
-before it answers (`S3_PERSIST`).
+records agree with the resources that it made. A request that may not be forgotten waits for the next save, which it
+triggers and shares with the other ones that wait (`saved`); items and messages have a journal instead (journal.py). S3
+objects are not part of this: ministack writes each to its own file before it answers (`S3_PERSIST`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import orjson
 from ministack.core import persistence, responses
 from ministack.services import cloudwatch, cloudwatch_logs, dynamodb
 
+from localcloud.ministack_adapter.journal import OPERATIONS, Journal
 from localcloud.ministack_adapter.patching import wrap
 
 _log = logging.getLogger(__name__)
@@ -47,12 +49,14 @@ _TOUCHES = {
 class Snapshots:
     """Saves marked services in the background and restores them at the next start."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, journal: Journal) -> None:
+        self.journal = journal
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, state TEXT NOT NULL)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS journalled (name TEXT PRIMARY KEY, number INTEGER NOT NULL)")
         self._saved: dict[str, int] = {}
         self._outlines: dict[str, int] = {}  # of the saved states that hold archives
         self._outlined: dict[str, int] = {}  # of those being saved
@@ -63,6 +67,8 @@ class Snapshots:
         self._saving = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
     def install(self) -> None:
@@ -75,25 +81,51 @@ class Snapshots:
         self._loop = loop
         self._thread.start()
 
-    def mark(self, service: str) -> None:
-        """Mark a service as changed, by the name of its state (`ministack.app._state_map`)."""
+    def mark(self, service: str, waiting: asyncio.Future[None] | None = None) -> None:
+        """Mark a service as changed.
+
+        Args:
+            service: The name of its state (`ministack.app._state_map`).
+            waiting: Done when the change is saved.
+        """
         with self._lock:
+            self._waiting += [] if waiting is None else [waiting]
             self._marked.add(service)
             self._marked.update(_TOUCHES.get(service, ()))
             self._last_mark = time.monotonic()
             self._swept = False
 
+    async def saved(self, service: str) -> None:
+        """Mark a service as changed, and wait until it is saved; call it on the event loop.
+
+        Raises:
+            Exception: It could not be saved.
+        """
+        if self._loop is None or self._stop.is_set():
+            self.mark(service)  # the first, or the last, save is ahead
+            return
+        done = self._loop.create_future()
+        self.mark(service, done)
+        self._wake.set()
+        await done
+
     def load(self, service: str) -> Any:
-        """Return a service's saved state, or None."""
+        """Return a service's saved state with what the journal knows of it since, or None."""
         row = self._db.execute("SELECT state FROM services WHERE name=?", (service,)).fetchone()
         if row is None:
             return None
         self._saved[service] = hash(row[0])
-        return json.loads(row[0], object_hook=persistence._json_object_hook)
+        state = json.loads(row[0], object_hook=persistence._json_object_hook)
+        if service in OPERATIONS:
+            row = self._db.execute("SELECT number FROM journalled WHERE name=?", (service,)).fetchone()
+            if self.journal.replay(service, state, row[0] if row else 0):
+                self.mark(service)
+        return state
 
     def stop(self) -> None:
         """Save everything once more and close; call it off the event loop, while the loop still runs."""
         self._stop.set()
+        self._wake.set()
         self._thread.join()
         self.save(None)
         self._db.close()
@@ -102,51 +134,80 @@ class Snapshots:
         """Save the named services, or all that are loaded, if they changed."""
         with self._saving:
             self._outlined.clear()
-            changed = {name: text for name, text in self._on_loop(services).items() if self._has_changed(name, text)}
-            if not changed:
-                self._outlines |= self._outlined
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR REPLACE INTO services VALUES (?, ?)", changed.items())
-            self._db.execute("COMMIT")
-            self._saved.update({name: hash(text) for name, text in changed.items()})
+            texts, number = self._on_loop(services)
+            changed = {name: text for name, text in texts.items() if self._has_changed(name, text)}
+            journalled = [name for name in OPERATIONS if name in texts]
+            if changed:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("INSERT OR REPLACE INTO services VALUES (?, ?)", changed.items())
+                positions = [(name, number) for name in journalled]
+                self._db.executemany("INSERT OR REPLACE INTO journalled VALUES (?, ?)", positions)
+                self._db.execute("COMMIT")
+                self._saved.update({name: hash(text) for name, text in changed.items()})
             self._outlines |= self._outlined
+            for name in journalled:
+                self.journal.forget(name, number)
 
     def _has_changed(self, name: str, text: str) -> bool:
         return self._saved.get(name) != hash(text)
 
     def _run(self) -> None:
         pause = _PERIOD
-        while not self._stop.wait(pause):
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._stop.is_set():
+                break
             began = time.monotonic()
             pause = _PERIOD
             with self._lock:
                 marked, self._marked = self._marked, set()
+                waiting, self._waiting = self._waiting, []
                 sweep = not marked and not self._swept and time.monotonic() - self._last_mark > _IDLE
                 self._swept = self._swept or sweep
             if not marked and not sweep:
                 continue
             try:
                 self.save(None if sweep else marked)
-            except Exception:  # noqa: BLE001
+                self._tell(waiting, None)
+            except Exception as error:  # noqa: BLE001
                 # The next round tries again. An error must appear in the log and not end the thread.
                 _log.exception("could not save %s", "all services" if sweep else sorted(marked))
+                self._tell(waiting, error)
                 with self._lock:
                     self._marked |= marked
                     self._swept = False
             pause = min(max(_PERIOD, _PAUSE_FACTOR * (time.monotonic() - began)), _LONGEST_PAUSE)
 
-    def _on_loop(self, services: set[str] | None) -> dict[str, str]:
+        self._tell(self._waiting, None)  # the save at the end follows
+
+    def _tell(self, waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
+        """Let the requests go on that wait for a save."""
+
+        def tell() -> None:
+            for future in waiting:
+                if future.done():
+                    continue  # its client has gone
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(RuntimeError(f"the change could not be saved: {error}"))
+
+        if waiting and self._loop is not None:
+            self._loop.call_soon_threadsafe(tell)
+
+    def _on_loop(self, services: set[str] | None) -> tuple[dict[str, str], int]:
+        """Return the services' states, and the number of the journal's last entry that they hold."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("snapshots were not started")
 
-        async def copy() -> dict[str, Any]:
-            return copies_of(services)
+        async def copy() -> tuple[dict[str, Any], int]:
+            return copies_of(services), self.journal.last
 
-        copies = asyncio.run_coroutine_threadsafe(copy(), loop).result(timeout=30)
+        copies, number = asyncio.run_coroutine_threadsafe(copy(), loop).result(timeout=30)
         texts = {name: state if isinstance(state, str) else self._text(name, state) for name, state in copies.items()}
-        return {name: text for name, text in texts.items() if text is not None}
+        return {name: text for name, text in texts.items() if text is not None}, number
 
     def _text(self, name: str, state: Any) -> str | None:
         """Return the state's JSON; None if its outline shows no change, without a look at the functions' archives."""
