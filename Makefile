@@ -1,6 +1,6 @@
 # Evergreen's verbs. The first one that needs the environment (.venv, node_modules) makes it.
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types nag unit all synth pipeline schema up down status preflight deploy deliver diff destroy benchmarks lock clean
+.PHONY: help demo check test lint types nag unit all synth pipeline schema up down status preflight prove deploy deliver diff destroy benchmarks lock clean
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -84,6 +84,9 @@ status: .venv/.ready ## Report what runs: the local cloud, and each model by sta
 
 preflight: .venv/.ready ## Report what the account lacks, and which line to change (reads only)
 	@$(EVERGREEN) preflight $(AT) $(ARGS)
+
+prove: .venv/.ready .venv/.layer node_modules/.ready ## Prove the whole loop under a name of its own, and delete it again (asks; ARGS=--clean)
+	@$(EVERGREEN) prove $(AT) $(ARGS)
 
 deploy: .venv/.ready .venv/.layer node_modules/.ready ## Bootstrap and deploy all stacks (TARGET=local, or aws after a preflight)
 	@$(PREFLIGHT) $(CLOUD) npx cdk bootstrap && \

@@ -40,8 +40,9 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
 
 from evergreen.demo import MODEL
 from evergreen.demo.cloud import LocalCloud
-from evergreen.demo.serving import await_release, is_baking, live_version
+from evergreen.demo.serving import await_release, live_version
 from evergreen.demo.training import train, upload_raw_data
+from evergreen.release import is_baking
 
 # The root's application with the example model, whatever lies in models/.
 APP = f"{sys.executable} app.py evergreen.yaml examples/flight_delays"

@@ -17,6 +17,7 @@ from evergreen.commands import approval, configuration, ledger, logs, operations
 from evergreen.delivery import commands as delivery
 from evergreen.demo import command as demo
 from evergreen.errors import FailedError, UsageError
+from evergreen.prove import command as prove
 from evergreen.settings import CONFIG, CONFIG_VARIABLE, MODELS, MODELS_VARIABLE
 
 _FAILED, _USAGE = 1, 2
@@ -61,6 +62,7 @@ app.command()(operations.alarms)
 app.add_typer(operations.queues, name="queues")
 app.command()(operations.reconcile)
 app.command()(preflight.preflight)
+app.command()(prove.prove)
 app.command()(demo.demo)
 app.add_typer(delivery.app, name="delivery")
 

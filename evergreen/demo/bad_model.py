@@ -20,11 +20,12 @@ from botocore.exceptions import ClientError
 
 from evergreen.demo.cloud import LocalCloud, ledger_of
 from evergreen.demo.flights import Request
-from evergreen.demo.serving import is_baking, live_version
+from evergreen.demo.serving import live_version
 from evergreen.demo.terminal import DemoError, heading, say
 from evergreen.demo.training import evaluation, train
 from evergreen.ledger import DEPLOYED, ROLLED_BACK, Row
 from evergreen.names import Names
+from evergreen.release import is_baking
 
 ERROR_RATE = 0.2
 _A_MINUTE = timedelta(minutes=1)

@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -20,19 +19,16 @@ import boto3
 from botocore.config import Config
 
 from configuration import ConfigurationError, load_application
-from evergreen import ROOT
+from evergreen import ROOT, cdk
 from evergreen.demo import CONFIGURATION, MODEL
 from evergreen.demo.terminal import DemoError, say
 from evergreen.ledger import Ledger
 from evergreen.names import Names
 from evergreen.target import STATE, local_environment
 
-_HEARTBEAT_SECONDS = 10  # until the first sign of life of a command that prints nothing; then twice as long
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach loopback
 _DEFAULT_PORT = 4747
 _PATIENCE_SECONDS = 600  # real seconds that one operation may hold the clock
-# Two notices of the CDK CLI that say nothing about the deployment: the age of Node 20, and its usage statistics.
-QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20", "AWS_CDK_DISABLE_CLI_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True)
@@ -119,9 +115,8 @@ class LocalCloud:
     @cached_property
     def environment(self) -> dict[str, str]:
         """This process's environment with the local cloud's AWS settings in place of its own."""
-        return (
-            {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | QUIET | self.settings
-        )
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return inherited | cdk.QUIET | self.settings
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -164,41 +159,16 @@ class LocalCloud:
         Raises:
             DemoError: It failed.
         """
-        log = self.state / "demo" / f"cdk-{arguments[0]}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        began = spoke = time.monotonic()
-        read, silence = 0, _HEARTBEAT_SECONDS
-        with log.open("w") as sink:
-            process = subprocess.Popen(
-                [ROOT / "node_modules" / ".bin" / "cdk", *arguments],
+        try:
+            cdk.run(
+                arguments,
+                log=self.state / "demo" / f"cdk-{arguments[0]}.log",
+                environment=self.environment,
+                say=lambda seconds, line: say(f"[dim]{seconds:5.1f} s[/]  {line}"),
                 cwd=cwd,
-                env=self.environment,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
             )
-            try:
-                while process.poll() is None:
-                    time.sleep(0.2)
-                    lines = log.read_text(errors="replace").splitlines()
-                    for line in filter(_is_milestone, lines[read:]):
-                        spoke = time.monotonic()
-                        say(f"[dim]{spoke - began:5.1f} s[/]  {line.strip()}")
-                    read = len(lines)
-                    if time.monotonic() - spoke > silence:
-                        spoke, silence = time.monotonic(), 2 * silence
-                        say(f"[dim]{spoke - began:5.1f} s  cdk {arguments[0]} is running[/]")
-            finally:
-                process.terminate()
-                process.wait()
-        lines = log.read_text(errors="replace").splitlines()
-        for line in filter(_is_milestone, lines[read:]):
-            say(f"[dim]{time.monotonic() - began:5.1f} s[/]  {line.strip()}")
-        if process.returncode:
-            tail = "\n".join(lines[-12:])
-            raise DemoError(
-                f"`npx cdk {' '.join(arguments)}` failed; the whole log is in {log}, which ends with:\n{tail}"
-            )
+        except cdk.CdkError as error:
+            raise DemoError(str(error)) from error
 
     @property
     def assembly(self) -> Path:
@@ -225,8 +195,3 @@ def _is_users_application() -> bool:
     except ConfigurationError:
         return False
     return application.name == MODEL.app and [stage.name for stage in application.stages] == [MODEL.stage]
-
-
-def _is_milestone(line: str) -> bool:
-    """Say whether a line of the CLI is about a whole stack: started, done or failed."""
-    return any(mark in line for mark in ("✅", "❌", "✨  Synthesis time", "⏳  Bootstrapping"))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.flights import Request
 from evergreen.demo.terminal import DemoError, say
 from evergreen.names import Names
+from evergreen.release import read_release
 
 # The virtual clock stops by itself when a bake ends or an alarm fires.
 _A_LOOK = timedelta(minutes=10)
@@ -55,47 +55,19 @@ def await_release(cloud: LocalCloud, model: Names, package_arn: str, *, patience
     Raises:
         DemoError: The version is not live in time.
     """
-    stacks, sagemaker = cloud.client("cloudformation"), cloud.client("sagemaker")
-    stack = model.serving_stack
     began, last = time.monotonic(), ""
     while time.monotonic() - began < patience:
-        record = live_version(cloud, model).split("|")
-        described = stacks.describe_stacks(StackName=stack)["Stacks"][0]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-        endpoint = _endpoint(sagemaker, model.endpoint)
-        serving = endpoint.get("EndpointStatus", "none yet")
-        bakes = is_baking(endpoint)
-        now = f"record {record[0]}, stack {described['StackStatus']}, endpoint {serving}{', baking' if bakes else ''}"
-        if now != last and time.monotonic() - began > _QUIET_SECONDS:
-            say(f"[dim]{time.monotonic() - began:5.1f} s  {now}[/]")
-        last = now
-        if (
-            record[2] == package_arn
-            and outputs.get("ReleaseId") == record[0]  # the record is written before the stack is updated
-            and described["StackStatus"] in {"UPDATE_COMPLETE", "CREATE_COMPLETE"}
-            and endpoint.get("EndpointStatus") == "InService"
-            and endpoint["EndpointConfigName"] == outputs.get("EndpointConfigName")
-        ):
-            version = record[0].split("-")[0].removeprefix("v")
-            say(f"version {version} is live  [dim]{time.monotonic() - began:.1f} s[/]")
-            return record[0]
-        if bakes:
+        release = read_release(cloud.client, model)
+        if str(release) != last and time.monotonic() - began > _QUIET_SECONDS:
+            say(f"[dim]{time.monotonic() - began:5.1f} s  {release}[/]")
+        last = str(release)
+        if release.serves(package_arn):
+            say(f"version {release.version} is live  [dim]{time.monotonic() - began:.1f} s[/]")
+            return release.id
+        if release.bakes:
             cloud.advance(cloud.now() + _A_LOOK, timedelta(minutes=1), over_approvals=True)
         time.sleep(0.3)
     raise DemoError(f"not released after {patience:.0f} s: {last}; `{cloud.evergreen('logs release')}` says why")
-
-
-def is_baking(endpoint: Mapping[str, Any]) -> bool:
-    """Say whether a deployment's new fleet receives traffic while its alarms are watched."""
-    variants = endpoint.get("PendingDeploymentSummary", {}).get("ProductionVariants", ())
-    return any(status["Status"] == "Baking" for one in variants for status in one["VariantStatus"][:1])
-
-
-def _endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
-    try:
-        return dict(sagemaker.describe_endpoint(EndpointName=name))
-    except sagemaker.exceptions.ClientError:
-        return {}
 
 
 def send(cloud: LocalCloud, model: Names, requests: Sequence[Request]) -> Traffic:

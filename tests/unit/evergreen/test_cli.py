@@ -17,7 +17,7 @@ from tests.unit.evergreen.conftest import Fixture
 
 COMMANDS = (
     "check", "schema", "pipeline", "status", "ledger", "logs", "approve", "reject", "alarms", "queues", "reconcile",
-    "preflight", "demo", "delivery",
+    "preflight", "prove", "demo", "delivery",
 )  # fmt: skip
 
 

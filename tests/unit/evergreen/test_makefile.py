@@ -38,7 +38,9 @@ def test_an_account_is_asked_before_anything_is_deployed_to_it(root: Path) -> No
     assert "preflight" not in lines(root, "deploy")
 
 
-@pytest.mark.parametrize("verb", ["deploy", "deliver", "diff", "destroy", "up", "down", "status", "preflight", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["deploy", "deliver", "diff", "destroy", "up", "down", "status", "preflight", "prove", "demo"]
+)
 def test_port_and_state_select_a_local_cloud(root: Path, verb: str) -> None:
     last = lines(root, verb, "PORT=5000", "STATE=/tmp/other").splitlines()[-1]
     assert last.count("--port 5000 --state /tmp/other") >= 1

@@ -1,7 +1,8 @@
 """Application Auto Scaling: scalable targets and policies, and their CloudFormation types.
 
-Registrations are checked and kept. Nothing scales: an endpoint runs one worker, whatever capacity is desired.
-Source: botocore's service model `application-autoscaling`, 2016-02-06.
+Registrations are checked and kept, and a policy makes its two alarms. Nothing scales: an endpoint runs one worker,
+whatever capacity is desired. Source: botocore's service model `application-autoscaling`, 2016-02-06, and "Target
+tracking scaling policies" (Application Auto Scaling User Guide).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import botocore.session
 from botocore.validate import ParamValidator
@@ -20,8 +21,19 @@ from localcloud.store import Document, Store
 
 _TARGET, _POLICY = "ScalableTarget", "ScalingPolicy"
 _ARN = "arn:aws:application-autoscaling:us-east-1:000000000000:scalable-target/"
+_INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
 _MODEL = botocore.session.get_session().get_service_model("application-autoscaling")
 Reply = tuple[int, dict[str, str], bytes]
+
+
+class Alarms(Protocol):
+    """Where the alarms of policies are kept."""
+
+    def put(self, name: str, properties: Mapping[str, Any]) -> str:
+        """Create or replace an alarm, with a template's properties; return its ARN."""
+
+    def delete(self, name: str) -> None:
+        """Delete an alarm."""
 
 
 class ApiError(Exception):
@@ -35,8 +47,9 @@ class ApiError(Exception):
 class ApplicationAutoScaling:
     """The service's JSON API over durable documents."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, alarms: Alarms) -> None:
         self._store = store
+        self._alarms = alarms
         self._operations: dict[str, Callable[[Document], Document]] = {
             "RegisterScalableTarget": self._register,
             "DescribeScalableTargets": self._describe_targets,
@@ -106,9 +119,14 @@ class ApplicationAutoScaling:
         key = _key(request)
         if not self._store.delete(_TARGET, key):
             raise ApiError("ObjectNotFoundException", f"No scalable target registered for {_sentence(request)}")
-        for policy_key, _ in self._store.list(_POLICY, f"{key}|"):
-            self._store.delete(_POLICY, policy_key)
+        for policy_key, policy in self._store.list(_POLICY, f"{key}|"):
+            self._forget(policy_key, policy)
         return {}
+
+    def _forget(self, key: str, policy: Document) -> None:
+        for alarm in policy["Alarms"]:
+            self._alarms.delete(alarm["AlarmName"])
+        self._store.delete(_POLICY, key)
 
     def _put_policy(self, request: Document) -> Document:
         if self._store.get(_TARGET, _key(request)) is None:
@@ -124,8 +142,41 @@ class ApplicationAutoScaling:
             f"sagemaker/{request['ResourceId']}:policyName/{request['PolicyName']}"
         )
         policy = {**(known or {"CreationTime": time.time(), "PolicyARN": arn, "Alarms": []}), **request}
+        policy["Alarms"] = self._make_alarms(policy)
         self._store.put(_POLICY, key, policy)
         return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
+
+    def _make_alarms(self, policy: Document) -> list[Document]:
+        """Create the alarm above the target and the one below nine tenths of it; keep the names of existing ones."""
+        tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
+        metric = tracking.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
+        if metric != _INVOCATIONS:
+            return list(policy["Alarms"])
+        _, endpoint, _, variant = policy["ResourceId"].split("/")
+        names = [alarm["AlarmName"] for alarm in policy["Alarms"]] or [
+            f"TargetTracking-{policy['ResourceId']}-{side}-{uuid.uuid4()}" for side in ("AlarmHigh", "AlarmLow")
+        ]
+        target = float(tracking["TargetValue"])
+        common = {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "InvocationsPerInstance",
+            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+            "Statistic": "Sum",
+            "Period": 60,
+            "AlarmDescription": "DO NOT EDIT OR DELETE. For TargetTrackingScaling policy " + policy["PolicyARN"],
+            "AlarmActions": [policy["PolicyARN"]],
+        }
+        sides = (("GreaterThanThreshold", 3, target), ("LessThanThreshold", 15, 0.9 * target))
+        return [
+            {
+                "AlarmName": name,
+                "AlarmARN": self._alarms.put(
+                    name,
+                    {**common, "ComparisonOperator": operator, "EvaluationPeriods": periods, "Threshold": threshold},
+                ),
+            }
+            for name, (operator, periods, threshold) in zip(names, sides, strict=True)
+        ]
 
     def _describe_policies(self, request: Document) -> Document:
         def wanted(policy: Document) -> bool:
@@ -136,8 +187,11 @@ class ApplicationAutoScaling:
         return {"ScalingPolicies": [policy for _, policy in self._store.list(_POLICY) if wanted(policy)]}
 
     def _delete_policy(self, request: Document) -> Document:
-        if not self._store.delete(_POLICY, f"{_key(request)}|{request['PolicyName']}"):
+        key = f"{_key(request)}|{request['PolicyName']}"
+        policy = self._store.get(_POLICY, key)
+        if policy is None:
             raise ApiError("ObjectNotFoundException", f"No scaling policy found for {_sentence(request)}")
+        self._forget(key, policy)
         return {}
 
 

@@ -20,6 +20,7 @@ import boto3
 import uvicorn
 from botocore.config import Config as ClientConfig
 
+from localcloud import service_quotas
 from localcloud.admin import ClockAdmin, FaultAdmin, has_the_secret
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
 from localcloud.application_autoscaling import ApplicationAutoScaling
@@ -222,7 +223,8 @@ class Gateway:
         self._isolation = runner.isolation
         self._fleet = EndpointFleet(self.cloud)
         self._sagemaker: SageMaker = SageMaker(self.cloud, runner, self._fleet, permissions.identify)
-        scaling = ApplicationAutoScaling(self._store)
+        scaling = ApplicationAutoScaling(self._store, alarms.TrackingAlarms(self._snapshots))
+        self._quotas = service_quotas.create(permissions.identify)
         self._roles = ServiceRoles(endpoint_url)
         repositories = Repositories(state_dir)
         self._source = Source(self.cloud, repositories, permissions.identify)
@@ -255,6 +257,7 @@ class Gateway:
         own_services = {
             "sagemaker": self._sagemaker.handle,
             "application-autoscaling": scaling.handle,
+            "servicequotas": self._quotas.handle,
             "codebuild": self._codebuild.api.handle,
             "codepipeline": self._codepipeline.api.handle,
             **{service: api.handle for service, api in self._source.apis.items()},
@@ -386,6 +389,7 @@ class Gateway:
         self._codebuild.shutdown()
         self._sagemaker.shutdown()
         self._source.close()
+        self._quotas.close()
         functions.stop()
         self._snapshots.stop()
         self._journal.close()

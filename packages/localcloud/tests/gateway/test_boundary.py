@@ -28,6 +28,15 @@ def test_a_service_that_is_not_run_is_refused_by_name(local: LocalCloud, service
         getattr(local.client(service), operation)()
 
 
+def test_each_instance_type_has_a_quota_for_each_use(local: LocalCloud) -> None:
+    pages = local.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    quotas = {quota["QuotaName"]: quota["Value"] for page in pages for quota in page["Quotas"]}
+    assert quotas["ml.m5.large for endpoint usage"] == quotas["ml.m5.xlarge for processing job usage"] == 20
+    assert "ml.m5.3xlarge for endpoint usage" not in quotas
+    with pytest.raises(ClientError, match="NoSuchResource"):
+        local.client("service-quotas").list_service_quotas(ServiceCode="ec2")
+
+
 def test_it_listens_on_one_loopback_port_and_nowhere_else(local: LocalCloud) -> None:
     listening = [c.laddr for c in psutil.Process(local.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", local.port)]

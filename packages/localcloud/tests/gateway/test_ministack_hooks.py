@@ -107,6 +107,8 @@ FUNCTIONS = {
     "ministack.core.sigv4.presigned_request_is_expired": "amz_date expires now",
     "ministack.core.sigv4._amz_datetime": "value",
     f"{_C}.provisioners._cw_metric_alarm_record": "name props",
+    f"{_C}.provisioners._cw_metric_alarm_put": "name props",
+    f"{_C}.provisioners._cw_metric_alarm_delete": "physical_id props",
     f"{_C}.engine._evaluate_conditions": "template params",
     f"{_C}.engine._resolve_refs": "value resources params conditions mappings stack_name stack_id",
     f"{_C}.changesets._resolve_props_for_diff": "template params stack_name stack_id",

@@ -138,8 +138,17 @@ def test_scaling_targets_and_policies_are_made_updated_and_deleted(local: LocalC
     assert (target["MaxCapacity"], target["ScalableTargetARN"]) == (3, arn)
     (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 70.0
+    cloudwatch = local.client("cloudwatch")
+    prefix = f"TargetTracking-{target['ResourceId']}-"
+    alarms = {alarm["AlarmName"]: alarm for alarm in cloudwatch.describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]}
+    assert alarms.keys() == {alarm["AlarmName"] for alarm in policy["Alarms"]}
+    assert {(alarm["ComparisonOperator"], alarm["Threshold"]) for alarm in alarms.values()} == {
+        ("GreaterThanThreshold", 70.0),
+        ("LessThanThreshold", 63.0),
+    }
     local.client("cloudformation").delete_stack(StackName="scaling")
     wait_until(lambda: not scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
+    assert not cloudwatch.describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
     with pytest.raises(ClientError, match="does not support ListTagsForResource"):
         scaling.list_tags_for_resource(ResourceARN=arn)
 
@@ -268,3 +277,14 @@ def test_a_retained_resource_comes_back_with_import_existing_resources(local: Lo
     cloudformation.delete_stack(StackName="keeper")
     cloudformation.get_waiter("stack_delete_complete").wait(StackName="keeper", WaiterConfig={"Delay": 1})
     assert "stacks-kept" not in str(sagemaker.list_model_package_groups())
+
+
+def test_a_stack_is_described_with_the_role_that_is_associated_with_it(local: LocalCloud) -> None:
+    role = local.create_role([{"Effect": "Allow", "Action": "sns:*", "Resource": "*"}], "cloudformation.amazonaws.com")
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    cloudformation = local.client("cloudformation")
+    for name, options in (("with-role", {"RoleARN": role}), ("without-role", {})):
+        cloudformation.create_stack(StackName=name, TemplateBody=template, **options)
+        local.wait_for_stack(name)
+    roles = {stack["StackName"]: stack.get("RoleARN") for stack in cloudformation.describe_stacks()["Stacks"]}
+    assert (roles["with-role"], roles["without-role"]) == (role, None)

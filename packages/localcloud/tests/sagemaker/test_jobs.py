@@ -155,6 +155,20 @@ def test_a_running_job_stops_and_an_ended_one_does_not(harness: Any) -> None:
         harness.sagemaker.stop_processing_job(ProcessingJobName="q")
 
 
+def test_an_ended_job_is_deleted_and_its_name_is_free(harness: Any) -> None:
+    harness.runner.blocked.add("p")
+    harness.sagemaker.create_processing_job(**_processing("p"))
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        harness.sagemaker.delete_processing_job(ProcessingJobName="p")
+    harness.sagemaker.stop_processing_job(ProcessingJobName="p")
+    harness.sagemaker.delete_processing_job(ProcessingJobName="p")
+    assert not harness.sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        harness.sagemaker.delete_processing_job(ProcessingJobName="p")
+    harness.runner.blocked.clear()
+    harness.sagemaker.create_processing_job(**_processing("p"))
+
+
 def test_jobs_are_listed_by_status_and_name(harness: Any) -> None:
     harness.runner.blocked.add("b")
     for name in ("a-1", "b-1", "a-2"):

@@ -19,6 +19,7 @@ from ministack.services.cloudformation import provisioners
 from localcloud.ministack_adapter.environment import ACCOUNT, REGION
 from localcloud.ministack_adapter.metric_math import Expression
 from localcloud.ministack_adapter.patching import wrap
+from localcloud.ministack_adapter.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -77,6 +78,27 @@ class Alarms:
     def run_due(self) -> None:
         """Evaluate every alarm."""
         evaluate_all()
+
+
+class TrackingAlarms:
+    """Alarms that a scaling policy makes, under CloudWatch's own records."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+
+    def put(self, name: str, properties: Mapping[str, Any]) -> str:
+        """Create or replace an alarm, with a template's properties; return its ARN."""
+        with responses.request_scope(ACCOUNT, REGION):
+            _, attributes = provisioners._cw_metric_alarm_put(name, properties)
+        self._snapshots.mark("cloudwatch")
+        return str(attributes["Arn"])
+
+    def delete(self, name: str) -> None:
+        """Delete an alarm, unless it is gone."""
+        with responses.request_scope(ACCOUNT, REGION):
+            if name in cloudwatch._alarms:
+                provisioners._cw_metric_alarm_delete(name, {})
+        self._snapshots.mark("cloudwatch")
 
 
 def _next_change(alarm: Mapping[str, Any], now: float) -> float | None:

@@ -43,6 +43,7 @@ SERVICES = {
     "s3": "s3",
     "sagemaker": "sagemaker",
     "scheduler": "scheduler",
+    "servicequotas": "servicequotas",
     "sns": "sns",
     "sqs": "sqs",
     "ssm": "ssm",
@@ -77,6 +78,10 @@ def install(own_services: Mapping[str, Handler], snapshots: Snapshots) -> None:
     """Close ministack to all but `SERVICES`, add our own services, and mark every change for the snapshots."""
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker."]}
     router.SERVICE_PATTERNS["application-autoscaling"] = {"target_prefixes": ["AnyScaleFrontendService."]}
+    router.SERVICE_PATTERNS["servicequotas"] = {
+        "target_prefixes": ["ServiceQuotasV20190624."],
+        "credential_scope": "servicequotas",
+    }
     for service, target in developer_tools.TARGETS.items():
         router.SERVICE_PATTERNS[service] = {"target_prefixes": [target], "credential_scope": service}
     theirs = dict(ministack_app.SERVICE_HANDLERS)

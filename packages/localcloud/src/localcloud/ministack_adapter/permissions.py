@@ -67,10 +67,18 @@ _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 def install() -> None:
     """Add the services to ministack's evaluator; the rules of its own services stay."""
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update(
-        {"sagemaker": "sagemaker", "application-autoscaling": "application-autoscaling"}
+        {
+            "sagemaker": "sagemaker",
+            "application-autoscaling": "application-autoscaling",
+            "servicequotas": "servicequotas",
+        }
     )
     iam_actions._BOTOCORE_SERVICE_MAP.update(
-        {"sagemaker": ["sagemaker", "sagemaker-runtime"], "application-autoscaling": ["application-autoscaling"]}
+        {
+            "sagemaker": ["sagemaker", "sagemaker-runtime"],
+            "application-autoscaling": ["application-autoscaling"],
+            "servicequotas": ["service-quotas"],
+        }
     )
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update({service: service for service in developer_tools.TARGETS})
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})

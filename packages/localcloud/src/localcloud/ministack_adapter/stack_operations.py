@@ -5,8 +5,10 @@ Source: "CloudFormation events detail reference" (Amazon EventBridge).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from xml.sax.saxutils import escape
 
 from ministack.services.cloudformation import _stacks, changesets, handlers, helpers, stacks
 
@@ -15,12 +17,13 @@ from localcloud.ministack_adapter.events import Bus
 from localcloud.ministack_adapter.patching import wrap
 from localcloud.ministack_adapter.snapshots import Snapshots
 
+_STACK_ID = re.compile("<StackId>([^<]+)</StackId>")
 Params = Mapping[str, Any]
 Handler = Callable[[Params], Any]
 
 
 def install(bus: Bus, snapshots: Snapshots) -> None:
-    """Emit stack events, trace operations, and keep the service role of each stack."""
+    """Emit stack events, trace operations, and keep and report the service role of each stack."""
     wrap(stacks, "_add_event", _with_stack_events(bus, snapshots))
     wrap(stacks, "_deploy_stack_async", _traced)
     actions = handlers._ACTION_HANDLERS
@@ -30,6 +33,7 @@ def install(bus: Bus, snapshots: Snapshots) -> None:
         "DeleteStack": _role_before,
         "CreateChangeSet": _role_on_change_set,
         "ExecuteChangeSet": _role_of_change_set,
+        "DescribeStacks": _role_described,
     }.items():
         actions[name] = make(actions[name])
 
@@ -210,5 +214,22 @@ def _role_of_change_set(original: Handler) -> Handler:
             if held is not None:
                 held["_role_arn"] = change_set["_role_arn"]
         return original(params)
+
+    return run
+
+
+def _role_described(original: Handler) -> Handler:
+    """Report the role that is associated with each stack."""
+
+    def run(params: Params) -> Any:
+        status, headers, body = original(params)
+
+        def with_role(member: re.Match[str]) -> str:
+            held = handlers._resolve_stack(member[1]) or {}
+            role = held.get("_role_arn")
+            return f"{member[0]}<RoleARN>{escape(role)}</RoleARN>" if role else member[0]
+
+        text = body.decode() if isinstance(body, bytes) else body
+        return status, headers, _STACK_ID.sub(with_role, text).encode()
 
     return run

@@ -88,10 +88,12 @@ class Jobs:
         self._under_way: set[str] = set()
         self.operations: Operations = {
             "CreateProcessingJob": lambda request, caller: self._create(PROCESSING, request, caller),
+            "DeleteProcessingJob": lambda request, _: self._delete(PROCESSING, request["ProcessingJobName"]),
             "DescribeProcessingJob": lambda request, _: self._find(PROCESSING, request["ProcessingJobName"]),
             "StopProcessingJob": lambda request, _: self._stop(PROCESSING, request["ProcessingJobName"]),
             "ListProcessingJobs": lambda request, _: self._list(PROCESSING, request),
             "CreateTrainingJob": lambda request, caller: self._create(TRAINING, request, caller),
+            "DeleteTrainingJob": lambda request, _: self._delete(TRAINING, request["TrainingJobName"]),
             "DescribeTrainingJob": lambda request, _: self._find(TRAINING, request["TrainingJobName"]),
             "StopTrainingJob": lambda request, _: self._stop(TRAINING, request["TrainingJobName"]),
             "ListTrainingJobs": lambda request, _: self._list(TRAINING, request),
@@ -183,7 +185,7 @@ class Jobs:
 
     def _stop(self, job: JobType, name: str) -> Document:
         with self._store.transaction():
-            document = self._find_to_stop(job, name)
+            document = self._find_to_change(job, name)
             status = document[job.status]
             if status in ENDED:
                 raise validation(
@@ -195,8 +197,18 @@ class Jobs:
             self._runner.stop(job.kind, name)
         return {}
 
-    def _find_to_stop(self, job: JobType, name: str) -> Document:
-        """Find a job like `_find`, but raise the error code that AWS models for the Stop operations."""
+    def _delete(self, job: JobType, name: str) -> Document:
+        with self._store.transaction():
+            document = self._find_to_change(job, name)
+            status = document[job.status]
+            if status not in ENDED:
+                raise in_use(f"The {job.kind} job {name} is in status {status} and cannot be deleted.")
+            self._store.delete(job.store_kind, name)
+            self._tags.drop(document[job.arn])
+        return {}
+
+    def _find_to_change(self, job: JobType, name: str) -> Document:
+        """Find a job like `_find`, but raise the error code that AWS models for the Stop and Delete operations."""
         try:
             return self._find(job, name)
         except AwsError as error:

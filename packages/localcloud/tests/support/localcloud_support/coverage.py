@@ -22,6 +22,7 @@ _SERVICES = {
     "codecommit": "CodeCommit",
     "codeconnections": "CodeConnections",
     "application-autoscaling": "Application Auto Scaling",
+    "service-quotas": "Service Quotas",
 }
 _VERB = re.compile(r"^((?:Batch)?[A-Z][a-z]+)(.*)$")
 

@@ -1,0 +1,232 @@
+"""Steps: release the first version, a bad one, a second good one; reject that one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from evergreen.prove import application, traffic
+from evergreen.prove.proof import Proof
+from evergreen.prove.training import describe_package, start_bad
+from evergreen.prove.waiting import StepError
+from evergreen.release import Release
+
+_RELEASE_MINUTES, _CANARY_MINUTES = 60, 90
+_LONGEST_DEPLOYMENT = timedelta(minutes=110)
+_REQUESTS_A_LOOK = 20
+_APPROVAL = "evergreen prove"
+
+
+def release_first(proof: Proof) -> None:
+    """Approve the first version, wait until it serves, and start the run of the bad one meanwhile."""
+    package = str(proof.facts["first_package"])
+    if not proof.knows("unapproved") and describe_package(proof, package)["ModelApprovalStatus"] != "Approved":
+        _create_unapproved(proof, package)
+    approve(proof, package)
+    start_bad(proof)
+    live = await_live(proof, package, minutes=_RELEASE_MINUTES)
+    described = describe_package(proof, package)
+    approver = described.get("LastModifiedBy", {})
+    who = approver.get("IamIdentity", {}).get("Arn") or approver.get("UserProfileArn", "")
+    proof.see("approver", who or "LastModifiedBy names nobody", held=bool(who))
+    role = str(live.stack.get("RoleARN", "")).rpartition("/")[2]
+    proof.see(
+        "release-role",
+        f"{live.stack['StackStatus']} with the role {role or 'of CDK'}",
+        held=live.settled and role.startswith(proof.state.name),
+    )
+    variant = f"endpoint/{proof.names.endpoint}/variant/AllTraffic"
+    targets = proof.client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[variant]
+    )["ScalableTargets"]
+    bounds = ", ".join(f"{one['MinCapacity']} to {one['MaxCapacity']} instances" for one in targets)
+    proof.see("scaling", bounds or "no scalable target", held=bool(targets))
+    prefix = f"TargetTracking-endpoint/{proof.names.endpoint}"
+    alarms = proof.client("cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
+    proof.see("scaling-alarms", f"{len(alarms)} alarms with the prefix {prefix}", held=bool(alarms))
+
+
+def _create_unapproved(proof: Proof, package: str) -> None:
+    """Try to make a model of a package that nobody approved."""
+    sagemaker, name = proof.client("sagemaker"), f"{proof.state.name}-serving-unapproved"
+    role = proof.resources(proof.names.serving_stack, "AWS::IAM::Role")
+    arn = proof.client("iam").get_role(RoleName=role[0])["Role"]["Arn"]
+    try:
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=arn, Containers=[{"ModelPackageName": package}])
+    except ClientError as error:
+        if "PassRole" not in str(error):
+            proof.see("unapproved", str(error), held=error.response["Error"]["Code"] == "ValidationException")
+        return
+    sagemaker.delete_model(ModelName=name)
+    proof.see("unapproved", "the model was created", held=False)
+
+
+def approve(proof: Proof, package: str) -> None:
+    """Approve a version, unless it is approved."""
+    if describe_package(proof, package)["ModelApprovalStatus"] != "Approved":
+        _decide(proof, package, "Approved")
+
+
+def _decide(proof: Proof, package: str, status: str) -> None:
+    proof.client("sagemaker").update_model_package(
+        ModelPackageArn=package, ModelApprovalStatus=status, ApprovalDescription=_APPROVAL
+    )
+    proof.say(f"version {package.rpartition('/')[2]} is {status}")
+
+
+def await_live(proof: Proof, package: str, *, minutes: float, meanwhile: Callable[[], None] = lambda: None) -> Release:
+    """Wait until the endpoint serves a version.
+
+    Args:
+        proof: The proof.
+        package: The version's ARN.
+        minutes: How long to wait.
+        meanwhile: Called at each look.
+
+    Raises:
+        StepError: It does not serve it in time, or the version was quarantined.
+    """
+    seen: list[Release] = []
+
+    def live() -> Release | None:
+        meanwhile()
+        seen.append(proof.release())
+        quarantined = quarantine(proof, package)
+        if quarantined:
+            raise StepError(f"version {package.rpartition('/')[2]} was not released: {quarantined}")
+        return seen[-1] if seen[-1].serves(package) else None
+
+    version = package.rpartition("/")[2]
+    return proof.waits.until(f"the release of version {version}", live, minutes=minutes, detail=lambda: str(seen[-1]))
+
+
+def quarantine(proof: Proof, package: str) -> str:
+    """Return why a version is quarantined, "" if it is not."""
+    rows = proof.ledger.rows("quarantine")
+    return next((row["reason"] for row in rows if row["package_arn"] == package), "")
+
+
+def release_bad(proof: Proof) -> None:
+    """Approve the bad version, send requests that it fails on, and wait until its alarm has rolled it back.
+
+    Raises:
+        StepError: It was released.
+    """
+    bad, first = str(proof.facts["bad_package"]), str(proof.facts["first_package"])
+    if "before_bad" not in proof.facts:
+        before = proof.release()
+        proof.remember(before_bad={"id": before.id, "config": before.endpoint["EndpointConfigName"]})
+    if proof.release().serves(bad):
+        # An interruption was longer than the watch, so no request reached the canary: once more.
+        _decide(proof, bad, "Rejected")
+        await_live(proof, first, minutes=_CANARY_MINUTES)
+    approve(proof, bad)
+    before_id, before_config = proof.facts["before_bad"]["id"], proof.facts["before_bad"]["config"]
+    requests = cycle(_every_other_marked(traffic.winter(proof)[:200]))
+    seen = _Deployment(proof, requests)
+
+    def rolled_back() -> str | None:
+        release = seen.look()
+        if release.serves(bad):
+            raise StepError("the bad version was released: its alarm did not ring while it was watched")
+        reason = quarantine(proof, bad)
+        return reason if reason and release.id == before_id and not seen.updating else None
+
+    reason = proof.waits.until(
+        "the rollback of the bad version", rolled_back, minutes=_CANARY_MINUTES, detail=seen.detail
+    )
+    seen.tell(proof)
+    release = proof.release()
+    config = release.endpoint["EndpointConfigName"]
+    now = "the configuration before" if config == before_config else config
+    proof.see("rollback", f"{release.endpoint['EndpointStatus']} on {now}", held=config == before_config)
+    stack = release.stack["StackStatus"]
+    proof.see("rollback-stack", stack, held=stack == "UPDATE_ROLLBACK_COMPLETE")
+    proof.see("quarantine", f"{reason}; the record is {release.id}", held=release.package_arn == first)
+
+
+class _Deployment:
+    """A deployment under way, with requests to it at each look."""
+
+    def __init__(self, proof: Proof, requests: Any) -> None:
+        self._proof, self._requests = proof, requests
+        self._last: Release | None = None
+        self.updating = False
+        self.shares: set[str] = set()
+        self.rang: dict[str, str] = dict(proof.facts.get("rang", {}))
+        self.watched = bool(proof.facts.get("watched"))
+
+    def look(self) -> Release:
+        """Read the release, and send requests while its fleets change."""
+        self._last = self._proof.release()
+        self.updating = self._last.endpoint.get("EndpointStatus") == "Updating"
+        if self.updating:
+            for row in islice(self._requests, _REQUESTS_A_LOOK):
+                traffic.ask(self._proof, f"{row}\n".encode())
+            self._remember(self._last.endpoint)
+        return self._last
+
+    def _remember(self, endpoint: dict[str, Any] | Any) -> None:
+        config = endpoint.get("LastDeploymentConfig", {})
+        alarms = [one["AlarmName"] for one in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
+        if alarms and not self.watched:
+            self.watched = True
+            self._proof.remember(watched=sorted(alarms))
+        found = self._proof.client("cloudwatch").describe_alarms(
+            AlarmNamePrefix=f"{self._proof.names.endpoint}-", StateValue="ALARM"
+        )["MetricAlarms"]
+        new = {one["AlarmName"]: one["StateReason"] for one in found if one["AlarmName"] not in self.rang}
+        if new:
+            self.rang |= new
+            self._proof.remember(rang=self.rang)
+
+    def tell(self, proof: Proof) -> None:
+        """Enter what was seen of alarms and guardrails."""
+        watched = proof.facts.get("watched", [])
+        proof.see("guardrail", f"rollback alarms: {', '.join(watched) or 'none'}", held=bool(watched))
+        release_ids = {name: name.removeprefix(f"{proof.names.endpoint}-") for name in self.rang}
+        version = str(proof.facts["bad_package"]).rpartition("/")[2]
+        named = [name for name, rest in release_ids.items() if rest.startswith(f"v{version}-")]
+        proof.see("alarm-name", f"in ALARM: {', '.join(self.rang) or 'none was seen'}", held=bool(named))
+
+    def detail(self) -> str:
+        """Return the release as last seen."""
+        return str(self._last) if self._last else ""
+
+
+def _every_other_marked(rows: Sequence[str]) -> list[str]:
+    return [application.marked(row) if number % 2 else row for number, row in enumerate(rows)]
+
+
+def release_good(proof: Proof) -> None:
+    """Release the second good version, while malformed requests reach its canary."""
+    package, rows = str(proof.facts["good_package"]), traffic.winter(proof)[:200]
+    if "good_began" not in proof.facts:
+        proof.remember(good_began=datetime.now(UTC).isoformat())
+    approve(proof, package)
+    requests = cycle(rows)
+
+    def meanwhile() -> None:
+        endpoint = proof.describe_endpoint()
+        if endpoint["EndpointStatus"] == "Updating":
+            for row in islice(requests, _REQUESTS_A_LOOK):
+                traffic.ask(proof, f"{row}\n".encode())
+            traffic.send_malformed(proof, rows[0])
+
+    live = await_live(proof, package, minutes=_CANARY_MINUTES, meanwhile=meanwhile)
+    took = datetime.now(UTC) - datetime.fromisoformat(proof.facts["good_began"])
+    proof.see("canary-survives", f"{live.id} is live", held=live.settled)
+    proof.see("duration", f"{took.total_seconds() / 60:.0f} minutes", held=took < _LONGEST_DEPLOYMENT)
+
+
+def reject(proof: Proof) -> None:
+    """Reject the live version, and wait until the one before serves."""
+    good, first = str(proof.facts["good_package"]), str(proof.facts["first_package"])
+    if describe_package(proof, good)["ModelApprovalStatus"] != "Rejected":
+        _decide(proof, good, "Rejected")
+    live = await_live(proof, first, minutes=_CANARY_MINUTES)
+    proof.see("rejection", f"{live.id} is live again", held=live.package_arn == first)
