@@ -13,11 +13,13 @@ from evergreen.prove import application, traffic
 from evergreen.prove.proof import Proof
 from evergreen.prove.training import describe_package, start_bad
 from evergreen.prove.waiting import StepError
-from evergreen.release import Release
+from evergreen.release import Release, is_baking
 
 _RELEASE_MINUTES, _CANARY_MINUTES = 60, 90
 _LONGEST_DEPLOYMENT = timedelta(minutes=110)
 _REQUESTS_A_LOOK = 20
+# CloudWatch counts by the minute.
+_BURST_SECONDS = 60
 _APPROVAL = "evergreen prove"
 
 
@@ -204,18 +206,19 @@ def _every_other_marked(rows: Sequence[str]) -> list[str]:
 
 def release_good(proof: Proof) -> None:
     """Release the second good version, while malformed requests reach its canary."""
-    package, rows = str(proof.facts["good_package"]), traffic.winter(proof)[:200]
+    package, rows = str(proof.facts["good_package"]), traffic.winter(proof)[:_REQUESTS_A_LOOK]
     if "good_began" not in proof.facts:
         proof.remember(good_began=datetime.now(UTC).isoformat())
     approve(proof, package)
-    requests = cycle(rows)
+    sent: list[float] = []
 
     def meanwhile() -> None:
-        endpoint = proof.describe_endpoint()
-        if endpoint["EndpointStatus"] == "Updating":
-            for row in islice(requests, _REQUESTS_A_LOOK):
+        due = not sent or proof.waits.clock() - sent[-1] > _BURST_SECONDS
+        if due and is_baking(proof.describe_endpoint()):
+            for row in rows:
                 traffic.ask(proof, f"{row}\n".encode())
             traffic.send_malformed(proof, rows[0])
+            sent.append(proof.waits.clock())
 
     live = await_live(proof, package, minutes=_CANARY_MINUTES, meanwhile=meanwhile)
     took = datetime.now(UTC) - datetime.fromisoformat(proof.facts["good_began"])

@@ -226,7 +226,10 @@ def verify(proof: Proof) -> None:
         listed.extend(f"stack {name}" for name in stacks(proof))
         keys = [f"/{key}" for key in inventory.keys(proof)]
         listed.extend(f"tagged {arn}" for arn in inventory.tagged(proof) if not arn.endswith(tuple(keys)))
-        return None if listed else True
+        if not listed:
+            return True
+        remove(proof)  # a function that still ran may have logged, S3 may have written an access log
+        return None
 
     keys = inventory.keys(proof)
     later = "; ".join(f"key {key} is deleted in {_KEY_DAYS} days" for key in keys)

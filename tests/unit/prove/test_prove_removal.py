@@ -27,6 +27,7 @@ def empty(proof: Scripted, monkeypatch: pytest.MonkeyPatch) -> Scripted:
     proof.script("kms", list_keys=lambda: {"Keys": []})
     proof.script("resourcegroupstaggingapi", get_resources=lambda **_: {"ResourceTagMappingList": []})
     monkeypatch.setattr(inventory, "holds", lambda _: iter(()))
+    monkeypatch.setattr(removal, "remove", lambda _: None)
     return proof
 
 
@@ -108,6 +109,14 @@ def test_a_key_that_awaits_its_deletion_is_named_and_not_left(empty: Scripted) -
 def test_lists_that_lag_behind_a_deletion_are_read_again(empty: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     lagging = iter([[("role", "x")], [("role", "x")], []])
     monkeypatch.setattr(inventory, "holds", lambda _: iter(next(lagging)))
+    removal.verify(empty)
+    assert empty.state.rows["nothing-left"]["verdict"] == "held"
+
+
+def test_what_appears_late_is_deleted(empty: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [("log group", f"/aws/lambda/{empty.state.name}")]
+    monkeypatch.setattr(inventory, "holds", lambda _: iter(there))
+    monkeypatch.setattr(removal, "remove", lambda _: there.clear())
     removal.verify(empty)
     assert empty.state.rows["nothing-left"]["verdict"] == "held"
 

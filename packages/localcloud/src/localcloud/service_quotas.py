@@ -51,7 +51,7 @@ def _list(request: Mapping[str, Any]) -> Document:
 def _quotas() -> tuple[str, ...]:
     model = service_model("sagemaker")
     return tuple(
-        f"{instance} for {use} usage" for shape, use in _USES.items() for instance in model.shape_for(shape).enum
+        f"{instance} for {use} usage" for shape, use in _USES.items() for instance in model.shape_for(shape).metadata["enum"]
     )
 
 
