@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evergreen import ROOT
+from evergreen.demo import Engine
 from evergreen.errors import UsageError
 from evergreen.options import STATE, PortOption, StateOption, Target, TargetOption
 from evergreen.output import say
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 _LOCAL_REGION = "us-east-1"
 _ORPHAN_MINUTES = 150
+# The value of `model_monitor` in evergreen.yaml.
+_MODEL_MONITOR = {Engine.BUILTIN: "closed", Engine.MODEL_MONITOR: "available"}
 
 
 def prove(
@@ -32,6 +35,10 @@ def prove(
     name: Annotated[
         str | None,
         typer.Option(help="With --clean: the proof's name, such as prove1a2b3c4d (default: the unfinished one)."),
+    ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="What runs the scheduled monitors (default: Model Monitor where the account uses it)."),
     ] = None,
     region: Annotated[
         str | None, typer.Option(help="Region in AWS (default: that of your credentials' profile).")
@@ -54,7 +61,8 @@ def prove(
         raise UsageError("--keep deletes nothing and --clean deletes: leave out one of the two.")
     place = Place(target, port, state)
     try:
-        failed = _prove(place, _region(place, region), folder, yes=yes, keep=keep, clean=clean, name=name)
+        where = _region(place, region)
+        failed = _prove(place, where, folder, yes=yes, keep=keep, clean=clean, name=name, engine=engine)
     except KeyboardInterrupt:
         again = f"make prove TARGET={target}" if target is Target.AWS else "the same command"
         say(f"\nInterrupted. {again} continues, `evergreen prove --clean --target {target}` deletes what is there.")
@@ -73,13 +81,29 @@ def _region(place: Place, given: str | None) -> str:
         return _LOCAL_REGION
     import boto3
 
+    from configuration.images import image_uri
+
     found = given or boto3.Session().region_name
     if not found:
         raise UsageError("No region: name it with --region, in AWS_REGION, or in your profile.")
+    try:
+        image_uri("xgboost", "3.2-0", found)
+    except ValueError as error:
+        raise UsageError(f"Region {found}: should be {error}") from None
     return found
 
 
-def _prove(place: Place, region: str, folder: Path, *, yes: bool, keep: bool, clean: bool, name: str | None) -> bool:
+def _prove(
+    place: Place,
+    region: str,
+    folder: Path,
+    *,
+    yes: bool,
+    keep: bool,
+    clean: bool,
+    name: str | None,
+    engine: Engine | None,
+) -> bool:
     """Run or continue a proof. Say whether an assumption did not hold, or nothing could be said of all of them."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -104,6 +128,8 @@ def _prove(place: Place, region: str, folder: Path, *, yes: bool, keep: bool, cl
         say("There is no unfinished proof in this account and region: nothing to delete.")
         return False
     begins = not store.folder(found).exists()
+    if begins and engine:
+        found.facts["asked"] = _MODEL_MONITOR[engine]
     if begins or clean:
         if not clean:
             for line in plan.lines(found.name, who.arn, who.account, who.region):

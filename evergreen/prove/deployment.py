@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from configuration import load
 from configuration.bootstrap import bootstrap_qualifier
 from evergreen import ROOT
 from evergreen.deployed import is_moving
+from evergreen.errors import UsageError
 from evergreen.preflight import checks
 from evergreen.prove import application
 from evergreen.prove.proof import Proof
@@ -44,7 +46,7 @@ def check_account(proof: Proof) -> None:
             raise StepError(f"a quota is too low: {lacking}")
         answer = checks.model_monitor(session, stage)
         proof.see("model-monitor", answer.found, held=not answer.found.startswith("not known"))
-        proof.remember(engine=AVAILABLE if answer.good else CLOSED)
+        proof.remember(engine=proof.facts.get("asked") or (AVAILABLE if answer.good else CLOSED))
     proof.say(f"Model Monitor: {proof.facts['engine']}")
 
 
@@ -77,12 +79,16 @@ def deploy(proof: Proof) -> None:
     """Deploy every stack, and remember what a deletion of the stacks retains.
 
     Raises:
-        StepError: Stacks of this name exist that this proof did not make.
+        UsageError: Stacks of this name exist that this proof did not make. They are left alone.
     """
     if not proof.facts.get("deploying"):
         foreign = stacks(proof)
         if foreign:
-            raise StepError(f"stacks of this name exist already: {', '.join(foreign)}")
+            proof.state.finished = True
+            proof.store.save(proof.state)
+            raise UsageError(
+                f"Stacks of this name exist already: {', '.join(foreign)}. The next proof takes another name."
+            )
         proof.remember(deploying=True)
     await_stacks(proof)
     proof.cdk("deploy", "--app", str(proof.assembly), "--all", "--require-approval", "never", "--concurrency", "2")
@@ -133,8 +139,6 @@ def await_stacks(proof: Proof) -> None:
 
 
 def _arguments(proof: Proof) -> list[str]:
-    import os
-
     return [os.path.relpath(proof.folder / name, ROOT) for name in ("evergreen.yaml", "models")]
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from evergreen.cdk import CdkError
 from evergreen.errors import FailedError
@@ -16,7 +25,15 @@ from evergreen.prove.waiting import StepError
 _EXPIRED = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClientException"}
 )
-KEPT = "kept"
+_UNREACHABLE = (
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
 
 
 class PausedError(FailedError):
@@ -73,7 +90,6 @@ def run(proof: Proof, *, keep: bool) -> None:
         FailedError: A step failed. What it deployed is deleted, unless it is kept.
         PausedError: Credentials or network are gone.
     """
-    failure: Exception | None = None
     if not proof.state.failure:
         try:
             for step in STEPS:
@@ -81,18 +97,14 @@ def run(proof: Proof, *, keep: bool) -> None:
         except (StepError, CdkError, ClientError) as error:
             if keep:
                 raise
-            failure = error
             proof.state.failure = str(error)
             proof.store.save(proof.state)
             proof.waits.say(f"Failed: {error}\nWhat was deployed is deleted.")
     if keep:
         return
-    for step in CLEANING:
-        _take(proof, step)
-    proof.state.finished = True
-    proof.store.save(proof.state)
-    if failure:
-        raise FailedError(f"The proof failed and everything is deleted: {failure}") from failure
+    _delete(proof)
+    if proof.state.failure:
+        raise FailedError(f"The proof failed and everything is deleted: {proof.state.failure}")
 
 
 def clean(proof: Proof) -> None:
@@ -101,9 +113,18 @@ def clean(proof: Proof) -> None:
     Raises:
         FailedError: Something could not be deleted.
     """
-    proof.state.failure = proof.state.failure or "cleaned on request"
+    # An interrupted deletion is continued as one, whatever command continues it.
+    proof.state.failure = proof.state.failure or "its deletion was asked for"
     proof.state.done = [name for name in proof.state.done if name not in {step.name for step in CLEANING}]
-    run(proof, keep=False)
+    proof.store.save(proof.state)
+    _delete(proof)
+
+
+def _delete(proof: Proof) -> None:
+    for step in CLEANING:
+        _take(proof, step)
+    proof.state.finished = True
+    proof.store.save(proof.state)
 
 
 def _take(proof: Proof, step: Step) -> None:
@@ -112,12 +133,17 @@ def _take(proof: Proof, step: Step) -> None:
         return
     proof.waits.say(step.title)
     try:
-        step.run(proof)
+        try:
+            step.run(proof)
+        except CdkError:
+            # The CLI tells expired credentials in its own words only. This call tells them in AWS's.
+            proof.client("sts").get_caller_identity()
+            raise
     except ClientError as error:
         if error.response["Error"]["Code"] in _EXPIRED:
             raise PausedError(f"The credentials are no longer valid: {error}. Renew them.") from error
         raise
-    except BotoCoreError as error:
+    except _UNREACHABLE as error:
         raise PausedError(f"AWS cannot be asked: {error}.") from error
     proof.state.done.append(step.name)
     proof.store.save(proof.state)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from evergreen.errors import FailedError
-from evergreen.prove import run
+from evergreen.cdk import CdkError
+from evergreen.errors import FailedError, UsageError
+from evergreen.prove import deployment, run
 from evergreen.prove.proof import Proof
 from evergreen.prove.waiting import StepError
 from tests.unit.prove.conftest import ACCOUNT, REGION, Scripted
@@ -74,7 +75,8 @@ def test_a_deletion_that_was_interrupted_after_a_failure_is_continued(proof: Scr
     errors["train"], errors["destroy"] = StepError("x"), KeyboardInterrupt()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         run.run(proof, keep=False)
-    run.run(proof, keep=False)
+    with pytest.raises(FailedError, match="everything is deleted: x"):
+        run.run(proof, keep=False)
     assert report == ["deploy", "destroy", "verify"], "the failed step is not tried again"
 
 
@@ -99,6 +101,47 @@ def test_expired_credentials_delete_nothing_and_the_proof_continues(proof: Scrip
     assert report == ["deploy"]
     run.run(proof, keep=False)
     assert report == ["deploy", "train", "release", "destroy", "verify"]
+
+
+def test_a_cli_that_met_expired_credentials_deletes_nothing(proof: Scripted, taken: Taken) -> None:
+    report, errors = taken
+
+    def refuse() -> None:
+        raise expired("ExpiredToken")
+
+    proof.script("sts", get_caller_identity=refuse)
+    errors["deploy"] = CdkError("`npx cdk deploy` failed: the security token included in the request is expired")
+    with pytest.raises(run.PausedError):
+        run.run(proof, keep=False)
+    assert report == []
+    assert not proof.state.failure
+
+
+def test_a_cli_that_failed_otherwise_ends_in_the_deletion(proof: Scripted, taken: Taken) -> None:
+    report, errors = taken
+    proof.script("sts", get_caller_identity=dict)
+    errors["deploy"] = CdkError("`npx cdk deploy` failed: ❌ Deployment failed")
+    with pytest.raises(FailedError, match="Deployment failed"):
+        run.run(proof, keep=False)
+    assert report == ["destroy", "verify"]
+
+
+def test_a_deletion_that_was_asked_for_is_continued_as_one(proof: Scripted, taken: Taken) -> None:
+    report, errors = taken
+    errors["verify"] = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        run.clean(proof)
+    with pytest.raises(FailedError, match="deletion was asked for"):
+        run.run(proof, keep=False)
+    assert report == ["destroy", "verify"]
+
+
+def test_stacks_of_somebody_elses_are_left_alone(proof: Scripted) -> None:
+    name = f"{proof.state.name}-platform-prod"
+    proof.script("cloudformation", describe_stacks=lambda **_: {"Stacks": [{"StackName": name, "StackStatus": "X"}]})
+    with pytest.raises(UsageError, match=f"{name}.*another name"):
+        deployment.deploy(proof)
+    assert proof.store.unfinished(ACCOUNT, REGION) is None
 
 
 def test_a_lost_network_deletes_nothing(proof: Scripted, taken: Taken) -> None:
