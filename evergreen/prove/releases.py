@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
-from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -17,7 +16,7 @@ from evergreen.release import Release, is_baking
 
 _RELEASE_MINUTES, _CANARY_MINUTES = 60, 90
 _LONGEST_DEPLOYMENT = timedelta(minutes=110)
-_REQUESTS_A_LOOK = 20
+_SAMPLE, _REQUESTS_A_LOOK = 200, 20
 # CloudWatch counts by the minute.
 _BURST_SECONDS = 60
 _APPROVAL = "evergreen prove"
@@ -128,20 +127,31 @@ def release_bad(proof: Proof) -> None:
         await_live(proof, first, minutes=_CANARY_MINUTES)
     approve(proof, bad)
     before_id, before_config = proof.facts["before_bad"]["id"], proof.facts["before_bad"]["config"]
-    requests = cycle(_every_other_marked(traffic.winter(proof)[:200]))
-    seen = _Deployment(proof, requests)
+    requests = cycle(_every_other_marked(traffic.winter(proof)[:_SAMPLE]))
+    last: list[Release] = []
 
     def rolled_back() -> str | None:
-        release = seen.look()
+        release = proof.release()
+        last[:] = [release]
+        updating = release.endpoint.get("EndpointStatus") == "Updating"
+        if updating:
+            _remember_alarms(proof, release)
+            for row in islice(requests, _REQUESTS_A_LOOK):
+                traffic.ask(proof, f"{row}\n".encode())
         if release.serves(bad):
             raise StepError("the bad version was released: its alarm did not ring while it was watched")
         reason = quarantine(proof, bad)
-        return reason if reason and release.id == before_id and not seen.updating else None
+        return reason if reason and release.id == before_id and not updating else None
 
     reason = proof.waits.until(
-        "the rollback of the bad version", rolled_back, minutes=_CANARY_MINUTES, detail=seen.detail
+        "the rollback of the bad version", rolled_back, minutes=_CANARY_MINUTES, detail=lambda: "".join(map(str, last))
     )
-    seen.tell(proof)
+    watched = proof.facts.get("watched", [])
+    proof.see("guardrail", f"rollback alarms: {', '.join(watched) or 'none'}", held=bool(watched))
+    rang = [name for name in watched if _rang(proof, name)]
+    version = bad.rpartition("/")[2]
+    named = any(name.startswith(f"{proof.names.endpoint}-v{version}-") for name in rang)
+    proof.see("alarm-name", f"went to ALARM: {', '.join(rang) or 'none'}", held=named)
     release = proof.release()
     config = release.endpoint["EndpointConfigName"]
     now = "the configuration before" if config == before_config else config
@@ -151,53 +161,18 @@ def release_bad(proof: Proof) -> None:
     proof.see("quarantine", f"{reason}; the record is {release.id}", held=release.package_arn == first)
 
 
-class _Deployment:
-    """A deployment under way, with requests to it at each look."""
+def _remember_alarms(proof: Proof, release: Release) -> None:
+    """Remember the alarms that watch a deployment: afterwards the endpoint names those of the one before."""
+    deployment = release.endpoint.get("LastDeploymentConfig", {})
+    alarms = [one["AlarmName"] for one in deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
+    if alarms and "watched" not in proof.facts:
+        proof.remember(watched=sorted(alarms))
 
-    def __init__(self, proof: Proof, requests: Any) -> None:
-        self._proof, self._requests = proof, requests
-        self._last: Release | None = None
-        self.updating = False
-        self.shares: set[str] = set()
-        self.rang: dict[str, str] = dict(proof.facts.get("rang", {}))
-        self.watched = bool(proof.facts.get("watched"))
 
-    def look(self) -> Release:
-        """Read the release, and send requests while its fleets change."""
-        self._last = self._proof.release()
-        self.updating = self._last.endpoint.get("EndpointStatus") == "Updating"
-        if self.updating:
-            for row in islice(self._requests, _REQUESTS_A_LOOK):
-                traffic.ask(self._proof, f"{row}\n".encode())
-            self._remember(self._last.endpoint)
-        return self._last
-
-    def _remember(self, endpoint: dict[str, Any] | Any) -> None:
-        config = endpoint.get("LastDeploymentConfig", {})
-        alarms = [one["AlarmName"] for one in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
-        if alarms and not self.watched:
-            self.watched = True
-            self._proof.remember(watched=sorted(alarms))
-        found = self._proof.client("cloudwatch").describe_alarms(
-            AlarmNamePrefix=f"{self._proof.names.endpoint}-", StateValue="ALARM"
-        )["MetricAlarms"]
-        new = {one["AlarmName"]: one["StateReason"] for one in found if one["AlarmName"] not in self.rang}
-        if new:
-            self.rang |= new
-            self._proof.remember(rang=self.rang)
-
-    def tell(self, proof: Proof) -> None:
-        """Enter what was seen of alarms and guardrails."""
-        watched = proof.facts.get("watched", [])
-        proof.see("guardrail", f"rollback alarms: {', '.join(watched) or 'none'}", held=bool(watched))
-        release_ids = {name: name.removeprefix(f"{proof.names.endpoint}-") for name in self.rang}
-        version = str(proof.facts["bad_package"]).rpartition("/")[2]
-        named = [name for name, rest in release_ids.items() if rest.startswith(f"v{version}-")]
-        proof.see("alarm-name", f"in ALARM: {', '.join(self.rang) or 'none was seen'}", held=bool(named))
-
-    def detail(self) -> str:
-        """Return the release as last seen."""
-        return str(self._last) if self._last else ""
+def _rang(proof: Proof, alarm: str) -> bool:
+    """Say whether an alarm was in ALARM. CloudWatch keeps the history of an alarm that was deleted."""
+    history = proof.client("cloudwatch").describe_alarm_history(AlarmName=alarm, HistoryItemType="StateUpdate")
+    return any("to ALARM" in item["HistorySummary"] for item in history["AlarmHistoryItems"])
 
 
 def _every_other_marked(rows: Sequence[str]) -> list[str]:
@@ -217,12 +192,15 @@ def release_good(proof: Proof) -> None:
         if due and is_baking(proof.describe_endpoint()):
             for row in rows:
                 traffic.ask(proof, f"{row}\n".encode())
-            traffic.send_malformed(proof, rows[0])
+            statuses = traffic.send_malformed(proof, rows[0])
             sent.append(proof.waits.clock())
+            proof.remember(canary_refusals=proof.facts.get("canary_refusals", 0) + len(statuses))
 
     live = await_live(proof, package, minutes=_CANARY_MINUTES, meanwhile=meanwhile)
     took = datetime.now(UTC) - datetime.fromisoformat(proof.facts["good_began"])
-    proof.see("canary-survives", f"{live.id} is live", held=live.settled)
+    refusals = proof.facts.get("canary_refusals", 0)
+    if refusals:
+        proof.see("canary-survives", f"{live.id} is live after {refusals} refusals", held=live.settled)
     proof.see("duration", f"{took.total_seconds() / 60:.0f} minutes", held=took < _LONGEST_DEPLOYMENT)
 
 

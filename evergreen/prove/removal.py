@@ -41,22 +41,25 @@ def destroy(proof: Proof) -> None:
     await_stacks(proof)
     stop_runs(proof)
     found = stacks(proof)
-    if not found:
-        proof.say("no stack of this name is in the account")
-        return
-    proof.remember(keys=sorted({*proof.facts.get("keys", []), *_keys(proof, found)}))
-    _end_deployment(proof)
+    proof.remember(stacks=sorted({*proof.facts.get("stacks", []), *found}))
+    if found:
+        proof.remember(keys=sorted({*proof.facts.get("keys", []), *_keys(proof, found)}))
+        _end_deployment(proof)
+        _destroy(proof)
+    left = stacks(proof)
+    if left:
+        raise StepError(f"stacks are left: {', '.join(f'{name} {status}' for name, status in left.items())}")
+    if proof.facts["stacks"]:
+        proof.see("deletion", f"{len(proof.facts['stacks'])} stacks deleted, none left", held=True)
+
+
+def _destroy(proof: Proof) -> None:
     if not (proof.assembly / "manifest.json").is_file():
         engine = proof.facts.get("engine", AVAILABLE)
         proof.folder.mkdir(parents=True, exist_ok=True)
         arguments = application.write(proof.folder, proof.state.name, proof.state.region, engine)
         proof.cdk("synth", "--quiet", "--app", f"{sys.executable} app.py {arguments}", "--output", str(proof.assembly))
     proof.cdk("destroy", "--app", str(proof.assembly), "--all", "--force")
-    left = stacks(proof)
-    if left:
-        raise StepError(f"stacks are left: {', '.join(f'{name} {status}' for name, status in left.items())}")
-    if proof.facts.get("deploying"):
-        proof.see("deletion", f"{len(found)} stacks deleted, none left", held=True)
 
 
 def _keys(proof: Proof, found: dict[str, str]) -> list[str]:
