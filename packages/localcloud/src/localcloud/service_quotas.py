@@ -50,9 +50,8 @@ def _list(request: Mapping[str, Any]) -> Document:
 @cache
 def _quotas() -> tuple[str, ...]:
     model = service_model("sagemaker")
-    return tuple(
-        f"{instance} for {use} usage" for shape, use in _USES.items() for instance in model.shape_for(shape).metadata["enum"]
-    )
+    types = {use: model.shape_for(shape).metadata["enum"] for shape, use in _USES.items()}
+    return tuple(f"{instance} for {use} usage" for use, instances in types.items() for instance in instances)
 
 
 def _quota(name: str) -> Document:
