@@ -19,6 +19,7 @@ from localcloud_support.containers import BUCKET, FakeAws, Jobs, processing, scr
 import localcloud
 from localcloud.codebuild import image
 from localcloud.runtime import visible
+from localcloud.runtime.contract import ContainerError
 from localcloud.runtime.sandbox import Sandbox
 from localcloud.runtime.transfer import TransferError, unpack
 from localcloud.runtime.warm import interpreter_environment
@@ -85,6 +86,7 @@ def _python_of_everybody() -> str | None:
 _AS_NOBODY = """
 import os, subprocess, sys
 from pathlib import Path
+from localcloud.runtime.contract import ContainerError
 from localcloud.runtime.sandbox import Sandbox, isolation
 box = Sandbox(Path(sys.argv[1]))
 box.ml.mkdir()
@@ -231,6 +233,31 @@ def test_an_archive_cannot_write_through_its_links(tmp_path: Path, links: list[t
     with pytest.raises(TransferError):
         unpack(archive, tmp_path / "to/deep", "model.tar.gz")
     assert not list(tmp_path.rglob("written"))
+
+
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize("inside", ["/tmp", "/root"])
+def test_a_restarted_server_cannot_lead_its_mounts_out_by_links(tmp_path: Path, inside: str) -> None:
+    if not os.access(inside, os.W_OK):
+        pytest.skip(f"needs a directory of its own in {inside}")
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "module.py").write_text("precious")
+    box = Sandbox(tmp_path / "box")
+    box.ml.mkdir()
+    seen = f"{inside}/seen-{os.getpid()}"
+    host = Path(seen)
+    host.mkdir()
+    try:
+        (host / "module.py").write_text("value = 1")
+        planted = box.tmp if inside == "/tmp" else box.home
+        (planted / host.name).symlink_to(victim)
+        with pytest.raises(ContainerError, match="symbolic link"):
+            box.start(["true"], {"PATH": os.defpath}, cwd="/", read_only=[f"{seen}/module.py", f"{seen}/new"])
+        assert (victim / "module.py").read_text() == "precious"
+        assert [file.name for file in victim.iterdir()] == ["module.py"]
+    finally:
+        shutil.rmtree(host)
 
 
 @pytest.mark.usefixtures("namespaces")

@@ -6,6 +6,7 @@ container's own. The old root is detached, so that no path and no symbolic link 
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -40,7 +41,7 @@ _HIDDEN = ("/usr/src",)  # a place of projects
 
 def enter(plan: dict[str, Any]) -> None:
     """Build the plan's tree, make it this process's root, and give up the privileges that building needed."""
-    root: str = plan["root"]
+    root = os.path.realpath(plan["root"])
     mounts.mount("none", "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
     mounts.mount("tmpfs", root, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV)
     os.chmod(root, 0o755)  # noqa: S103 (as a root directory)
@@ -81,7 +82,7 @@ def _expose(path: str, root: str, exposed: list[str]) -> None:
             continue
         target = os.readlink(place)
         if not os.path.lexists(root + place):
-            os.makedirs(root + current, exist_ok=True)
+            _make_directory(root + current)
             os.symlink(target, root + place)
         rest = os.path.normpath(os.path.join(current, target)).strip("/").split("/") + rest
         current = ""
@@ -95,7 +96,7 @@ def _expose(path: str, root: str, exposed: list[str]) -> None:
 
 def _overlay(lower: str, upper: str, work: str, place: str) -> None:
     """Show a directory with changes of the container's own; empty where the kernel cannot or it does not exist."""
-    os.makedirs(place, exist_ok=True)
+    _make_directory(place)
     try:
         mounts.overlay(lower, upper, work, place)
     except OSError:
@@ -104,10 +105,17 @@ def _overlay(lower: str, upper: str, work: str, place: str) -> None:
 
 def _make_mount_point(source: str, place: str) -> None:
     if os.path.isdir(source):
-        os.makedirs(place, exist_ok=True)
+        _make_directory(place)
         return
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    _write(place, "")
+    _make_directory(os.path.dirname(place))
+    os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+
+def _make_directory(place: str) -> None:
+    """Make a directory of the tree; a restarted server may have left links in its /tmp or home, which lead outside."""
+    if os.path.realpath(place) != place:
+        raise OSError(errno.ELOOP, f"{place} lies behind a symbolic link that the container left")
+    os.makedirs(place, exist_ok=True)
 
 
 def _add_devices(root: str) -> None:
