@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import peers
-from drift_analyzer import quality
+from drift_analyzer import quality, quality_verdict
 from drift_analyzer.baseline_builder import ReferenceColumn, build_baseline, infer_column
 from drift_analyzer.baseline_files import Baseline, read_baseline
 from drift_analyzer.drift import Rules, Status, alarm, judge
@@ -177,7 +177,15 @@ def _quality(features: Floats, labels: NDArray[np.int64], reference: int) -> lis
     wanted = {"auc", "accuracy"}
     rules[section] = {name: rule for name, rule in rules[section].items() if name in wanted}
     return [
-        bool(quality.violations(problem, quality.statistics(problem, scored(at, at + ROWS)), rules, "calibrated"))
+        bool(
+            quality_verdict.violations(
+                problem,
+                scored(at, at + ROWS),
+                quality.statistics(problem, scored(at, at + ROWS)),
+                rules,
+                "calibrated",
+            )[0]
+        )
         for at in range(reference, len(features) - ROWS + 1, ROWS)
     ]
 

@@ -13,7 +13,7 @@ from drift_analyzer import cloudwatch_metrics
 from drift_analyzer.baseline_files import Baseline, read_baseline
 from drift_analyzer.capture_reader import Capture
 from drift_analyzer.data_quality import CapturedData, JudgedWindow, file_bodies
-from drift_analyzer.drift import Status, alarm, judge
+from drift_analyzer.drift import INCONCLUSIVE, Status, alarm, judge
 from drift_analyzer.inference_time import TimeWindows
 from drift_analyzer.jsonio import dumps, loads
 from monitor import history, verdict_rows
@@ -144,6 +144,7 @@ def fold(
     etag = body["ETag"].strip('"')
     capture = Capture(baseline.schema(), TimeWindows(release.window_seconds))
     capture.read(io.BytesIO(body["Body"].read()), captured.key)
+    _place_bad_records(capture, captured, release.window_seconds)
     for start, state in capture.windows.items():
         store.put_partial(start, captured.key, etag, state)
         yield start
@@ -151,6 +152,16 @@ def fold(
         lines = b"\n".join(dumps({"reason": bad.reason, "line": bad.line}) for bad in capture.bad)
         store.put(min(capture.windows, default=0), f"bad/{etag}.jsonl", lines, "application/jsonlines")
         logger.warning("bad records", extra={"key": captured.key, "count": len(capture.bad)})
+
+
+def _place_bad_records(capture: Capture, captured: CapturedObject, seconds: int) -> None:
+    """Count bad records without a readable time in the window of the object's hour, which its key names."""
+    if not capture.unplaced.bad:
+        return
+    hour = datetime.strptime("/".join(captured.key.split("/")[-5:-1]), "%Y/%m/%d/%H").replace(tzinfo=UTC)
+    start = max(capture.windows, default=int(hour.timestamp()) // seconds * seconds)
+    for reason, count in capture.unplaced.reasons.items():
+        capture.state(start).add_bad(reason, count)
 
 
 def _conclude(
@@ -166,7 +177,7 @@ def _conclude(
     """
     release, store, baseline = _load(model, environment, clients)
     earlier = store.verdicts_before(start)
-    conclusive = [body for body in earlier if body["status"] != "InsufficientData"]
+    conclusive = [body for body in earlier if body["status"] not in INCONCLUSIVE]
     previously_drifted: list[str] = conclusive[-1]["drifted"] if conclusive else []
     keys = store.partials(start)
     end = datetime.fromtimestamp(start + release.window_seconds, UTC)
@@ -199,7 +210,7 @@ def _conclude(
         "status": verdict.status,
         "reason": verdict.reason,
         "alarm": bodies["verdict.json"]["alarm"],
-        "schema_violations": len(verdict.schema_violations),
+        "broken": list(verdict.broken_names),
         "report": row.report,
     }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _RUNS = "runs"
 """The metric that counts runs; the heartbeat alarm watches it."""
+_BROKEN = "broken_features"
+"""The metric that counts what is broken; the broken-data alarm watches it."""
 _NAMESPACES = {
     "data_quality": cloudwatch_metrics.DATA,
     "model_quality": cloudwatch_metrics.MODEL,
@@ -117,7 +119,10 @@ def record(
     now = datetime.now(UTC).timestamp()
     metrics = [Metric(_RUNS, 1.0, now)]
     if row.conclusive:
-        metrics.append(Metric(_DRIFT_METRICS[monitor_run.kind], float(row.status != "OK"), now))
+        drifted = row.status == "Drift" if row.data_drifted is None else row.data_drifted
+        metrics.append(Metric(_DRIFT_METRICS[monitor_run.kind], float(drifted), now))
+    if monitor_run.kind == "data_quality":
+        metrics.append(Metric(_BROKEN, float(len(row.broken)), now))
     _emit(metrics, monitor_run)
     return {"status": row.status, "reason": row.evidence}
 
@@ -136,10 +141,16 @@ def _managed_verdict(
 
 
 def emit_container_metrics(path: Path, monitor_run: MonitorRun) -> None:
-    """Print the metrics that the container wrote, without its drift metric, which `record` emits."""
+    """Print the metrics that the container wrote, without those that `record` emits."""
     if path.exists():
         metrics = cloudwatch_metrics.read_json_lines(path.read_bytes())
-        _emit([metric for metric in metrics if metric.name != _DRIFT_METRICS[monitor_run.kind]], monitor_run)
+        own = (_DRIFT_METRICS[monitor_run.kind], _BROKEN)
+        _emit([metric for metric in metrics if metric.name not in own], monitor_run)
+
+
+def emit_run_without_data(monitor_run: MonitorRun) -> None:
+    """Count a run that found nothing to judge: it ran, so the heartbeat stays silent."""
+    _emit([Metric(_RUNS, 1.0, datetime.now(UTC).timestamp())], monitor_run)
 
 
 def _complete_report(

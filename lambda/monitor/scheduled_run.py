@@ -10,7 +10,7 @@ from drift_analyzer import container
 from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.jsonio import dumps, loads
 from monitor.environment import ScheduleEnvironment
-from monitor.finished_run import emit_container_metrics, record
+from monitor.finished_run import emit_container_metrics, emit_run_without_data, record
 from monitor.monitor_run import MonitorRun
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ def run_due(request: Mapping[str, Any], environment: ScheduleEnvironment, client
     """Run a schedule's request against the release that is deployed now; return status and reason."""
     name = environment.record_name(request["model"])
     release = str(clients.ssm.get_parameter(Name=name)["Parameter"]["Value"]).split("|", 1)[0]
+    monitor_run = MonitorRun.read(request, release, datetime.now(UTC))
     if release == "none":
+        emit_run_without_data(monitor_run)
         return {"status": "Nothing", "reason": "nothing is deployed yet"}
-    return run(MonitorRun.read(request, release, datetime.now(UTC)), environment, clients)
+    return run(monitor_run, environment, clients)
 
 
 def run(monitor_run: MonitorRun, environment: ScheduleEnvironment, clients: "Clients") -> dict[str, str]:
@@ -44,6 +46,7 @@ def run(monitor_run: MonitorRun, environment: ScheduleEnvironment, clients: "Cli
         output = opt / "findings"
         captured = _captured_keys(monitor_run, environment, clients.s3)
         if not _download(clients.s3, environment.data_bucket, captured, opt / "capture"):
+            emit_run_without_data(monitor_run)
             return _NO_DATA
         values = {
             **monitor_run.environment,
@@ -76,6 +79,7 @@ def _start_job(
     """Start the schedule's processing job for this window."""
     keys = _captured_keys(monitor_run, environment, clients.s3)
     if not keys:
+        emit_run_without_data(monitor_run)
         return _NO_DATA
     artifacts = f"s3://{environment.artifact_bucket}"
     manifest = f"{monitor_run.folder}/captured.manifest"

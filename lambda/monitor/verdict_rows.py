@@ -8,28 +8,26 @@ from drift_analyzer.drift import DriftVerdict
 from drift_analyzer.violations import broken_features
 from shared.verdict import Verdict
 
-_STATUS = {"Ok": "OK", "Drift": "Drift", "InsufficientData": "InsufficientData"}
+_STATUS = {"Ok": "OK"}
+"""Statuses of the ledger by those of the analyzer; all others are the same."""
 
 
 def of_window(verdict: DriftVerdict, start: int, seconds: int, release: str, report: str) -> Verdict:
     """Return the row of a window of captured data; `start` is in epoch seconds."""
-    broken = broken_features(verdict.violations)
-    status = "Violation" if broken else _STATUS[verdict.status]
-    judged = [feature for feature in verdict.features if feature.judged]
-    if status == "OK" and judged and all(feature.low_power for feature in judged):
-        status = "LowPower"
-    drifted = sorted((f for f in verdict.features if f.drifted), key=lambda f: -f.distance / (f.threshold or 1.0))
-    reason = f"{len(broken)} features of another type or missing, {verdict.reason}" if broken else verdict.reason
+    drifted = sorted((f for f in verdict.features if f.moved), key=lambda f: -f.distance / (f.threshold or 1.0))
     return Verdict(
         kind="data_quality",
-        status=status,
+        status=_STATUS.get(verdict.status, verdict.status),
         window_start=_utc(start),
         window_end=_utc(start + seconds),
         release_id=release,
-        evidence=f"{reason} ({verdict.rows} rows)",
-        features=tuple(broken) or tuple(feature.name for feature in drifted),
+        evidence=f"{verdict.reason} ({verdict.rows} rows)",
+        features=tuple(dict.fromkeys([*verdict.broken_names, *(feature.name for feature in drifted)])),
         report=report,
-        metric=verdict.share if verdict.status != "InsufficientData" else None,
+        metric=verdict.share if verdict.judgeable else None,
+        broken=tuple((found.feature, found.check) for found in verdict.broken),
+        data_drifted=verdict.data_drifted if verdict.judgeable else None,
+        blocks=bool(broken_features(verdict.violations)),
     )
 
 
@@ -52,8 +50,10 @@ def of_run(
         release: Id of the release whose baseline was used.
         report: Address of the report.
     """
-    broken = broken_features(violations) if kind == "data_quality" else []
-    status = "Violation" if broken else _STATUS[verdict.get("status") or ("Drift" if violations else "Ok")]
+    schema = broken_features(violations) if kind == "data_quality" else []
+    found = str(verdict.get("status") or ("Drift" if violations else "Ok"))
+    status = "Violation" if schema else _STATUS.get(found, found)
+    broken = [(str(item["feature"]), str(item["check"])) for item in verdict.get("broken") or ()]
     named = [str(v.get("feature_name") or v.get("facet") or v.get("metric_name") or v.get("label")) for v in violations]
     evidence = str(verdict.get("reason") or f"{len(violations)} constraints violated")
     if violations:
@@ -68,12 +68,20 @@ def of_run(
         window_end=window[1],
         release_id=release,
         evidence=evidence,
-        features=tuple(dict.fromkeys(broken or named)),
+        features=tuple(dict.fromkeys([*schema, *(feature for feature, _ in broken), *named])),
         report=report,
         metric=None if status == "InsufficientData" else _metric(verdict),
         labels=int(verdict.get("labels") or 0),
         labels_coverage=float(verdict.get("label_coverage") or 0.0),
+        broken=tuple(broken) or tuple((name, "schema") for name in schema),
+        data_drifted=_data_drifted(verdict),
+        blocks=bool(schema),
     )
+
+
+def _data_drifted(verdict: Mapping[str, Any]) -> bool | None:
+    answer = ((verdict.get("questions") or {}).get("drift") or {}).get("answer")
+    return answer if isinstance(answer, bool) else None
 
 
 def _metric(verdict: Mapping[str, Any]) -> float | None:

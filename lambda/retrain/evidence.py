@@ -8,6 +8,7 @@ over by then must not start another run when the cooldown ends.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -113,7 +114,15 @@ def violation(observation: RetrainObservation) -> Verdict | None:
     """
     found = _conclusive(observation, MonitorKind.DATA_QUALITY)
     newest = (found or _conclusive(observation, MonitorKind.DATA_QUALITY, any_release=True))[:ALARM_WINDOWS]
-    return next((verdict for verdict in newest if verdict.status == VerdictStatus.VIOLATION), None)
+    return next((v for v in newest if v.status == VerdictStatus.VIOLATION and v.blocks), None)
+
+
+def broken(observation: RetrainObservation) -> Verdict | None:
+    """Return the newest verdict with the same broken features in two of the last windows; retraining goes on."""
+    newest = _conclusive(observation, MonitorKind.DATA_QUALITY)[:ALARM_WINDOWS]
+    counts = Counter(feature for verdict in newest for feature in {name for name, _ in verdict.broken})
+    lasting = {feature for feature, count in counts.items() if count >= ALARM_DRIFTED}
+    return next((v for v in newest if lasting & {name for name, _ in v.broken}), None)
 
 
 def labels(observation: RetrainObservation) -> int:

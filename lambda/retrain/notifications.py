@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from retrain.evidence import feature_names, finding, labels, violation
+from retrain.evidence import broken, feature_names, finding, labels, violation
 from retrain.observation import Attempt, PackageSummary, PipelineRun, RetrainObservation, RetrainRequest
 from retrain.policy import RetrainPolicy
 from shared.canonical import sha256_of
@@ -126,17 +126,20 @@ def request_refused(request: RetrainRequest, reason: str) -> Notification:
 
 
 def _violation(observation: RetrainObservation) -> Notification | None:
-    broken = violation(observation)
-    if broken is None:
+    schema = violation(observation)
+    found = schema or broken(observation)
+    if found is None:
         return None
-    features = feature_names(broken) or "the data set"
-    event = f"data violate the schema or types ({features}): {broken.evidence}"
+    features = feature_names(found) or "the data set"
+    what = "data violate the schema or types" if schema else "the values of features are broken"
     alert = Alert(
-        event=_with_report(event, broken.report),
-        response="Evergreen does not retrain for drift while they do",
+        event=_with_report(f"{what} ({features}): {found.evidence}", found.report),
+        response="Evergreen does not retrain for drift while they do"
+        if schema
+        else "Evergreen does not count them as drift",
         action="Repair the source of the data",
     )
-    return Notification(Topic.VIOLATION, ",".join(sorted(broken.features)), alert)
+    return Notification(Topic.VIOLATION, ",".join(sorted(found.features)), alert)
 
 
 def _drift(observation: RetrainObservation) -> Notification | None:

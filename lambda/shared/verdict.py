@@ -24,6 +24,7 @@ _PREFIX = "verdict#"
 _LAST = f"{_PREFIX}:"
 _VERDICT_SECONDS = 400 * 24 * 3600
 _EVIDENCE_CHARACTERS = 1024
+_BROKEN_NAMED = 100
 
 
 class MonitorKind(StrEnum):
@@ -57,8 +58,8 @@ class Verdict:
     Attributes:
         kind: A `MonitorKind`.
         status: `OK`; `Drift` (moved beyond the baseline: data, attribution, bias, or quality below its constraint);
-            `Violation` (schema or types differ from the baseline's; it takes precedence over `Drift`); or one of
-            `INCONCLUSIVE`.
+            `Violation` (something is broken: schema or types, which takes precedence over `Drift`, or the values of
+            single features, which does not); or one of `INCONCLUSIVE`.
         window_start: Start of the window in inference time; inclusive.
         window_end: End of the window; exclusive.
         release_id: The release whose baseline the data were judged by.
@@ -68,6 +69,10 @@ class Verdict:
         metric: The value judged: quality metric, share of drifted features, NDCG; None where there is none.
         labels: Labelled rows in the window; only quality verdicts have any.
         labels_coverage: Labelled rows ÷ captured rows, 0 to 1.
+        broken: What is broken: pairs of a feature and the check that it failed.
+        data_drifted: Whether the data set drifted; None where that cannot be judged, or in rows written before.
+        blocks: Whether nothing may be retrained on such data. A `Violation` of a single feature's values blocks
+            nothing; one of schema or types does.
     """
 
     kind: str
@@ -81,6 +86,9 @@ class Verdict:
     metric: float | None = None
     labels: int = 0
     labels_coverage: float = 0.0
+    broken: tuple[tuple[str, str], ...] = ()
+    data_drifted: bool | None = None
+    blocks: bool = True
 
     @property
     def conclusive(self) -> bool:
@@ -133,6 +141,12 @@ class Verdicts:
             "ttl": {"N": str(int(verdict.window_end.timestamp()) + _VERDICT_SECONDS)},
             **SCHEMA_VERSION,
         }
+        if verdict.broken:
+            item["broken"] = {"S": json.dumps(verdict.broken[:_BROKEN_NAMED], ensure_ascii=False)}
+        if verdict.data_drifted is not None:
+            item["data_drifted"] = {"BOOL": verdict.data_drifted}
+        if verdict.status == VerdictStatus.VIOLATION:
+            item["blocks"] = {"BOOL": verdict.blocks}
         if verdict.metric is not None:
             item["metric"] = {"N": _decimal(verdict.metric)}
         try:
@@ -178,6 +192,9 @@ def _verdict(item: Mapping[str, AttributeValueTypeDef]) -> Verdict:
         metric=number(item, "metric") if "metric" in item else None,
         labels=int(number(item, "labels")),
         labels_coverage=number(item, "labels_coverage"),
+        broken=tuple((feature, check) for feature, check in json.loads(text(item, "broken", "[]"))),
+        data_drifted=item["data_drifted"].get("BOOL") if "data_drifted" in item else None,
+        blocks=item["blocks"].get("BOOL", True) if "blocks" in item else True,
     )
 
 

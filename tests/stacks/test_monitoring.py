@@ -76,6 +76,7 @@ def test_alarms_are_the_same_on_either_engine(engines: Engines) -> None:
     for kind in ("data-quality", "model-quality", "bias", "explainability"):
         for what in ("drift", "heartbeat"):
             assert f"evergreen-flight-delays-prod-{kind}-{what}" in names
+    assert {"evergreen-flight-delays-prod-data-quality-broken", "evergreen-flight-delays-prod-captured-broken"} <= names
 
 
 def test_drift_alarm_needs_two_of_three_windows_and_ignores_missing_data(engines: Engines) -> None:
@@ -95,6 +96,16 @@ def test_heartbeat_alarm_requires_a_run_where_there_was_traffic(engines: Engines
             runs = next(metric for metric in alarm["Metrics"] if metric["Id"] == "runs")
             dimensions = {one["Name"]: one["Value"] for one in runs["MetricStat"]["Metric"]["Dimensions"]}
             assert dimensions["MonitoringSchedule"] == name.removesuffix("-heartbeat")
+
+
+def test_heartbeat_alarm_waits_for_the_first_window_that_can_be_judged(engines: Engines) -> None:
+    found = {name: alarm for name, alarm in alarms(engines.available).items() if name.endswith("-heartbeat")}
+    periods = {name.split("-prod-")[1].removesuffix("-heartbeat"): a["EvaluationPeriods"] for name, a in found.items()}
+    # Labels take two days; a weekly run falls into the day after its week.
+    assert periods == {"data-quality": 2, "model-quality": 4, "bias": 4, "explainability": 7}
+    for alarm in found.values():
+        assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"]
+        assert {one["MetricStat"]["Period"] for one in alarm["Metrics"] if "MetricStat" in one} == {86_400}
 
 
 def test_release_replaces_job_definitions_and_updates_schedules(engines: Engines) -> None:

@@ -13,6 +13,7 @@ from constructs.mlops.monitoring.engine import MonitoredEndpoint
 from constructs.mlops.monitoring.monitors import Monitor
 
 _HOUR_SECONDS = 3600
+_DAY_SECONDS = 24 * _HOUR_SECONDS
 _DRIFTED_WINDOWS, _WINDOWS = 2, 3
 # CloudWatch evaluates at most seven days, so a weekly monitor is judged by one run.
 _LONGEST_ALARM_SECONDS = 7 * 24 * _HOUR_SECONDS
@@ -21,7 +22,7 @@ _Dimensions = Sequence[cloudwatch.CfnAlarm.DimensionProperty]
 
 
 class MonitorAlarms(Construct):
-    """Two alarms on a monitor: drift in two of the last three runs, and missing runs despite traffic."""
+    """The alarms on a monitor: drift in two of the last three runs, missing runs despite traffic, and broken data."""
 
     def __init__(
         self,
@@ -47,17 +48,32 @@ class MonitorAlarms(Construct):
             reports=_reports(artifacts, endpoint),
             alerts=alerts,
         )
-        runs = _metric("runs", monitor.namespace, "runs", dimensions, "SampleCount", period)
+        if monitor.kind == "data_quality":
+            self.broken = _broken_alarm(
+                self,
+                name=f"{schedule}-broken",
+                namespace=monitor.namespace,
+                dimensions=dimensions,
+                period=period,
+                reports=_reports(artifacts, endpoint),
+                alerts=alerts,
+            )
+        # A week is judged by its days: a run falls into the day after its window, so a week alone would lack its run.
+        beat = min(period, _DAY_SECONDS)
+        runs = _metric("runs", monitor.namespace, "runs", dimensions, "SampleCount", beat)
         requests = _metric(
             "requests",
             "AWS/SageMaker",
             "Invocations",
             [_dimension("EndpointName", endpoint.name), _dimension("VariantName", "AllTraffic")],
             "Sum",
-            period,
+            beat,
         )
-        # The run that judges a period ends after it.
-        periods = min(2, _LONGEST_ALARM_SECONDS // period)
+        # The run that judges a period ends after it. Model Monitor has no run for a window without data, so there is
+        # none until the labels of the first requests are due.
+        delay = -(-(monitor.label_delay_hours or 0) * _HOUR_SECONDS // beat)
+        wanted = 2 + delay if beat == period else _LONGEST_ALARM_SECONDS // beat
+        periods = min(wanted, _LONGEST_ALARM_SECONDS // beat)
         self.heartbeat = cloudwatch.CfnAlarm(
             self,
             "Heartbeat",
@@ -106,6 +122,46 @@ class CapturedDriftAlarm(Construct):
             reports=_reports(artifacts, endpoint),
             alerts=alerts,
         )
+        self.broken = _broken_alarm(
+            self,
+            name=f"{endpoint.name}-captured-broken",
+            namespace="aws/sagemaker/Endpoints/data-metrics",
+            dimensions=[_dimension("Endpoint", endpoint.name)],
+            period=endpoint.settings.schedule_hours * _HOUR_SECONDS,
+            reports=_reports(artifacts, endpoint),
+            alerts=alerts,
+        )
+
+
+def _broken_alarm(
+    scope: Construct,
+    *,
+    name: str,
+    namespace: str,
+    dimensions: _Dimensions,
+    period: int,
+    reports: str,
+    alerts: AlertTopic,
+) -> cloudwatch.CfnAlarm:
+    """Define an alarm on broken features or records in two of three windows."""
+    return cloudwatch.CfnAlarm(
+        scope,
+        "Broken",
+        alarm_name=name,
+        alarm_description=f"Features are broken in {_DRIFTED_WINDOWS} of {_WINDOWS} windows: retraining does not "
+        f"repair them. Reports: {reports}",
+        namespace=namespace,
+        metric_name="broken_features",
+        dimensions=dimensions,
+        statistic="Maximum",
+        period=period,
+        evaluation_periods=min(_WINDOWS, _LONGEST_ALARM_SECONDS // period),
+        datapoints_to_alarm=min(_DRIFTED_WINDOWS, _LONGEST_ALARM_SECONDS // period),
+        threshold=0,
+        comparison_operator="GreaterThanThreshold",
+        treat_missing_data="ignore",
+        alarm_actions=[alerts.arn],
+    )
 
 
 def _drift_alarm(

@@ -69,9 +69,17 @@ row = st.one_of(
 )
 end = st.sampled_from(["", "\n", "\r\n", "\n\n"])
 time = st.sampled_from(
-    ["2026-02-14T17:25:49Z", "2026-02-14T18:00:00Z", "2026-02-14T17:25:49.123Z", "2026-02-30T00:00:00Z", "soon", None]
+    [
+        "2026-02-14T17:25:49Z",
+        "2026-02-14T18:00:00Z",
+        "2026-02-14T17:25:49.123Z",
+        "2026-02-14T17:25:49.123456Z",
+        "2026-02-30T00:00:00Z",
+        "soon",
+        None,
+    ]
 )
-usual_time = st.just("2026-02-14T17:25:49Z")
+usual_time = st.sampled_from(["2026-02-14T17:25:49Z", "2026-02-14T17:59:59.999Z"])
 
 
 @st.composite
@@ -80,9 +88,11 @@ def side(draw: st.DrawFn, mode: str, rows: st.SearchStrategy[list[list[str]]]) -
     data: object = draw(st.sampled_from(["\n", "\r\n"])).join(",".join(cells) for cells in draw(rows)) + draw(end)
     if encoding == "JSON":
         values = draw(rows)
-        data = json.dumps(
-            draw(st.sampled_from([values, {"instances": values}, {"a": 1, "c": "JFK"}, [1, 2, "x", None]]))
-        )
+        named = {"a": 1, "b": 2, "c": "JFK", "d": None}
+        documents = [values, {"instances": values}, named, {"a": 1, "c": "JFK", "z": 1}, [1, 2, "x", None]]
+        documents += [{"instances": [named, named]}, {"inputs": {"a": [1, 2], "b": [3, 4]}}, [[1, True, 1, 1.0]]]
+        documents += [{"instances": [named, [1, 2, "é", 10**160]]}, [[1, 2, [3], {"x": 1}]], {"a": [1], "b": [1, 2]}]
+        data = json.dumps(draw(st.sampled_from(documents)))
     if encoding == "BASE64":
         data = base64.b64encode(str(data).encode("utf-8", "replace")).decode()
     content = draw(st.sampled_from(["text/csv", "text/csv; charset=utf-8", "application/json"]))
@@ -158,13 +168,13 @@ PLAIN = (
 
 def test_plain_records_are_read_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
-    original = Capture._read_json
+    original = Capture._collect
 
     def counted(self: Capture, line: bytes, source: str) -> None:
         calls.append(line)
         original(self, line, source)
 
-    monkeypatch.setattr(Capture, "_read_json", counted)
+    monkeypatch.setattr(Capture, "_collect", counted)
     capture = Capture(Schema(WITH_OUTPUT))
     rows = b"".join(PLAIN % (b"%d,%s,JFK,nan" % (i, b"" if i % 3 else b"4")) for i in range(300))
     capture.read(io.BytesIO(rows + PLAIN % b"1,2,3" + PLAIN % b"1,2,\\u00e9,4"), "f")
@@ -213,4 +223,4 @@ def test_an_encoding_of_the_same_length_is_not_taken_for_csv() -> None:
     capture = Capture(Schema(FEATURES))
     line = PLAIN % b"1,2,JFK,4"
     capture.read(io.BytesIO(line + line.replace(b"CSV", b"XML", 1)), "f")
-    assert dict(capture.unplaced.reasons) == {"encoding is not CSV, JSON or BASE64": 1}
+    assert dict(capture.windows[0].reasons) == {"encoding is not CSV, JSON or BASE64": 1}

@@ -47,13 +47,13 @@ def test_every_alarm_of_the_templates_has_a_row(assembly: Path, subjects: str) -
         for resource in resources:
             if resource["Type"] == cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME:
                 known.add(_known_as(resource["Properties"]))
-    assert {"-5xx", "-latency", "-drift", "-heartbeat", "-captured-drift"} <= known
+    assert {"-5xx", "-latency", "-drift", "-heartbeat", "-captured-drift", "-broken", "-captured-broken"} <= known
     assert sorted(name for name in known if name not in subjects) == []
 
 
 def _known_as(alarm: dict[str, object]) -> str:
     name = json.dumps(alarm.get("AlarmName", ""))
-    found = re.search(r"-(5xx|latency|captured-drift|drift|heartbeat)\b", name)
+    found = re.search(r"-(5xx|latency|captured-drift|captured-broken|drift|broken|heartbeat)\b", name)
     if found:
         return found.group(0)
     description = str(alarm["AlarmDescription"])

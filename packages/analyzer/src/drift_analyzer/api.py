@@ -1,6 +1,7 @@
 """The public functions: create a baseline, and analyze captured traffic against it."""
 
 import os
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from drift_analyzer.data_quality import (
 from drift_analyzer.drift import DriftVerdict, Rules, alarm
 from drift_analyzer.inference_time import TimeWindows
 from drift_analyzer.input_files import list_files
-from drift_analyzer.reference_data import read_reference
+from drift_analyzer.reference_data import read_reference, unnamed
 
 PathLike = str | os.PathLike[str]
 
@@ -86,6 +87,8 @@ def create_baseline(
         critical: Features whose drift alone is drift of the data set.
         importances: Weight by feature in the data set's verdict; 1 for all others.
 
+    A column without a name and a reference without an order in time bring a `UserWarning`.
+
     Raises:
         DatasetError: The data cannot be read.
         ValueError: A name is not a column's, or a column has no value of its type.
@@ -96,7 +99,27 @@ def create_baseline(
     kept = [column for column in columns if column.name not in drop]
     statistics, constraints = build_baseline(with_weights(kept, importances or {}, critical))
     write_baseline(Path(output), statistics, constraints)
-    return read_baseline(statistics, constraints)
+    baseline = read_baseline(statistics, constraints)
+    for text in reference_notes(baseline, header=header):
+        warnings.warn(text, stacklevel=2)
+    return baseline
+
+
+def reference_notes(baseline: Baseline, *, header: bool = True) -> list[str]:
+    """Return what a person should know about a reference before traffic is judged by it."""
+    notes = []
+    nameless = [f.name for i, f in enumerate(baseline.features) if header and f.name == unnamed(i)]
+    if nameless:
+        notes.append(
+            f"a column without a name, probably an index, is read as {', '.join(nameless)}; "
+            "if the model does not use it, leave it out (--drop)"
+        )
+    if baseline.ordered is False:
+        notes.append(
+            "the reference shows no order in time; if its rows were shuffled, sort them by time, because otherwise "
+            "ordinary windows of ordered traffic read as drift"
+        )
+    return notes
 
 
 def analyze(

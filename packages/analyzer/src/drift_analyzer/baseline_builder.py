@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from drift_analyzer.baseline_files import BINS, OWN
+from drift_analyzer import calibration
+from drift_analyzer.baseline_files import BINS, OWN, representatives
 from drift_analyzer.cells import LIMIT, category, number
 from drift_analyzer.kll import buckets, sketch
 from drift_analyzer.window_state import Floats, distinct
 
 _MAX_CATEGORIES = 1000
-_SMALLEST_WINDOW, _FEWEST_WINDOWS, _MOST_WINDOWS = 200, 5, 200
+_MAX_CALIBRATED = 20_000
+"""Distinct values of a column that is calibrated; one with more holds identifiers."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,14 @@ def build_baseline(columns: Iterable[ReferenceColumn]) -> tuple[dict[str, Any], 
         ValueError: There are no rows, or a numeric column holds no number.
     """
     statistics, constraints, rows = [], [], 0
-    for column in columns:
+    order: list[float] = []
+    checksums: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+    for place, column in enumerate(columns):
+        codes, series = _series(column)
+        order.append(calibration.order_z(series))
+        if column.source == "input":
+            mixed = codes * np.uint64(2 * place + 3) ** np.uint64(7)
+            checksums = mixed if checksums is None else (checksums * np.uint64(1099511628211)) ^ mixed
         if column.numbers is not None:
             rows = len(column.numbers)
             stats, rule = _numeric(column, column.numbers)
@@ -79,10 +88,27 @@ def build_baseline(columns: Iterable[ReferenceColumn]) -> tuple[dict[str, Any], 
         constraints.append(rule)
     if not rows:
         raise ValueError("the reference data has no rows")
+    own = {
+        "ordered": calibration.is_ordered(order),
+        "repetition": [] if checksums is None else calibration.repetition_table(checksums),
+    }
     return (
-        {"version": 0.0, "dataset": {"item_count": rows}, "features": statistics},
+        {"version": 0.0, "dataset": {"item_count": rows, OWN: own}, "features": statistics},
         {"version": 0.0, "features": constraints, "monitoring_config": monitoring_config()},
     )
+
+
+def _series(column: ReferenceColumn) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Floats]:
+    """Return a column as bits that distinguish its values, and as numbers whose order in time can be tested."""
+    if column.numbers is not None:
+        numbers = np.ascontiguousarray(column.numbers)
+        return numbers.view(np.uint64), np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
+    known: dict[str | None, int] = {}
+    codes = np.array([known.setdefault(value, len(known)) for value in column.strings or []], dtype=np.uint64)
+    if not len(codes):
+        return codes, np.empty(0)
+    most = np.argmax(np.bincount(codes.astype(np.int64)))
+    return codes + np.uint64(1), (codes == most).astype(np.float64)
 
 
 def monitoring_config() -> dict[str, Any]:
@@ -111,7 +137,9 @@ def _numeric(column: ReferenceColumn, raw: Floats) -> tuple[dict[str, Any], dict
     kind = "Integral" if not column.fractional and (values == np.rint(values)).all() else "Fractional"
     edges = _quantile_edges(values)
     bins = np.searchsorted(edges, values, side="left")
-    counts = np.bincount(bins, minlength=len(edges) + 1)
+    counts = np.bincount(bins, minlength=len(edges) + 1).astype(np.float64)
+    measured = calibration.numeric_tables(values, bins, representatives(edges, counts, float(values.max())))
+    measured["tables"]["missing"] = calibration.share_table(np.isnan(raw))
     stats = {
         "name": column.name,
         "inferred_type": kind,
@@ -127,8 +155,9 @@ def _numeric(column: ReferenceColumn, raw: Floats) -> tuple[dict[str, Any], dict
         OWN: {
             "source": column.source,
             "edges": edges.tolist(),
-            "counts": counts.tolist(),
-            "calibration": _calibrate(bins, len(edges) + 1, cumulative=True),
+            "counts": counts.astype(int).tolist(),
+            "calibration": measured["tables"].pop("distance", []),
+            **measured,
         },
     }
     rule = {
@@ -155,9 +184,19 @@ def _quantile_edges(values: Floats) -> Floats:
 def _strings(column: ReferenceColumn, strings: Sequence[str | None]) -> tuple[dict[str, Any], dict[str, Any]]:
     counts = Counter(value for value in strings if value is not None)
     present = counts.total()
-    kept = dict(counts.most_common(_MAX_CATEGORIES))
-    code = {value: index for index, value in enumerate(kept)}
-    codes = np.array([code.get(value, len(code)) for value in strings if value is not None], dtype=np.int64)
+    values = list(counts)
+    amounts = np.array([counts[value] for value in values], dtype=np.float64)
+    listed = _listed(amounts, 0.0)
+    # By number and then by name, so that the file does not depend on the order of the rows.
+    kept = dict(sorted(((v, counts[v]) for v, keep in zip(values, listed, strict=True) if keep), key=_by_count))
+    tables: dict[str, Any] = {"missing": calibration.share_table(np.array([value is None for value in strings]))}
+    distance: list[list[float]] = []
+    if 1 < len(values) <= _MAX_CALIBRATED:
+        code = {value: index for index, value in enumerate(values)}
+        codes = np.array([code[value] for value in strings if value is not None], dtype=np.int64)
+        found = calibration.category_tables(codes, _listed, float(amounts[~listed].max(initial=0.0)))["tables"]
+        distance = found.pop("distance", [])
+        tables |= found
     stats = {
         "name": column.name,
         "inferred_type": "String" if present else "Unknown",
@@ -171,7 +210,9 @@ def _strings(column: ReferenceColumn, strings: Sequence[str | None]) -> tuple[di
         OWN: {
             "source": column.source,
             "other": present - sum(kept.values()),
-            "calibration": _calibrate(codes, len(code) + 1, cumulative=False),
+            "unseen": calibration.unseen_share(amounts, listed),
+            "calibration": distance,
+            "tables": tables,
         },
     }
     rule: dict[str, Any] = {
@@ -184,28 +225,16 @@ def _strings(column: ReferenceColumn, strings: Sequence[str | None]) -> tuple[di
     return stats, rule
 
 
-def _calibrate(codes: np.ndarray[Any, np.dtype[np.int64]], bins: int, *, cumulative: bool) -> list[list[float]]:
-    """Measure the distance of the reference's time-ordered windows from the rest of the reference.
+def _by_count(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
 
-    Windows are compared with the rest because each is part of the whole and would look nearer than a future window.
 
-    Returns:
-        Rows of (window size, mean, standard deviation), for doubling sizes while there are at least five windows.
-    """
-    total = np.bincount(codes, minlength=bins).astype(np.float64)
-    rows, size = [], _SMALLEST_WINDOW
-    while len(codes) // size >= _FEWEST_WINDOWS:
-        windows = len(codes) // size
-        chosen = np.unique(np.linspace(0, windows - 1, min(windows, _MOST_WINDOWS)).astype(int))
-        distances = []
-        for window in chosen:
-            counts = np.bincount(codes[window * size : (window + 1) * size], minlength=bins).astype(np.float64)
-            rest = total - counts
-            gap = counts / counts.sum() - rest / rest.sum()
-            distances.append(float(np.abs(np.cumsum(gap) if cumulative else gap).max()))
-        rows.append([float(size), float(np.mean(distances)), float(np.std(distances, ddof=1))])
-        size *= 2
-    return rows
+def _listed(counts: Floats, listable: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which values a baseline lists: the 1,000 most frequent ones, without those that tie with the next."""
+    listed: np.ndarray[Any, np.dtype[np.bool_]] = counts > listable
+    if np.count_nonzero(listed) > _MAX_CATEGORIES:
+        listed = counts > np.partition(counts, -_MAX_CATEGORIES - 1)[-_MAX_CATEGORIES - 1]
+    return listed
 
 
 def with_weights(

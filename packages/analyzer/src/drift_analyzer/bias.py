@@ -7,15 +7,21 @@ computed. Source: AWS, "Pre-training Bias Metrics", "Post-training Data and Mode
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from drift_analyzer.baseline_files import OWN
 from drift_analyzer.cells import number
+from drift_analyzer.checked_values import mapping, real
 from drift_analyzer.window_state import Floats
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _RESAMPLES = 200
+_FALSE_ALARMS = 0.01
+"""Share of quiet windows with a violation, over all metrics and facets."""
+_MIN_EFFECT = 0.02
 IDEAL = {"DI": 1.0}
 """The fair value of a metric; 0 for all others."""
 
@@ -224,42 +230,84 @@ def facet_members(values: Sequence[Any], named: Sequence[Any]) -> Flags:
     return np.array([str(value).strip() in wanted for value in values], dtype=bool)
 
 
-def section(name: str, label: str, facets: Mapping[tuple[str, str], Mapping[str, float]]) -> dict[str, Any]:
+def section(
+    name: str,
+    label: str,
+    facets: Mapping[tuple[str, str], Mapping[str, float]],
+    errors: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
     """Return one section of Clarify's `analysis.json`.
 
     Args:
         name: `pre_training_bias_metrics` or `post_training_bias_metrics`.
         label: Name of the label.
         facets: Metrics by facet and value.
+        errors: Their standard errors, an addition of this package that a later window is compared with.
     """
     body: dict[str, Any] = {"label": label, "label_value_or_threshold": "1", "facets": {}}
     for (facet, value), metrics in facets.items():
         entry = {
             "value_or_threshold": value,
             "metrics": [
-                {"name": key, "description": DESCRIPTIONS[key], "value": number if math.isfinite(number) else None}
-                for key, number in metrics.items()
+                {"name": key, "description": DESCRIPTIONS[key], "value": amount if math.isfinite(amount) else None}
+                | _error((errors or {}).get((facet, value), {}).get(key))
+                for key, amount in metrics.items()
             ],
         }
         body["facets"].setdefault(facet, []).append(entry)
     return {name: body}
 
 
+def _error(error: float | None) -> dict[str, Any]:
+    return {} if error is None or not math.isfinite(error) else {OWN: {"standard_error": error}}
+
+
+DERIVED = ("KL", "JS", "LP", "TVD", "KS")
+"""Metrics that, of a label with two values, are functions of the two rates that DPL compares. They drift if it does."""
+
+
+def standard_errors(sample: BiasSample, compute: Compute) -> dict[str, float]:
+    """Return the bootstrap standard error of each metric; infinite where resamples leave the metric undefined."""
+    resampled = compute(sample.counts().resampled(np.random.default_rng(0), _RESAMPLES))
+    found = {}
+    for name, values in resampled.items():
+        finite = values[np.isfinite(values)]
+        enough = len(finite) >= 0.95 * len(values) and len(finite) > 1
+        found[name] = float(finite.std()) if enough else math.inf
+    return found
+
+
 def violations(
-    sample: BiasSample, facet: str, value: str, baseline: Mapping[str, float], compute: Compute
+    sample: BiasSample,
+    facet: str,
+    value: str,
+    baseline: Mapping[str, "BaselineMetric"],
+    compute: Compute,
+    comparisons: int,
 ) -> list[dict[str, str]]:
-    """Return the metrics whose 95 % bootstrap interval is outside the range from the baseline to the ideal value."""
-    counts = sample.counts()
-    current = {name: float(values[0]) for name, values in compute(counts).items()}
-    resampled = compute(counts.resampled(np.random.default_rng(0), _RESAMPLES))
+    """Return the metrics that are significantly less fair than in the baseline, and by 0.02 or more.
+
+    Args:
+        sample: The window.
+        facet: Name of the facet.
+        value: Value of the facet.
+        baseline: The baseline's metrics.
+        compute: Computes the metrics of the section.
+        comparisons: Number of metrics that are judged over all sections and facets; each may fail by chance.
+    """
+    current = metrics_of(sample, compute)
+    errors = standard_errors(sample, compute)
+    sigma = NormalDist().inv_cdf(1 - _FALSE_ALARMS / max(comparisons, 1))
     found = []
     for name, amount in current.items():
-        if name not in baseline or not math.isfinite(amount):
+        if name not in baseline or not math.isfinite(amount) or not math.isfinite(errors[name]):
             continue
-        finite = resampled[name][np.isfinite(resampled[name])]
-        margin = 1.96 * float(finite.std()) if finite.size else 0.0
-        low, high = sorted((baseline[name], IDEAL.get(name, 0.0)))
-        if amount + margin < low or amount - margin > high:
+        before = baseline[name]
+        # A baseline that others wrote has no error; it is taken for as uncertain as the window.
+        error = math.hypot(errors[name], errors[name] if before.error is None else before.error)
+        low, high = sorted((before.value, IDEAL.get(name, 0.0)))
+        beyond = max(low - amount, amount - high)
+        if beyond > max(_MIN_EFFECT, sigma * error):
             found.append(
                 {
                     "facet": facet,
@@ -267,15 +315,41 @@ def violations(
                     "metric_name": name,
                     "constraint_check_type": "bias_drift_check",
                     "description": f"Metric value {amount:.6g} doesn't meet the baseline constraint requirement "
-                    f"{baseline[name]:.6g}",
+                    f"{before.value:.6g}",
                 }
             )
-    return found
+    drifted = {item["metric_name"] for item in found}
+    return [item for item in found if item["metric_name"] not in DERIVED or "DPL" in drifted]
 
 
-def baseline_metrics(analysis: Mapping[str, Any], name: str, facet: str, value: str) -> dict[str, float]:
-    """Return the metrics of one facet from a section of an `analysis.json`; empty if there are none."""
-    for entry in (analysis.get(name) or {}).get("facets", {}).get(facet, []):
-        if str(entry["value_or_threshold"]) == value:
-            return {item["name"]: float(item["value"]) for item in entry["metrics"] if item["value"] is not None}
+@dataclass(frozen=True)
+class BaselineMetric:
+    """A metric of the baseline with its standard error; None: not known."""
+
+    value: float
+    error: float | None = None
+
+
+def baseline_metrics(analysis: Mapping[str, Any], name: str, facet: str, value: str) -> dict[str, BaselineMetric]:
+    """Return the metrics of one facet from a section of an `analysis.json`; empty if there are none.
+
+    Raises:
+        ValueError: The file does not have Clarify's form.
+    """
+    facets = mapping(mapping(mapping(analysis, "analysis.json").get(name), name).get("facets"), f"{name}: facets")
+    for entry in facets.get(facet) or ():
+        entry = mapping(entry, f"{name}: {facet}")
+        if str(entry.get("value_or_threshold")) == value:
+            return dict(
+                _baseline_metric(mapping(item, name)) for item in entry.get("metrics") or () if _has_value(item)
+            )
     return {}
+
+
+def _has_value(item: Any) -> bool:
+    return mapping(item, "a metric").get("value") is not None
+
+
+def _baseline_metric(item: Mapping[str, Any]) -> tuple[str, BaselineMetric]:
+    name, error = str(item.get("name")), mapping(item.get(OWN), OWN).get("standard_error")
+    return name, BaselineMetric(real(item["value"], name), None if error is None else real(error, f"{name}: error"))

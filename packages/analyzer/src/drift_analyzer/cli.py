@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 # Before numpy is loaded: the analyzer does not use OpenBLAS's threads, and starting them takes longer than a small run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -15,6 +16,9 @@ from drift_analyzer.capture_records import timestamp
 from drift_analyzer.drift import MODES, Rules
 from drift_analyzer.inference_time import TimeWindows
 from drift_analyzer.jsonio import dumps
+
+if TYPE_CHECKING:
+    from drift_analyzer.baseline_files import Baseline
 
 _FORMATS = ("csv", "json", "parquet", "sagemakerCaptureJson")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -141,9 +145,22 @@ def _share(text: str) -> float:
 
 
 def _baseline(options: argparse.Namespace) -> int:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        baseline = _create(options)
+    for warning in caught:
+        sys.stderr.write(f"drift-analyzer: note: {warning.message}\n")
+    if options.json:
+        _print_json({"rows": baseline.rows, "features": len(baseline.features), "output": str(options.output)})
+    else:
+        sys.stdout.write(f"baseline of {baseline.rows} rows, {len(baseline.features)} features: {options.output}\n")
+    return 0
+
+
+def _create(options: argparse.Namespace) -> "Baseline":
     from drift_analyzer.api import create_baseline
 
-    baseline = create_baseline(
+    return create_baseline(
         options.data,
         options.output,
         data_format=options.format,
@@ -152,11 +169,6 @@ def _baseline(options: argparse.Namespace) -> int:
         critical=options.critical,
         importances=_importances(options.importances) if options.importances else None,
     )
-    if options.json:
-        _print_json({"rows": baseline.rows, "features": len(baseline.features), "output": str(options.output)})
-    else:
-        sys.stdout.write(f"baseline of {baseline.rows} rows, {len(baseline.features)} features: {options.output}\n")
-    return 0
 
 
 def _importances(path: Path) -> Mapping[str, float]:
@@ -191,7 +203,7 @@ def _analyze(options: argparse.Namespace) -> int:
         for violation in verdict.violations:
             sys.stdout.write(f"  {violation['feature_name']}: {violation['description']}\n")
         sys.stdout.write(f"alarm: {'yes' if analysis.alarm else 'no'} · files: {options.output}\n")
-    return int(bool(options.fail_on_drift and (verdict.violations or verdict.status == "Drift")))
+    return int(bool(options.fail_on_drift and (verdict.violations or verdict.data_drifted)))
 
 
 def _example(options: argparse.Namespace) -> int:

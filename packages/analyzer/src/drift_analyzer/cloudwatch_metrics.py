@@ -55,14 +55,17 @@ def verdict_metrics(
 ) -> list[Metric]:
     """Return the aggregates, and drift, data and completeness of the `top` most drifted features (None: all)."""
     found = [
-        Metric("data_drift", float(verdict.status == "Drift"), time),
+        Metric("data_drift", float(verdict.data_drifted), time),
         Metric("drifted_share", verdict.share, time),
+        Metric("broken_features", float(len(verdict.broken_names)), time),
+        Metric("judgeable", float(verdict.judgeable), time),
+        Metric("unreadable_share", verdict.bad / max(verdict.bad + state.records, 1), time),
         Metric("rows", float(verdict.rows), time),
         Metric("bad_records", float(verdict.bad), time),
         Metric("schema_violations", float(len(verdict.schema_violations)), time),
         Metric("violations", float(len(verdict.violations)), time),
     ]
-    if verdict.status == "InsufficientData":
+    if not verdict.judgeable:
         found = found[2:]
     emitting = {feature.name for feature in baseline.features if baseline.config.of(feature).emit_metrics}
     ranked = sorted(verdict.features, key=lambda item: -item.distance / (item.threshold or 1.0))

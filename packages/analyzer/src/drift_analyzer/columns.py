@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from drift_analyzer.window_state import Floats, distinct
 _NAN = re.compile(rb"(?<![^,\n])nan(?![^,\n])", re.IGNORECASE)
 _COMMA, _NEWLINE = 44, 10
 _WIDEST_CATEGORY = 64
+_JSON_NUMBERS = {float, int, bool, type(None)}
+_TEXTS = {str, type(None)}
+_WORDS_OR_UNDERSCORES = re.compile("[nN_]")
 _MOST_ODD = 1 / 16
 """Share of numbers read one by one, a microsecond each; with more of them, the text is read as JSON."""
 
@@ -38,17 +42,49 @@ class Columns:
     columns: tuple[Floats | StringColumn, ...]
 
 
-def from_rows(rows: Sequence[Sequence[object]], numeric: Sequence[bool]) -> Columns:
-    """Convert rows that all have `len(numeric)` cells; `numeric[i]` is whether column i holds numbers."""
+def from_cells(cells: Sequence[Sequence[object]], numeric: Sequence[bool]) -> Columns:
+    """Convert the cells of columns of one length; `numeric[i]` is whether column i holds numbers."""
     columns: list[Floats | StringColumn] = []
-    for index, is_number in enumerate(numeric):
-        if is_number:
-            columns.append(np.array([number(row[index]) for row in rows], dtype=np.float64))
+    for column, is_number in zip(cells, numeric, strict=True):
+        columns.append(_numbers_of(column) if is_number else _counts_of(column))
+    return Columns(len(cells[0]) if cells else 0, tuple(columns))
+
+
+def _numbers_of(cells: Sequence[object]) -> Floats:
+    """Return the cells as `number` reads them, in bulk where the types or the text allow no other reading."""
+    kinds = set(map(type, cells))
+    try:
+        if kinds <= _JSON_NUMBERS:
+            return np.array(cells, dtype=np.float64)
+        if kinds == {str}:
+            texts: list[Any] = list(cells)
+            # `float` also reads other digits, underscores, and words such as nan and infinity.
+            if (joined := ",".join(texts)).isascii() and not _WORDS_OR_UNDERSCORES.search(joined):
+                return np.array([float(text) if text else MISSING for text in texts], dtype=np.float64)
+    except (ValueError, OverflowError):
+        pass  # a cell that is no number is read by itself below
+    return np.array([number(cell) for cell in cells], dtype=np.float64)
+
+
+def _counts_of(cells: Sequence[object]) -> StringColumn:
+    # Values of one type only: as keys, 1 equals 1.0 and true.
+    if set(map(type, cells)) <= _TEXTS:
+        raw: Mapping[Any, int] = Counter(cells)
+    else:
+        raw = Counter(category(cell) for cell in cells)
+    counter: Counter[str] = Counter()
+    missing = 0
+    for cell, count in raw.items():
+        if (value := category(cell)) is None:
+            missing += count
         else:
-            values = Counter(category(row[index]) for row in rows)
-            missing = values.pop(None, 0)
-            columns.append((Counter({value: count for value, count in values.items() if value is not None}), missing))
-    return Columns(len(rows), tuple(columns))
+            counter[value] += count
+    return counter, missing
+
+
+def width_error(found: int, expected: int) -> UnreadableRecordError:
+    """Return the error of a row that has another number of columns than the baseline."""
+    return UnreadableRecordError(f"a row has {found} columns, expected {expected}")
 
 
 def row_cells(row: Row, names: Sequence[str]) -> Sequence[object]:
@@ -60,7 +96,7 @@ def row_cells(row: Row, names: Sequence[str]) -> Sequence[object]:
     if isinstance(row, Mapping):
         return [row.get(name) for name in names]
     if len(row) != len(names):
-        raise UnreadableRecordError(f"a row has {len(row)} columns, expected {len(names)}")
+        raise width_error(len(row), len(names))
     return row
 
 

@@ -24,12 +24,14 @@ class CapturedData:
         bad: The first bad records, kept for a person to read.
         bad_count: Number of all bad records.
         reasons: Number of bad records by reason.
+        unplaced: Bad records that belong to no window.
     """
 
     windows: dict[int, WindowState]
     bad: list[BadRecord]
     bad_count: int
     reasons: dict[str, int]
+    unplaced: WindowState | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def read_captured(baseline: Baseline, paths: Sequence[Path], times: TimeWindows,
     reasons = unplaced.reasons.copy()
     for state in windows.values():
         reasons.update(state.reasons)
-    return CapturedData(dict(sorted(windows.items())), bad, reasons.total(), dict(reasons))
+    return CapturedData(dict(sorted(windows.items())), bad, reasons.total(), dict(reasons), unplaced)
 
 
 def _read_file(
@@ -89,14 +91,19 @@ def judge_windows(baseline: Baseline, captured: CapturedData, rules: Rules) -> l
     """Judge every window in order of time.
 
     A feature that drifted in one window clears in the next only below a lower threshold. Captured data without any
-    record are one empty window.
+    record are one empty window. Bad records without a time count in the last window.
     """
-    states = captured.windows or {0: WindowState.empty(baseline.features)}
+    states = dict(captured.windows) or {0: WindowState.empty(baseline.features)}
+    if captured.unplaced is not None and captured.unplaced.bad:
+        last = max(states)
+        states[last] = WindowState.from_json(states[last].to_json())
+        for reason, count in captured.unplaced.reasons.items():
+            states[last].add_bad(reason, count)
     judged: list[JudgedWindow] = []
     previously_drifted: tuple[str, ...] = ()
     for start, state in states.items():
         verdict = judge(baseline, state, rules, previously_drifted)
-        if verdict.status != "InsufficientData":
+        if verdict.judgeable:
             previously_drifted = verdict.drifted
         judged.append(JudgedWindow(start, state, verdict))
     return judged
@@ -106,6 +113,9 @@ def summary(windows: Sequence[JudgedWindow]) -> dict[str, Any]:
     """Return the body of `verdict.json`: the last window's verdict, the alarm, and one entry for every window."""
     last = windows[-1]
     body = asdict(last.verdict)
+    body["questions"] = last.verdict.answers
+    body["questions"]["drift"]["since"] = _since(windows)
+    body["moved"] = list(last.verdict.moved)
     body["alarm"] = alarm([window.verdict.status for window in windows])
     body["drifted"], body["low_power"] = list(last.verdict.drifted), list(last.verdict.low_power)
     body["window"] = window_name(last.start)
@@ -116,10 +126,21 @@ def summary(windows: Sequence[JudgedWindow]) -> dict[str, Any]:
             "rows": window.verdict.rows,
             "share": window.verdict.share,
             "drifted": list(window.verdict.drifted),
+            "broken": list(window.verdict.broken_names),
+            "data_drifted": window.verdict.data_drifted,
         }
         for window in windows
     ]
     return body
+
+
+def _since(windows: Sequence[JudgedWindow]) -> str | None:
+    """Return the first of the windows without a break since which the data set has drifted; None: it has not."""
+    since = None
+    for window in windows:
+        if window.verdict.judgeable:
+            since = (since or window_name(window.start)) if window.verdict.data_drifted else None
+    return since
 
 
 def window_name(start: int) -> str:

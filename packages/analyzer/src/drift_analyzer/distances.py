@@ -117,3 +117,29 @@ def coarse(counts: Floats, bins: int = 20) -> Floats:
     """Sum neighbouring bins to at most `bins`: PSI and Jensen-Shannon over finer bins measure sampling noise."""
     starts = np.linspace(0, len(counts), min(bins, len(counts)), endpoint=False).astype(int)
     return np.add.reduceat(counts, starts).astype(np.float64)
+
+
+BLOCK_BINS = 32
+
+
+def blocks_of(counts: Floats) -> Floats:
+    """Sum neighbouring bins of histograms, shape (…, bins), to at most `BLOCK_BINS`."""
+    bins = counts.shape[-1]
+    starts = np.linspace(0, bins, min(BLOCK_BINS, bins), endpoint=False).astype(int)
+    return np.add.reduceat(counts, starts, axis=-1).astype(np.float64)
+
+
+def nearest_two(window: Floats, blocks: Floats) -> float:
+    """Return the mean Kolmogorov-Smirnov distance to the two nearest of several blocks; 0 if there are fewer.
+
+    A season repeats, so a window of a known season is near some part of the reference, although not near the whole.
+
+    Args:
+        window: Counts, shape (bins,).
+        blocks: Counts, shape (blocks, bins).
+    """
+    if len(blocks) < 2 or not window.sum():
+        return 0.0
+    totals = np.maximum(blocks.sum(axis=1, keepdims=True), 1.0)
+    gaps = np.abs(np.cumsum(blocks / totals - window / window.sum(), axis=1)).max(axis=1)
+    return float(np.partition(gaps, 1)[:2].mean())

@@ -1,110 +1,48 @@
-"""Judge a window of captured traffic, by Model Monitor's rules or by the calibrated ones (README.md, "Modes")."""
+"""Judge a window of captured traffic, by Model Monitor's rules or by the calibrated ones (README.md, "Modes").
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, Literal
+Three questions are answered apart: can the window be judged, is something broken, has the data set drifted.
+"""
 
-import numpy as np
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from drift_analyzer import distances
-from drift_analyzer.baseline_files import Baseline, BaselineError, Config, Feature
-from drift_analyzer.window_state import CategoryState, NumericState, WindowState
+from drift_analyzer.baseline_files import Baseline, Feature
+from drift_analyzer.calibration import expected
+from drift_analyzer.checks import schema_breaks, value_breaks
+from drift_analyzer.detectors import SENTENCES, categories, measure
+from drift_analyzer.verdict import (
+    INCONCLUSIVE,
+    MODES,
+    SCHEMA_CHECKS,
+    Break,
+    DriftVerdict,
+    FeatureDrift,
+    Mode,
+    Move,
+    Rules,
+    Status,
+    alarm,
+)
+from drift_analyzer.window_state import NumericState, WindowState
 
-Mode = Literal["calibrated", "model-monitor"]
-Status = Literal["Ok", "Drift", "InsufficientData"]
-MODES: tuple[Mode, ...] = ("calibrated", "model-monitor")
-_SCHEMA_CHECKS = ("data_type_check", "completeness_check", "missing_column_check", "extra_column_check")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The parameters of a verdict; all but `mode` apply to the calibrated mode.
-
-    Attributes:
-        mode: `calibrated` or `model-monitor`.
-        min_rows: Fewer rows give no verdict.
-        significance: Greatest Benjamini-Hochberg-adjusted p-value of a drifted feature.
-        share: Share of the features' importance that must drift for the data set to drift.
-        clear: A drifted feature clears below this fraction of its threshold.
-        low_power: A feature with a higher threshold has low power: only large shifts are detected.
-    """
-
-    mode: Mode = "calibrated"
-    min_rows: int = 200
-    significance: float = 0.01
-    share: float = 0.3
-    clear: float = 0.8
-    low_power: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"mode is {' or '.join(MODES)}, got {self.mode!r}")
-
-
-@dataclass(frozen=True)
-class FeatureDrift:
-    """The distance of a feature from its baseline.
-
-    Attributes:
-        p: p-value of the distance; in the calibrated mode Benjamini-Hochberg-adjusted.
-        judged: Whether there were enough values for a verdict.
-        psi: Reported only, as are `jensen_shannon` and `wasserstein`; they do not influence the verdict.
-        completeness: Values ÷ rows.
-        new_values: Counts of values that the baseline does not list.
-    """
-
-    name: str
-    distance: float
-    threshold: float
-    p: float
-    drifted: bool
-    low_power: bool
-    judged: bool
-    importance: float
-    critical: bool
-    psi: float
-    jensen_shannon: float
-    wasserstein: float | None
-    completeness: float
-    new_values: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DriftVerdict:
-    """The verdict on the data of a window.
-
-    Attributes:
-        reason: One sentence for a person.
-        bad: Number of records that could not be read.
-        share: Share of the judged features' importance that drifted.
-        violations: Violations in the form of `constraint_violations.json`.
-    """
-
-    status: Status
-    reason: str
-    mode: Mode
-    rows: int
-    bad: int
-    share: float
-    features: tuple[FeatureDrift, ...]
-    violations: tuple[Mapping[str, str], ...]
-
-    @property
-    def drifted(self) -> tuple[str, ...]:
-        """Names of the drifted features."""
-        return tuple(feature.name for feature in self.features if feature.drifted)
-
-    @property
-    def low_power(self) -> tuple[str, ...]:
-        """Names of the features with low power."""
-        return tuple(feature.name for feature in self.features if feature.low_power)
-
-    @property
-    def schema_violations(self) -> tuple[Mapping[str, str], ...]:
-        """Violations of schema or completeness: the sender of the data must fix them; retraining does not help."""
-        return tuple(found for found in self.violations if found["constraint_check_type"] in _SCHEMA_CHECKS)
+__all__ = [
+    "INCONCLUSIVE",
+    "MODES",
+    "Break",
+    "DriftVerdict",
+    "FeatureDrift",
+    "Mode",
+    "Rules",
+    "Status",
+    "alarm",
+    "categories",
+    "judge",
+]
+_REPEATED = 2.0
+"""Requests of each kind, compared with the reference, from which they are not independent."""
+_ABRUPT = 0.3
+"""A distance so far beyond its threshold, of a feature alone, is a break: another unit, or another column."""
 
 
 def judge(
@@ -121,167 +59,52 @@ def judge(
     Raises:
         BaselineError: The baseline requires a method that the mode does not support.
     """
-    checks = _schema_violations(baseline, state, rules)
+    schema = schema_breaks(baseline, state, rules)
     if not state.rows:
-        reason = f"no rows could be read ({state.bad} bad records)" if state.bad else "no rows"
-        return DriftVerdict("InsufficientData", reason, rules.mode, 0, state.bad, 0.0, (), tuple(checks))
+        return _without_rows(state, rules, schema)
+    weight, repeated = _weight(baseline, state, rules)
     measured = [
-        _measure(feature, state, baseline.config.of(feature), rules, previously_drifted)
+        measure(
+            feature,
+            state,
+            baseline.config.of(feature),
+            rules,
+            was_drifted=feature.name in previously_drifted,
+            weight=weight,
+        )
         for feature in baseline.features
     ]
+    broken = list(schema)
+    if rules.mode != "calibrated" or state.rows * weight >= rules.min_rows:
+        broken += value_breaks(baseline, state, rules, [found.feature for found in schema])
+    notes = [repeated] if repeated else []
     if rules.mode == "calibrated":
         measured = _significant(measured, rules)
-    checks += [_drift_violation(feature) for feature in measured if feature.drifted]
-    return _conclude(state, rules, measured, checks)
+        broken += _value_moves(baseline, state, measured, broken)
+        if baseline.ordered is False:
+            notes.append("the reference shows no order in time, so thresholds are those of independent rows")
+    return _conclude(state, rules, measured, broken, notes, weight)
 
 
-def alarm(statuses: Sequence[Status], needed: int = 2, of: int = 3) -> bool:
-    """Return whether verdicts, oldest first, raise an alarm: drift in 2 of the last 3 that are conclusive."""
-    conclusive = [status for status in statuses if status != "InsufficientData"]
-    return conclusive[-of:].count("Drift") >= needed
+def _without_rows(state: WindowState, rules: Rules, schema: Sequence[Break]) -> DriftVerdict:
+    reason = f"no rows could be read ({state.bad} bad records)" if state.bad else "no rows"
+    status: Status = "Violation" if schema else "InsufficientData"
+    violations = tuple(found.violation for found in schema)
+    return DriftVerdict(status, reason, rules.mode, 0, state.bad, 0.0, (), violations, tuple(schema))
 
 
-def _conclude(
-    state: WindowState, rules: Rules, measured: Sequence[FeatureDrift], checks: Sequence[Mapping[str, str]]
-) -> DriftVerdict:
-    judged = [feature for feature in measured if feature.judged]
-    drifted = [feature for feature in judged if feature.drifted]
-    total = sum(feature.importance for feature in judged)
-    share = sum(feature.importance for feature in drifted) / total if total else 0.0
-    critical = [feature.name for feature in drifted if feature.critical]
-    status: Status
-    if not judged:
-        status = "InsufficientData"
-        reason = f"{state.rows} rows; a verdict needs {rules.min_rows}"
-    elif rules.mode == "model-monitor":
-        status = "Drift" if drifted else "Ok"
-        reason = f"{len(drifted)} of {len(judged)} features beyond their threshold"
-    elif critical:
-        status, reason = "Drift", f"critical features drifted: {', '.join(critical)}"
-    else:
-        status = "Drift" if drifted and share >= rules.share else "Ok"
-        reason = f"{len(drifted)} of {len(judged)} features drifted, {share:.0%} by importance"
-    return DriftVerdict(status, reason, rules.mode, state.rows, state.bad, share, tuple(measured), tuple(checks))
-
-
-def _measure(
-    feature: Feature, state: WindowState, config: Config, rules: Rules, previously_drifted: Collection[str]
-) -> FeatureDrift:
-    current = state.features[feature.name]
-    judged = current.present > 0 and feature.present > 0
-    if rules.mode == "calibrated":
-        judged = judged and current.present >= rules.min_rows
-        numbers = _calibrated(feature, current, config, rules, feature.name in previously_drifted)
-    else:
-        numbers = _model_monitor(feature, current, config)
-    distance, threshold, p, low_power = numbers
-    base, now = _coarse_counts(feature, current)
-    return FeatureDrift(
-        name=feature.name,
-        distance=distance,
-        threshold=threshold,
-        p=p,
-        drifted=judged and config.compare and distance > threshold,
-        low_power=judged and low_power,
-        judged=judged and config.compare,
-        importance=feature.importance,
-        critical=feature.critical,
-        psi=distances.psi(base, now),
-        jensen_shannon=distances.jensen_shannon(base, now),
-        wasserstein=distances.wasserstein(feature.counts, current.bins.astype(float), feature.edges)
-        if isinstance(current, NumericState)
-        else None,
-        completeness=current.present / state.rows,
-        new_values=dict(current.new) if isinstance(current, CategoryState) else {},
-    )
-
-
-def _coarse_counts(feature: Feature, current: NumericState | CategoryState) -> tuple[Any, Any]:
-    if isinstance(current, NumericState):
-        return distances.coarse(feature.counts), distances.coarse(current.bins.astype(float))
-    base, now = categories(feature, current)
-    keys = sorted(base.keys() | now.keys())
-    return np.array([base.get(key, 0.0) for key in keys]), np.array([now.get(key, 0.0) for key in keys])
-
-
-def categories(feature: Feature, current: CategoryState) -> tuple[dict[str, float], dict[str, float]]:
-    """Return counts by value, baseline and current; values that neither side lists are under the empty string."""
-    base: dict[str, float] = {value: float(count) for value, count in feature.categories.items()}
-    now: dict[str, float] = {value: float(count) for value, count in (current.known | current.new).items()}
-    unlisted = float(current.unknown - sum(current.new.values()))
-    if feature.other:  # the baseline does not list all its values, so an unlisted value may not be new
-        unlisted += sum(now.pop(value) for value in current.new)
-        base[""] = float(feature.other)
-    if unlisted:
-        now[""] = float(unlisted)
-    return base, now
-
-
-def _model_monitor(
-    feature: Feature, current: NumericState | CategoryState, config: Config
-) -> tuple[float, float, float, bool]:
-    """Return distance, threshold, p-value and low power by Model Monitor's formulas."""
-    if isinstance(current, NumericState):
-        distance = distances.ks(feature.counts, current.bins.astype(float))
-        p = distances.ks_p(distance, feature.present, current.present)
-        if config.robust:
-            distance = distances.robust(distance, feature.present, current.present)
-        return distance, config.threshold, p, False
-    if config.categorical_method != "LInfinity":
-        raise BaselineError(
-            f"{feature.name}: categorical_drift_method {config.categorical_method} is not supported in mode "
-            "model-monitor, AWS does not publish its formula; use LInfinity or mode calibrated"
-        )
-    base, now = categories(feature, current)
-    distance = distances.linf(base, now)
-    if config.categorical_robust:
-        distance = distances.robust(distance, feature.present, current.present)
-    return distance, config.categorical_threshold, distances.chi2_p(base, now), False
-
-
-def _calibrated(
-    feature: Feature, current: NumericState | CategoryState, config: Config, rules: Rules, was_drifted: bool
-) -> tuple[float, float, float, bool]:
-    """Return distance, threshold, p-value and low power by the calibrated rules."""
-    if isinstance(current, NumericState):
-        distance = distances.ks(feature.counts, current.bins.astype(float))
-        p, floor = distances.ks_p(distance, feature.present, current.present), config.threshold
-    else:
-        base, now = categories(feature, current)
-        distance = max(distances.linf(base, now), _new_and_vanished(base, now))
-        p, floor = distances.chi2_p(base, now), config.categorical_threshold
-    expected = calibrated_distance(feature.calibration, current.present)
-    threshold = max(floor, expected)
-    return distance, threshold * (rules.clear if was_drifted else 1.0), p, threshold > rules.low_power
-
-
-def _new_and_vanished(base: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """Return the share of new values plus that of vanished ones; a vanished value was expected at least ten times."""
-    total_base, total_now = sum(base.values()), sum(now.values())
-    if not total_base or not total_now:
-        return 0.0
-    new = sum(count for value, count in now.items() if value not in base) / total_now
-    expected = {value: count / total_base for value, count in base.items() if count / total_base * total_now >= 10}
-    return new + sum(share for value, share in expected.items() if not now.get(value))
-
-
-def calibrated_distance(calibration: Sequence[tuple[float, float, float]], rows: int) -> float:
-    """Return mean + 3 standard deviations of the distance of reference windows of `rows` rows.
-
-    Args:
-        calibration: Rows of (window size, mean, standard deviation), interpolated by the logarithm of the size.
-        rows: Size of the window.
-    """
-    if not calibration or rows <= 0:
-        return 0.0
-    points = [(math.log(size), mean + 3 * sd) for size, mean, sd in calibration]
-    at = math.log(rows)
-    if at <= points[0][0]:
-        return points[0][1]
-    for (left, low), (right, high) in pairwise(points):
-        if at <= right:
-            return low + (high - low) * (at - left) / (right - left)
-    return points[-1][1]
+def _weight(baseline: Baseline, state: WindowState, rules: Rules) -> tuple[float, str]:
+    """Return independent rows ÷ rows, and a note where they differ: clients that retry send a request many times."""
+    if rules.mode != "calibrated" or not baseline.repetition:
+        return 1.0, ""
+    usual = expected(baseline.repetition, state.rows, deviations=0)
+    largest, at_largest, _ = baseline.repetition[-1]
+    if at_largest > 1.05:  # few distinct rows: they repeat as often as there are rows
+        usual *= max(1.0, state.rows / largest)
+    times = state.repetition / max(usual, 1.0)
+    if times < _REPEATED:
+        return 1.0, ""
+    return 1 / times, f"each request was sent {times:.0f} times, so {state.rows} rows count as {state.rows / times:.0f}"
 
 
 def _significant(measured: Sequence[FeatureDrift], rules: Rules) -> list[FeatureDrift]:
@@ -294,93 +117,159 @@ def _significant(measured: Sequence[FeatureDrift], rules: Rules) -> list[Feature
     return result
 
 
-def _drift_violation(feature: FeatureDrift) -> dict[str, str]:
-    return {
-        "feature_name": feature.name,
-        "constraint_check_type": "baseline_drift_check",
-        "description": f"Baseline drift distance: {feature.distance:.6g} exceeds threshold: {feature.threshold:.6g}",
-    }
-
-
-def _schema_violations(baseline: Baseline, state: WindowState, rules: Rules) -> list[Mapping[str, str]]:
-    found = _width_violations(baseline, state)
-    if not state.rows:
-        return found
-    for feature in baseline.features:
-        config = baseline.config.of(feature)
-        if not config.evaluate:
+def _value_moves(
+    baseline: Baseline, state: WindowState, measured: Sequence[FeatureDrift], broken: Sequence[Break]
+) -> list[Break]:
+    """Return the features whose moved statistics are a break: sentinel values, another unit, a stuck value."""
+    known = {found.feature for found in broken}
+    features = {feature.name: feature for feature in baseline.features}
+    found = []
+    for item in measured:
+        current = state.features[item.name]
+        if item.name in known or not isinstance(current, NumericState):
             continue
-        current = state.features[feature.name]
-        found += _type_violation(feature, current, config)
-        found += _completeness_violation(feature, current, state.rows, rules)
-        if isinstance(current, CategoryState):
-            found += _domain_violation(feature, current, config, rules)
+        moved = {move.statistic: move for move in item.moves}
+        if "outside" in moved and (text := _out_of_range(features[item.name], current, item)):
+            found.append(Break(item.name, "range_check", text))
+        elif "repeated" in moved and _is_repeated(features[item.name], current, moved["repeated"], item):
+            text = f"One value makes up {moved['repeated'].value:.1%} more of the rows than in the baseline."
+            found.append(Break(item.name, "repeated_value_check", text))
     return found
 
 
-def _width_violations(baseline: Baseline, state: WindowState) -> list[Mapping[str, str]]:
-    if not state.widths:
-        return []
-    width, expected = state.widths.most_common(1)[0][0], len(baseline.features)
-    if width + sum(feature.source == "output" for feature in baseline.features) == expected or width == expected:
-        return []
-    kind = "missing" if width < expected else "extra"
-    text = (
-        f"There are {kind} columns in current dataset. Number of columns in current dataset: {width}, "
-        f"Number of columns in baseline constraints: {expected}"
+def _out_of_range(feature: Feature, current: NumericState, item: FeatureDrift) -> str:
+    """Return how the values outside the baseline's range are a break; empty if the distribution only moved.
+
+    A sentinel is one value apart from the others. Another unit puts most values far away and few near the range, while
+    a season moves them through its edge.
+    """
+    far = current.beyond[0] + current.beyond[3]
+    near = current.beyond[1] + current.beyond[2]
+    ends = (current.at_low if current.low < feature.range_limits[1] else 0) + (
+        current.at_high if current.high > feature.range_limits[2] else 0
     )
-    name = f"{'Missing' if kind == 'missing' else 'Extra'} columns"
-    return [{"feature_name": name, "constraint_check_type": f"{kind}_column_check", "description": text}]
-
-
-def _type_violation(feature: Feature, current: NumericState | CategoryState, config: Config) -> list[Mapping[str, str]]:
-    if not isinstance(current, NumericState) or not (total := current.present + current.mistyped):
-        return []
-    matching = (current.integral if feature.type == "Integral" else current.present) / total
-    if matching >= config.datatype_threshold:
-        return []
-    text = (
-        f"Data type match requirement is not met. Expected data type: {feature.type}, "
-        f"Expected match: {config.datatype_threshold * 100:.1f}%. "
-        f"Observed: Only {matching * 100:.6g}% of data is {feature.type}."
+    share = (far + near) / current.present
+    sentinel = ends >= 0.8 * (far + near) and item.distance - share <= item.threshold
+    apart = far >= 0.01 * current.present and near <= 0.1 * far
+    if not (sentinel or apart):
+        return ""
+    return (
+        f"{share:.1%} of the values are outside the baseline's range {feature.span[0]:.6g} to {feature.span[1]:.6g}: "
+        f"from {current.low:.6g} to {current.high:.6g}."
     )
-    return [{"feature_name": feature.name, "constraint_check_type": "data_type_check", "description": text}]
 
 
-def _completeness_violation(
-    feature: Feature, current: NumericState | CategoryState, rows: int, rules: Rules
-) -> list[Mapping[str, str]]:
-    expected = feature.completeness
-    if expected is None:
-        return []
-    present = 1 - current.missing / rows
-    allowed = expected
-    if rules.mode == "calibrated":  # without a tolerance, half of all windows of incomplete data would fail
-        allowed -= 3 * math.sqrt(expected * (1 - expected) / rows)
-    if present >= allowed:
-        return []
-    text = (
-        f"Data completeness requirement is not met. Expected completeness: {expected * 100:.6g}%. "
-        f"Observed: Only {present * 100:.6g}% of data is complete."
+def _is_repeated(feature: Feature, current: NumericState, move: Move, item: FeatureDrift) -> bool:
+    """Return whether a value repeats in a column that hardly repeats any, and that explains its distance.
+
+    The outermost bins are open, so values beyond them look alike; there the extreme itself has to repeat.
+    """
+    continuous = feature.counts.max() < 0.05 * feature.counts.sum()
+    if not continuous or move.value < 1.5 * move.threshold or item.distance - move.value > max(item.threshold, 0.1):
+        return False
+    place = int((current.bins / current.present - feature.counts / feature.counts.sum()).argmax())
+    ends = {0: current.at_low, len(current.bins) - 1: current.at_high}
+    return ends.get(place, current.present) >= 0.8 * move.value * current.present
+
+
+def _conclude(
+    state: WindowState,
+    rules: Rules,
+    measured: Sequence[FeatureDrift],
+    broken: list[Break],
+    notes: Sequence[str],
+    weight: float,
+) -> DriftVerdict:
+    # Nothing is concluded about the data set from broken features.
+    names = {found.feature for found in broken}
+    judged = [feature for feature in measured if feature.judged and feature.name not in names]
+    drifted = [feature for feature in judged if feature.drifted]
+    total = sum(feature.importance for feature in judged)
+    share = sum(feature.importance for feature in drifted) / total if total else 0.0
+    critical = [feature.name for feature in drifted if feature.critical]
+    if rules.mode == "model-monitor":
+        data_drifted = any(feature.drifted for feature in measured)
+        reason = f"{len(drifted)} of {len(judged)} features beyond their threshold"
+    else:
+        data_drifted = bool(critical) or (bool(drifted) and share >= rules.share)
+        reason = f"{len(drifted)} of {len(judged)} features drifted, {share:.0%} by importance"
+        if critical:
+            reason = f"critical features drifted: {', '.join(critical)}"
+        elif not judged:
+            reason = "no feature can be judged for drift"
+        elif not data_drifted:
+            broken += [_abrupt(item) for item in drifted if item.distance - item.threshold > _ABRUPT]
+    status, reason = _status(state, rules, measured, judged, broken, data_drifted, reason, weight)
+    violations = [found.violation for found in broken]
+    violations += [_violation(feature) for feature in measured if feature.moved and _is_news(feature, broken)]
+    return DriftVerdict(
+        status,
+        reason,
+        rules.mode,
+        state.rows,
+        state.bad,
+        share,
+        tuple(measured),
+        tuple(violations),
+        tuple(broken),
+        data_drifted,
+        tuple(notes),
     )
-    return [{"feature_name": feature.name, "constraint_check_type": "completeness_check", "description": text}]
 
 
-def _domain_violation(
-    feature: Feature, current: CategoryState, config: Config, rules: Rules
-) -> list[Mapping[str, str]]:
-    if not feature.domains or not current.present:
-        return []
-    inside = sum(current.known.get(value, 0) + current.new.get(value, 0) for value in feature.domains)
-    outside = 1 - inside / current.present
-    allowed = 1 - config.domain_threshold
-    if rules.mode == "calibrated" and feature.present:  # Good-Turing estimate of the rate of unseen values
-        unseen = sum(count == 1 for count in feature.categories.values()) / feature.present
-        allowed += unseen + 3 * math.sqrt(unseen * (1 - unseen) / current.present)
-    if outside <= allowed + 1e-12:
-        return []
+def _is_news(feature: FeatureDrift, broken: Sequence[Break]) -> bool:
+    """Return whether a moved feature is not listed as broken, or its distance has to be listed too."""
+    return feature.drifted or all(found.feature != feature.name for found in broken)
+
+
+def _abrupt(feature: FeatureDrift) -> Break:
     text = (
-        f"Value domain requirement is not met. Expected share inside the domain: {(1 - allowed) * 100:.6g}%. "
-        f"Observed: {(1 - outside) * 100:.6g}%. Unknown values: {', '.join(sorted(current.new)[:5])}"
+        f"The distribution changed abruptly (distance {feature.distance:.3f}, threshold {feature.threshold:.3f}) "
+        "while the data set did not: another unit, or another column's values?"
     )
-    return [{"feature_name": feature.name, "constraint_check_type": "categorical_values_check", "description": text}]
+    return Break(feature.name, "shift_check", text)
+
+
+def _status(
+    state: WindowState,
+    rules: Rules,
+    measured: Sequence[FeatureDrift],
+    judged: Sequence[FeatureDrift],
+    broken: Sequence[Break],
+    data_drifted: bool,
+    reason: str,
+    weight: float,
+) -> tuple[Status, str]:
+    first = f"{broken[0].feature}: {broken[0].how.rstrip('.')}" if broken else ""
+    more = len({found.feature for found in broken}) - 1
+    sentence = f"{first}{f', and {more} more broken' if more > 0 else ''}; {reason}" if broken else reason
+    if any(found.check in SCHEMA_CHECKS for found in broken):
+        return "Violation", sentence
+    if data_drifted:
+        return "Drift", f"{reason}; {first}" if broken else reason
+    if broken:
+        return "Violation", sentence
+    if not judged:
+        if state.rows * weight < rules.min_rows:
+            rows = f"{state.rows} rows" if weight == 1 else f"{state.rows} rows that count as {state.rows * weight:.0f}"
+            return "InsufficientData", f"{rows}; a verdict needs {rules.min_rows}"
+        why = next((f"{item.name}: {item.not_judged}" for item in measured if item.not_judged), "no feature")
+        return ("LowPower" if any("told" in item.not_judged for item in measured) else "InsufficientData"), (
+            f"no feature can be judged; {why}"
+        )
+    if all(feature.low_power for feature in judged):
+        return "LowPower", f"{reason}; only large shifts would be seen"
+    return "Ok", reason
+
+
+def _violation(feature: FeatureDrift) -> dict[str, str]:
+    if feature.drifted:
+        name, value, threshold = "Baseline drift", feature.distance, feature.threshold
+    else:
+        move = max(feature.moves, key=lambda move: move.value / move.threshold)
+        name, value, threshold = SENTENCES[move.statistic], move.value, move.threshold
+    return {
+        "feature_name": feature.name,
+        "constraint_check_type": "baseline_drift_check",
+        "description": f"{name} distance: {value:.6g} exceeds threshold: {threshold:.6g}",
+    }

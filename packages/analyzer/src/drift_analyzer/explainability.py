@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from drift_analyzer.checked_values import mapping, real
+
 MIN_NDCG = 0.9
 """A lower NDCG is drift, as in Clarify."""
 
@@ -71,10 +73,11 @@ def read_analysis(body: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     Raises:
         ValueError: The file has no attributions.
     """
-    labels = (body.get("explanations") or {}).get("kernel_shap") or {}
-    for label, values in labels.items():
-        if "global_shap_values" in values:
-            return label, {name: float(value) for name, value in values["global_shap_values"].items()}
+    explanations = mapping(mapping(body, "analysis.json").get("explanations"), "explanations")
+    for label, values in mapping(explanations.get("kernel_shap"), "kernel_shap").items():
+        found = mapping(values, f"kernel_shap: {label}").get("global_shap_values")
+        if found is not None:
+            return label, {name: real(value, name) for name, value in mapping(found, "global_shap_values").items()}
     raise ValueError("the baseline has no explanations.kernel_shap.<label>.global_shap_values")
 
 

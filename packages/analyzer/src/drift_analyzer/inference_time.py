@@ -10,19 +10,35 @@ from drift_analyzer.window_state import Floats
 
 Epochs = NDArray[np.int64]
 _PLACES = np.array([0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18])
-_MARKS = {4: ord("-"), 7: ord("-"), 10: ord("T"), 13: ord(":"), 16: ord(":"), 19: ord("Z")}
+_MARKS = {4: ord("-"), 7: ord("-"), 10: ord("T"), 13: ord(":"), 16: ord(":")}
+_SECOND = 19
+TIME_LENGTHS = (20, 24, 27)
+"""Lengths of `…SSZ`, and of times with milliseconds and microseconds."""
 _MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _BEFORE_MONTH = np.concatenate([[0], np.cumsum(_MONTH_DAYS)[:-1]])
 NO_WINDOW = -(1 << 62)
 """Window start of a record outside the time range."""
 
 
-def digits_to_epoch(text: NDArray[np.uint8]) -> tuple[Epochs, NDArray[np.bool_]]:
-    """Convert `YYYY-MM-DDTHH:MM:SSZ` as bytes, shape (rows, 20).
+def digits_to_epoch(text: NDArray[np.uint8]) -> tuple[Epochs | Floats, NDArray[np.bool_]]:
+    """Convert `YYYY-MM-DDTHH:MM:SSZ`, or with `.fff` or `.ffffff` before the Z, as bytes, shape (rows, length).
 
     Returns:
         Epoch seconds, and whether each row is such a time.
     """
+    epochs, good = _whole_seconds(text)
+    good &= text[:, -1] == ord("Z")
+    if text.shape[1] == TIME_LENGTHS[0]:
+        return epochs, good
+    fraction = text[:, _SECOND + 1 : -1].astype(np.int64) - 48
+    good &= (text[:, _SECOND] == ord(".")) & ((fraction >= 0) & (fraction <= 9)).all(axis=1)
+    places = fraction.shape[1]
+    parts = fraction @ 10 ** np.arange(places - 1, -1, -1, dtype=np.int64)
+    # One division of whole numbers rounds as `datetime.timestamp` does.
+    return (epochs * 10**places + parts) / 10.0**places, good
+
+
+def _whole_seconds(text: NDArray[np.uint8]) -> tuple[Epochs, NDArray[np.bool_]]:
     digits = text[:, _PLACES].astype(np.int64) - 48
     good = ((digits >= 0) & (digits <= 9)).all(axis=1)
     for place, mark in _MARKS.items():
@@ -78,3 +94,9 @@ class TimeWindows:
         if self.end is not None:
             found = np.where(times < self.end, found, NO_WINDOW)
         return found
+
+    def of_one(self, time: float) -> int:
+        """Return the start of one time's window, as `of` does."""
+        if (self.start is not None and time < self.start) or (self.end is not None and time >= self.end):
+            return NO_WINDOW
+        return int(time // self.seconds) * self.seconds if self.seconds is not None else 0

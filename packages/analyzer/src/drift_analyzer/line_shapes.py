@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift_analyzer.capture_records import UnreadableRecordError, parse
-from drift_analyzer.inference_time import Epochs, digits_to_epoch
+from drift_analyzer.inference_time import TIME_LENGTHS, Epochs, digits_to_epoch
+from drift_analyzer.window_state import Floats
 
 Bytes = NDArray[np.uint8]
 Positions = NDArray[np.intp]
@@ -29,7 +30,6 @@ _PAD = 4096
 _NEAR = 64
 """Bytes in which the start of a short value is searched for: an id has 36 bytes, a time 20."""
 _NEWLINE, _QUOTE, _ESCAPE = 10, 34, 92
-_TIME_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,12 @@ class LineShape:
     Attributes:
         literals: literals[0] value literals[1] value … literals[-1].
         kinds: The values' kinds in order: input, output, time or id.
+        time_length: Bytes of the time.
     """
 
     literals: tuple[bytes, ...]
     kinds: tuple[str, ...]
+    time_length: int = TIME_LENGTHS[0]
 
 
 class Lines:
@@ -52,7 +54,7 @@ class Lines:
         self.text = text if text.endswith(b"\n") else text + b"\n"
         self.buffer: Bytes = np.frombuffer(self.text + bytes(_PAD), dtype=np.uint8)
         self._body = self.buffer[: len(self.text)]
-        self._times: tuple[Positions, tuple[Epochs, Flags]] | None = None
+        self._times: tuple[Positions, tuple[Epochs | Floats, Flags]] | None = None
         self.ends: Positions = np.flatnonzero(self._body == _NEWLINE)
         self.starts: Positions = np.concatenate([[0], self.ends[:-1] + 1])
 
@@ -132,11 +134,11 @@ class Lines:
                 return False
         return True
 
-    def epochs(self, at: Positions) -> tuple[Epochs, Flags]:
+    def epochs(self, at: Positions, length: int) -> tuple[Epochs | Floats, Flags]:
         """Return the time at each position in epoch seconds, and whether it is one. The last result is cached."""
         if self._times is not None and self._times[0] is at:
             return self._times[1]
-        found = digits_to_epoch(self.take(at, _TIME_LENGTH))
+        found = digits_to_epoch(self.take(at, length))
         self._times = (at, found)
         return found
 
@@ -198,7 +200,7 @@ def match(shape: LineShape, lines: Lines, chosen: Positions) -> tuple[Flags, dic
         good &= clean[chosen]
     if "time" in spans:
         start, close = spans["time"]
-        good &= (close - start == _TIME_LENGTH) & lines.epochs(start)[1]
+        good &= (close - start == shape.time_length) & lines.epochs(start, shape.time_length)[1]
     return good, spans
 
 
@@ -243,7 +245,7 @@ def _all_alike(shape: LineShape, lines: Lines) -> dict[str, Spans] | None:
         return None
     if "time" in spans:
         start, close = spans["time"]
-        if (close - start != _TIME_LENGTH).any() or not lines.epochs(start)[1].all():
+        if (close - start != shape.time_length).any() or not lines.epochs(start, shape.time_length)[1].all():
             return None
     return spans
 
@@ -281,7 +283,7 @@ def learn(line: bytes) -> LineShape | None:
     """Derive the shape of a line; None if the line is not a plain record or the shape would read it unlike JSON."""
     literals: list[bytes] = []
     kinds: list[str] = []
-    at, key, side = 0, b"", ""
+    at, key, side, time_length = 0, b"", "", TIME_LENGTHS[0]
     for token in _TOKEN.finditer(line):
         if line[token.end() :].lstrip()[:1] == b":":
             key = token.group()
@@ -289,6 +291,8 @@ def learn(line: bytes) -> LineShape | None:
             continue
         kind = side if key == b'"data"' else _VALUES.get(key, "")
         key = b""
+        if kind == "time":
+            time_length = len(token.group()) - 2
         if kind:
             literals.append(line[at : token.start() + 1])
             kinds.append(kind)
@@ -296,9 +300,9 @@ def learn(line: bytes) -> LineShape | None:
     literals.append(line[at:])
     named = [kind for kind in kinds if kind != "id"]
     odd = not line.endswith(b"}") or max(map(len, literals)) >= _PAD or any(b"\\" in literal for literal in literals)
-    if odd or len(set(named)) != len(named):
+    if odd or len(set(named)) != len(named) or time_length not in TIME_LENGTHS:
         return None
-    shape = LineShape(tuple(literals), tuple(kinds))
+    shape = LineShape(tuple(literals), tuple(kinds), time_length)
     return shape if _agrees(shape, line) else None
 
 
@@ -323,4 +327,4 @@ def _agrees(shape: LineShape, line: bytes) -> bool:
                 return False
     if "time" not in spans:
         return record.time is None
-    return float(digits_to_epoch(lines.take(spans["time"][0], _TIME_LENGTH))[0][0]) == record.time
+    return float(digits_to_epoch(lines.take(spans["time"][0], shape.time_length))[0][0]) == record.time

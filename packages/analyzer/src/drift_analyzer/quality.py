@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from drift_analyzer.baseline_files import OWN
-from drift_analyzer.drift import Mode, calibrated_distance
+from drift_analyzer.calibration import expected
+from drift_analyzer.cells import category, number
+from drift_analyzer.checked_values import mapping, real
 from drift_analyzer.quality_margins import MetricRule, margins
 from drift_analyzer.window_state import Floats
 
@@ -25,7 +27,7 @@ SECTION: dict[Problem, str] = {
 MIN_LABELS = 200
 """Fewer labels give no verdict."""
 _FOLDS = 5
-_LESS, _GREATER = "LessThanThreshold", "GreaterThanThreshold"
+LESS, GREATER = "LessThanThreshold", "GreaterThanThreshold"
 _LOWER_IS_BETTER = {"mae", "mse", "rmse", "false_positive_rate", "false_negative_rate"}
 _MIN_DROP = 0.02
 """Least drop of a calibrated classification metric; of a regression error, the least relative increase."""
@@ -59,19 +61,22 @@ class Scored:
 
 
 def _ratio(top: float, bottom: float) -> float:
-    return float(top / bottom) if bottom else 0.0
+    """Divide; NaN, which means undefined, where the bottom is 0."""
+    return float(top / bottom) if bottom else math.nan
 
 
 def _f(precision: float, recall: float, beta: float) -> float:
+    if precision == recall == 0:
+        return 0.0
     return _ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
 
 
 def auc(labels: np.ndarray[Any, Any], scores: Floats) -> float:
-    """Return the area under the ROC curve by ranks, ties counted half; 0.5 if one class is absent."""
+    """Return the area under the ROC curve by ranks, ties counted half; NaN if one class is absent."""
     positives = int((labels == 1).sum())
     negatives = len(labels) - positives
     if not positives or not negatives:
-        return 0.5
+        return math.nan
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
@@ -107,7 +112,8 @@ def multiclass(scored: Scored) -> dict[str, float]:
     for value in np.unique(labels):
         actual, predicted = labels == value, predictions == value
         hits, weight = float((actual & predicted).sum()), float(actual.mean())
-        precision, recall = _ratio(hits, predicted.sum()), _ratio(hits, actual.sum())
+        # A class that is never predicted has no precision; it counts as 0, as in scikit-learn.
+        precision, recall = (_ratio(hits, predicted.sum()) if predicted.any() else 0.0), _ratio(hits, actual.sum())
         parts = {"precision": precision, "recall": recall}
         parts |= {name: _f(precision, recall, beta) for name, beta in (("f0_5", 0.5), ("f1", 1), ("f2", 2))}
         for name, part in parts.items():
@@ -123,7 +129,7 @@ def regression(scored: Scored) -> dict[str, float]:
         "mae": float(np.abs(errors).mean()),
         "mse": mse,
         "rmse": math.sqrt(mse),
-        "r2": 1 - mse / spread if spread else 0.0,
+        "r2": 1 - mse / spread if spread else math.nan,
     }
 
 
@@ -135,18 +141,21 @@ COMPUTE: dict[Problem, Callable[[Scored], dict[str, float]]] = {
 
 
 def _measure(problem: Problem, scored: Scored) -> dict[str, dict[str, float]]:
-    """Return each metric with its standard deviation over five interleaved folds."""
-    values = COMPUTE[problem](scored)
+    """Return each defined metric with its standard deviation over five interleaved folds."""
+    values = {name: value for name, value in COMPUTE[problem](scored).items() if math.isfinite(value)}
     if len(scored) < 10 * _FOLDS:
         return {name: {"value": value, "standard_deviation": 0.0} for name, value in values.items()}
     folds = [COMPUTE[problem](scored.part(slice(fold, None, _FOLDS))) for fold in range(_FOLDS)]
     return {
-        name: {
-            "value": value,
-            "standard_deviation": float(np.std([fold[name] for fold in folds], ddof=1) / math.sqrt(_FOLDS)),
-        }
+        name: {"value": value, "standard_deviation": _deviation([fold[name] for fold in folds]) / math.sqrt(_FOLDS)}
         for name, value in values.items()
     }
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of the defined values."""
+    defined = [value for value in values if math.isfinite(value)]
+    return float(np.std(defined, ddof=1)) if len(defined) > 1 else 0.0
 
 
 def statistics(problem: Problem, scored: Scored, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -192,17 +201,18 @@ def constraints(problem: Problem, scored: Scored, window_rows: int = MIN_LABELS)
         name: MetricRule(
             value=value,
             sign=1 if name in _LOWER_IS_BETTER else -1,
-            least=_least_margin(name, value),
+            least=least_margin(name, value),
             ordered_deviation=_deviation_at(calibration[name], size),
         )
         for name, value in COMPUTE[problem](scored).items()
+        if math.isfinite(value)
     }
     allowed = margins(COMPUTE[problem], scored, compared, size, relabel=problem != "Regression")
     rules = {
         name: {
             "threshold": rule.value + rule.sign * allowed[name],
-            "comparison_operator": _GREATER if rule.sign > 0 else _LESS,
-            OWN: {"value": rule.value, "calibration": calibration[name]},
+            "comparison_operator": GREATER if rule.sign > 0 else LESS,
+            OWN: {"value": rule.value, "calibration": calibration[name], "rows": len(scored)},
         }
         for name, rule in compared.items()
     }
@@ -222,11 +232,12 @@ def _deviation_at(table: Sequence[Sequence[float]], rows: int) -> float:
     if not table:
         return 0.0
     largest = table[-1][0]
-    at = calibrated_distance([(row[0], row[1], row[2]) for row in table], rows) / 3
+    at = expected([(row[0], row[1], row[2]) for row in table], rows, deviations=1)
     return at * math.sqrt(min(1.0, largest / rows))
 
 
-def _least_margin(name: str, value: float) -> float:
+def least_margin(name: str, value: float) -> float:
+    """Return the least change of a metric that is news."""
     return _MIN_DROP * (abs(value) if name in ("mae", "mse", "rmse") else 1.0)
 
 
@@ -237,62 +248,19 @@ def _calibrate(problem: Problem, scored: Scored) -> dict[str, list[list[float]]]
         starts = np.unique(np.linspace(0, len(scored) // size - 1, min(len(scored) // size, 100)).astype(int)) * size
         found = [COMPUTE[problem](scored.part(slice(start, start + size))) for start in starts]
         for name, table in rows.items():
-            table.append([float(size), 0.0, float(np.std([window[name] for window in found], ddof=1))])
+            table.append([float(size), 0.0, _deviation([window[name] for window in found])])
         size *= 2
     return rows
 
 
-def violations(
-    problem: Problem, current: Mapping[str, Any], constraints_body: Mapping[str, Any], mode: Mode
-) -> list[dict[str, str]]:
-    """Return the metrics that violate their constraints.
-
-    In the calibrated mode a metric must be worse by a margin, because every second window is worse than its reference.
-    The margin is the greatest of 0.02, three standard deviations of reference windows of the same size, and three
-    standard deviations over the window's folds; of a small reference also the margin of its thresholds.
+def reference_value(rule: Mapping[str, Any]) -> float | None:
+    """Return a metric's value in the reference; of constraints from elsewhere the threshold, None without one.
 
     Raises:
-        ValueError: The constraints are not those of the problem type.
+        ValueError: The value is not a number.
     """
-    key = f"{SECTION[problem]}_constraints"
-    if key not in constraints_body:
-        raise ValueError(f"constraints.json has no {key}")
-    section, rows = current[f"{SECTION[problem]}_metrics"], current["dataset"]["item_count"]
-    found = []
-    for name, rule in constraints_body[key].items():
-        measured = section.get(name)
-        if not isinstance(measured, Mapping) or "value" not in measured:
-            continue
-        own, operator, threshold = rule.get(OWN) or {}, rule["comparison_operator"], float(rule["threshold"])
-        if operator not in (_LESS, _GREATER):
-            raise ValueError(f"{name}: comparison_operator is {_LESS} or {_GREATER}, got {operator!r}")
-        value, deviation = float(measured["value"]), float(measured.get("standard_deviation") or 0.0)
-        margin = 0.0
-        if mode == "calibrated":
-            # The margin of the window's own size, instead of the one that the threshold has.
-            drawn, threshold = threshold, reference_value(rule) or 0.0
-            table = tuple((row[0], row[1], row[2]) for row in own.get("calibration", []))
-            margin = max(_least_margin(name, threshold), calibrated_distance(table, rows), 3 * deviation)
-            if not table:
-                # The reference has too few windows to calibrate on.
-                margin = max(margin, abs(drawn - threshold))
-        worse = threshold - value if operator == _LESS else value - threshold
-        if worse > margin:
-            found.append(
-                {
-                    "constraint_check_type": operator,
-                    "description": f"Metric {name} with {value:.6g} +/- {deviation:.6g} "
-                    f"was {operator} '{threshold:.6g}'",
-                    "metric_name": name,
-                }
-            )
-    return found
-
-
-def reference_value(rule: Mapping[str, Any]) -> float | None:
-    """Return a metric's value in the reference; of constraints from elsewhere the threshold, None without one."""
-    value = (rule.get(OWN) or {}).get("value", rule.get("threshold"))
-    return None if value is None else float(value)
+    value = mapping(rule.get(OWN), OWN).get("value", rule.get("threshold"))
+    return None if value is None else real(value, "the threshold")
 
 
 def to_scored(problem: Problem, pairs: Sequence[tuple[Any, Any, float | None]], threshold: float = 0.5) -> Scored:
@@ -307,19 +275,42 @@ def to_scored(problem: Problem, pairs: Sequence[tuple[Any, Any, float | None]], 
         ValueError: A label or prediction is not a number, although the problem type requires one.
     """
     if problem == "MulticlassClassification":
-        return Scored(
-            np.array([str(label).strip() for label, _, _ in pairs]),
-            np.array([str(prediction).strip() for _, prediction, _ in pairs]),
-        )
+        labels, predictions = ([_class_name(pair[side]) for pair in pairs] for side in (0, 1))
+        return Scored(np.array(_same_case(labels, labels)), np.array(_same_case(predictions, labels)))
     if problem == "Regression":
         return Scored(
-            np.array([float(label) for label, _, _ in pairs]),
-            np.array([float(prediction) for _, prediction, _ in pairs]),
+            np.array([_checked_number(label, "label") for label, _, _ in pairs]),
+            np.array([_checked_number(prediction, "prediction") for _, prediction, _ in pairs]),
         )
     scores = [score for _, _, score in pairs]
     usable = None if any(score is None for score in scores) else np.array(scores, dtype=np.float64)
-    predictions = [
-        float(score > threshold) if prediction is None and score is not None else float(prediction)
+    decisions = [
+        float(score > threshold)
+        if prediction is None and score is not None
+        else _checked_number(prediction, "prediction")
         for _, prediction, score in pairs
     ]
-    return Scored(np.array([float(label) for label, _, _ in pairs]), np.array(predictions), usable)
+    return Scored(np.array([_checked_number(label, "label") for label, _, _ in pairs]), np.array(decisions), usable)
+
+
+def _checked_number(cell: Any, what: str) -> float:
+    value = number(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"a {what} is not a number: {cell!r}")
+    return value
+
+
+def _class_name(cell: Any) -> str:
+    """Return the name of a class: 1, 1.0 and "1.0" are one class."""
+    text = category(cell) or ""
+    value = number(text) if text[-1:].isdigit() or text.endswith(".") else math.nan
+    return repr(int(value)) if math.isfinite(value) and value == int(value) else text
+
+
+def _same_case(names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return the names in the case of the labels, where case distinguishes no labels."""
+    known = set(labels)
+    folded = {name.casefold(): name for name in sorted(known)}
+    if len(folded) < len(known):
+        return list(names)
+    return [name if name in known else folded.get(name.casefold(), name) for name in names]

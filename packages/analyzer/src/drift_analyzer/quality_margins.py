@@ -121,4 +121,5 @@ def _deviations(
             window = window.with_labels(labels)
         values = compute(window)
         found.append([rule.sign * (values[name] - rule.value) for name, rule in rules.items()])
-    return np.array(found, dtype=np.float64)
+    # A metric that a window leaves undefined is no worse.
+    return np.nan_to_num(np.array(found, dtype=np.float64), nan=0.0)

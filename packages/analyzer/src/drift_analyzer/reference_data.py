@@ -33,6 +33,11 @@ def read_reference(path: Path, data_format: str, *, header: bool = True) -> list
     raise DatasetError(f"a baseline is built from csv, json, parquet or sagemakerCaptureJson, got {data_format!r}")
 
 
+def unnamed(index: int) -> str:
+    """Return the name of a column without one, as Model Monitor names it."""
+    return f"_c{index}"
+
+
 def read_rows(path: Path, data_format: str, *, header: bool = True) -> Iterator[Mapping[str, Any]]:
     """Yield the rows as mappings by column name.
 
@@ -68,7 +73,8 @@ def _csv_rows_of(path: Path, header: bool) -> Iterator[Mapping[str, str]]:
             if not row:
                 continue
             if not names:
-                names = [name.strip() for name in row] if header else [f"_c{index}" for index in range(len(row))]
+                names = [name.strip() if header else "" for name in row]
+                names = [name or unnamed(index) for index, name in enumerate(names)]
                 if len(set(names)) != len(names):
                     raise DatasetError(f"{path}: two columns have the same name")
                 if header:
@@ -99,7 +105,9 @@ def _columns(rows: Iterator[Mapping[str, Any]]) -> list[ReferenceColumn]:
         count += 1
     if not count:
         raise DatasetError("the reference data has no rows")
-    return [infer_column(name, collected.pop(name)) for name in list(collected)]
+    return [
+        infer_column(name.strip() or unnamed(index), collected.pop(name)) for index, name in enumerate(list(collected))
+    ]
 
 
 def _parquet(paths: Sequence[Path]) -> list[ReferenceColumn]:
@@ -109,8 +117,13 @@ def _parquet(paths: Sequence[Path]) -> list[ReferenceColumn]:
         raise DatasetError("Parquet needs pandas, which is not installed here; use csv or json") from None
     frame = pandas.concat([pandas.read_parquet(path) for path in paths])
     return [
-        infer_column(str(name), frame[name].astype(object).where(frame[name].notna(), None).tolist()) for name in frame
+        infer_column(str(name).strip() or unnamed(index), _plain_cells(frame[name])) for index, name in enumerate(frame)
     ]
+
+
+def _plain_cells(series: Any) -> list[Any]:
+    cells: list[Any] = series.astype(object).where(series.notna(), None).tolist()
+    return cells
 
 
 def _captured(path: Path) -> list[ReferenceColumn]:
@@ -130,7 +143,11 @@ def _captured(path: Path) -> list[ReferenceColumn]:
 def _positional(rows: Sequence[Any], prefix: str, source: str) -> list[ReferenceColumn]:
     first = rows[0]
     if isinstance(first, Mapping):
-        return [infer_column(name, [row.get(name) for row in rows], source) for name in first]
-    if any(len(row) != len(first) for row in rows):
+        names = list(dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row))
+        return [
+            infer_column(name, [row.get(name) if isinstance(row, Mapping) else None for row in rows], source)
+            for name in names
+        ]
+    if any(isinstance(row, Mapping) or len(row) != len(first) for row in rows):
         raise DatasetError("captured rows differ in width; name a CSV reference instead")
     return [infer_column(f"{prefix}_{index}", [row[index] for row in rows], source) for index in range(len(first))]

@@ -8,7 +8,7 @@ standard deviations: a sum of floats would depend on its order. String features 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,18 @@ _ONE = 1 << 12
 _SAFE = float(1 << 24)
 _PIECE = 1 << 14
 _NEW_VALUES = 20
+PAYLOADS = 64
+"""Checksums that are kept: enough to tell two from three requests of each kind."""
+
+_Key = TypeVar("_Key", int, str)
+
+
+def _smallest(counts: Mapping[_Key, int], number: int) -> dict[_Key, int]:
+    """Return the counts of the smallest keys.
+
+    The smallest keys of a union are among the smallest of its parts, so such counts merge exactly.
+    """
+    return {key: counts[key] for key in sorted(counts)[:number]} if len(counts) > number else dict(counts)
 
 
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -65,6 +77,11 @@ class FeatureBins(Protocol):
         """Baseline counts by value."""
         ...
 
+    @property
+    def range_limits(self) -> tuple[float, float, float, float]:
+        """Far and near limits of the baseline's range: far low, low, high, far high."""
+        ...
+
 
 @dataclass(slots=True)
 class NumericState:
@@ -78,6 +95,9 @@ class NumericState:
         high: Greatest value.
         first: Sum of the values in fixed point.
         second: Sum of their squares in fixed point.
+        beyond: Number of values far below, below, above and far above the baseline's range.
+        at_low: Number of values that equal `low`.
+        at_high: Number of values that equal `high`.
     """
 
     bins: NDArray[np.int64]
@@ -90,6 +110,9 @@ class NumericState:
     high: float = float("-inf")
     first: int = 0
     second: int = 0
+    beyond: tuple[int, int, int, int] = (0, 0, 0, 0)
+    at_low: int = 0
+    at_high: int = 0
 
     def add(self, column: Floats, shape: FeatureBins) -> None:
         """Count a column, shape (rows,). NaN is missing; infinity and magnitudes above LIMIT are mistyped."""
@@ -106,7 +129,16 @@ class NumericState:
         self.present += len(values)
         self.integral += int(np.count_nonzero(values == np.rint(values)))
         self.negative += int(np.searchsorted(values, 0.0))
-        self.low, self.high = min(self.low, float(values[0])), max(self.high, float(values[-1]))
+        self._extremes(
+            float(values[0]),
+            float(values[-1]),
+            int(np.searchsorted(values, values[0], side="right")),
+            len(values) - int(np.searchsorted(values, values[-1])),
+        )
+        far_low, low, high, far_high = shape.range_limits
+        below = [int(place) for place in np.searchsorted(values, (far_low, low))]
+        above = [len(values) - int(place) for place in np.searchsorted(values, (high, far_high), side="right")]
+        self._beyond((below[0], below[1] - below[0], above[0] - above[1], above[1]))
         at_most = np.searchsorted(values, shape.edges, side="right")
         self.bins += np.diff(at_most, prepend=0, append=len(values))
         self._moments(values, shape)
@@ -123,10 +155,23 @@ class NumericState:
                 self.first += sum(exact)
                 self.second += sum(value * value for value in exact)
 
+    def _extremes(self, low: float, high: float, at_low: int, at_high: int) -> None:
+        """Widen the range, and count the values at its ends."""
+        if low <= self.low:
+            self.at_low = at_low + (self.at_low if low == self.low else 0)
+        if high >= self.high:
+            self.at_high = at_high + (self.at_high if high == self.high else 0)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def _beyond(self, counts: Sequence[int]) -> None:
+        one, two, three, four = (mine + more for mine, more in zip(self.beyond, counts, strict=True))
+        self.beyond = (one, two, three, four)
+
     def merge(self, other: "NumericState") -> None:
         """Add the counts of another state of the same feature."""
         self.bins = self.bins + other.bins
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self._extremes(other.low, other.high, other.at_low, other.at_high)
+        self._beyond(other.beyond)
         for name in ("present", "missing", "mistyped", "integral", "negative", "first", "second"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -148,6 +193,8 @@ class NumericState:
             "counts": [self.present, self.missing, self.mistyped, self.integral, self.negative],
             "range": [self.low, self.high] if self.present else [],
             "moments": [str(self.first), str(self.second)],
+            "beyond": list(self.beyond),
+            "ends": [self.at_low, self.at_high],
         }
 
     @classmethod
@@ -157,7 +204,11 @@ class NumericState:
         first, second = (int(text) for text in body["moments"])
         present, missing, mistyped, integral, negative = body["counts"]
         bins = np.array(body["bins"], dtype=np.int64)
-        return cls(bins, present, missing, mistyped, integral, negative, low, high, first, second)
+        # A state that an earlier version wrote lacks the later counts.
+        far_low, below, above, far_high = body.get("beyond", (0, 0, 0, 0))
+        beyond = (far_low, below, above, far_high)
+        ends = body.get("ends", (0, 0))
+        return cls(bins, present, missing, mistyped, integral, negative, low, high, first, second, beyond, *ends)
 
 
 @dataclass(slots=True)
@@ -190,11 +241,9 @@ class CategoryState:
         self._keep(fresh)
 
     def _keep(self, fresh: Mapping[str, int]) -> None:
-        # The k smallest of a union are among the k smallest of its parts, so this merges exactly.
         for value, count in fresh.items():
             self.new[value] = self.new.get(value, 0) + count
-        if len(self.new) > _NEW_VALUES:
-            self.new = {value: self.new[value] for value in sorted(self.new)[:_NEW_VALUES]}
+        self.new = _smallest(self.new, _NEW_VALUES)
 
     def merge(self, other: "CategoryState") -> None:
         """Add the counts of another state of the same feature."""
@@ -225,6 +274,9 @@ class WindowState:
         reasons: Number of bad records by reason.
         widths: Number of rows by their number of columns.
         features: State by feature name.
+        absent: Number of named rows without a column, by the column's name.
+        extra: Number of named rows with a column that the baseline lacks; of its names the 20 smallest are kept.
+        payloads: Number of requests by the checksum of their payload; of the checksums the 64 smallest are kept.
     """
 
     rows: int = 0
@@ -233,6 +285,9 @@ class WindowState:
     reasons: Counter[str] = field(default_factory=Counter)
     widths: Counter[int] = field(default_factory=Counter)
     features: dict[str, NumericState | CategoryState] = field(default_factory=dict)
+    absent: Counter[str] = field(default_factory=Counter)
+    extra: Counter[str] = field(default_factory=Counter)
+    payloads: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, shapes: Sequence[FeatureBins]) -> "WindowState":
@@ -246,10 +301,26 @@ class WindowState:
             }
         )
 
-    def add_bad(self, reason: str) -> None:
-        """Count a record that could not be read."""
-        self.bad += 1
-        self.reasons[reason] += 1
+    def add_bad(self, reason: str, count: int = 1) -> None:
+        """Count records that could not be read."""
+        self.bad += count
+        self.reasons[reason] += count
+
+    def add_extra(self, names: Mapping[str, int]) -> None:
+        """Count columns that the baseline lacks."""
+        self.extra.update(names)
+        self.extra = Counter(_smallest(self.extra, _NEW_VALUES))
+
+    def add_payloads(self, counts: Mapping[int, int]) -> None:
+        """Count requests by the checksum of their payload."""
+        for checksum, count in counts.items():
+            self.payloads[checksum] = self.payloads.get(checksum, 0) + count
+        self.payloads = _smallest(self.payloads, PAYLOADS)
+
+    @property
+    def repetition(self) -> float:
+        """How often each distinct request was sent, estimated from the kept checksums; 1 if nothing is known."""
+        return sum(self.payloads.values()) / len(self.payloads) if self.payloads else 1.0
 
     def merge(self, other: "WindowState") -> None:
         """Add another state of the same baseline.
@@ -264,6 +335,9 @@ class WindowState:
         self.bad += other.bad
         self.reasons.update(other.reasons)
         self.widths.update(other.widths)
+        self.absent.update(other.absent)
+        self.add_extra(other.extra)
+        self.add_payloads(other.payloads)
         for name, feature in self.features.items():
             feature.merge(other.features[name])  # type: ignore[arg-type]
 
@@ -276,6 +350,9 @@ class WindowState:
             "reasons": dict(self.reasons),
             "widths": {str(width): count for width, count in self.widths.items()},
             "features": {name: feature.to_json() for name, feature in self.features.items()},
+            "absent": dict(self.absent),
+            "extra": dict(self.extra),
+            "payloads": {str(checksum): count for checksum, count in sorted(self.payloads.items())},
         }
 
     @classmethod
@@ -291,4 +368,7 @@ class WindowState:
                 name: NumericState.from_json(feature) if "bins" in feature else CategoryState.from_json(feature)
                 for name, feature in body["features"].items()
             },
+            Counter(body.get("absent", {})),
+            Counter(body.get("extra", {})),
+            {int(checksum): count for checksum, count in body.get("payloads", {}).items()},
         )

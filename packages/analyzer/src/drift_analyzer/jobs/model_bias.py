@@ -76,8 +76,9 @@ def run(job: ContainerEnvironment, opt: Path) -> JobResult:
     sampled = [(facet, facet.sample) for facet in facets if facet.sample is not None]
     measured = {(f.name, f.value): {key: bias.metrics_of(s, compute) for key, compute in _SECTIONS} for f, s in sampled}
     analysis: dict[str, Any] = {"version": "1.0"}
-    for key, _ in _SECTIONS:
-        analysis |= bias.section(key, label, {where: values[key] for where, values in measured.items()})
+    for key, compute in _SECTIONS:
+        errors = {(f.name, f.value): bias.standard_errors(s, compute) for f, s in sampled}
+        analysis |= bias.section(key, label, {where: values[key] for where, values in measured.items()}, errors)
     if job.baseline_constraints is None:
         if empty := [f"{facet.name} = {facet.value}" for facet in facets if facet.sample is None]:
             raise ValueError(f"no row or every row is in the facet {', '.join(empty)}: bias compares two groups")
@@ -132,12 +133,17 @@ def _verdict(
 
 
 def _violations(sampled: Sequence[tuple[_Facet, bias.BiasSample]], baseline: Mapping[str, Any]) -> list[dict[str, str]]:
-    found = []
-    for facet, sample in sampled:
-        for key, compute in _SECTIONS:
-            before = bias.baseline_metrics(baseline, key, facet.name, facet.value)
-            found += bias.violations(sample, facet.name, facet.value, before, compute)
-    return found
+    tested = [
+        (facet, sample, compute, bias.baseline_metrics(baseline, key, facet.name, facet.value))
+        for facet, sample in sampled
+        for key, compute in _SECTIONS
+    ]
+    comparisons = sum(len(before.keys() - set(bias.DERIVED)) for _, _, _, before in tested)
+    return [
+        violation
+        for facet, sample, compute, before in tested
+        for violation in bias.violations(sample, facet.name, facet.value, before, compute, comparisons)
+    ]
 
 
 def _compare(facet: _Facet, measured: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Any]) -> FacetMetrics:
@@ -145,7 +151,8 @@ def _compare(facet: _Facet, measured: Mapping[str, Mapping[str, float]], baselin
     before: dict[str, float] = {}
     for key, _ in _SECTIONS:
         now |= {name: value for name, value in measured[key].items() if np.isfinite(value)}
-        before |= bias.baseline_metrics(baseline, key, facet.name, facet.value)
+        known = bias.baseline_metrics(baseline, key, facet.name, facet.value)
+        before |= {name: metric.value for name, metric in known.items() if name in bias.DESCRIPTIONS}
     return FacetMetrics(f"{facet.name} = {facet.value}", facet.rows, now, before)
 
 

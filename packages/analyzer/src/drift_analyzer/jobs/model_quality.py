@@ -1,14 +1,16 @@
 """Model quality: predictions against labels that arrive late."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from drift_analyzer import cloudwatch_metrics, quality
+from drift_analyzer import cloudwatch_metrics, quality, quality_verdict
 from drift_analyzer.capture_reader import BadRecord
 from drift_analyzer.capture_records import UnreadableRecordError
 from drift_analyzer.cells import number
+from drift_analyzer.checked_values import mapping, real
 from drift_analyzer.cloudwatch_metrics import Metric
 from drift_analyzer.container_environment import ContainerEnvironment
 from drift_analyzer.data_quality import window_name
@@ -49,7 +51,7 @@ def run(job: ContainerEnvironment) -> JobResult:
         ValueError: The inputs cannot be analyzed.
     """
     problem = _problem(job.values)
-    threshold = float(job.values.get("probability_threshold_attribute") or 0.5)
+    threshold = real(job.values.get("probability_threshold_attribute") or 0.5, "probability_threshold_attribute")
     namespace = cloudwatch_metrics.MODEL if job.endpoint else cloudwatch_metrics.BATCH_MODEL
     if job.baseline_constraints is None:
         scored = quality.to_scored(problem, read_reference_predictions(job), threshold)
@@ -66,12 +68,18 @@ def run(job: ContainerEnvironment) -> JobResult:
     statistics = quality.statistics(problem, scored, {"predictions": predictions, "label_coverage": coverage})
     enough = len(scored) >= quality.MIN_LABELS
     constraints = read_json(job.baseline_constraints)
-    violations = quality.violations(problem, statistics, constraints, job.mode) if enough else []
+    violations, not_judged = (
+        quality_verdict.violations(problem, scored, statistics, constraints, job.mode) if enough else ([], [])
+    )
     over_time = _over_time(problem, rows, data.times, scored, constraints)
     value = quality.COMPUTE[problem](scored)[over_time.metric] if enough else None
+    value = None if value is None or not math.isfinite(value) else value
+    reason = f"{len(scored)} labels of {predictions} predictions ({coverage:.0%})"
+    if not_judged:
+        reason += f"; cannot be judged on so few rows of a class: {', '.join(not_judged)}"
     verdict = JobVerdict(
         status=("Drift" if violations else "Ok") if enough else "InsufficientData",
-        reason=f"{len(scored)} labels of {predictions} predictions ({coverage:.0%})",
+        reason=reason,
         violations=violations,
         metric=value,
         labels=len(scored),
@@ -112,8 +120,7 @@ def _readable(
     for row in data.rows:
         try:
             found = labelled_prediction(job, row)
-            if problem != "MulticlassClassification":
-                _check_numbers(problem, found)
+            _check_numbers(problem, found)
         except UnreadableRecordError as reason:
             bad.append(BadRecord("", str(reason), ""))
         else:
@@ -124,12 +131,22 @@ def _readable(
 
 def _check_numbers(problem: quality.Problem, found: LabelledPrediction) -> None:
     label, prediction, score = found
-    if not np.isfinite(number(label)):
-        raise UnreadableRecordError("the label is not a number")
+    if problem == "MulticlassClassification":
+        for name, cell in (("label", label), ("prediction", prediction)):
+            if math.isnan(number(cell)):
+                raise UnreadableRecordError(f"the {name} is missing")
+        return
+    if not np.isfinite(number(label)) or _is_word(label) or _is_word(prediction):
+        raise UnreadableRecordError("the label or the prediction is not a number")
     if problem == "BinaryClassification" and number(label) not in (0.0, 1.0):
         raise UnreadableRecordError("the label is neither 0 nor 1")
     if score is None and not np.isfinite(number(prediction)):
         raise UnreadableRecordError("the prediction is not a number")
+
+
+def _is_word(cell: object) -> bool:
+    """Return whether a cell is text such as `true`, which stands for a number in features only."""
+    return isinstance(cell, str) and cell.strip().lower() in ("true", "false")
 
 
 def _over_time(
@@ -140,7 +157,9 @@ def _over_time(
     constraints: Mapping[str, Any],
 ) -> Quality:
     """Compute the headline metric by hour of inference time, or by day where the data span more than two days."""
-    rules = constraints.get(f"{quality.SECTION[problem]}_constraints", {})
+    rules = mapping(
+        mapping(constraints, "constraints.json").get(f"{quality.SECTION[problem]}_constraints"), "constraints"
+    )
     metric = next(name for name in _HEADLINE[problem] if name != "auc" or scored.scores is not None)
     span = max(predicted_times, default=0.0) - min(predicted_times, default=0.0)
     times = TimeWindows(3600 if span <= 2 * 86400 else 86400)
@@ -151,5 +170,6 @@ def _over_time(
         chosen = labelled == window
         enough = chosen.sum() >= quality.MIN_LABELS
         value = quality.COMPUTE[problem](scored.part(chosen))[metric] if enough else None
+        value = None if value is None or not math.isfinite(value) else value
         points.append(QualityPoint(window_name(window), value, float(chosen.sum() / (predicted == window).sum())))
-    return Quality(metric, quality.reference_value(rules.get(metric, {})), tuple(points))
+    return Quality(metric, quality.reference_value(mapping(rules.get(metric), metric)), tuple(points))

@@ -8,14 +8,14 @@ from drift_analyzer.data_quality import CapturedData, JudgedWindow, window_name
 from drift_analyzer.drift import DriftVerdict, FeatureDrift, alarm
 from drift_analyzer.report.distributions import chart
 from drift_analyzer.report.page import bad_records, head, page, short, subject, violations
-from drift_analyzer.violations import broken_features
 from drift_analyzer.window_state import WindowState
 
 _TITLES = {
     "Ok": "No data drift",
     "Drift": "Data drift",
     "InsufficientData": "Not enough data",
-    "Violation": "Schema violation",
+    "Violation": "Broken data",
+    "LowPower": "Cannot be judged",
 }
 _SHOWN = 24
 
@@ -32,9 +32,7 @@ def render(baseline: Baseline, windows: Sequence[JudgedWindow], captured: Captur
     last = windows[-1]
     verdict = last.verdict
     features = sorted(verdict.features, key=lambda item: (-item.drifted, -item.distance / (item.threshold or 1.0)))
-    broken = broken_features(verdict.violations)
-    status = "Violation" if broken else verdict.status
-    reason = f"wrong type, missing or added: {', '.join(broken)}; {verdict.reason}" if broken else verdict.reason
+    status, reason = verdict.status, verdict.reason
     when = f"{when or f'window {window_name(last.start)}'} · mode {verdict.mode}"
     sections = [
         head(subject("Data quality", when), status, _TITLES[status], reason, _facts(verdict, windows, captured)),
@@ -97,14 +95,14 @@ def _windows(windows: Sequence[JudgedWindow]) -> str:
     """Draw a column for each window: the share of the features' importance that drifted."""
     if len(windows) < 2:
         return ""
-    colors = {"Ok": "var(--ok)", "Drift": "var(--bad)", "InsufficientData": "var(--base)"}
+    colors = {"Ok": "var(--ok)", "Drift": "var(--bad)", "Violation": "var(--bad)"}
     shown = windows[-60:]
     step = 1000 / len(shown)
     bars = "".join(
         f'<rect x="{20 + place * step:.1f}" y="{104 - max(window.verdict.share * 96, 4):.1f}" '
         f'width="{min(max(step - 3, 2), 60):.1f}" height="{max(window.verdict.share * 96, 4):.1f}" '
-        f'fill="{colors[window.verdict.status]}"><title>{window_name(window.start)}: {window.verdict.status}, '
-        f"{escape(window.verdict.reason)}</title></rect>"
+        f'fill="{colors.get(window.verdict.status, "var(--base)")}">'
+        f"<title>{window_name(window.start)}: {window.verdict.status}, {escape(window.verdict.reason)}</title></rect>"
         for place, window in enumerate(shown)
     )
     return (

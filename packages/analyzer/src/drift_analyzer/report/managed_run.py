@@ -76,7 +76,7 @@ def _facets(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[FacetMetr
         sides = []
         for body in (now, before):
             parts = [bias.baseline_metrics(body, key, facet, value) for key in keys]
-            known = {name: amount for part in parts for name, amount in part.items() if name in bias.DESCRIPTIONS}
+            known = {name: one.value for part in parts for name, one in part.items() if name in bias.DESCRIPTIONS}
             sides.append(known)
         found.append(FacetMetrics(f"{facet} = {value}", None, *sides))
     return found

@@ -99,7 +99,7 @@ def violations(found: Iterable[Mapping[str, str]]) -> str:
 def _subject(item: Mapping[str, str]) -> str:
     if "facet" in item:
         return f"{item['metric_name']} of {item['facet']} = {item['facet_value']}"
-    return item.get("feature_name") or item["metric_name"]
+    return item.get("feature_name") or item.get("metric_name") or "(no name)"
 
 
 def bad_records(count: int, reasons: Mapping[str, int]) -> str:
