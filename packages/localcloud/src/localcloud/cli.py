@@ -24,6 +24,7 @@ DEFAULT_PORT = 4747
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0
 _LOG = "gateway.log"
 _SDK_DEFAULTS = Path(__file__).with_name("sagemaker_sdk.yaml")
+_HOOKS = Path(__file__).parent / "hooks"
 _EXIT_USAGE, _EXIT_NOT_RUNNING = 2, 3
 
 
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
     env = commands.add_parser(
         "env", parents=[where], help="print shell exports that point AWS clients to the local cloud"
+    )
+    env.add_argument(
+        "--hosts",
+        action="store_true",
+        help="also redirect Python clients that name one of AWS's hosts (`aws sqs` of CLI v1, SageMaker SDK v2)",
     )
     env.set_defaults(run=_env)
     remote = commands.add_parser(
@@ -273,9 +279,17 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         **{name: shlex.quote(value) for name, value in loopback.no_proxy(os.environ).items()},
+        **(_redirecting() if options.hosts else {}),
     }.items():
         _say(f"unset {name}" if value is None else f"export {name}={value}")
     return 0
+
+
+def _redirecting() -> dict[str, str]:
+    """Return the variables that enable the hook for clients with AWS's hosts in their code."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [str(_HOOKS), *(folder for folder in known if folder not in ("", str(_HOOKS)))]
+    return {"LOCALCLOUD_HOSTS": "1", "PYTHONPATH": shlex.quote(os.pathsep.join(path))}
 
 
 def _remote(options: argparse.Namespace) -> int:

@@ -39,6 +39,7 @@ from localcloud.ministack_adapter import (
     cfn_types,
     change_sets,
     conditions,
+    custom_resources,
     embedded_metrics,
     encryption,
     functions,
@@ -92,6 +93,10 @@ class Clients:
     def for_scheduler(self, service: str, role_arn: str) -> Any:
         """Return a client with a role's rights as EventBridge Scheduler assumes it."""
         return self._client(service, role_arn, "scheduler.amazonaws.com")
+
+    def for_function(self, service: str, role_arn: str) -> Any:
+        """Return a client with a function's role, as Lambda assumes it."""
+        return self._client(service, role_arn, "lambda.amazonaws.com")
 
     def for_cloudformation(self, service: str, role_arn: str | None) -> Any:
         """Return a client with a stack's service role, or the root's rights without one."""
@@ -254,6 +259,7 @@ class Gateway:
         types[ENDPOINT_TYPE] = self._outcomes.wrap(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
         stack_operations.install(self._bus, self._snapshots)
+        custom_resources.install(clients.for_function)
         own_services = {
             "sagemaker": self._sagemaker.handle,
             "application-autoscaling": scaling.handle,
@@ -394,6 +400,7 @@ class Gateway:
         self._snapshots.stop()
         self._journal.close()
         self._store.close()
+        custom_resources.stop()  # what is saved is in progress, and the next start rolls it back
 
     def _health(self) -> Mapping[str, Any]:
         return {

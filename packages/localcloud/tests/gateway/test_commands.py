@@ -142,3 +142,16 @@ def test_status_says_what_runs(local: LocalCloud) -> None:
 def test_status_says_that_nothing_runs(idle: LocalCloud) -> None:
     answer = idle.run("status", "--json")
     assert (answer.returncode, json.loads(answer.stdout)["running"]) == (3, False)
+
+
+def test_env_redirects_clients_with_awss_hosts_in_their_code(local: LocalCloud) -> None:
+    """Cover `aws sqs` of CLI v1, and STS as the SageMaker SDK v2 asks it."""
+    exports = local.run("env", "--hosts").stdout
+    asks = (
+        "import boto3; print(boto3.client('sts', endpoint_url='https://sts.us-east-1.amazonaws.com')"
+        ".get_caller_identity()['Account'])"
+    )
+    aws = shlex.quote(str(Path(sys.executable).with_name("aws")))
+    commands = f"{aws} sqs list-queues --cli-connect-timeout 5 && {shlex.quote(sys.executable)} -c {shlex.quote(asks)}"
+    done = subprocess.run(["sh", "-ec", f"{exports}\n{commands}"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, ACCOUNT), done.stderr

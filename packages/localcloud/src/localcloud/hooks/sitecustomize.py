@@ -1,6 +1,6 @@
 """Start-up hooks of every Python process of the local cloud that has this folder on its path.
 
-A variable of the gateway enables each hook, so other processes start unchanged.
+A variable enables each hook, so other processes start unchanged.
 """
 
 import os
@@ -14,3 +14,8 @@ if os.environ.get("LOCALCLOUD_OPT_ML"):
     import opt_ml_paths
 
     opt_ml_paths.install()
+
+if os.environ.get("LOCALCLOUD_HOSTS"):
+    import hard_coded_hosts
+
+    hard_coded_hosts.install()

@@ -23,6 +23,7 @@ _ON_EVERYTHING = [
     "application-autoscaling:PutScalingPolicy",
     "application-autoscaling:PutScheduledAction",
     "application-autoscaling:RegisterScalableTarget",
+    "cloudformation:GetTemplateSummary",
     "cloudwatch:DeleteAlarms",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricData",
@@ -30,6 +31,10 @@ _ON_EVERYTHING = [
     "cloudwatch:ListMetrics",
     "cloudwatch:PutMetricAlarm",
     "cloudwatch:PutMetricData",
+    "codecommit:BatchGetRepositories",
+    "codecommit:CreateRepository",
+    "codecommit:GetRepository",
+    "codecommit:List*",
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
     "ecr:CreateRepository",
@@ -41,15 +46,28 @@ _ON_EVERYTHING = [
     "kms:DescribeKey",
     "kms:ListAliases",
     "lambda:ListFunctions",
+    "logs:CreateLogDelivery",
     "logs:CreateLogGroup",
     "logs:CreateLogStream",
+    "logs:DeleteLogDelivery",
     "logs:Describe*",
+    "logs:GetLogDelivery",
     "logs:GetLogEvents",
+    "logs:ListLogDeliveries",
     "logs:PutLogEvents",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
     "sns:ListTopics",
     "tag:GetResources",
 ]
-_NOT_ON = ("domain", "user-profile", "app", "space", "partner-app", "flow-definition")
+_NOT_ON = (
+    *("domain", "user-profile", "app", "space", "partner-app", "flow-definition", "training-plan"),
+    "reserved-capacity",
+)
+_IMAGE_CHANGES = (
+    *("SetRepositoryPolicy", "CompleteLayerUpload", "BatchDeleteImage", "UploadLayerPart", "DeleteRepositoryPolicy"),
+    *("InitiateLayerUpload", "DeleteRepository", "PutImage"),
+)
 
 
 def install() -> None:
@@ -62,6 +80,33 @@ def _document() -> dict[str, object]:
     statements: list[dict[str, object]] = [
         {"Action": ["sagemaker:*"], "NotResource": [f"arn:aws:sagemaker:*:*:{kind}/*" for kind in _NOT_ON]},
         {"Action": _ON_EVERYTHING, "Resource": "*"},
+        {
+            "Action": [f"ecr:{action}" for action in _IMAGE_CHANGES],
+            "Resource": "arn:aws:ecr:*:*:repository/*sagemaker*",
+        },
+        {
+            "Action": ["codecommit:GitPull", "codecommit:GitPush"],
+            "Resource": [f"arn:aws:codecommit:*:*:*{word}*" for word in _NAMED_FOR_SAGEMAKER],
+        },
+        {
+            "Action": ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
+            "Resource": ["arn:aws:codebuild:*:*:project/sagemaker*", "arn:aws:codebuild:*:*:build/*"],
+        },
+        {
+            "Action": ["s3:GetBucketAcl", "s3:PutObjectAcl"],
+            "Resource": [f"arn:aws:s3:::*{word}*" for word in _NAMED_FOR_SAGEMAKER],
+        },
+        {
+            "Action": ["s3:GetObject"],
+            "Resource": "arn:aws:s3:::*",
+            "Condition": {"StringEquals": {"s3:ExistingObjectTag/servicecatalog:provisioning": "true"}},
+        },
+        {
+            "Action": ["iam:CreateServiceLinkedRole"],
+            "Resource": "arn:aws:iam::*:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+            "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+            "Condition": {"StringLike": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}},
+        },
         {
             "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
             "Resource": [f"arn:aws:s3:::*{word}*" for word in (*_NAMED_FOR_SAGEMAKER, "aws-glue")],
