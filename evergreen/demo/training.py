@@ -129,13 +129,26 @@ def follow(cloud: LocalCloud, execution: str) -> str:
     steps = _steps(sagemaker, execution)
     described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
     if described["PipelineExecutionStatus"] != "Succeeded":
-        reasons = [step["FailureReason"] for step in steps if step.get("FailureReason")]
+        reasons = [_why(sagemaker, step) for step in steps if step.get("FailureReason")]
         why = "; ".join(reasons) or described.get("FailureReason")
         raise DemoError(f"the pipeline ended {described['PipelineExecutionStatus']}: {why}")
     registered = [step["Metadata"]["RegisterModel"]["Arn"] for step in steps if "RegisterModel" in step["Metadata"]]
     if not registered:
         raise DemoError("the pipeline succeeded but registered no version; look at its steps")
     return str(registered[0])
+
+
+def _why(sagemaker: Any, step: dict[str, Any]) -> str:
+    """Return why a step failed, by what its container wrote where there is that, and where its log is."""
+    why: str = step["FailureReason"]
+    for kind in ("ProcessingJob", "TrainingJob"):
+        arn = step.get("Metadata", {}).get(kind, {}).get("Arn")
+        if arn:
+            job, written = arn.rpartition("/")[2], ""
+            if kind == "ProcessingJob":
+                written = sagemaker.describe_processing_job(ProcessingJobName=job).get("ExitMessage", "")
+            why = f"{written or why} (log group /aws/sagemaker/{kind}s, streams {job}/)"
+    return f"{step['StepName']}: {why}"
 
 
 def _steps(sagemaker: Any, execution: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from retrain.decide import CloseRun, RefuseRequest, ReportRun, Resume, RetrainStep, Start
+from retrain.failed_step import failed_step
 from retrain.notifications import reminders, request_refused, run_ended, run_not_started, run_started
 from retrain.observation import Attempt, InFlightRun, PipelineRun, RetrainObservation
 from retrain.store import RetrainStore
@@ -136,24 +137,19 @@ def run_outcome(sagemaker: SageMakerClient, run: PipelineRun) -> RunOutcome:
     failed = [step for step in steps if step.get("StepStatus") == "Failed"]
     refused = next((step for step in failed if step["StepName"] == _GATE_REFUSED), None)
     if refused is not None:
-        sentence = f"the challenger of {run.name} does not beat the champion. {_reason(refused)}"
+        sentence = f"the challenger of {run.name} does not beat the champion. {failed_step(sagemaker, refused).reason}"
         return RunOutcome(sentence, "No action needed; the live version stays live")
     if run.status == "Stopped":
         return RunOutcome(f"the run {run.name} was stopped", None)
     if failed:
-        sentence = f"the run {run.name} failed in {failed[0]['StepName']}: {_reason(failed[0])}"
-        return RunOutcome(sentence, "Find the cause in the step's log; the live version stays live")
+        found = failed_step(sagemaker, failed[0])
+        return RunOutcome(f"the run {run.name} failed in {failed[0]['StepName']}: {found.reason}", found.action)
     package = next((arn for arn in map(_package, steps) if arn), None)
     if package is None:
         sentence = f"the run {run.name} is {run.status} and registered nothing"
         return RunOutcome(sentence, "Find the cause in the pipeline's steps; the live version stays live")
     sentence = f"version {package.rsplit('/', 1)[-1]} was trained by {run.name} and waits for approval: {package}"
     return RunOutcome(sentence, "Approve or reject the version")
-
-
-def _reason(step: PipelineExecutionStepTypeDef) -> str:
-    reason = step.get("FailureReason") or step.get("Metadata", {}).get("Fail", {}).get("ErrorMessage")
-    return " ".join((reason or "no reason was given").split()).rstrip(".")
 
 
 def _package(step: PipelineExecutionStepTypeDef) -> str | None:

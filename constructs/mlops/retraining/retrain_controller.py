@@ -92,6 +92,12 @@ class RetrainController(Construct):
             because=_ALL_MODELS,
         )
 
+        self.handler.allow(
+            ["sagemaker:DescribeProcessingJob"],
+            on=[arn(self, "sagemaker", "processing-job/pipelines-*")],
+            because="SageMaker names a pipeline's jobs; the function reads why one failed.",
+        )
+
     def _add_triggers(self, app: str, stage: str, undelivered: DeadLetterQueue) -> None:
         pipelines = arn(self, "sagemaker", f"pipeline/{app}-")
         patterns = {

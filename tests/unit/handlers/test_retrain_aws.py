@@ -219,6 +219,68 @@ def test_people_hear_how_a_run_ended(cloud: Stubbed, status: str, step: dict[str
     assert all(part in sentence for part, sentence in zip(said, sent, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "message", "said"),
+    [
+        (
+            "ProcessingJob",
+            "ClientError: AlgorithmError: See job logs for more information, exit code: 1",
+            "no baseline: no row under holdout has a label",
+            "no baseline: no row under holdout has a label",
+        ),
+        (
+            "ProcessingJob",
+            "ClientError: AlgorithmError: no baseline: no row, exit code: 1",
+            "no baseline:\n no row",
+            "ClientError: AlgorithmError: no baseline: no row, exit code: 1",
+        ),
+        (
+            "ProcessingJob",
+            "ClientError: AlgorithmError: See job logs for more information, exit code: 1",
+            None,
+            "ClientError: AlgorithmError: exit code: 1",
+        ),
+        ("TrainingJob", "AlgorithmError: the label is missing, exit code: 3", None, "AlgorithmError: the label is mis"),
+        ("TrainingJob", "", None, "no reason was given"),
+    ],
+)
+def test_people_hear_why_a_step_failed_and_where_its_log_is(
+    cloud: Stubbed, kind: str, reason: str, message: str | None, said: str
+) -> None:
+    job = "pipelines-abc-Baseline-def"
+    step = {
+        "StepName": "Baseline",
+        "StepStatus": "Failed",
+        "FailureReason": reason,
+        "Metadata": {kind: {"Arn": f"arn:aws:sagemaker:us-east-1:123456789012:{kind.lower()}/{job}"}},
+    }
+    described = {
+        "ProcessingJobName": job,
+        "ProcessingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:processing-job/x",
+        "ProcessingResources": {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge",
+                                                  "VolumeSizeInGB": 30}},
+        "AppSpecification": {"ImageUri": "image"},
+        "ProcessingJobStatus": "Failed",
+        "CreationTime": NOW,
+        **({} if message is None else {"ExitMessage": message}),
+    }  # fmt: skip
+    seen(cloud, [run("Failed")])
+    cloud.stubber.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": [step]})
+    if kind == "ProcessingJob":
+        cloud.stubber.add_response("describe_processing_job", described, {"ProcessingJobName": job})
+    seen(cloud, [run("Failed")])
+    reconcile(cloud)
+    (alert,) = alerts()
+    assert f"by-hand failed in Baseline: {said}" in alert
+    assert "See job logs" not in alert
+    group = f"/aws/sagemaker/{kind}s"
+    assert f"(log group {group}, streams {job}/)" in alert
+    assert f"aws logs tail {group} --log-stream-name-prefix {job}/ --since 14d" in alert
+    rows = cloud.dynamodb.scan(TableName="ledger")["Items"]
+    (row,) = [row for row in rows if row["sk"]["S"].startswith("retrain#run#")]
+    assert said in row["reason"]["S"], "the ledger says it too"
+
+
 def test_a_pipeline_that_sagemaker_refuses_to_start_is_notified_and_not_tried_on_the_same_evidence(
     cloud: Stubbed,
 ) -> None:
