@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,28 @@ def test_a_home_on_the_path_is_not_shown(tmp_path: Path, monkeypatch: pytest.Mon
     for entry in (tmp_path, tmp_path / "user", Path("/")):
         monkeypatch.setattr(sys, "path", [*sys.path, str(entry)])
     assert not {str(tmp_path), str(tmp_path / "user"), "/"} & set(visible.this_environment())
+
+
+@pytest.mark.parametrize("entry", ["", "relative", "/nonesuch", "{folder}/closed", "{folder}/closed/below"])
+def test_a_path_that_nobody_can_read_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    text = entry.format(folder=tmp_path)
+    monkeypatch.setattr(os, "access", _denying(closed))
+    monkeypatch.setenv("PATH", os.pathsep.join([text, os.environ["PATH"]]))
+    monkeypatch.setattr(sys, "path", [text, *sys.path])
+    assert text not in visible.programs()
+    assert text not in visible.this_environment()
+
+
+def _denying(closed: Path) -> Callable[..., bool]:
+    """Return an `os.access` that also denies root what is closed for everybody."""
+    original = os.access
+
+    def access(path: str | Path, mode: int) -> bool:
+        return not Path(path).is_relative_to(closed) and original(path, mode)
+
+    return access
 
 
 @pytest.mark.usefixtures("namespaces")

@@ -41,9 +41,7 @@ def programs() -> list[str]:
     paths, found = [], []
     for text in os.environ.get("PATH", os.defpath).split(os.pathsep):
         folder = Path(text)
-        if not text or not folder.is_dir() or any(folder.is_relative_to(one) for one in _SYSTEM):
-            continue
-        if not _holds_homes(folder):
+        if _is_readable(folder) and not any(folder.is_relative_to(one) for one in _SYSTEM) and not _holds_homes(folder):
             paths.append(text)
     for name in ("node", "npm", "npx", "python3", "git", "uv", "uvx"):
         program = shutil.which(name)
@@ -52,14 +50,14 @@ def programs() -> list[str]:
         found.append(program)
         prefix = Path(program).resolve().parent.parent
         for beside in ("lib/node_modules", "libexec/git-core"):
-            if (prefix / beside).is_dir():
+            if _is_readable(prefix / beside):
                 paths.append(str(prefix / beside))
     return [*_without_repetition(paths), *found]  # with the symbolic links that lead to the programs
 
 
 def _importable(entry: Path) -> list[str]:
     """Return what Python imports from an entry of its path; of a project its packages only, not what is around them."""
-    if not entry.is_absolute() or not entry.exists() or _holds_homes(entry):
+    if not _is_readable(entry) or _holds_homes(entry):
         return []
     if not any((entry / name).exists() for name in _OF_A_PROJECT):
         return [str(entry)]
@@ -73,6 +71,11 @@ def _editable_packages() -> Iterable[str]:
     for name, module in list(sys.modules.items()):
         if name.startswith("__editable__"):
             yield from getattr(module, "MAPPING", {}).values()
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a path is absolute and readable; another user's directory on a PATH is not."""
+    return path.is_absolute() and os.access(path, os.R_OK)
 
 
 def _holds_homes(path: Path) -> bool:
