@@ -36,6 +36,7 @@ from localcloud.ministack_adapter import (
     alarms,
     boundary,
     buckets,
+    cfn_checks,
     cfn_types,
     change_sets,
     conditions,
@@ -258,6 +259,7 @@ class Gateway:
         types = {**SAGEMAKER_TYPES, **SCALING_TYPES, **CODEBUILD_TYPES, **CODEPIPELINE_TYPES, **SOURCE_TYPES}
         types[ENDPOINT_TYPE] = self._outcomes.wrap(types[ENDPOINT_TYPE])
         cfn_types.install(types, clients.for_cloudformation, self._sagemaker.describe, self._snapshots)
+        cfn_checks.install()
         stack_operations.install(self._bus, self._snapshots)
         custom_resources.install(clients.for_function)
         own_services = {

@@ -31,6 +31,11 @@ def test_the_coverage_of_the_other_services_is_what_is_answered(local: LocalClou
     assert table in readme, f"put this into the README:\n{table}"
 
 
+def test_the_coverage_of_cloudformation_is_what_is_made(readme: str) -> None:
+    table = coverage.cloudformation_table()
+    assert table in readme, f"put this into the README:\n{table}"
+
+
 def test_every_service_is_named(readme: str) -> None:
     names = ", ".join(f"`{name}`" for name in sorted(set(boundary.SERVICES.values())))
     assert f"Signing names: {names}." in readme

@@ -89,6 +89,27 @@ def test_an_endpoint_that_never_comes_into_service_leaves_nothing(harness: Any, 
     assert not harness.sagemaker.list_endpoints()["Endpoints"]
 
 
+def test_a_deployment_of_more_than_two_hours_fails_the_resource(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Updating:
+        """A client whose endpoint never settles, while an hour passes with each look."""
+
+        hours = 0
+
+        def create_endpoint(self, **_: Any) -> dict[str, str]:
+            return {"EndpointArn": f"{PREFIX}endpoint/e"}
+
+        def describe_endpoint(self, **_: Any) -> dict[str, str]:
+            self.hours += 1
+            return {"EndpointStatus": "Creating"}
+
+    client = Updating()
+    monkeypatch.setattr("localcloud.sagemaker.cfn.time.time", lambda: client.hours * 3600.0)
+    context = CfnContext("s", "E", "e", lambda _: client)
+    with pytest.raises(Exception, match="did not stabilize within two hours"):
+        CFN_TYPES["AWS::SageMaker::Endpoint"].create(context, {"EndpointName": "e", "EndpointConfigName": "c"})
+    assert client.hours == 3
+
+
 def test_a_resource_without_a_name_gets_one(harness: Any, stack: Stack) -> None:
     model = stack.create("Model", "M", PrimaryContainer={"Image": "i"}, ExecutionRoleArn=ROLE)
     assert model == CfnResource(f"{PREFIX}model/s-M-ABC", {"ModelName": "s-M-ABC"})

@@ -22,6 +22,7 @@ from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.shapes import operation_model
 
 _SECONDS_BETWEEN_POLLS = 0.05
+_LONGEST_SECONDS = 2 * 3600  # CloudFormation's default for a resource whose schema names no other
 _MAX_SECONDS_BETWEEN_POLLS = 0.5  # a canary may bake for an hour
 _SETTLED = frozenset({"InService", "Failed", "OutOfService"})
 Request = dict[str, Any]
@@ -237,12 +238,18 @@ def _delete_endpoint(context: CfnContext, arn: str, _properties: Properties) -> 
 
 
 def _settled(client: Any, name: str) -> Mapping[str, Any]:
-    """Wait until the endpoint's deployment has ended, and describe the endpoint."""
-    pause = _SECONDS_BETWEEN_POLLS
+    """Wait until the endpoint's deployment has ended, and describe the endpoint.
+
+    Raises:
+        ResourceFailed: The deployment takes longer than CloudFormation gives a resource.
+    """
+    pause, deadline = _SECONDS_BETWEEN_POLLS, time.time() + _LONGEST_SECONDS
     while True:
         endpoint: Mapping[str, Any] = client.describe_endpoint(EndpointName=name)
         if endpoint["EndpointStatus"] in _SETTLED:
             return endpoint
+        if time.time() > deadline:
+            raise ResourceFailed("Exceeded attempts to wait: the resource did not stabilize within two hours")
         time.sleep(pause)
         pause = min(pause * 1.1, _MAX_SECONDS_BETWEEN_POLLS)
 

@@ -12,7 +12,15 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from ministack.services.cloudformation import provisioners
+
+from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
+from localcloud.codebuild import CFN_TYPES as CODEBUILD_TYPES
+from localcloud.codepipeline import CFN_TYPES as CODEPIPELINE_TYPES
+from localcloud.ministack_adapter import cfn_checks
 from localcloud.ministack_adapter.environment import REGION, ROOT_KEY, root_secret
+from localcloud.sagemaker import CFN_TYPES as SAGEMAKER_TYPES
+from localcloud.source.cfn import CFN_TYPES as SOURCE_TYPES
 from localcloud.testing import LocalCloud
 
 # The services that are the local cloud's own: botocore's name, and the name in the table.
@@ -43,6 +51,18 @@ def other_services_table(cloud: LocalCloud) -> str:
     """Return the table of the other services that are the local cloud's own."""
     rows = [f"| {title} | {', '.join(_supported(cloud, service))} |" for service, title in _SERVICES.items()]
     return "\n".join(["| service | operations |", "|---|---|", *rows])
+
+
+def cloudformation_table() -> str:
+    """Return the table of CloudFormation's resource types by service."""
+    own = {*SAGEMAKER_TYPES, *SCALING_TYPES, *CODEBUILD_TYPES, *CODEPIPELINE_TYPES, *SOURCE_TYPES}
+    types: dict[str, list[str]] = defaultdict(list)
+    for name in sorted({*provisioners._RESOURCE_HANDLERS, *own}):
+        service, _, kind = name.rpartition("::")
+        if service in cfn_checks.SERVICES:
+            types[service].append(kind)
+    rows = [f"| `{service}` | {', '.join(types[service])} |" for service in sorted(types)]
+    return "\n".join(["| resource types | |", "|---|---|", *rows])
 
 
 def _supported(cloud: LocalCloud, service: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""What CloudFormation checks before and while it makes a resource. Nothing here knows ministack."""
