@@ -74,3 +74,17 @@ def test_a_release_needs_to_list_tags_and_scheduled_actions() -> None:
     assert "sagemaker:ListTags" in dict(definition)
     target = handlers.calls("AWS::ApplicationAutoScaling::ScalableTarget", "create", {}, "t")
     assert ("application-autoscaling:DescribeScheduledActions", "*") in target
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties", "physical", "arn"),
+    [
+        ("SQS::Queue", {}, f"http://queue/{ACCOUNT}/jobs", JOBS),
+        ("SNS::Topic", {}, f"arn:aws:sns:us-east-1:{ACCOUNT}:t", f"arn:aws:sns:us-east-1:{ACCOUNT}:t"),
+        ("SSM::Parameter", {"Name": "/a/b"}, "/a/b", f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/a/b"),
+        ("Logs::LogGroup", {}, "/aws/lambda/f", f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:/aws/lambda/f:*"),
+        ("IAM::Role", {"Path": "/team/"}, "r", f"arn:aws:iam::{ACCOUNT}:role/team/r"),
+    ],
+)
+def test_a_deletion_is_on_the_resource_itself(kind: str, properties: dict[str, str], physical: str, arn: str) -> None:
+    assert {resource for _, resource in handlers.calls(f"AWS::{kind}", "delete", properties, physical)} == {arn}

@@ -49,7 +49,7 @@ def calls(resource_type: str, verb: Verb, properties: Mapping[str, Any], name: s
         resource_type: The resource's type.
         verb: What CloudFormation does with the resource.
         properties: The resource's properties.
-        name: The resource's name where the properties do not give one.
+        name: The resource's name or physical id, where the properties do not name it.
     """
     handler = HANDLERS.get(resource_type)
     if handler is None:
@@ -62,12 +62,22 @@ def calls(resource_type: str, verb: Verb, properties: Mapping[str, Any], name: s
     actions = called[verb]
     if verb == "create" and _has_tags(properties.get("Tags")):
         actions += handler.tag
-    given = str(properties.get(handler.name) or name).lstrip("/")
-    arn = handler.arn.format(name=given) if handler.arn else None
-    return [
-        (f"{handler.service}:{action}", _ANY if action in handler.unscoped else arn)
-        for action in dict.fromkeys(actions)
-    ]
+    arn = _arn(handler, properties, name)
+    wanted = {action: _ANY if action in handler.unscoped else arn for action in actions}
+    return [(f"{handler.service}:{action}", on) for action, on in wanted.items()]
+
+
+def _arn(handler: Handler, properties: Mapping[str, Any], name: str) -> str | None:
+    if handler.arn is None:
+        return None
+    given = str(properties.get(handler.name) or name)
+    if given.startswith("arn:"):
+        return given
+    if handler.service == "iam":
+        given = str(properties.get("Path", "/")).lstrip("/") + given
+    elif handler.service == "ssm":
+        given = given.lstrip("/")
+    return handler.arn.format(name=given.rpartition("/")[2] if "://" in given else given)
 
 
 def _has_tags(tags: Any) -> bool:

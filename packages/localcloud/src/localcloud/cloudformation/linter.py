@@ -71,7 +71,10 @@ class Linter:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "localcloud.cloudformation.linter"]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # Of its own session, so that Ctrl-C at a terminal ends the gateway first.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
         return self._process
 
     def _end_when_idle(self) -> None:

@@ -225,9 +225,7 @@ def _check_role(resource_type: str, verb: handlers.Verb, props: Properties, stac
     if not role_arn:
         return
     role_name = str(role_arn).rpartition("/")[2]
-    physical = (
-        provisioners._physical_name(stack_name, name, max_len=63) if verb == "create" else name.rpartition("/")[2]
-    )
+    physical = provisioners._physical_name(stack_name, name, max_len=63) if verb == "create" else name
     statements = [one for policy in iam_evaluator._gather_role_policies(role_name, ACCOUNT) for one in policy]
     for action, arn in handlers.calls(resource_type, verb, props, physical):
         if not _allowed(statements, action, arn):
