@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from localcloud.cloudformation import handlers
+
 _ARN = "arn:aws:{}:us-east-1:111111111111:{}"
 _JOB_DEFINITION = ("Create{0}", "Describe{0}", "Delete{0}", "AddTags", "ListTags")
 
@@ -153,3 +155,14 @@ def test_every_type_of_a_model_that_is_released_is_in_the_table(template: Templa
     for name in ("serving", "monitoring"):
         found = {one["Type"] for one in template(f"evergreen-{name}-flight-delays-prod")["Resources"].values()}
         assert found <= HANDLERS.keys() | NOT_BY_A_RELEASE
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+def test_the_local_cloud_checks_no_other_calls(kind: str) -> None:
+    """It asks the stack's role for the calls that no optional property decides; this table has the others, too."""
+    facts = {action for _, actions in (HANDLERS[kind], ELSEWHERE.get(kind, ("", ()))) for action in actions}
+    tags = {"Tags": [{"Key": "a", "Value": "b"}]}
+    verbs: tuple[handlers.Verb, ...] = ("create", "update", "delete")
+    called = {action for verb in verbs for action, _ in handlers.calls(kind, verb, tags, "n")}
+    assert called
+    assert called <= facts

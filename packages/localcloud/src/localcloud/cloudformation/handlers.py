@@ -86,17 +86,25 @@ def _has_tags(tags: Any) -> bool:
     return any(not str(name).startswith("aws:") for name in names)
 
 
-def _sagemaker(kind: str, noun: str, *, updates: bool = False, lists_tags: bool = True) -> Handler:
+def _sagemaker(
+    kind: str,
+    noun: str,
+    *,
+    updates: bool = False,
+    lists_tags: bool = True,
+    tags: bool = True,
+    reads: tuple[str, ...] = (),
+) -> Handler:
     member = "JobDefinitionName" if noun.endswith("JobDefinition") else f"{noun}Name"
     return Handler(
         "sagemaker",
         f"arn:aws:sagemaker:us-east-1:000000000000:{kind}/{{name}}",
         member,
         create=(f"Create{noun}",),
-        read=(f"Describe{noun}", *(("ListTags",) if lists_tags else ())),
+        read=(f"Describe{noun}", *reads, *(("ListTags",) if lists_tags else ())),
         update=(f"Update{noun}",) if updates else (),
         delete=(f"Delete{noun}",),
-        tag=("AddTags",),
+        tag=("AddTags",) if tags else (),
     )
 
 
@@ -282,12 +290,14 @@ HANDLERS: Mapping[str, Handler] = {
     "AWS::SageMaker::ModelExplainabilityJobDefinition": _sagemaker(
         "model-explainability-job-definition", "ModelExplainabilityJobDefinition"
     ),
-    "AWS::SageMaker::ModelPackageGroup": _sagemaker("model-package-group", "ModelPackageGroup"),
+    "AWS::SageMaker::ModelPackageGroup": _sagemaker(
+        "model-package-group", "ModelPackageGroup", reads=("GetModelPackageGroupPolicy",)
+    ),
     "AWS::SageMaker::ModelQualityJobDefinition": _sagemaker(
         "model-quality-job-definition", "ModelQualityJobDefinition"
     ),
     "AWS::SageMaker::MonitoringSchedule": _sagemaker(
-        "monitoring-schedule", "MonitoringSchedule", updates=True, lists_tags=False
+        "monitoring-schedule", "MonitoringSchedule", updates=True, lists_tags=False, tags=False
     ),
     "AWS::SageMaker::Pipeline": _sagemaker("pipeline", "Pipeline", updates=True),
     "AWS::Scheduler::Schedule": Handler(
