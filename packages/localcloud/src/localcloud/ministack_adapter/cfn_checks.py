@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -48,6 +49,7 @@ def install() -> None:
     wrap(engine, "validate_template_support", _checked)
     wrap(engine, "_resolve_parameters", _with_values)
     wrap(stacks, "_resolve_stack_outputs", _with_own_exports)
+    wrap(stacks, "_deploy_stack_async", _with_linter)
     wrap(provisioners, "_provision_resource", _creating)
     wrap(provisioners, "_update_resource", _updating)
     wrap(provisioners, "_delete_resource", _deleting)
@@ -86,6 +88,16 @@ def _with_values(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(document, provided, previous)
 
     return resolve
+
+
+def _with_linter(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wait on a thread until the linter's process has started: its imports must not hold the event loop."""
+
+    async def deploy(*args: Any, **kwargs: Any) -> None:
+        await asyncio.to_thread(linter.attributes, "AWS::CloudFormation::WaitConditionHandle")
+        await original(*args, **kwargs)
+
+    return deploy
 
 
 def _with_own_exports(original: Callable[..., Any]) -> Callable[..., Any]:

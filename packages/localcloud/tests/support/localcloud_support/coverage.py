@@ -11,7 +11,6 @@ import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-
 from ministack.services.cloudformation import provisioners
 
 from localcloud.application_autoscaling import CFN_TYPES as SCALING_TYPES
