@@ -29,6 +29,20 @@ def test_a_role_may_do_what_its_policy_says_and_nothing_else(local: LocalCloud) 
     assert _refused(s3.put_object, Bucket="permissions-a", Key="open/y", Body=b"") == "AccessDenied"
 
 
+def test_alarms_are_described_and_deleted_by_name(local: LocalCloud) -> None:
+    """A model's role may look at its own rollback alarms only."""
+    allowed = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:mine-*"
+    actions = ["cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"]
+    client = local.client_as(
+        "cloudwatch", local.create_role([{"Effect": "Allow", "Action": actions, "Resource": allowed}])
+    )
+    assert client.describe_alarms(AlarmNames=["mine-1", "mine-2"])["MetricAlarms"] == []
+    client.delete_alarms(AlarmNames=["mine-1"])
+    for call in (client.describe_alarms, client.delete_alarms):
+        for names in (["yours"], ["mine-1", "yours"]):
+            assert _refused(call, AlarmNames=names) in ("AccessDenied", "AccessDeniedException")
+
+
 def test_a_bucket_policy_that_demands_tls_is_satisfied_on_loopback(local: LocalCloud) -> None:
     s3 = local.client("s3")
     s3.create_bucket(Bucket="permissions-tls")

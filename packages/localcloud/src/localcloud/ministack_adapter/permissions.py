@@ -122,6 +122,10 @@ def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
             names = parameter_names(json_object(body))
             if names:
                 return parameter_arn(names[0], region, account)
+        if service == "monitoring":
+            alarms = json_object(body).get("AlarmNames")
+            if alarms:
+                return f"arn:aws:cloudwatch:{region}:{account}:alarm:{alarms[0]}"
         if service == "kms":
             return keys.arn_of(original(service, method, path, headers, body, query, region, account))
         if service == "application-autoscaling":
@@ -201,6 +205,9 @@ def additional_resources(service: str, operation: str, request: Mapping[str, Any
     """Return the resources besides the first one on which the same action must be allowed."""
     if service == "ssm":
         return [parameter_arn(name, REGION, ACCOUNT) for name in parameter_names(request)[1:]]
+    if service == "monitoring":
+        alarms = list(request.get("AlarmNames") or [])
+        return [f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}" for name in alarms[1:]]
     if service == "sagemaker" and operation in ("CreateEndpoint", "UpdateEndpoint"):
         name = str(request.get("EndpointConfigName", ""))
         return [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint-config/{name}"]
@@ -209,7 +216,7 @@ def additional_resources(service: str, operation: str, request: Mapping[str, Any
 
 def denied_additional(access_key: str, service: str, operation: str, request: Mapping[str, Any]) -> str | None:
     """Return None if the pinned request's caller may act on every additional resource, otherwise AWS's sentence."""
-    action = f"{service}:{operation}"
+    action = f"{'cloudwatch' if service == 'monitoring' else service}:{operation}"
     for resource in additional_resources(service, operation, request):
         denied = iam_evaluator.enforce(access_key, action, service, REGION, resource_arn=resource)
         if denied is not None:

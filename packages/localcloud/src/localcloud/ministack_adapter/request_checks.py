@@ -201,7 +201,7 @@ def _tag_action(request: Request) -> str | None:
 
 
 def _denied_further(request: Request) -> str | None:
-    if request.service not in ("ssm", "sagemaker"):
+    if request.service not in ("monitoring", "ssm", "sagemaker"):
         return None
     return permissions.denied_additional(request.access_key, request.service, request.operation, request.members)
 
