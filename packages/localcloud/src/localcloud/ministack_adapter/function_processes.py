@@ -21,8 +21,9 @@ from localcloud.runtime.sandbox import isolation, launch
 
 _LAYERS = "_LAMBDA_LAYERS_DIRS"
 # Variables of the gateway that a function inherits: how programs find libraries, certificates, proxies and the time.
+# The gateway's own credentials, which are the root's, are not among them.
 _INHERITED = re.compile(
-    r"AWS_|GATEWAY_|LANG$|LC_|LD_LIBRARY_PATH|LOCALCLOUD_CLOCK|NODE_EXTRA_CA_CERTS|NO_PROXY|PATH$|PYTHONPATH|TZ$"
+    r"AWS_(?!ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)|GATEWAY_|LANG$|LC_|LD_LIBRARY_PATH|LOCALCLOUD_CLOCK|NODE_EXTRA_CA_CERTS|NO_PROXY|PATH$|PYTHONPATH|TZ$"
     r"|SSL_CERT_|(REQUESTS|CURL)_CA_BUNDLE|HTTPS?_PROXY",
     re.IGNORECASE,
 )
@@ -42,7 +43,7 @@ class Subprocess:
         Raises:
             ContainerError: it could not be started.
         """
-        variables = _own_variables(env)
+        variables = own_variables(env)
         if not isolation().namespaces:
             return subprocess.Popen(command, cwd=cwd, env=variables, **options)
         root = Path(tempfile.mkdtemp(prefix="localcloud-function-"))
@@ -88,7 +89,7 @@ class Subprocess:
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def _own_variables(given: Mapping[str, str]) -> dict[str, str]:
+def own_variables(given: Mapping[str, str]) -> dict[str, str]:
     """Return a program's variables without those that are only the gateway's."""
     own = {name: value for name, value in given.items() if os.environ.get(name) != value or _INHERITED.match(name)}
     return own | {"HOME": "/tmp"}  # noqa: S108 (the function's /tmp)
