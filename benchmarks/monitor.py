@@ -27,7 +27,7 @@ from benchmarks import peers
 ROOT = peers.ROOT
 LAMBDA = ROOT / "lambda"
 FEATURES, REFERENCE, PER_FILE = 25, 50_000, 50_000
-SMALL, LARGE = 10_000, 1_000_000
+SMALL, LARGE, FORMS = 10_000, 1_000_000, 100_000
 LINE = (
     b'{"captureData":{"endpointInput":{"observedContentType":"text/csv","mode":"INPUT","data":"%s\\n","encoding":"CSV"}'
     b',"endpointOutput":{"observedContentType":"text/csv; charset=utf-8","mode":"OUTPUT","data":"0.%04d",'
@@ -110,6 +110,25 @@ def prepare(home: Path, rows: int) -> None:
     _parquet(home, f"current-{rows}", array)
 
 
+def prepare_form(home: Path, form: str) -> None:
+    """Write 100,000 captured requests as `csv`, as `json` objects, or as CSV with a `quoted` cell."""
+    folder = home / f"capture-{form}"
+    folder.mkdir(parents=True)
+    names = [f"f{index}" for index in range(FEATURES)]
+    with (folder / "a.jsonl").open("wb") as stream:
+        for index, row in enumerate(traffic(FORMS, seed=2).tolist()):
+            text = ",".join([repr(value).removesuffix(".0") for value in row])
+            if form == "json":
+                text = json.dumps(json.dumps(dict(zip(names, row, strict=True))))[1:-1]
+            elif form == "quoted":
+                text = f'\\"{text.replace(",", chr(92) + chr(34) + ",", 1)}'
+            line = LINE % (text.encode(), index % 10_000, index, index // 60 % 60, index % 60)
+            if form == "json":
+                line = line.replace(b'text/csv"', b'application/json"', 1).replace(b"\\n", b"", 1)
+                line = line.replace(b'"encoding":"CSV"', b'"encoding":"JSON"', 1)
+            stream.write(line)
+
+
 def _parquet(home: Path, name: str, array: NDArray[np.float64]) -> None:
     np.save(home / f"{name}.npy", array)
     script = Path(__file__).with_name("evidently_drift.py")
@@ -145,19 +164,20 @@ def in_own_process(task: Callable[..., None], *arguments: object) -> None:
         raise RuntimeError(f"{task.__name__} failed")
 
 
-def analyzer(home: Path, rows: int, workers: int, times: int) -> Measurement:
-    """Measure the analyzer."""
+def analyzer(home: Path, rows: int, workers: int, times: int, form: str = "") -> Measurement:
+    """Measure the analyzer, on requests of one form or of plain CSV."""
     command: list[str | Path] = [
         sys.executable,
         "-m",
         "drift_analyzer",
         "analyze",
-        home / f"capture-{rows}",
+        home / f"capture-{form or rows}",
         "--baseline",
         home / "baseline",
     ]
     command += ["--output", home / "out", "--workers", str(workers)]
-    return median_run(f"drift-analyzer, {workers} process{'es' * (workers > 1)}", rows, command, times)
+    name = f"drift-analyzer, {form or 'csv'}" if form else f"drift-analyzer, {workers} process{'es' * (workers > 1)}"
+    return median_run(name, rows, command, times)
 
 
 def peer(home: Path, tool: str, rows: int, times: int) -> Measurement:
@@ -189,12 +209,16 @@ def main() -> int:
         for rows in (SMALL, LARGE):
             in_own_process(prepare, home, rows)
         in_own_process(reference, home)
+        forms = {}
+        for form in ("csv", "json", "quoted"):
+            in_own_process(prepare_form, home, form)
+            forms[form] = analyzer(home, FORMS, 1, 3, form)
         small = analyzer(home, SMALL, 1, 5)
         large = analyzer(home, LARGE, 2, 3)
         evidently = peer(home, "evidently", LARGE, 1)
         runs = [small, analyzer(home, LARGE, 1, 1), large, peer(home, "evidently", SMALL, 1), evidently]
         runs += [peer(home, "scipy", SMALL, 1), peer(home, "scipy", LARGE, 1)]
-        for run in runs:
+        for run in [*forms.values(), *runs]:
             print(run)
         print(f"import monitor.handler: {handler_import():.2f} s · function and layer: {layer_size(home):.0f} MB")
     body = {
@@ -202,6 +226,8 @@ def main() -> int:
         "peak_mb_1m": round(large.peak),
         "wall_s_10k": round(small.wall, 3),
         "peak_mb_10k": round(small.peak),
+        "json_ratio": round(forms["json"].wall / forms["csv"].wall, 2),
+        "quoted_ratio": round(forms["quoted"].wall / forms["csv"].wall, 2),
     }
     print(json.dumps(body))
     return 0

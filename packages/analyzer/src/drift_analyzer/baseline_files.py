@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from drift_analyzer.checked_values import BaselineError, count, mapping, real, share, shown
+from drift_analyzer.checked_values import BaselineError, count, mapping, real, share, shown, table
 from drift_analyzer.distances import BLOCK_BINS
 from drift_analyzer.input_files import read_json
 from drift_analyzer.jsonio import dumps
@@ -243,7 +243,7 @@ def read_baseline(statistics: Mapping[str, Any], constraints: Mapping[str, Any] 
             features,
             config,
             ordered=ordered if isinstance(ordered := own.get("ordered"), bool) else None,
-            repetition=_table(own.get("repetition", [])),
+            repetition=table(own.get("repetition", [])),
         )
     except (BaselineError, *_MALFORMED) as error:
         raise BaselineError(f"statistics.json: dataset: {error}") from None
@@ -268,10 +268,6 @@ def _checked_feature(entry: Mapping[str, Any], constraint: Mapping[str, Any]) ->
         raise BaselineError(f"feature {entry['name']!r} of the baseline lacks {error}") from None
     except _MALFORMED as error:
         raise BaselineError(f"feature {entry['name']!r} of the baseline: {error}") from None
-
-
-def _table(rows: Any) -> Table:
-    return tuple((real(row[0], "a size"), real(row[1], "a mean"), real(row[2], "a deviation")) for row in rows)
 
 
 def load_baseline(folder: Path) -> Baseline:
@@ -372,8 +368,8 @@ def _feature(entry: Mapping[str, Any], constraint: Mapping[str, Any]) -> Feature
         "domains": tuple(str(value) for value in domains) if domains else None,
         "importance": max(real(rules.get("importance", 1.0), "importance"), 0.0),
         "critical": rules.get("critical") is True,
-        "calibration": _table(own.get("calibration", [])),
-        "tables": {str(name): _table(rows) for name, rows in mapping(own.get("tables"), "tables").items()},
+        "calibration": table(own.get("calibration", [])),
+        "tables": {str(name): table(rows) for name, rows in mapping(own.get("tables"), "tables").items()},
         "overrides": overrides,
     }
     if kind in ("Integral", "Fractional"):

@@ -14,7 +14,7 @@ import numpy as np
 
 from drift_analyzer.baseline_files import OWN
 from drift_analyzer.cells import number
-from drift_analyzer.checked_values import mapping, real
+from drift_analyzer.checked_values import items, mapping, real
 from drift_analyzer.window_state import Floats
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -337,11 +337,11 @@ def baseline_metrics(analysis: Mapping[str, Any], name: str, facet: str, value: 
         ValueError: The file does not have Clarify's form.
     """
     facets = mapping(mapping(mapping(analysis, "analysis.json").get(name), name).get("facets"), f"{name}: facets")
-    for entry in facets.get(facet) or ():
+    for entry in items(facets.get(facet), f"{name}: {facet}"):
         entry = mapping(entry, f"{name}: {facet}")
         if str(entry.get("value_or_threshold")) == value:
             return dict(
-                _baseline_metric(mapping(item, name)) for item in entry.get("metrics") or () if _has_value(item)
+                _baseline_metric(mapping(item, name)) for item in items(entry.get("metrics"), name) if _has_value(item)
             )
     return {}
 

@@ -1,7 +1,7 @@
 """Read values of a JSON file that others wrote, with an error of one line that names the value."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -50,3 +50,26 @@ def share(value: Any, name: str) -> float:
     if not 0 <= number <= 1:
         raise BaselineError(f"{name} is a share from 0 to 1, got {shown(value)}")
     return number
+
+
+def items(value: Any, name: str) -> Sequence[Any]:
+    """Return a list of a JSON file; empty where it is absent."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise BaselineError(f"{name} is a list, got {shown(value)}")
+    return value
+
+
+def table(value: Any) -> tuple[tuple[float, float, float], ...]:
+    """Return rows of (window size, mean, standard deviation); sizes are positive and ascend."""
+    found = []
+    for row in items(value, "a calibration"):
+        cells = items(row, "a row of a calibration")
+        if len(cells) != 3:
+            raise BaselineError(f"a row of a calibration is size, mean, deviation, got {shown(row)}")
+        found.append((real(cells[0], "a size"), real(cells[1], "a mean"), real(cells[2], "a deviation")))
+    sizes = [size for size, _, _ in found]
+    if any(size <= 0 for size in sizes) or sorted(set(sizes)) != sizes:
+        raise BaselineError(f"the sizes of a calibration are positive and ascend, got {shown(sizes)}")
+    return tuple(found)

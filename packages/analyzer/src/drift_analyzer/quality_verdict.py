@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from drift_analyzer import checked_values
 from drift_analyzer.baseline_files import OWN
 from drift_analyzer.calibration import expected
 from drift_analyzer.checked_values import mapping, real
@@ -89,7 +90,7 @@ def _standard_error(own: Mapping[str, Any], rows: int, deviation: float) -> floa
 
     The reference's windows show how much a metric varies; beyond the largest of them it falls with the root of rows.
     """
-    table = [(real(size, "a size"), real(sd, "a deviation")) for size, _, sd in own.get("calibration") or ()]
+    table = [(size, sd) for size, _, sd in checked_values.table(own.get("calibration"))]
     if not table:
         return deviation * math.sqrt(2)
     usual = expected([(size, 0.0, sd) for size, sd in table], rows, deviations=1.0)
