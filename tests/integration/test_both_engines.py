@@ -350,7 +350,9 @@ def test_every_verdict_row_has_the_address_of_a_report(engines: Engines) -> None
     for engine, rows in engines.ledgers.items():
         for row in rows:
             page = engines.read(row["report"]["S"].removeprefix(f"s3://{ARTIFACTS}/"))
-            assert "<svg" in page, (engine, row["sk"])
+            # Model Monitor's files on quality hold totals only, so a page on its run has no course over time.
+            totals = engine == "managed" and row["kind"]["S"] == "model_quality"
+            assert "<svg" in page or totals, (engine, row["sk"])
             assert "Recent decisions" in page
             assert "bad records" in page or engine == "managed"  # AWS's image counts none
 

@@ -128,6 +128,7 @@ def test_explanations_of_captured_requests_are_compared_with_the_baselines(root:
     (config / "0badcafe.json").write_text(json.dumps({"headers": ["origin", "temp"], "methods": {"shap": {}}}))
     values = {
         "analysis_type": "MODEL_EXPLAINABILITY",
+        "monitor_mode": "model-monitor",
         "analysis_config": str(config),
         "dataset_format": '{"sagemakerCaptureJson":{}}',
         "dataset_source": str(captured),
