@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.runtime.contract import JobUpdate
+from localcloud.runtime.contract import JobUpdate, Metric
 from localcloud.sagemaker import record_filters
 from localcloud.sagemaker.batch import transform
 
@@ -233,3 +233,83 @@ def test_a_monitor_takes_the_baseline_of_its_job(harness: Any, step_of: StepOf) 
     harness.sagemaker.create_data_quality_job_definition(**monitor)
     job = harness.control_plane.monitoring._definitions.job("DataQuality", "d")
     assert (job.constraints, job.statistics) == ("s3://b/baseline/constraints.json", "s3://b/baseline/statistics.json")
+
+
+def _tuning(**config: Any) -> dict[str, Any]:
+    ranges = {
+        "ContinuousParameterRanges": [
+            {"Name": "eta", "MinValue": "0.01", "MaxValue": "0.5", "ScalingType": "Logarithmic"}
+        ],
+        "IntegerParameterRanges": [{"Name": "depth", "MinValue": "2", "MaxValue": "6"}],
+        "CategoricalParameterRanges": [{"Name": "booster", "Values": ["a", "b"]}],
+    }
+    return {
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Bayesian",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "auc"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": ranges,
+            **config,
+        },
+        "TrainingJobDefinition": {
+            "StaticHyperParameters": {"rounds": "9"},
+            "AlgorithmSpecification": {"TrainingImage": "image:1", "TrainingInputMode": "File"},
+            "RoleArn": ROLE,
+            "OutputDataConfig": {"S3OutputPath": "s3://b/out"},
+            "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        },
+    }
+
+
+def _scored(harness: Any, *scores: float) -> None:
+    completed = harness.runner.completed()
+    at = completed.ended_at
+    harness.runner.outcomes = [
+        JobUpdate(**{**vars(completed), "final_metrics": (Metric("auc", score, at),)}) for score in scores
+    ]
+
+
+def test_a_tuning_step_keeps_the_best_of_its_training_jobs(harness: Any, step_of: StepOf) -> None:
+    _scored(harness, 0.6, 0.9, 0.7)
+    best = {"best": {"Get": "Steps.Tune.BestTrainingJob.TrainingJobName"}}
+    best["second"] = {"Get": "Steps.Tune.TrainingJobSummaries[1].TrainingJobName"}
+    after = step_of("After", Arguments={"Environment": best})
+    arn = harness.run({"Steps": [{"Name": "Tune", "Type": "Tuning", "Arguments": _tuning()}, after]})
+    assert harness.wait_for_end(arn)["PipelineExecutionStatus"] == "Succeeded"
+    trained = [request for kind, _, request in harness.runner.started if kind == "training"]
+    assert len(trained) == 3
+    for request in trained:
+        given = request["HyperParameters"]
+        assert given["rounds"] == "9"
+        assert 0.01 <= float(given["eta"]) <= 0.5
+        assert given["depth"] in "23456"
+        assert given["booster"] in "ab"
+    tuning = harness.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].rpartition("/")[2]
+    described = harness.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning)
+    assert described["HyperParameterTuningJobStatus"] == "Completed"
+    assert described["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == pytest.approx(0.9)
+    assert described["TrainingJobStatusCounters"]["Completed"] == 3
+    used = harness.runner.started[-1][2]["Environment"]
+    assert used["best"] == described["BestTrainingJob"]["TrainingJobName"] != used["second"]
+
+
+def test_tuning_jobs_refuse_what_they_cannot_do_and_fail_with_their_jobs(harness: Any) -> None:
+    create = harness.sagemaker.create_hyper_parameter_tuning_job
+    with pytest.raises(ClientError, match="Hyperband"):
+        create(HyperParameterTuningJobName="h", **_tuning(Strategy="Hyperband"))
+    with pytest.raises(ClientError, match="CategoricalParameterRanges"):
+        create(HyperParameterTuningJobName="g", **_tuning(Strategy="Grid"))
+    harness.runner.outcomes = [harness.runner.failed("AlgorithmError: no")] * 3
+    create(HyperParameterTuningJobName="f", **_tuning())
+    describe = harness.sagemaker.describe_hyper_parameter_tuning_job
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = describe(HyperParameterTuningJobName="f")
+        return found if found["HyperParameterTuningJobStatus"] != "InProgress" else None
+
+    found = harness.eventually(ended)
+    assert (found["HyperParameterTuningJobStatus"], "training jobs failed" in found["FailureReason"]) == (
+        "Failed",
+        True,
+    )

@@ -89,7 +89,7 @@ def test_a_malformed_definition_is_rejected(step_of: StepOf, change: dict[str, A
         (lambda step: [step("A", Arguments={"Colour": "red"})], "unknown field Colour"),
         (lambda step: [{**step("A"), "Arguments": {"RoleArn": "r"}}], "lacks the required field AppSpecification"),
         (lambda step: [step("A", Color="red")], "the field Color, which the type Processing does not support"),
-        (lambda step: [{"Name": "T", "Type": "Tuning", "Arguments": {}}], "the type Tuning of the step T"),
+        (lambda step: [{"Name": "T", "Type": "AutoML", "Arguments": {}}], "the type AutoML of the step T"),
         (lambda step: [{"Name": "C", "Type": "EMR"}], "does not support the type EMR"),
         (lambda step: [{"Name": "E", "Type": "EMR", "Arguments": {}}], "does not support the type EMR"),
         (

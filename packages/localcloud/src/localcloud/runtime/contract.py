@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-JobKind = Literal["processing", "training", "transform"]
+JobKind = Literal["processing", "training", "transform", "tuning"]
 JobStatus = Literal["InProgress", "Completed", "Failed", "Stopping", "Stopped"]
 
 

@@ -41,6 +41,7 @@ from localcloud.sagemaker.search import Search
 from localcloud.sagemaker.shapes import serialised, validated
 from localcloud.sagemaker.tags import Tags
 from localcloud.sagemaker.transforms import Transforms
+from localcloud.sagemaker.tuning import TuningJobs
 
 _TARGET = "SageMaker."
 _CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -78,6 +79,8 @@ class SageMaker:
         self._engine = PipelineEngine(context, records, step_executor)
         self._jobs.listen(self._engine.job_changed)
         self._transforms.listen(self._engine.job_changed)
+        tuning = TuningJobs(context, tags, events, self._jobs)
+        tuning.listen(self._engine.job_changed)
         definitions = JobDefinitions(context, tags)
         monitoring_executions = MonitoringExecutions(context, events, self._jobs)
         self.monitoring = MonitoringSchedules(context, tags, events, definitions, monitoring_executions)
@@ -96,6 +99,7 @@ class SageMaker:
             Endpoints(context, tags, configs, self._deployments),
             catalog,
             self._transforms,
+            tuning,
             definitions,
             self.monitoring,
             Search(context, tags),

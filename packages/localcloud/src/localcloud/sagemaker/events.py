@@ -36,6 +36,11 @@ _JOB_MEMBERS = {
         *("TransformOutput", "TransformResources", "CreationTime", "TransformStartTime", "TransformEndTime"),
     ),
 }
+_TUNING_MEMBERS = (
+    *("HyperParameterTuningJobName", "HyperParameterTuningJobArn", "HyperParameterTuningJobConfig"),
+    *("TrainingJobDefinition", "HyperParameterTuningJobStatus", "CreationTime", "LastModifiedTime"),
+    *("TrainingJobStatusCounters", "ObjectiveStatusCounters"),
+)
 # AWS publishes no sample of these two. The members are those of the Describe operations.
 _MODEL_MEMBERS = (
     *("ModelName", "ModelArn", "PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig", "CreationTime"),
@@ -110,6 +115,15 @@ class Events:
             for name in [name for name in part if name.endswith("Time")]:
                 part[name] = _milliseconds(part[name])
         self._emit("Monitoring Schedule State Change", [schedule["MonitoringScheduleArn"]], detail)
+
+    def tuning_job(self, job: Document, tags: Mapping[str, str]) -> None:
+        """Publish a change of a hyperparameter tuning job."""
+        detail = serialised("DescribeHyperParameterTuningJob", job)
+        detail = {name: detail[name] for name in _TUNING_MEMBERS if name in detail}
+        for name in [name for name in detail if name.endswith("Time")]:
+            detail[name] = _milliseconds(detail[name])
+        arn = job["HyperParameterTuningJobArn"]
+        self._emit("HyperParameter Tuning Job State Change", [arn], {**detail, "Tags": dict(tags)})
 
     def model(self, model: Document, tags: Mapping[str, str]) -> None:
         """Publish that a model was created or deleted."""

@@ -70,8 +70,9 @@ TRAINING = JobType(
     ),
 )
 TRANSFORM = JobType("transform", "Transform", frozenset())
+TUNING = JobType("tuning", "HyperParameterTuning", frozenset())
 JOB_TYPES: Mapping[JobKind, JobType] = {"processing": PROCESSING, "training": TRAINING}
-ALL_JOB_TYPES: Mapping[JobKind, JobType] = {**JOB_TYPES, "transform": TRANSFORM}
+ALL_JOB_TYPES: Mapping[JobKind, JobType] = {**JOB_TYPES, "transform": TRANSFORM, "tuning": TUNING}
 
 
 class Jobs:
@@ -146,6 +147,14 @@ class Jobs:
     def create_processing(self, request: Mapping[str, Any], caller: Caller) -> str:
         """Start a processing job for another part of the control plane; return its ARN."""
         return str(self._create(PROCESSING, request, caller)["ProcessingJobArn"])
+
+    def create_training(self, request: Mapping[str, Any], caller: Caller) -> None:
+        """Start a training job for another part of the control plane."""
+        self._create(TRAINING, request, caller)
+
+    def stop_training(self, name: str) -> None:
+        """Stop a training job for another part of the control plane."""
+        self._stop(TRAINING, name)
 
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
         _reject_unsupported(job, request)

@@ -16,6 +16,7 @@ _OWNERS = {
     "processing-job": "ProcessingJob",
     "training-job": "TrainingJob",
     "transform-job": "TransformJob",
+    "hyper-parameter-tuning-job": "HyperParameterTuningJob",
     "model-package-group": "ModelPackageGroup",
     "model-package": "ModelPackage",
     "model": "Model",

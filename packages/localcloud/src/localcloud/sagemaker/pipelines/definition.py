@@ -286,7 +286,9 @@ def _check_property(step: Step, path: paths.Path) -> None:
     if not path:
         raise paths.PathError("it names no property")
     if step.type.describe is not None:
-        model = operation_model(step.type.describe).output_shape
+        listed = step.type.name == "Tuning" and path[0] == "TrainingJobSummaries"
+        operation = "ListTrainingJobsForHyperParameterTuningJob" if listed else step.type.describe
+        model = operation_model(operation).output_shape
         if isinstance(model, StructureShape):
             paths.check_against(model, path)
     elif step.type.name in ("Lambda", "Callback"):

@@ -21,6 +21,7 @@ _NAME_MEMBERS = {
     "DescribeProcessingJob": "ProcessingJobName",
     "DescribeTrainingJob": "TrainingJobName",
     "DescribeTransformJob": "TransformJobName",
+    "DescribeHyperParameterTuningJob": "HyperParameterTuningJobName",
     "DescribeModel": "ModelName",
 }
 
@@ -70,8 +71,13 @@ class ExecutionScope:
         arn = state["Metadata"][step.type.metadata]["Arn"]
         operation = str(step.type.describe)
         member = _NAME_MEMBERS.get(operation, "ModelPackageName")
+        request = {member: arn if member == "ModelPackageName" else name_of(arn)}
         try:
-            return self._describe(operation, {member: arn if member == "ModelPackageName" else name_of(arn)})
+            found = self._describe(operation, request)
+            if step.type.name == "Tuning":
+                ranked = {**request, "SortBy": "FinalObjectiveMetricValue", "MaxResults": 100}
+                return {**found, **self._describe("ListTrainingJobsForHyperParameterTuningJob", ranked)}
+            return found
         except AwsError as error:
             raise ResolutionError(f"Could not read the properties of the step {step_name}: {error}") from error
 

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud.cloud import Cloud
 from localcloud.sagemaker.context import Document, random_id
+from localcloud.sagemaker.jobs import ALL_JOB_TYPES
 from localcloud.sagemaker.pipelines import cache, conditions, retries
 from localcloud.sagemaker.pipelines.arguments import coerced
 from localcloud.sagemaker.pipelines.checks import Check
@@ -22,7 +23,7 @@ from localcloud.sagemaker.pipelines.scope import Describe, ExecutionScope
 from localcloud.sagemaker.pipelines.step_types import STEP_TYPES
 from localcloud.sagemaker.shapes import operation_model
 
-_MAX_NAME_LENGTH = 63
+_SHORT = 32  # names of tuning jobs
 CHECKS = ("QualityCheck", "ClarifyCheck")
 JOB_STEPS = {name: one.job for name, one in STEP_TYPES.items() if one.job}
 
@@ -86,7 +87,8 @@ class StepExecutor:
             resolved = self._check(settings).request(resolved)
         name = None
         if step.type.name_member is not None:
-            name = _job_name(execution_id(execution), step.name, resolved.get(step.type.name_member))
+            given = resolved.get(step.type.name_member)
+            name = _job_name(execution_id(execution), step.name, given, step.type.name_length)
             resolved[step.type.name_member] = name
         key = None
         if step.type.cache_members or step.type.name == "Lambda":
@@ -130,8 +132,8 @@ class StepExecutor:
     def stop_job(self, execution: Document, step_type: str, name: str) -> None:
         """Stop a running job; raise ClientError where the role may not, or the job has ended."""
         client = self._cloud.client("sagemaker", role_arn=execution["RoleArn"])
-        kind = JOB_STEPS[step_type]
-        getattr(client, f"stop_{kind}_job")(**{f"{kind.capitalize()}JobName": name})
+        job = ALL_JOB_TYPES[JOB_STEPS[step_type]]
+        _call(client, f"Stop{job.prefix}Job", {job.name: name})
 
     def checked(
         self, execution: Document, definition: Definition, step: Step, job: Mapping[str, Any]
@@ -229,14 +231,15 @@ def _call(client: Any, operation: str, request: Mapping[str, Any]) -> Mapping[st
     return {member: value for member, value in response.items() if member != "ResponseMetadata"}
 
 
-def _job_name(execution: str, step: str, given: Any) -> str:
+def _job_name(execution: str, step: str, given: Any, longest: int) -> str:
     """Return `<given>-<execution>-<random>`, or `pipelines-<execution>-<step>-<random>` without a given name."""
     suffix = random_id(10)
     if given:
-        length = _MAX_NAME_LENGTH - len(execution) - len(suffix) - 2
+        length = longest - len(execution) - len(suffix) - 2
         return f"{str(given)[:length].rstrip('-')}-{execution}-{suffix}"
-    length = _MAX_NAME_LENGTH - len(f"pipelines-{execution}--{suffix}")
-    return f"pipelines-{execution}-{re.sub('[^A-Za-z0-9-]', '-', step)[:length].strip('-')}-{suffix}"
+    start = f"pipelines-{execution}" if longest > _SHORT else execution
+    length = longest - len(f"{start}--{suffix}")
+    return f"{start}-{re.sub('[^A-Za-z0-9-]', '-', step)[:length].strip('-')}-{suffix}"
 
 
 def _rejected(error: ClientError, step: Step, execution: Document) -> StepFailure:

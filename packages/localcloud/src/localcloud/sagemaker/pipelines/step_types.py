@@ -20,6 +20,7 @@ class StepType:
             where a step cannot be cached.
         metadata: the member of the step's metadata.
         job: the kind of the job that the step starts; None for the others.
+        name_length: the longest name of what the step creates.
         settings: the fields besides the arguments that may hold expressions.
     """
 
@@ -33,6 +34,7 @@ class StepType:
     retryable: bool = False
     job: JobKind | None = None
     settings: frozenset[str] = frozenset()
+    name_length: int = 63
 
 
 _COMMON = frozenset({"Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description"})
@@ -102,6 +104,18 @@ STEP_TYPES: Mapping[str, StepType] = {
             "TransformJob",
             retryable=True,
             job="transform",
+        ),
+        StepType(
+            "Tuning",
+            "CreateHyperParameterTuningJob",
+            "HyperParameterTuningJobName",
+            "DescribeHyperParameterTuningJob",
+            ("HyperParameterTuningJobConfig", "TrainingJobDefinition", "TrainingJobDefinitions"),
+            _JOB,
+            "TuningJob",
+            retryable=True,
+            job="tuning",
+            name_length=32,
         ),
         _check("QualityCheck"),
         _check("ClarifyCheck"),
