@@ -131,6 +131,7 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	@# Containers may not write to .venv, so what they import is compiled here once. What a synth imports is compiled in
 	@# parallel, as far as it does without Node.
 	@{ $(PY) -c 'import sklearn, xgboost, boto3; boto3.client("s3", region_name="us-east-1")' && \
+	  $(PY) -m localcloud.cloudformation.linter </dev/null && \
 	  $(PY) -m compileall -q $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ministack; } \
 	  >/dev/null & first=$$!; \
 	  $(PY) -c 'import sagemaker.mlops.workflow.pipeline, stacks' >/dev/null 2>&1; wait $$first

@@ -14,13 +14,16 @@ from typing import Any
 
 from localcloud.cloudformation.linter import linter
 
+WITHOUT_SCHEMA = ("Custom::", "AWS::CDK::", "AWS::CloudFormation::")
+"""Prefixes of the types whose properties are not checked."""
+
 _OWN_TAGS = "aws:cloudformation:"
 _remembered: dict[str, str | None] = {}
 
 
 def problem(resource_type: str, logical_id: str, properties: Mapping[str, Any]) -> str | None:
     """Return why CloudFormation's handler refuses the resolved properties of a resource, or None."""
-    if resource_type.startswith(("Custom::", "AWS::CDK::", "AWS::CloudFormation::")):
+    if resource_type.startswith(WITHOUT_SCHEMA):
         return None
     given = _without_own_tags(properties)
     text = json.dumps([resource_type, given], sort_keys=True, default=str)

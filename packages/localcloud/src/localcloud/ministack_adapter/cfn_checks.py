@@ -93,9 +93,11 @@ def _with_values(original: Callable[..., Any]) -> Callable[..., Any]:
 def _with_linter(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wait on a thread until the linter's process has started: its imports must not hold the event loop."""
 
-    async def deploy(*args: Any, **kwargs: Any) -> None:
-        await asyncio.to_thread(linter.attributes, "AWS::CloudFormation::WaitConditionHandle")
-        await original(*args, **kwargs)
+    async def deploy(stack_name: str, stack_id: str, document: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        kinds = {one["Type"] for one in document.get("Resources", {}).values()}
+        if not all(kind.startswith(properties.WITHOUT_SCHEMA) for kind in kinds):
+            await asyncio.to_thread(linter.attributes, "AWS::CloudFormation::WaitConditionHandle")
+        await original(stack_name, stack_id, document, *args, **kwargs)
 
     return deploy
 
