@@ -108,7 +108,7 @@ def monitors_of(model: Model, monitoring: Monitoring) -> Iterator[Monitor]:
             "aws/sagemaker/Endpoints/explainability-metrics",
             "explainability_drift",
             schedule_hours=_WEEK if monitoring.explainability.weekly else monitoring.schedule_hours,
-            environment={"analysis_type": "MODEL_EXPLAINABILITY"},
+            environment={"analysis_type": "MODEL_EXPLAINABILITY", "monitor_mode": monitoring.mode},
             analysis={"headers": headers, "methods": {"shap": {"model_archive": "model.tar.gz"}}},
         )
 

@@ -1,12 +1,13 @@
 """The report on data quality: the features' distances from the baseline, and their distributions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from drift_analyzer.baseline_files import Baseline
 from drift_analyzer.data_quality import CapturedData, JudgedWindow, window_name
 from drift_analyzer.drift import DriftVerdict, FeatureDrift, alarm
-from drift_analyzer.report.distributions import chart
+from drift_analyzer.report.distributions import before_and_now, chart
+from drift_analyzer.report.heat_map import heat_map
 from drift_analyzer.report.page import bad_records, head, page, short, subject, violations
 from drift_analyzer.window_state import WindowState
 
@@ -31,15 +32,21 @@ def render(baseline: Baseline, windows: Sequence[JudgedWindow], captured: Captur
     """
     last = windows[-1]
     verdict = last.verdict
-    features = sorted(verdict.features, key=lambda item: (-item.drifted, -item.distance / (item.threshold or 1.0)))
+    broken = {found.feature: found.how for found in verdict.broken}
+    features = sorted(
+        verdict.features,
+        key=lambda item: (item.name not in broken, -item.moved, -item.distance / (item.threshold or 1.0)),
+    )
     status, reason = verdict.status, verdict.reason
     when = f"{when or f'window {window_name(last.start)}'} · mode {verdict.mode}"
     sections = [
         head(subject("Data quality", when), status, _TITLES[status], reason, _facts(verdict, windows, captured)),
+        _answers(verdict),
+        heat_map(windows),
         _distances(features),
         violations(verdict.violations),
         _windows(windows),
-        _distributions(baseline, last.state, features),
+        _distributions(baseline, last.state, features, broken),
         _table(features),
         bad_records(captured.bad_count, captured.reasons),
     ]
@@ -59,12 +66,30 @@ def _facts(verdict: DriftVerdict, windows: Sequence[JudgedWindow], captured: Cap
     return facts
 
 
+def _answers(verdict: DriftVerdict) -> str:
+    """Render the three answers: can it be judged, is something broken, has the data set drifted."""
+    judged = sum(feature.judged for feature in verdict.features)
+    rows = f"{verdict.rows:,} rows, {judged} of {len(verdict.features)} features judged"
+    known = "yes" if verdict.judgeable else "no"
+    broken = "; ".join(f"{found.feature}: {found.how}" for found in verdict.broken[:6])
+    drift = ("yes" if verdict.data_drifted else "no") if verdict.judgeable else "not known"
+    moved = ", ".join(verdict.moved[:12])
+    lines = (
+        ("Can this window be judged?", known, ". ".join([rows, *verdict.notes])),
+        ("Is something broken?", "yes" if verdict.broken else "no", broken or "every check passed"),
+        ("Has the data set drifted?", drift, f"{verdict.share:.0%} by importance; moved: {moved or 'no feature'}"),
+    )
+    table = "".join(f"<tr><td>{q}<td><b>{escape(a)}</b><td>{escape(why)}" for q, a, why in lines)
+    return f"<h2>Three answers</h2><div class=card><table>{table}</table></div>"
+
+
 def _distances(features: Sequence[FeatureDrift]) -> str:
     """Draw a bar for each distance, with the feature's threshold as a tick."""
     judged = [item for item in features if item.judged][:_SHOWN]
     if not judged:
         return ""
-    reach = max([item.distance for item in judged] + [item.threshold for item in judged]) * 1.05 or 1.0
+    # A distance is at most 1, so one of several features that moved far does not flatten the others.
+    reach = min(1.0, max([item.distance for item in judged] + [item.threshold for item in judged]) * 1.05) or 1.0
     rows = []
     for place, item in enumerate(judged):
         y, color = place * 24 + 4, "var(--bad)" if item.drifted else "var(--now)"
@@ -113,18 +138,21 @@ def _windows(windows: Sequence[JudgedWindow]) -> str:
     )
 
 
-def _distributions(baseline: Baseline, state: WindowState, drifts: Sequence[FeatureDrift]) -> str:
+def _distributions(
+    baseline: Baseline, state: WindowState, drifts: Sequence[FeatureDrift], broken: Mapping[str, str]
+) -> str:
     features = {feature.name: feature for feature in baseline.features}
     cells = []
     for item in drifts[:_SHOWN]:
         feature, current = features[item.name], state.features[item.name]
-        tag = '<span class="tag bad">drifted</span>' if item.drifted else ""
+        tag = '<span class="tag bad">broken</span>' if item.name in broken else ""
+        tag += '<span class="tag bad">drifted</span>' if item.drifted else "<span class=tag>moved</span>" * item.moved
         tag += "<span class=tag>low power</span>" if item.low_power else ""
         new = f"<div class=dim>new values: {escape(', '.join(item.new_values))}</div>" if item.new_values else ""
         cells.append(
-            f'<div class="card cell {"drifted" if item.drifted else ""}"><b>{escape(short(item.name))}</b>{tag}'
-            f"{chart(feature, current)}<div class=dim>complete {item.completeness:.1%} · PSI {item.psi:.3f}</div>{new}"
-            "</div>"
+            f'<div class="card cell {"drifted" if item.moved or item.name in broken else ""}">'
+            f"<b title='{escape(item.name, quote=True)}'>{escape(short(item.name))}</b>{tag}{chart(feature, current)}"
+            f"<div class=dim>{before_and_now(feature, current, item)}</div>{new}</div>"
         )
     return (
         "<h2>Distributions</h2><p class='dim key'><i style='background:var(--base)'></i>baseline"
@@ -132,11 +160,17 @@ def _distributions(baseline: Baseline, state: WindowState, drifts: Sequence[Feat
     )
 
 
+def _word(item: FeatureDrift) -> str:
+    if item.drifted:
+        return "drifted"
+    return "moved" if item.moved else escape(item.not_judged) or "ok"
+
+
 def _table(features: Sequence[FeatureDrift]) -> str:
     rows = "".join(
         f"<tr><td>{escape(item.name)}<td>{item.distance:.4f}<td>{item.threshold:.4f}<td>{item.p:.2g}<td>{item.psi:.4f}"
         f"<td>{item.jensen_shannon:.4f}<td>{'' if item.wasserstein is None else f'{item.wasserstein:.4g}'}"
-        f"<td>{item.completeness:.2%}<td>{'drifted' if item.drifted else 'ok' if item.judged else 'too few values'}"
+        f"<td>{item.completeness:.2%}<td>{_word(item)}"
         for item in features
     )
     names = ["feature", "distance", "threshold", "p (adjusted)", "PSI", "JS", "Wasserstein", "completeness", "verdict"]

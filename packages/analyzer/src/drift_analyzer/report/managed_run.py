@@ -13,6 +13,7 @@ from drift_analyzer.report.data_quality import render
 from drift_analyzer.report.explainability import render_explanation
 from drift_analyzer.report.model_quality import Quality, render_quality
 from drift_analyzer.report.page import period
+from drift_analyzer.violations import broken_features
 from drift_analyzer.window_statistics import state_from_statistics
 
 Violations = Sequence[Mapping[str, str]]
@@ -56,7 +57,20 @@ def _data_quality(
     """Render distances computed here from the run's sketches; the violations are Model Monitor's own."""
     state = state_from_statistics(baseline, statistics)
     verdict = judge(baseline, state, Rules(mode="model-monitor"))
-    verdict = replace(verdict, violations=tuple(found))
+    # The verdict is the engine's own; distances that this package computed do not change it.
+    status: Status = "Violation" if broken_features(found) else "Drift" if found else "Ok"
+    reason = f"Model Monitor found {len(found)} violations" if found else "Model Monitor found no violation"
+    named = {str(item.get("feature_name")) for item in found}
+    features = tuple(replace(item, drifted=item.name in named, moves=()) for item in verdict.features)
+    verdict = replace(
+        verdict,
+        violations=tuple(found),
+        status=status,
+        reason=reason,
+        features=features,
+        broken=(),
+        data_drifted=status == "Drift",
+    )
     start = int(window[0])
     return render(
         baseline, [JudgedWindow(start, state, verdict)], CapturedData({start: state}, [], 0, {}), period(*window)

@@ -81,8 +81,8 @@ def period(start: float | None, end: float | None) -> str:
 
 
 def short(name: str) -> str:
-    """Shorten a name to 28 characters."""
-    return name if len(name) <= 28 else name[:27] + "…"
+    """Shorten a name to 28 characters; its end, which tells long names apart, stays."""
+    return name if len(name) <= 28 else f"{name[:12]}…{name[-15:]}"
 
 
 def violations(found: Iterable[Mapping[str, str]]) -> str:
