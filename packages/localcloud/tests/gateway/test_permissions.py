@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,3 +267,22 @@ def test_tags_at_creation_need_the_services_action_for_tags(local: LocalCloud) -
         with pytest.raises(ClientError, match=r"AccessDenied|AuthorizationError") as raised:
             getattr(local.client_as(service, role), operation)(**request)
         assert action in str(raised.value), operation
+
+
+_OUTSIDE_OF_A_REQUEST = """
+import sys
+from pathlib import Path
+from localcloud.ministack_adapter import environment
+environment.configure(Path(sys.argv[1]), 4829)
+from ministack.core import iam_evaluator
+from localcloud.ministack_adapter import permissions
+permissions.install()
+context = iam_evaluator.EvalContext("p", "Service", "", "sns:Publish", "*", "us-east-1")
+print(context.secure_transport)
+"""
+
+
+def test_what_services_do_outside_of_a_request_counts_as_tls(tmp_path: Path) -> None:
+    """An alarm that its timer judges publishes to a topic whose policy demands TLS."""
+    command = [sys.executable, "-c", _OUTSIDE_OF_A_REQUEST, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"

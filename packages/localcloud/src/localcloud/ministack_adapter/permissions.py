@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator, responses, router
@@ -85,6 +86,8 @@ def install() -> None:
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
     wrap(iam_actions, "request_tag_context", _condition_context)
     wrap(iam_evaluator, "_resolve_condition_key", _with_role_principal)
+    # What services do outside of a request, such as the actions of an alarm, counts as TLS too.
+    iam_evaluator._request_origin = ContextVar("localcloud_request_origin", default=("127.0.0.1", True))
     keys.install()
 
 
