@@ -61,7 +61,7 @@ nag: .venv/.ready .venv/.layer node_modules/.ready ## Synthesise with cdk-nag an
 unit: nag ## Unit and stacks tests
 	@$(PYTEST) tests/unit tests/stacks $(ARGS)
 
-all: nag
+all: nag .venv/.images
 	@$(PYTEST) $(ARGS)
 
 synth: .venv/.ready .venv/.layer node_modules/.ready ## Write the templates to cdk.out (no account, no network)
@@ -136,6 +136,13 @@ clean: ## Remove what can be made again (not the local cloud's state)
 	  >/dev/null & first=$$!; \
 	  $(PY) -c 'import sagemaker.mlops.workflow.pipeline, stacks' >/dev/null 2>&1; wait $$first
 	@$(MAKE) --no-print-directory .venv/.layer
+	@# What stands in for the image of the example model. Others are made at their first use.
+	@.venv/bin/localcloud images make xgboost:3.2-0
+	@touch $@
+
+# What stands in for the images that tests use. Their jobs do not wait for it.
+.venv/.images: .venv/.ready $(wildcard packages/localcloud/src/localcloud/runtime/images/*.txt)
+	@.venv/bin/localcloud images make xgboost:3.2-0 scikit-learn:1.4-2
 	@touch $@
 
 # The analyzer with numpy and orjson, for arm64: a synth packs what lies here.

@@ -33,10 +33,13 @@ if __package__ in {None, ""}:  # run as a file: start again as a module, from th
 from evergreen.demo import MODEL
 from evergreen.demo.cloud import LocalCloud
 from evergreen.demo.training import upload_raw_data
+from localcloud.runtime.images import stand_in
 
 # The root's application with the example model, whatever lies in models/.
 APP = f"{sys.executable} app.py evergreen.yaml examples/flight_delays"
 
+# The scripts run on the Python of the image's environment on both sides.
+IMAGE = "sagemaker-xgboost:3.2-0"
 # A tmpfs over /opt gives the process an /opt/ml without touching the machine's.
 IN_NAMESPACE = (
     "mount -t tmpfs none /opt && mkdir /opt/ml && mount --bind {root} /opt/ml"
@@ -204,7 +207,9 @@ def _training(cloud: LocalCloud, name: str, job: dict[str, Any], root: Path) -> 
 
 
 def _environment(cloud: LocalCloud) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    found = stand_in(IMAGE)
+    assert found is not None
+    path = f"{found.environment.root}/bin:{os.environ.get('PATH', os.defpath)}"
     return cloud.settings | {"PATH": path, "AWS_REGION": cloud.settings["AWS_DEFAULT_REGION"]}
 
 

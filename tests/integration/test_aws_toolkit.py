@@ -1,134 +1,142 @@
-"""The example model under AWS's own toolkit, without a network: it trains, serves, and refuses wrong requests.
+"""The example model in SageMaker's XGBoost image, without a network: trained, served, and asked wrongly.
 
-`aws_toolkit/` builds the XGBoost image's environment from PyPI. The glue of that image is not on PyPI: ours is thin.
+AWS's own toolkit runs. What AWS needs is taken out in turn, and the local cloud fails as AWS does.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from localcloud_support.container_fixtures import aws, jobs, s3
+from localcloud_support.containers import BUCKET, IMAGES, ROLE, FakeAws, Jobs, script_mode, training
 
 from configuration.images import SERVING_ENVIRONMENT, TRAINING_ENVIRONMENT
+from localcloud.runtime.contract import ContainerError, Invocation, ModelError, VariantSpec
+from localcloud.runtime.fleet import EndpointFleet
+from localcloud.runtime.sandbox import isolation
 
+__all__ = ["aws", "jobs", "s3"]
 pytestmark = pytest.mark.timeout(300)
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLKIT = Path(__file__).with_name("aws_toolkit")
-SCRIPTS = ROOT / "examples" / "flight_delays"
-UV = Path(sys.executable).with_name("uv")
+SCRIPTS = Path(__file__).resolve().parents[2] / "examples" / "flight_delays"
+IMAGE = "sagemaker-xgboost:3.2-0"
 FLIGHT = "UA,EWR,IAH,1400,315,499,2,39.02,28.04,64.43,10.3,11.5,0.0,1011.9,10.0"
-UNSHARE = ("unshare", "--net", "--map-root-user")
 
-CSV, JSON = {"Content-Type": "text/csv"}, {"Content-Type": "application/json"}
-REQUESTS: list[tuple[str, dict[str, str], int, str]] = [
-    # body, headers, status, content type of the answer
-    (FLIGHT, CSV, 200, "text/csv"),
-    (FLIGHT, {**CSV, "Accept": "*/*"}, 200, "text/csv"),
-    (FLIGHT, {**CSV, "Accept": "application/json"}, 200, "application/json"),
-    ("carrier,origin,dest,distance\n" + FLIGHT, CSV, 400, "text/plain"),
-    ("UA,EWR", CSV, 400, "text/plain"),
-    ("\xff\xfe,1", CSV, 400, "text/plain"),
-    ("", CSV, 400, "text/plain"),
-    ("{", JSON, 400, "text/plain"),
-    (FLIGHT, {"Content-Type": "image/png"}, 415, "text/plain"),
-    (FLIGHT, {**CSV, "Accept": "image/png"}, 406, "text/plain"),
+CSV, JSON = "text/csv", "application/json"
+REQUESTS: list[tuple[bytes, str, str | None, int, str]] = [
+    # body, content type, accept, status, content type of the answer
+    (FLIGHT.encode(), CSV, None, 200, CSV),
+    (FLIGHT.encode(), CSV, "*/*", 200, CSV),
+    (FLIGHT.encode(), CSV, JSON, 200, JSON),
+    (b"carrier,origin,dest,distance\n" + FLIGHT.encode(), CSV, None, 400, ""),
+    (b"UA,EWR", CSV, None, 400, ""),
+    (b"\xff\xfe,1", CSV, None, 400, ""),
+    (b"", CSV, None, 400, ""),
+    (b"{", JSON, None, 400, ""),
+    (FLIGHT.encode(), "image/png", None, 415, ""),
+    (FLIGHT.encode(), CSV, "image/png", 406, ""),
 ]
 
 
+@pytest.fixture(autouse=True)
+def namespaces() -> None:
+    if not isolation().namespaces:
+        pytest.skip("the toolkit must be tried without a network")
+
+
 @pytest.fixture
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment like the image's, new each time: scripts are installed into it."""
-    if subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("no network namespace can be made here, and the toolkit must be tried without a network")
-    home = tmp_path_factory.mktemp("aws-toolkit") / "env"
-    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, home], check=True)
-    python = home / "bin" / "python"
-    lock = TOOLKIT / "requirements.txt"
-    # The toolkit pins a Flask that the image itself replaces.
-    install = [
-        str(UV),
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        str(python),
-        "--requirement",
-        str(lock),
-        "--override",
-        str(lock),
-    ]
-    done = subprocess.run(install, check=False, capture_output=True, text=True)
-    if done.returncode and "Failed to fetch" in done.stderr:
-        pytest.skip(f"the package registry cannot be reached: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    (packages,) = home.glob("lib/python3*/site-packages")
-    shutil.copy(TOOLKIT / "sitecustomize.py", packages)
-    shutil.copytree(TOOLKIT / "sagemaker_xgboost_container", packages / "sagemaker_xgboost_container")
-    return python
+def fleet(aws: FakeAws) -> Iterator[EndpointFleet]:
+    running = EndpointFleet(aws.cloud)
+    yield running
+    running.shutdown()
 
 
-def training_set(folder: Path) -> None:
-    """Write the training channel: the example's own preprocessing of a week of flights."""
-    raw = folder.parents[2] / "raw"
+@pytest.fixture(scope="module")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the training channel: the example's own preprocessing of a week of flights."""
+    folder = tmp_path_factory.mktemp("flights")
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     dates = ("--start", "2013-01-01", "--end", "2013-01-07")
-    subprocess.run([sys.executable, SCRIPTS / "data.py", "--out", raw, *dates], check=True, env=environment)
+    subprocess.run([sys.executable, SCRIPTS / "data.py", "--out", folder, *dates], check=True, env=environment)
     script = (
         "import csv, sys; from pathlib import Path\n"
         "from features import COLUMNS, LABEL; from preprocess import labelled\n"
-        "with open(sys.argv[2], 'w', newline='') as file:\n"
-        "    writer = csv.writer(file); writer.writerow([LABEL, *COLUMNS])\n"
-        "    writer.writerows([flight.late, *flight.request] for flight in labelled(Path(sys.argv[1])))\n"
+        "writer = csv.writer(sys.stdout); writer.writerow([LABEL, *COLUMNS])\n"
+        "writer.writerows([flight.late, *flight.request] for flight in labelled(Path(sys.argv[1])))\n"
     )
-    folder.mkdir(parents=True)
-    subprocess.run([sys.executable, "-c", script, raw, folder / "train.csv"], check=True, env=environment)
+    command = [sys.executable, "-c", script, str(folder)]
+    return subprocess.run(command, check=True, env=environment, capture_output=True).stdout
 
 
-def session(python: Path, base: Path, training: dict[str, str], serving: dict[str, str]) -> Any:
-    """Train, serve and ask under the toolkit; what was answered."""
-    config, data = base / "input" / "config", base / "input" / "data"
-    for folder in (config, base / "output", base / "model"):
-        folder.mkdir(parents=True)
-    training_set(data / "train")
-    shutil.copytree(SCRIPTS, data / "code", ignore=shutil.ignore_patterns("__pycache__"))
-    hyperparameters = {
-        "sagemaker_program": "train.py",
-        "sagemaker_submit_directory": str(data / "code"),
-        "num_boost_round": 5,
-    }
-    channel = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
-    for name, document in (
-        ("hyperparameters", {key: json.dumps(value) for key, value in hyperparameters.items()}),
-        ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
-        ("inputdataconfig", {"train": channel, "code": channel}),
-    ):
-        (config / f"{name}.json").write_text(json.dumps(document))
-    code = str(base / "model" / "code")
-    settings = {"training": training, "serving": {**serving, "SAGEMAKER_SUBMIT_DIRECTORY": code}}
-    (base / "settings.json").write_text(json.dumps(settings))
-    (base / "requests.json").write_text(json.dumps([{"body": body, "headers": h} for body, h, _, _ in REQUESTS]))
-    command = [*UNSHARE, str(python), str(TOOLKIT / "session.py"), str(base)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return json.loads((base / "answers.json").read_text())
+def request(aws: FakeAws, rows: bytes, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the training job of the example, as its pipeline starts it."""
+    for path in SCRIPTS.glob("*.py"):
+        aws.put(f"flights/code/{path.name}", path.read_bytes())
+    aws.put("flights/train/train.csv", rows)
+    return training(
+        "flights",
+        IMAGE,
+        channels={name: f"s3://{BUCKET}/flights/{name}/" for name in ("train", "code")},
+        HyperParameters=script_mode("train.py", "/opt/ml/input/data/code", num_boost_round=5),
+        Environment=dict(environment),
+        EnableNetworkIsolation=True,
+    )
 
 
-def test_the_model_trains_and_serves_and_a_wrong_request_is_a_4xx(python: Path, tmp_path: Path) -> None:
-    answers = session(python, tmp_path, TRAINING_ENVIRONMENT, SERVING_ENVIRONMENT)
-    logs = "".join(path.read_text(errors="replace")[-3000:] for path in tmp_path.glob("*.log"))
-    assert isinstance(answers, list), f"{answers}\n{logs}"
-    found = [(one["status"], one["type"].partition(";")[0]) for one in answers]
-    assert found == [(status, kind) for _, _, status, kind in REQUESTS], f"{answers}\n{logs}"
-    assert 0 < float(answers[0]["body"]) < 1
+def serve(fleet: EndpointFleet, url: str, environment: Mapping[str, str]) -> str:
+    return fleet.start(
+        VariantSpec(
+            endpoint_name="flights",
+            variant_name="All",
+            image=IMAGES + IMAGE,
+            role_arn=ROLE,
+            model_data_url=url,
+            environment=environment,
+            network_isolation=True,
+        )
+    )
 
 
-def test_without_the_variable_for_pip_an_isolated_training_does_not_start(python: Path, tmp_path: Path) -> None:
-    assert session(python, tmp_path, {}, SERVING_ENVIRONMENT) == {"failed": "train"}
-    assert "InstallModuleError" in (tmp_path / "train.log").read_text(errors="replace")
+def without(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    assert name in environment
+    return {key: value for key, value in environment.items() if key != name}
+
+
+def answer(fleet: EndpointFleet, worker: str, body: bytes, content_type: str, accept: str | None) -> tuple[int, str]:
+    try:
+        given = fleet.invoke(worker, Invocation(body, content_type, accept))
+    except ModelError as error:
+        return error.status, ""
+    if content_type == CSV and given.content_type.startswith(CSV):
+        assert 0 < float(given.body) < 1
+    return 200, given.content_type.partition(";")[0]
+
+
+def test_the_model_trains_and_serves_and_a_wrong_request_is_a_4xx(
+    aws: FakeAws, jobs: Jobs, fleet: EndpointFleet, training_set: bytes
+) -> None:
+    update = jobs.run("training", request(aws, training_set, TRAINING_ENVIRONMENT))
+    assert update.failure_reason is None, aws.log_text()[-3000:]
+    url = str(update.model_artifacts)
+    worker = serve(fleet, url, SERVING_ENVIRONMENT)
+    found = [answer(fleet, worker, *wanted[:3]) for wanted in REQUESTS]
+    assert found == [wanted[3:] for wanted in REQUESTS]
+    fleet.stop(worker)
+
+    default = serve(fleet, url, without(SERVING_ENVIRONMENT, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"))
+    assert answer(fleet, default, FLIGHT.encode(), CSV, None) == (200, JSON)
+    with pytest.raises(ContainerError, match="InstallModuleError"):
+        serve(fleet, url, without(SERVING_ENVIRONMENT, "PIP_NO_BUILD_ISOLATION"))
+
+
+def test_without_the_variable_for_pip_an_isolated_training_does_not_start(
+    aws: FakeAws, jobs: Jobs, training_set: bytes
+) -> None:
+    given = without(TRAINING_ENVIRONMENT, "PIP_NO_BUILD_ISOLATION")
+    assert "InstallModuleError" in str(jobs.run("training", request(aws, training_set, given)).failure_reason)

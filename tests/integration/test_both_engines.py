@@ -196,7 +196,11 @@ def _serve(cloud: LocalCloud, model: Model) -> None:
         [{"Effect": "Allow", "Action": ["s3:*", "ecr:*", "cloudwatch:PutMetricData"], "Resource": "*"}],
         "sagemaker.amazonaws.com",
     )
-    program = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+    program = {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "PIP_NO_BUILD_ISOLATION": "0",
+    }
     container = {
         "Image": model.framework.image_uri("us-east-1"),
         "ModelDataUrl": f"s3://{ARTIFACTS}/releases/{MODEL}/{RELEASE}/model.tar.gz",
@@ -216,7 +220,7 @@ def _serve(cloud: LocalCloud, model: Model) -> None:
         },
     )
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="flights")
-    wait_until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 40)
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] == "InService", 120)
 
 
 def _function(cloud: LocalCloud, engine: str) -> str:

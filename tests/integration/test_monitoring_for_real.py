@@ -61,7 +61,11 @@ def role(cloud: LocalCloud) -> str:
         member.size = len(INFERENCE)
         archive.addfile(member, io.BytesIO(INFERENCE.encode()))
     s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=packed.getvalue())
-    program = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+    program = {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "PIP_NO_BUILD_ISOLATION": "0",
+    }
     container = {"Image": SERVER, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz", "Environment": program}
     sagemaker.create_model(ModelName="toy", PrimaryContainer=container, ExecutionRoleArn=arn)
     variant = {
@@ -72,7 +76,7 @@ def role(cloud: LocalCloud) -> str:
     }
     sagemaker.create_endpoint_config(EndpointConfigName="toy", ProductionVariants=[variant], DataCaptureConfig=_CAPTURE)
     sagemaker.create_endpoint(EndpointName="toy", EndpointConfigName="toy")
-    wait_until(lambda: sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService", 40)
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService", 120)
     _baseline(cloud, arn, "data", _table(1000, 0.0, "a,b"), {"analysis_type": "DATA_QUALITY"})
     quality = {"analysis_type": "MODEL_QUALITY", "problem_type": "BinaryClassification"}
     quality |= {"inference_attribute": "prediction", "ground_truth_attribute": "truth"}

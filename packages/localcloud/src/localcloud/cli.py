@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from localcloud import clock_cli, consent, fault_cli, loopback, process, virtual_time
+from localcloud import clock_cli, consent, fault_cli, images_cli, loopback, process, virtual_time
 from localcloud.ministack_adapter import environment
 from localcloud.runtime.sandbox import isolation
 from localcloud.source.repositories import Repositories, SourceError
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     logs = commands.add_parser("logs", parents=[where], help="print the gateway's log")
     logs.add_argument("-f", "--follow", action="store_true", help="follow the log until Ctrl-C")
     logs.set_defaults(run=_logs)
+    images_cli.add_to(commands)
     clock_cli.add_to(commands, where)
     fault_cli.add_to(commands, where)
     return parser

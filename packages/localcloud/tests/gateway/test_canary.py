@@ -34,7 +34,11 @@ def predict_fn(body, model):
 def output_fn(prediction, accept):
     return prediction, "text/csv"
 """
-_SETTINGS = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
+_SETTINGS = {
+    "SAGEMAKER_PROGRAM": "inference.py",
+    "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+    "PIP_NO_BUILD_ISOLATION": "0",
+}
 _CANARY = {"Type": "CANARY", "WaitIntervalInSeconds": BAKE, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50}}
 
 
@@ -114,7 +118,7 @@ class Toy:
         """Update the stack; return the new configuration's name as soon as its canary bakes."""
         template = json.dumps(_template(version, self.role))
         self.cloud.client("cloudformation").update_stack(StackName=STACK, TemplateBody=template)
-        return str(wait_until(self._baking, 40))
+        return str(wait_until(self._baking, 120))
 
     def _baking(self) -> str | None:
         pending = self.described().get("PendingDeploymentSummary")
@@ -245,7 +249,7 @@ def test_the_stack_of_a_rolled_back_endpoint_ends_as_was_chosen(toy: Toy, outcom
         cloudwatch.set_alarm_state(AlarmName=f"toy-{version}-5xx", StateValue="ALARM", StateReason="a test's")
         return False
 
-    wait_until(is_rolled_back, 30)
+    wait_until(is_rolled_back, 90)
     assert toy.cloud.wait_for_stack(STACK)["StackStatus"] == outcome
     assert toy.described()["EndpointConfigName"] == before
     if outcome == "UPDATE_ROLLBACK_FAILED":

@@ -193,7 +193,11 @@ def _endpoint_template(cloud: LocalCloud) -> dict[str, Any]:
     container = {
         "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sagemaker-scikit-learn:1.4-2",
         "ModelDataUrl": "s3://models/model.tar.gz",
-        "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
+        "Environment": {
+            "SAGEMAKER_PROGRAM": "inference.py",
+            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+            "PIP_NO_BUILD_ISOLATION": "0",
+        },
     }
     variant = {
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from localcloud_support.containers import BUCKET, FakeAws, Jobs, processing, script_mode, training
+from localcloud_support.containers import BUCKET, IMAGES, FakeAws, Jobs, processing, script_mode, training
 
 import localcloud
 from localcloud.codebuild import image
-from localcloud.runtime import visible
+from localcloud.runtime import images, visible
 from localcloud.runtime.contract import ContainerError
 from localcloud.runtime.sandbox import Sandbox
 from localcloud.runtime.transfer import TransferError, unpack
@@ -62,17 +62,20 @@ def test_a_job_reads_neither_home_nor_project_nor_another_jobs_folder(
     aws: FakeAws, jobs: Jobs, tmp_path: Path, isolated: bool
 ) -> None:
     asked = _secrets(tmp_path)
+    found = images.stand_in(f"{IMAGES}sagemaker-scikit-learn:1.4-2")
+    assert found is not None
     request = processing(
         f"curious-{isolated}",
         ["python3", "-c", _TRIES],
-        Environment={"ASKED": json.dumps(asked), "PREFIX": sys.prefix},
+        Environment={"ASKED": json.dumps(asked), "PREFIX": str(found.environment.base)},
         NetworkConfig={"EnableNetworkIsolation": isolated},
     )
     assert jobs.run("processing", request).failure_reason is None
     seen = json.loads(aws.log_text())
     assert set(seen["read"].values()) == {"FileNotFoundError"}, seen["read"]
     assert set(seen["wrote"].values()) == {"OSError"}  # read-only
-    below_home = {Path(path).relative_to("/root").parts[0] for path in visible.this_environment() if "/root/" in path}
+    shown = (found.environment.root, found.environment.base)
+    below_home = {path.relative_to("/root").parts[0] for path in shown if path.is_relative_to("/root")}
     assert seen["home"] == "/root"
     assert set(seen["in home"]) <= below_home
     assert (seen["kernel"], seen["mount"], seen["device"]) == ("OSError", True, "PermissionError")
@@ -203,11 +206,15 @@ def test_symbolic_links_of_a_training_job_are_not_followed(
     (tmp_path / "secret/key.txt").write_text("secret")
     place = f"/opt/ml/{directory}"
     script = f"import os, shutil; shutil.rmtree({place!r}); os.symlink('{tmp_path}/secret', {place!r})"
-    code = aws.put_archive("links.tar.gz", {"train.py": script.encode()})
+    aws.put("code/train.py", script)
     name = f"links-{directory.replace('/', '-')}"
-    update = jobs.run(
-        "training", training(name, "sagemaker-scikit-learn:1.4-2", HyperParameters=script_mode("train.py", code))
+    request = training(
+        name,
+        "sagemaker-scikit-learn:1.4-2",
+        channels={"code": f"s3://{BUCKET}/code/"},
+        HyperParameters=script_mode("train.py", "/opt/ml/input/data/code"),
     )
+    update = jobs.run("training", request)
     assert "symbolic link" in str(update.failure_reason)
     assert not aws.keys(f"out/{name}/output/{directory.split('/')[0]}")
 
@@ -220,18 +227,7 @@ def test_code_is_not_taken_from_the_host(aws: FakeAws, jobs: Jobs, tmp_path: Pat
         "sagemaker-scikit-learn:1.4-2",
         HyperParameters=script_mode("train.py", directory.format(folder=tmp_path)),
     )
-    assert "is not an S3 URI, directory or archive" in str(jobs.run("training", request).failure_reason)
-
-
-def test_an_entry_point_outside_of_the_code_is_refused(aws: FakeAws, jobs: Jobs, tmp_path: Path) -> None:
-    victim = tmp_path / "victim.sh"
-    victim.write_text("echo ran")
-    victim.chmod(0o600)
-    code = aws.put_archive("entry.tar.gz", {"x.py": b""})
-    way = os.path.relpath(victim, aws.cloud.state_dir / "runtime/jobs/training-entry-00000000/ml/code")
-    request = training("entry", "sagemaker-scikit-learn:1.4-2", HyperParameters=script_mode(way, code))
-    assert "is not in the submitted code" in str(jobs.run("training", request).failure_reason)
-    assert victim.stat().st_mode & 0o777 == 0o600
+    assert "No such file or directory" in str(jobs.run("training", request).failure_reason)
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,13 @@ def test_without_namespaces_hard_coded_paths_still_work(aws: FakeAws, jobs: Jobs
 
 @pytest.mark.usefixtures("no_namespaces")
 def test_without_namespaces_a_script_still_gets_sigterm(aws: FakeAws, jobs: Jobs) -> None:
-    files = {"handles_sigterm.py": (FIXTURES / "handles_sigterm.py").read_bytes().replace(b"4711", b"0.1")}
-    hyperparameters = script_mode("handles_sigterm.py", aws.put_archive("c.tar.gz", files))
-    request = training("stopped", "sagemaker-scikit-learn:1.4-2", HyperParameters=hyperparameters)
+    aws.put("code/handles_sigterm.py", (FIXTURES / "handles_sigterm.py").read_bytes().replace(b"4711", b"0.1"))
+    request = training(
+        "stopped",
+        "sagemaker-scikit-learn:1.4-2",
+        channels={"code": "s3://data/code/"},
+        HyperParameters=script_mode("handles_sigterm.py", "/opt/ml/input/data/code"),
+    )
     jobs.runner.start("training", "stopped", "arn", request)
     jobs.wait_for("stopped", "Training")
     deadline = time.monotonic() + 20

@@ -11,6 +11,8 @@ import pytest
 from localcloud_support.containers import BUCKET, DENIED_ROLE, FakeAws, Jobs, processing
 
 from localcloud.runtime import images
+from localcloud.runtime.contract import ContainerError
+from localcloud.runtime.images import environments
 
 ABALONE = "\n".join(f"{'MFI'[i % 3]},{0.1 * i:.2f},{0.2 * i:.2f},{'' if i == 3 else 0.3},{i % 9}" for i in range(40))
 SCRIPT = "/opt/ml/processing/input/code/"
@@ -183,15 +185,20 @@ def test_unsupported_requests_are_rejected_by_name(jobs: Jobs, change: dict[str,
     assert named in str(update.failure_reason)
 
 
-def test_an_image_whose_packages_are_not_installed_names_the_way_to_install_them(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+def test_an_environment_that_cannot_be_made_fails_the_job_with_uvs_reason(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "find_spec", lambda _name: None)
-    reason = (
-        "ClientError: image sagemaker-scikit-learn needs packages that are not installed beside the local cloud "
-        "(sklearn, pandas); install them: pip install 'localcloud[frameworks]'"
+    def offline(*_: str) -> str:
+        raise ContainerError("error: the registry cannot be reached")
+
+    monkeypatch.setattr(environments, "_uv", offline)
+    monkeypatch.setattr(
+        environments.Environment, "made", property(lambda self: self.lock is None or self.root.parent != tmp_path)
     )
-    assert jobs.run("processing", processing("bare", ["true"])).failure_reason == reason
+    monkeypatch.setattr(images, "environment", lambda lock: environments.Environment(tmp_path / "none", lock))
+    update = jobs.run("processing", processing("bare", ["true"]))
+    assert update.failure_reason == "error: the registry cannot be reached"
+    assert any("Making the environment of" in one.status_message for one in jobs.updates["bare"])
 
 
 def test_a_jobs_files_are_removed(aws: FakeAws, jobs: Jobs) -> None:

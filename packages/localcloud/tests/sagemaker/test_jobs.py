@@ -54,6 +54,28 @@ def test_a_role_that_sagemaker_cannot_assume_is_rejected_at_once(harness: Any, k
     assert not harness.runner.started
 
 
+@pytest.mark.parametrize("kind", ["processing_job", "training_job", "model"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:9.9",
+        "683313688378.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+        "999999999999.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0",
+    ],
+)
+def test_an_image_that_aws_does_not_have_is_refused_at_once(harness: Any, kind: str, image: str) -> None:
+    request: dict[str, Any] = {
+        "processing_job": _processing("j", AppSpecification={"ImageUri": image}),
+        "training_job": _training("j", AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"}),
+        "model": {"ModelName": "j", "ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": image}},
+    }[kind]
+    said = "Requested image .* not found" if kind == "model" else "Cannot find .* has proper pull permissions"
+    with pytest.raises(ClientError, match=said) as rejected:
+        getattr(harness.sagemaker, f"create_{kind}")(**request)
+    assert rejected.value.response["Error"]["Code"] == "ValidationException"
+    assert not harness.runner.started
+
+
 def test_a_training_job_reports_its_transitions(harness: Any) -> None:
     harness.runner.blocked.add("t")
     harness.sagemaker.create_training_job(**_training("t", HyperParameters={"eta": "0.1"}))

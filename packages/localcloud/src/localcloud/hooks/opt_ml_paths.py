@@ -30,11 +30,11 @@ def real_path(path: Any) -> Any:
 
 
 def _mapped(function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
         return function(*map(real_path, arguments[:count]), *arguments[count:], **keywords)
 
-    return call
+    # Not a function: Python 3.10's pathlib has these as attributes of a class, and would bind functions.
+    return functools.update_wrapper(functools.partial(call), function)
 
 
 def install() -> None:

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 VARIABLE = "LOCALCLOUD_CLOCK"
+FOLDER = "clock"
+"""Folder of an environment with its own time-machine, for a Python of another version than the gateway's."""
+
 _SIZE = 8
 
 
@@ -46,12 +49,13 @@ def install(path: str | Path) -> None:
     if hidden is None:
         sys.modules["pytest"] = None  # type: ignore[assignment]
     # This Python may have another environment, such as a build's; the gateway linked time-machine beside the offset.
-    beside = str(Path(path).parent)
-    sys.path.append(beside)
+    beside = [str(Path(sys.prefix, FOLDER)), str(Path(path).parent)]
+    sys.path += beside
     try:
         import time_machine
     finally:
-        sys.path.remove(beside)
+        for folder in beside:
+            sys.path.remove(folder)
         if hidden is None:
             del sys.modules["pytest"]
     import _time_machine

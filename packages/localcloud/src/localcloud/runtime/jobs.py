@@ -19,12 +19,12 @@ from localcloud.runtime import orphans
 from localcloud.runtime.contract import ContainerError, JobKind, JobUpdate, Metric
 from localcloud.runtime.logs import LogStream
 from localcloud.runtime.processing import Processing
-from localcloud.runtime.program import HOST, Program, UnsupportedRequest, warm_python
+from localcloud.runtime.program import HOST, UnsupportedRequest
 from localcloud.runtime.registry import check_pull
 from localcloud.runtime.sandbox import Container, Sandbox, isolation
-from localcloud.runtime.toolkit import ScriptError
 from localcloud.runtime.training import Training
 from localcloud.runtime.transfer import S3Clients, Transfer, TransferError
+from localcloud.runtime.warm import warm_python
 
 RECORDS = "RuntimeJob"
 STOP_GRACE_SECONDS = 120.0  # "SIGTERM, which delays job termination for 120 seconds" (StopTrainingJob)
@@ -146,8 +146,6 @@ class Job:
             final = self._failed(
                 f"ClientError: {error}. Please ensure that the role {self._request['RoleArn']} exists."
             )
-        except ScriptError as error:
-            final = self._failed(f"AlgorithmError: {error}, exit code: 1")
         except _Interrupted:
             final = self._failed(_LOST) if self._aborted else self._ended("Stopped", "Stopped", "Job stopped")
         except Exception as error:
@@ -165,6 +163,8 @@ class Job:
         self._update("Starting", "Preparing the instances")
         job.check()
         check_pull(self._cloud, job.image, job.role_arn)
+        if job.stand_in is not None:
+            job.stand_in.make(lambda line: self._update("Starting", line))
         self._patterns = [(name, re.compile(pattern)) for name, pattern in job.metric_patterns()]
         key = self._output_key()
         transfer = Transfer(self._clients, job.role_arn, self._cloud.region, key)
@@ -177,13 +177,15 @@ class Job:
             program.environment,
             cwd=program.cwd,
             isolate_network=job.isolated,
-            warm=warm_python(job.image),
+            warm=warm_python(job.stand_in),
+            read_only=None if job.stand_in is None else job.stand_in.read_only,
+            overlays=() if job.stand_in is None else job.stand_in.overlays,
         )
         orphans.record(self._cloud.store, RECORDS, f"{self.kind}/{self.name}", container.pid)
         self._update("Training", f"{self.kind.capitalize()} in progress", training_started_at=self._cloud.clock.now())
-        code, lines = self._supervise(container, job.log_group)
+        code = self._supervise(container, job.log_group)
         self._state = replace(self._state, exit_message=job.exit_message(), final_metrics=tuple(self._metrics.values()))
-        return self._finish(job, transfer, program, code, lines)
+        return self._finish(job, transfer, code)
 
     def _output_key(self) -> str | None:
         """Return the KMS key of the job's output.
@@ -205,9 +207,7 @@ class Job:
             raise TransferError(f"ClientError: Data upload failed:{message} (KmsKeyId {key})") from error
         return str(key)
 
-    def _finish(
-        self, job: Training | Processing, transfer: Transfer, program: Program, code: int, lines: list[str]
-    ) -> JobUpdate:
+    def _finish(self, job: Training | Processing, transfer: Transfer, code: int) -> JobUpdate:
         if self._aborted:
             return self._failed(_LOST)
         if self._timed_out or self._stopping:
@@ -217,12 +217,12 @@ class Job:
                 return self._ended("Stopped", "MaxRuntimeExceeded", text, artifacts)
             return self._ended("Stopped", "Stopped", "Job stopped", artifacts)
         if code != 0:
-            return self._failed(job.failure(code, lines, program))
+            return self._failed(job.failure(code))
         self._update("Uploading", "Uploading generated output")
         return self._ended("Completed", "Completed", f"{self.kind.capitalize()} job completed", job.upload(transfer))
 
-    def _supervise(self, container: Container, group: str) -> tuple[int, list[str]]:
-        """Wait until the program ends, exceeds its time limit or is stopped; return exit code and last log lines."""
+    def _supervise(self, container: Container, group: str) -> int:
+        """Wait until the program ends, exceeds its time limit or is stopped; return its exit code."""
         stream = f"{self.name}/{HOST}-{int(self._cloud.clock.now().timestamp())}"
         output = LogStream(self._cloud, group, stream, container.output, self._match if self._patterns else None)
         waiter = threading.Thread(target=self._wait_for_exit, args=(container,), daemon=True)
@@ -239,7 +239,7 @@ class Job:
         code = container.wait()
         waiter.join()
         output.finish()
-        return code, list(output.tail)
+        return code
 
     def _stop_gracefully(self, container: Container) -> None:
         """Send SIGTERM, and wait for the grace period."""

@@ -24,7 +24,7 @@ from localcloud.runtime.program import (
     reject_if,
     resource_config,
 )
-from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
+from localcloud.runtime.sandbox import Sandbox
 from localcloud.runtime.transfer import Transfer
 
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
@@ -44,6 +44,7 @@ class Processing:
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
         self.image = str(request["AppSpecification"]["ImageUri"])
+        self.stand_in = images.stand_in(self.image)
 
     def check(self) -> None:
         """Reject requests that cannot run here.
@@ -55,7 +56,6 @@ class Processing:
         application = self._request["AppSpecification"]
         if not self._command:
             raise images.no_stand_in_error(application["ImageUri"])
-        images.check_packages(application["ImageUri"])
         check_one_instance(self._request["ProcessingResources"]["ClusterConfig"])
         for source in self._request.get("ProcessingInputs", ()):
             name = source["InputName"]
@@ -97,15 +97,12 @@ class Processing:
     def program(self) -> Program:
         """Return the entry point with its arguments."""
         application = self._request["AppSpecification"]
-        environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
+        environment = base_environment(self._cloud, self.role_arn, self.stand_in, isolated=self.isolated)
         environment |= {"PROCESSING_JOB_NAME": self._name, "PROCESSING_JOB_ARN": self._arn}
         environment |= {"SM_CURRENT_HOST": HOST, "SM_HOSTS": json.dumps([HOST])}
-        stand_in = images.stand_in(application["ImageUri"])
-        if stand_in is not None:
-            environment["PYTHONPATH"] = str(IMAGE_ROOT)
         environment |= dict(self._request.get("Environment", {}))
         command = [*self._command, *(application.get("ContainerArguments") or ())]
-        return Program(images.host_command(command), environment, "/opt/ml/code")
+        return Program(images.host_command(command, self.stand_in), environment, "/")
 
     def upload(self, transfer: Transfer) -> None:
         """Upload all outputs and publish the metrics."""
@@ -125,7 +122,7 @@ class Processing:
         path = self._sandbox.written_file("/opt/ml/output/message")
         return path.read_text(errors="replace")[:1024] if path is not None else None
 
-    def failure(self, code: int, _lines: list[str], _program: Program) -> str:
+    def failure(self, code: int) -> str:
         """Return `FailureReason`, worded as AWS words it."""
         path = self._sandbox.written_file("/opt/ml/output/failure")
         written = path.read_text(errors="replace") if path is not None else self.exit_message()
@@ -149,8 +146,7 @@ class Processing:
     def _command(self) -> list[str]:
         """The request's entry point, or the stand-in's program; empty where there is neither."""
         application = self._request["AppSpecification"]
-        stand_in = images.stand_in(application["ImageUri"])
-        return list(application.get("ContainerEntrypoint") or (stand_in.program if stand_in else ()))
+        return list(application.get("ContainerEntrypoint") or (self.stand_in.program if self.stand_in else ()))
 
     @property
     def _outputs(self) -> list[Mapping[str, Any]]:

@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.runtime.images import stand_in
+from localcloud.runtime.images import StandIn
+from localcloud.runtime.images.environments import HOST_ENVIRONMENT
 from localcloud.runtime.sandbox import HOME
-from localcloud.runtime.warm import WarmPython, interpreter_environment, python_with
+from localcloud.runtime.warm import interpreter_environment
 
 HOST = "algo-1"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A command inside the container.
-
-    Attributes:
-        explain: (exit code, last log lines) → the text that a toolkit writes to `/opt/ml/output/failure` when the
-            script fails; "" where it writes nothing.
-    """
+    """A command inside the container."""
 
     command: list[str]
     environment: dict[str, str]
     cwd: str
-    explain: Callable[[int, list[str]], str] = lambda _code, _lines: ""
 
 
-def base_environment(cloud: Cloud, role_arn: str, *, isolated: bool) -> dict[str, str]:
-    """Return a container's environment without the request's variables; it has none of the gateway's variables.
+# pip's settings of the machine: without them a container with a network does not find a company's registry.
+_REGISTRY = re.compile(
+    r"PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|CERT|FIND_LINKS)|SSL_CERT_FILE|REQUESTS_CA_BUNDLE"
+    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+)
+
+
+def base_environment(cloud: Cloud, role_arn: str, found: StandIn | None, *, isolated: bool) -> dict[str, str]:
+    """Return a container's variables without the request's: the image's, and none of the gateway's but pip's registry.
 
     A container without a network gets no credentials, because it could not use them.
     """
-    environment = interpreter_environment() | {
+    environment = interpreter_environment(HOST_ENVIRONMENT if found is None else found.environment) | {
         "HOME": HOME,
         "AWS_REGION": cloud.region,
         "AWS_DEFAULT_REGION": cloud.region,
     }
+    if found is not None:
+        environment |= found.variables
     if not isolated:
+        environment |= {name: value for name, value in os.environ.items() if _REGISTRY.fullmatch(name)}
         environment.update(cloud.role_environment(role_arn))
     return environment
 
 
-def warm_python(image: str) -> WarmPython | None:
-    """Return the fork server for an image, or None."""
-    found = stand_in(image)
-    return python_with(found.imports) if found is not None and found.imports else None
-
-
-def resource_config(instance_type: str) -> dict[str, Any]:
+def resource_config(instance_type: str, host: str = HOST) -> dict[str, Any]:
     """Return `resourceconfig.json` of a job on one instance."""
     return {
-        "current_host": HOST,
+        "current_host": host,
         "current_instance_type": instance_type,
         "current_group_name": "homogeneousCluster",
-        "hosts": [HOST],
+        "hosts": [host],
         "instance_groups": [
-            {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": [HOST]}
+            {"instance_group_name": "homogeneousCluster", "instance_type": instance_type, "hosts": [host]}
         ],
         "network_interface_name": "eth0",
     }

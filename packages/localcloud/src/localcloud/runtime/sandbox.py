@@ -23,7 +23,6 @@ from localcloud.runtime.warm import HOOKS, WarmPython
 
 OPT_ML = "/opt/ml"
 HOME = "/root"
-IMAGE_ROOT = Path(__file__).parent / "image"
 LAUNCHER = Path(__file__).parent / "container" / "launcher.py"
 log = logging.getLogger(__name__)
 
@@ -248,7 +247,7 @@ class Sandbox:
         Raises:
             ContainerError: it could not be started; the message says why.
         """
-        variables = dict(environment)
+        variables = {name: self.inside(value) for name, value in environment.items()}
         clock = os.environ.get(virtual_clock.VARIABLE)
         if clock:
             variables[virtual_clock.VARIABLE] = clock
@@ -256,6 +255,10 @@ class Sandbox:
             variables["LOCALCLOUD_OPT_ML"] = str(self.ml)
             if variables.get("HOME") == HOME:
                 variables["HOME"] = str(self.home)
+            if overlays:  # the environment is everybody's
+                variables["PIP_TARGET"] = str(self.tmp / "installed")
+                paths = (variables["PIP_TARGET"], variables.get("PYTHONPATH"))
+                variables |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "SAGEMAKER_BASE_DIR": str(self.ml)}
         if clock or not self.level.namespaces:
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOOKS), variables.get("PYTHONPATH"))))
         root = self.root / "root"
@@ -265,7 +268,7 @@ class Sandbox:
             "warm": None if connection is None else connection.fileno(),
             "command": [self.inside(word) for word in command],
             "environment": variables,
-            "cwd": self.inside(cwd),
+            "cwd": self.inside(cwd) if self.level.namespaces or cwd != "/" else str(self.tmp),
             "namespaces": self.level.namespaces,
             "pid_namespace": self.level.pid_namespace,
             "isolate_network": isolate_network,
@@ -294,7 +297,7 @@ class Sandbox:
         for number, path in enumerate(paths):
             upper, work = (self.root / "overlays" / str(number) / name for name in ("upper", "work"))
             for directory in (upper, work):
-                directory.mkdir(parents=True)
+                directory.mkdir(parents=True, exist_ok=True)  # a restarted model server reuses them
             made.append([path, str(upper), str(work)])
         return made
 

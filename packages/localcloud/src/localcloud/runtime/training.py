@@ -12,8 +12,16 @@ from typing import Any
 
 from localcloud.cloud import Cloud
 from localcloud.runtime import images, toolkit
-from localcloud.runtime.program import Program, base_environment, check_one_instance, reject_if, resource_config
-from localcloud.runtime.sandbox import IMAGE_ROOT, Sandbox
+from localcloud.runtime.program import (
+    HOST,
+    Program,
+    UnsupportedRequest,
+    base_environment,
+    check_one_instance,
+    reject_if,
+    resource_config,
+)
+from localcloud.runtime.sandbox import Sandbox
 from localcloud.runtime.transfer import Transfer, pack
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -30,6 +38,7 @@ class Training:
         self.role_arn = str(request["RoleArn"])
         self.log_group = LOG_GROUP
         self.image = str(request["AlgorithmSpecification"].get("TrainingImage", ""))
+        self.stand_in = images.stand_in(self.image)
 
     def check(self) -> None:
         """Reject requests that cannot run here.
@@ -41,10 +50,14 @@ class Training:
         specification = self._request["AlgorithmSpecification"]
         reject_if(specification.get("AlgorithmName"), "AlgorithmName (an algorithm resource)")
         check_one_instance(self._request["ResourceConfig"])
-        stand_in = images.stand_in(specification["TrainingImage"])
-        if not specification.get("ContainerEntrypoint") and not (stand_in and stand_in.trains):
-            raise images.no_stand_in_error(specification["TrainingImage"])
-        images.check_packages(specification["TrainingImage"])
+        if not specification.get("ContainerEntrypoint") and self._framework is None:
+            raise images.no_stand_in_error(self.image)
+        directory = self._own("sagemaker_submit_directory", "SAGEMAKER_SUBMIT_DIRECTORY")
+        if self.isolated and directory.startswith("s3://") and not self._entrypoint:
+            raise UnsupportedRequest(
+                f"ClientError: a network-isolated container cannot fetch sagemaker_submit_directory {directory}; "
+                "pass the code as an input channel"
+            )
         for channel in self._request.get("InputDataConfig", ()):
             name = channel["ChannelName"]
             mode = channel.get("InputMode", specification.get("TrainingInputMode", "File"))
@@ -73,33 +86,15 @@ class Training:
         checkpoints = self._request.get("CheckpointConfig")
         if checkpoints:
             transfer.download_prefix(checkpoints["S3Uri"], self._checkpoints(checkpoints), required=False)
-        if self._program_name and not self._entrypoint:
-            directory = str(self._own("sagemaker_submit_directory", "SAGEMAKER_SUBMIT_DIRECTORY") or toolkit.CODE)
-            toolkit.fetch_code(directory, self._sandbox, transfer, isolated=self.isolated)
 
     def program(self) -> Program:
-        """Return the program: an explicit entry point, the user's script, or the image's algorithm."""
-        request = self._request
-        environment = base_environment(self._cloud, self.role_arn, isolated=self.isolated)
+        """Return the program: an explicit entry point, or the image's `train`."""
+        environment = base_environment(self._cloud, self.role_arn, self.stand_in, isolated=self.isolated)
         environment |= {"TRAINING_JOB_NAME": self._name, "TRAINING_JOB_ARN": self._arn}
-        stand_in = images.stand_in(request["AlgorithmSpecification"]["TrainingImage"])
-        if stand_in is not None:
-            environment["PYTHONPATH"] = str(IMAGE_ROOT)
-        environment |= toolkit.environment_variables(request, self._hyperparameters, self._resources, self._sandbox)
-        environment |= dict(request.get("Environment", {}))
-        if self._entrypoint:
-            return Program(images.host_command(self._entrypoint), environment, toolkit.CODE)
-        if self._program_name:
-            toolkit.check_requirements(self._sandbox.host_path(toolkit.CODE))
-            user = {key: value for key, value in self._hyperparameters.items() if not key.startswith("sagemaker_")}
-            return toolkit.script_program(self._program_name, toolkit.command_line(user), environment, self._sandbox)
-        if stand_in is None or not stand_in.algorithm:
-            raise toolkit.ScriptError(
-                f"ClientError: {images.repository(request['AlgorithmSpecification']['TrainingImage'])} trains scripts "
-                "only: the hyperparameter sagemaker_program is missing"
-            )
-        command = ["python3", "-m", f"sagemaker_stand_in.{stand_in.framework}_train"]
-        return Program(command, environment, toolkit.CODE)
+        environment |= dict(self._request.get("Environment", {}))
+        if self._framework is None or self._entrypoint:
+            return Program(images.host_command(self._entrypoint, self.stand_in), environment, "/")
+        return Program(["python3", *self._framework.train], environment, "/")
 
     def upload(self, transfer: Transfer) -> str:
         """Upload the model, the output and the checkpoints; return the S3 URI of the model artifact."""
@@ -126,8 +121,8 @@ class Training:
         """Return (name, regular expression) of the request's metrics and of the built-in algorithm's."""
         specification = self._request["AlgorithmSpecification"]
         given = [(item["Name"], item["Regex"]) for item in specification.get("MetricDefinitions", ())]
-        stand_in = images.stand_in(specification["TrainingImage"])
-        if stand_in is None or not stand_in.algorithm or self._program_name or self._entrypoint:
+        script = self._own("sagemaker_program", "SAGEMAKER_PROGRAM")
+        if self._framework is None or not self._framework.algorithm or script or self._entrypoint:
             return given
         metrics = str(self._request.get("HyperParameters", {}).get("eval_metric", "")).split(",")
         return given + [
@@ -141,11 +136,13 @@ class Training:
         """Return None: only processing jobs have an exit message."""
         return None
 
-    def failure(self, code: int, lines: list[str], program: Program) -> str:
+    def failure(self, code: int) -> str:
         """Return `FailureReason`, worded as AWS words it."""
         path = self._sandbox.written_file("/opt/ml/output/failure")
-        written = path.read_text(errors="replace") if path is not None else program.explain(code, lines)
-        return f"AlgorithmError: {written.strip()[:950]}, exit code: {code}"
+        written = path.read_text(errors="replace").strip() if path is not None else ""
+        if len(written) > 950:  # the end of a traceback says what was wrong
+            written = f"{written[:200]} … {written[-740:]}"
+        return f"AlgorithmError: {written}, exit code: {code}"
 
     def _upload_archive(self, name: str, transfer: Transfer, base: str) -> str:
         archive = self._sandbox.root / f"{name}.tar.gz"
@@ -162,8 +159,13 @@ class Training:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _own(self, hyperparameter: str, variable: str) -> Any:
-        return self._hyperparameters.get(hyperparameter) or self._request.get("Environment", {}).get(variable)
+    def _own(self, hyperparameter: str, variable: str) -> str:
+        given = toolkit.hyperparameter(self._request, hyperparameter)
+        return given or str(self._request.get("Environment", {}).get(variable, ""))
+
+    @property
+    def _framework(self) -> images.Framework | None:
+        return None if self.stand_in is None else self.stand_in.framework
 
     @property
     def _entrypoint(self) -> list[str]:
@@ -172,13 +174,7 @@ class Training:
         return [*entrypoint, *(specification.get("ContainerArguments") or [])] if entrypoint else []
 
     @property
-    def _program_name(self) -> str:
-        return str(self._own("sagemaker_program", "SAGEMAKER_PROGRAM") or "")
-
-    @property
-    def _hyperparameters(self) -> dict[str, Any]:
-        return toolkit.decode(self._request.get("HyperParameters", {}))
-
-    @property
     def _resources(self) -> dict[str, Any]:
-        return resource_config(self._request["ResourceConfig"].get("InstanceType", "ml.m5.large"))
+        # The toolkits wait until the host's name is known; a file system of its own says what algo-1 is.
+        host = HOST if self._sandbox.level.namespaces else "localhost"
+        return resource_config(self._request["ResourceConfig"].get("InstanceType", "ml.m5.large"), host)

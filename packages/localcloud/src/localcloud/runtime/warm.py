@@ -9,22 +9,23 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from localcloud.hooks import virtual_clock
-from localcloud.runtime.images import search_path
+from localcloud.runtime.images import IMAGE_ROOT, StandIn
+from localcloud.runtime.images.environments import HOST_ENVIRONMENT, Environment
 
+_PIP = ("pip._internal.cli.main", "pip._internal.commands.install")
 HOOKS = Path(virtual_clock.__file__).parent
 _PROGRAM = Path(__file__).parent / "container" / "fork_server.py"
 log = logging.getLogger(__name__)
 
 
-def interpreter_environment() -> dict[str, str]:
-    """Return the variables that every container's Python starts with."""
+def interpreter_environment(where: Environment = HOST_ENVIRONMENT) -> dict[str, str]:
+    """Return the variables that every container's Python starts with; `python3` is the environment's on PATH."""
     environment = {
-        "PATH": search_path(),
+        "PATH": f"{where.root}/bin:{IMAGE_ROOT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "TRUE",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -35,17 +36,38 @@ def interpreter_environment() -> dict[str, str]:
     return environment
 
 
+def warm_python(found: StandIn | None, *, serving: bool = False) -> WarmPython | None:
+    """Return the fork server for an image's jobs or model servers, or None."""
+    if found is None or found.framework is None:
+        return None
+    framework = found.framework
+    modules = framework.serving_imports if serving else framework.imports
+    # Where Python has distutils, pip's import takes setuptools' replacement away.
+    return python_with(
+        (*modules, *(_PIP if found.environment.minor >= (3, 12) else ())),
+        found.environment,
+        framework.serving_variables if serving else (),
+    )
+
+
 @functools.cache
-def python_with(modules: tuple[str, ...]) -> WarmPython:
-    """Return the fork server for these modules; it is created on first use."""
-    return WarmPython(modules)
+def python_with(
+    modules: tuple[str, ...], where: Environment = HOST_ENVIRONMENT, variables: tuple[tuple[str, str], ...] = ()
+) -> WarmPython:
+    """Return the fork server for these modules of an environment; it is created on first use."""
+    return WarmPython(modules, where, variables)
 
 
 class WarmPython:
     """A fork server that has imported `modules`. Thread-safe."""
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
-        self._modules = modules
+    def __init__(
+        self,
+        modules: tuple[str, ...],
+        where: Environment = HOST_ENVIRONMENT,
+        variables: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self._modules, self._where, self._variables = modules, where, variables
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._ready = False
@@ -90,14 +112,14 @@ class WarmPython:
             self._end()
 
     def _start(self) -> socket.socket:
-        environment = interpreter_environment()
+        environment = interpreter_environment(self._where) | dict(self._variables)
         clock = os.environ.get(virtual_clock.VARIABLE)
         if clock:
             environment |= {virtual_clock.VARIABLE: clock, "PYTHONPATH": str(HOOKS)}
         control, inner = socket.socketpair()
         with inner:
             self._process = subprocess.Popen(
-                [sys.executable, str(_PROGRAM), str(inner.fileno()), *self._modules],
+                [str(self._where.python), str(_PROGRAM), str(inner.fileno()), *self._modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[inner.fileno()],

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import queue
 import socket
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from localcloud.cloud import Cloud
-from localcloud.runtime import images, toolkit
+from localcloud.runtime import images
 from localcloud.runtime.contract import (
     ContainerError,
     Invocation,
@@ -26,20 +23,22 @@ from localcloud.runtime.contract import (
     VariantSpec,
 )
 from localcloud.runtime.logs import LogStream
-from localcloud.runtime.program import UnsupportedRequest, base_environment, warm_python
+from localcloud.runtime.model_server import BAD_GATEWAY, ModelServer
+from localcloud.runtime.program import UnsupportedRequest, base_environment
 from localcloud.runtime.registry import check_pull
-from localcloud.runtime.sandbox import IMAGE_ROOT, Container, Sandbox
+from localcloud.runtime.sandbox import Sandbox
 from localcloud.runtime.transfer import S3Clients, Transfer, TransferError, unpack
+from localcloud.runtime.warm import warm_python
 
 INVOCATION_SECONDS = 60.0  # "customer model containers must respond to requests within 60 seconds" (InvokeEndpoint)
-_CONCURRENCY = 8
+_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _BACKOFF_SECONDS = (0.5, 1, 2, 4, 8, 16, 30)
 _HEALTHY_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A model server behind a pool of connections; `on_process` is called with the pid of each process."""
+    """A model server that is restarted when it ends; `on_process` is called with the pid of each process."""
 
     def __init__(
         self, cloud: Cloud, clients: S3Clients, spec: VariantSpec, root: Path, on_process: Callable[[int], None]
@@ -50,10 +49,9 @@ class Worker:
         self._log_group = spec.log_group or f"/aws/sagemaker/Endpoints/{spec.endpoint_name}"
         instance = hashlib.sha256(root.name.encode()).hexdigest()[:17]
         self._log_stream = f"{spec.variant_name}/i-{instance}"
-        self._slots = threading.Semaphore(_CONCURRENCY)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._server: _Server | None = None
+        self._server: ModelServer | None = None
         self._supervisor = threading.Thread(target=self._supervise, name=self._log_stream, daemon=True)
 
     def start(self) -> None:
@@ -66,7 +64,7 @@ class Worker:
             check_pull(self._cloud, self._spec.image, self._spec.role_arn)
             self._prepare()
             self._server = self._launch()
-        except (UnsupportedRequest, TransferError, toolkit.ScriptError, ClientError) as error:
+        except (UnsupportedRequest, TransferError, ClientError) as error:
             self._sandbox.remove()
             raise ContainerError(str(error)) from error
         except ContainerError:
@@ -81,27 +79,30 @@ class Worker:
             ModelError: it responded with an error, did not respond in 60 seconds, or crashed.
             ModelNotReady: it has crashed and is being restarted.
         """
-        with self._slots:
-            with self._lock:
-                server = self._server
-            if server is None or server.ended.is_set():
-                raise ModelNotReady(
-                    f"Variant {self._spec.variant_name} of endpoint {self._spec.endpoint_name} is being restarted "
-                    f"after its container ended; see {self._log_group}"
-                )
-            head = {"path": "/invocations", "content_type": request.content_type, "accept": request.accept}
-            try:
-                status, content_type, body = server.request(head, request.body, INVOCATION_SECONDS)
-            except TimeoutError as error:
-                text = (
-                    "Your invocation timed out while waiting for a response from container primary. Review the latency "
-                    "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
-                )
-                raise ModelError(0, text, log_stream_arn=self._log_arn) from error
-            except (EOFError, OSError) as error:
-                server.ended.set()
-                raise ModelError(500, "the container ended during the request", log_stream_arn=self._log_arn) from error
-        if status >= 400:
+        with self._lock:
+            server = self._server
+        if server is None or server.ended.is_set():
+            raise self._not_ready()
+        headers = {"Content-Type": request.content_type}
+        if request.accept:
+            headers["Accept"] = request.accept
+        if request.custom_attributes:
+            headers[_ATTRIBUTES] = request.custom_attributes
+        try:
+            answer = server.request("POST", "/invocations", request.body, headers, INVOCATION_SECONDS)
+        except TimeoutError as error:
+            text = (
+                "Your invocation timed out while waiting for a response from container primary. Review the latency "
+                "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+            )
+            raise ModelError(0, text, log_stream_arn=self._log_arn) from error
+        if answer is None:
+            if server.ended.is_set():
+                raise self._not_ready()
+            status, body = 502, BAD_GATEWAY.encode()  # nginx's answer where its server closes the connection
+        else:
+            status, body = answer.status, answer.body
+        if answer is None or status >= 400:
             message = body.decode("utf-8", errors="replace")
             side = "client" if status < 500 else "server"
             text = (
@@ -109,7 +110,14 @@ class Worker:
                 f"See {self._log_group} in account {self._cloud.account} for more information."
             )
             raise ModelError(status, message, text, self._log_arn)
-        return InvocationResult(body, content_type)
+        content_type = answer.headers.get("Content-Type", "")
+        return InvocationResult(body, content_type, answer.headers.get(_ATTRIBUTES))
+
+    def _not_ready(self) -> ModelNotReady:
+        return ModelNotReady(
+            f"Variant {self._spec.variant_name} of endpoint {self._spec.endpoint_name} is being restarted "
+            f"after its container ended; see {self._log_group}"
+        )
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
@@ -126,22 +134,14 @@ class Worker:
         return f"arn:aws:logs:{self._cloud.region}:{self._cloud.account}:log-group:{self._log_group}"
 
     def _prepare(self) -> None:
-        """Prepare `/opt/ml/model` and the user's code."""
+        """Prepare `/opt/ml/model`."""
         spec = self._spec
-        model, code = self._sandbox.ml / "model", self._sandbox.host_path(toolkit.CODE)
-        for directory in (model, code):
-            directory.mkdir(parents=True)
+        model = self._sandbox.ml / "model"
+        model.mkdir(parents=True)
         source = spec.model_data_source
         uri = str(source["S3Uri"]) if source is not None else spec.model_data_url
         if uri is not None:
             self._download_model(uri, model, packed=source is None or source.get("CompressionType", "None") == "Gzip")
-        program = spec.environment.get("SAGEMAKER_PROGRAM")
-        if program:
-            submitted = spec.environment.get("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
-            toolkit.fetch_code(submitted, self._sandbox, self.transfer, isolated=spec.network_isolation)
-            if not (code / program).is_file():
-                raise ContainerError(f"ClientError: SAGEMAKER_PROGRAM {program!r} is not in {submitted}")
-            toolkit.check_requirements(code)
 
     def _download_model(self, uri: str, model: Path, *, packed: bool) -> None:
         try:
@@ -165,39 +165,37 @@ class Worker:
             ) from error
         archive.unlink()
 
-    def _launch(self) -> _Server:
+    def _launch(self) -> ModelServer:
         spec = self._spec
         stand_in = images.stand_in(spec.image)
-        if stand_in is None or not stand_in.serves:
+        if stand_in is None or stand_in.framework is None:
             raise images.no_stand_in_error(spec.image)
-        images.check_packages(spec.image)
-        environment = base_environment(self._cloud, spec.role_arn, isolated=spec.network_isolation)
-        environment |= {"SAGEMAKER_REGION": self._cloud.region, "SM_MODEL_DIR": self._sandbox.inside("/opt/ml/model")}
-        environment |= {"PYTHONPATH": f"{self._sandbox.inside(toolkit.CODE)}:{IMAGE_ROOT}"}
-        environment |= dict(spec.environment)
-        control, inner = socket.socketpair()
-        with inner:
-            container = self._sandbox.start(
-                ["python3", "-m", "sagemaker_stand_in.serve", str(inner.fileno()), stand_in.framework],
-                environment,
-                cwd=toolkit.CODE,
-                isolate_network=spec.network_isolation,
-                pass_fds=[inner.fileno()],
-                warm=warm_python(spec.image),
-            )
+        stand_in.make(log.warning)
+        environment = base_environment(self._cloud, spec.role_arn, stand_in, isolated=spec.network_isolation)
+        environment |= {**dict(stand_in.framework.serving_variables), **spec.environment}
+        address: Path | int = self._sandbox.tmp / "gunicorn.sock"
+        if not self._sandbox.level.namespaces:  # all servers would use one /tmp/gunicorn.sock
+            address = _free_port()
+            environment |= {"SAGEMAKER_USE_NGINX": "false", "SAGEMAKER_BIND_TO_PORT": str(address)}
+        container = self._sandbox.start(
+            ["python3", *stand_in.framework.serve],
+            environment,
+            cwd="/",
+            isolate_network=spec.network_isolation,
+            warm=warm_python(stand_in, serving=True),
+            read_only=stand_in.read_only,
+            overlays=stand_in.overlays,
+        )
         self._on_process(container.pid)
         output = LogStream(self._cloud, self._log_group, self._log_stream, container.output)
-        server = _Server(container, control, output)
-        try:
-            server.request({"path": "/ping"}, b"", spec.startup_timeout)
-        except (TimeoutError, EOFError, OSError) as error:
+        server = ModelServer(container, address, output)
+        problem = server.wait_until_healthy(spec.startup_timeout)
+        if problem is not None:
             server.end()
-            why = "" if isinstance(error, TimeoutError) else f" It ended with exit code {container.wait()}."
-            last = " | ".join(list(output.tail)[-5:])
             raise ContainerError(
                 f"The primary container for production variant {spec.variant_name} did not pass the ping health check. "
-                f"Please check CloudWatch logs for this endpoint.{why} Last log lines: {last}"
-            ) from error
+                f"Please check CloudWatch logs for this endpoint. {problem}"
+            )
         return server
 
     def _supervise(self) -> None:
@@ -230,47 +228,7 @@ class Worker:
         replacement.end()
 
 
-class _Server:
-    """A running model server and its idle connections."""
-
-    def __init__(self, container: Container, control: socket.socket, output: LogStream) -> None:
-        self.container = container
-        self.ended = threading.Event()
-        self._control, self._output = control, output
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-
-    def request(self, head: dict[str, str | None], body: bytes, timeout: float) -> tuple[int, str, bytes]:
-        """Send one message; return (status, content type, body)."""
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = self._connect()
-        try:
-            connection.send_bytes(json.dumps(head).encode() + b"\n" + body)
-            if not connection.poll(timeout):
-                raise TimeoutError
-            answer = connection.recv_bytes()
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.put(connection)
-        line, _, content = answer.partition(b"\n")
-        described = json.loads(line)
-        return int(described["status"]), str(described["content_type"]), content
-
-    def end(self) -> None:
-        """End the container and close its connections."""
-        self.ended.set()
-        self.container.kill()
-        self.container.wait()
-        self._output.finish()
-        self._control.close()
-        while not self._idle.empty():
-            self._idle.get().close()
-
-    def _connect(self) -> Connection:
-        """Send the server one end of a new socket pair; return the other end."""
-        local, remote = socket.socketpair()
-        with remote:
-            socket.send_fds(self._control, [b"+"], [remote.fileno()])
-        return Connection(local.detach())
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

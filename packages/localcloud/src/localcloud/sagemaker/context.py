@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.cloud import Cloud, RoleError
+from localcloud.runtime import images
 from localcloud.sagemaker.errors import validation
 from localcloud.store import Store
 
@@ -61,6 +62,20 @@ class Context:
             self.cloud.role_environment(role_arn)
         except RoleError as error:
             raise validation(str(error)) from error
+
+    def check_image(self, image: str, role_arn: str) -> None:
+        """Check that AWS has one of its own images; jobs and models name it.
+
+        Raises:
+            AwsError: it has no such repository, region or tag.
+        """
+        problem = images.unknown_to_aws(image, self.cloud.region, self.cloud.account)
+        if problem is not None:
+            raise validation(
+                f"{problem} Please check if your ECR repository and image exist and role {role_arn} has proper pull "
+                "permissions for SageMaker: ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, "
+                "ecr:GetDownloadUrlForLayer"
+            )
 
     def root(self) -> Caller:
         """Return the account's root as the caller."""

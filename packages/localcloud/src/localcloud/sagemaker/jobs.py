@@ -159,6 +159,7 @@ class Jobs:
     def _create(self, job: JobType, request: Mapping[str, Any], caller: Caller) -> Document:
         _reject_unsupported(job, request)
         self._context.check_role(request["RoleArn"])
+        self._context.check_image(_image(job, request), request["RoleArn"])
         name = request[job.name]
         arn = self._context.arn(f"{job.kind}-job", name)
         now = self._context.now()
@@ -237,6 +238,14 @@ class Jobs:
             key=job.name,
             order_by={"Name": job.name, "CreationTime": "CreationTime", "Status": job.status},
         )
+
+
+def _image(job: JobType, request: Mapping[str, Any]) -> str:
+    return str(
+        request["AlgorithmSpecification"]["TrainingImage"]
+        if job is TRAINING
+        else request["AppSpecification"]["ImageUri"]
+    )
 
 
 def _reject_unsupported(job: JobType, request: Mapping[str, Any]) -> None:

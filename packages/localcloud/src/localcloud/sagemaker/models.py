@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from localcloud.runtime import images
 from localcloud.sagemaker.context import Caller, Context, Document, Operations
 from localcloud.sagemaker.errors import unsupported, validation
 from localcloud.sagemaker.events import Events
@@ -86,6 +87,10 @@ class Models:
             raise validation("A container needs an Image or a ModelPackageName.")
         if not request.get("ExecutionRoleArn"):
             raise validation("ExecutionRoleArn is required.")
+        if container.get("Image") and images.unknown_to_aws(
+            container["Image"], self._context.cloud.region, self._context.cloud.account
+        ):
+            raise validation(f"Requested image {container['Image']} not found.")
         if container.get("ModelPackageName"):
             self._check_package(container["ModelPackageName"])
 

@@ -96,13 +96,13 @@ class Jobs:
     def wait_for(self, name: str, secondary: str) -> None:
         with self._changed:
             reached = self._changed.wait_for(
-                lambda: any(update.secondary_status == secondary for update in self.updates[name]), timeout=60
+                lambda: any(update.secondary_status == secondary for update in self.updates[name]), timeout=180
             )
         assert reached, self.updates[name]
 
     def wait(self, name: str) -> JobUpdate:
         with self._changed:
-            ended = self._changed.wait_for(lambda: any(u.ended_at for u in self.updates[name]), timeout=60)
+            ended = self._changed.wait_for(lambda: any(u.ended_at for u in self.updates[name]), timeout=180)
         assert ended, self.updates[name]
         return self.updates[name][-1]
 

@@ -34,6 +34,8 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _READ_AT_START = re.compile(
     "ARROW_|BLIS_|DYLD_|GLIBC_|GOMP_|KMP_|LANG|LC_|LD_|MALLOC_|MKL_|NUMEXPR_|OMP_|OPENBLAS|PYTHON|TZ|VECLIB_"
 )
+# Python programs of an environment that are found on PATH; as modules they are forks too.
+_TOOLS = {"gunicorn": "gunicorn", "pip": "pip"}
 _TIMEOUT_SECONDS = 5.0
 _OWN_MODULES = ("launcher", "messages", "mounts", "python_program", "tree")
 
@@ -208,6 +210,11 @@ class ForkService:
         os.chmod(EXECUTABLE, 0o700)
         with contextlib.suppress(FileExistsError):
             os.symlink(EXECUTABLE, f"{HOME}/python")
+        for name, module in _TOOLS.items():
+            if os.path.exists(os.path.join(os.path.dirname(interpreter.executable), name)):
+                with open(f"{HOME}/{name}", "w") as file:
+                    file.write(f'#!/bin/sh\nexec "{EXECUTABLE}" -m {module} "$@"\n')
+                os.chmod(f"{HOME}/{name}", 0o700)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(SOCKET)
         self._listener.listen(64)

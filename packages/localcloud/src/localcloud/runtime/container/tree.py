@@ -18,7 +18,7 @@ _SYSTEM = (
     "/var/lib/ca-certificates", "/sys/devices/system", "/sys/fs/cgroup",
     *(f"/etc/{name}" for name in (
         "alternatives", "ca-certificates", "crypto-policies", "debian_version", "fonts", "gai.conf", "gitconfig",
-        "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "lsb-release",
+        "host.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "localtime", "lsb-release",
         "mime.types", "networks", "npmrc", "nsswitch.conf", "os-release", "pip.conf", "pki/ca-trust",
         "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "resolv.conf", "services", "shells",
         "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "static", "timezone", "uv",
@@ -36,6 +36,8 @@ _USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin
 _GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 # Root may write settings of the kernel by its user id alone, without a capability.
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus", "fs")
+_HOST = "algo-1"  # a job's only instance: toolkits wait until its name is known
+_INSTALLED = "/tmp/.installed"  # noqa: S108 (the container's)
 _HIDDEN = ("/usr/src",)  # a place of projects
 
 
@@ -54,7 +56,7 @@ def enter(plan: dict[str, Any]) -> None:
         os.makedirs(root + place, exist_ok=True)
         mounts.bind(source, root + place)
     for lower, upper, work in plan["overlays"]:
-        _overlay(lower, upper, work, root + lower)
+        _overlay(lower, upper, work, root + lower, plan["environment"])
     exposed: list[str] = []
     for path in (*_SYSTEM, *plan["read_only"]):
         _expose(path, root, exposed)
@@ -65,6 +67,7 @@ def enter(plan: dict[str, Any]) -> None:
     _add_proc(root, own=plan["pid_namespace"])
     _write(f"{root}/etc/passwd", _USERS)
     _write(f"{root}/etc/group", _GROUPS)
+    _write(f"{root}/etc/hosts", f"{_hosts()}\n127.0.0.1 {_HOST}\n")
     if plan["read_only_root"]:
         mounts.remount_read_only(root)
     mounts.pivot(root)
@@ -94,13 +97,30 @@ def _expose(path: str, root: str, exposed: list[str]) -> None:
     exposed.append(current)
 
 
-def _overlay(lower: str, upper: str, work: str, place: str) -> None:
-    """Show a directory with changes of the container's own; empty where the kernel cannot or it does not exist."""
+def _overlay(lower: str, upper: str, work: str, place: str, variables: dict[str, str]) -> None:
+    """Show a directory with changes of the container's own; empty where the kernel cannot or it does not exist.
+
+    A Python environment is then shown as it is, and pip installs into a folder of the container.
+    """
     _make_directory(place)
     try:
         mounts.overlay(lower, upper, work, place)
     except OSError:
-        mounts.bind(upper, place)
+        if not os.path.exists(f"{lower}/pyvenv.cfg"):
+            mounts.bind(upper, place)
+            return
+        mounts.bind(lower, place)
+        mounts.make_read_only(place)
+        variables["PIP_TARGET"] = _INSTALLED
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, (_INSTALLED, variables.get("PYTHONPATH"))))
+
+
+def _hosts() -> str:
+    try:
+        with open("/etc/hosts") as file:
+            return file.read()
+    except OSError:
+        return "127.0.0.1 localhost"
 
 
 def _make_mount_point(source: str, place: str) -> None:

@@ -1,0 +1,1 @@
+"""Errors of SageMaker's built-in algorithms."""

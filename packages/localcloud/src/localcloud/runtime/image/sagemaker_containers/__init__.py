@@ -1,1 +1,0 @@
-"""Names that older inference scripts import from aws/sagemaker-containers."""

@@ -1,1 +1,0 @@
-"""Names that inference scripts import from aws/sagemaker-inference-toolkit."""

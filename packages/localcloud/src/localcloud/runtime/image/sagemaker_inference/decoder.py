@@ -1,5 +1,0 @@
-"""Conversion of request bodies to arrays."""
-
-from sagemaker_stand_in.codec import decode
-
-__all__ = ["decode"]

@@ -1,1 +1,0 @@
-"""Programs that run in place of those in AWS's framework containers."""

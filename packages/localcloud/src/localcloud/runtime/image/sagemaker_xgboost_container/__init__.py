@@ -1,1 +1,0 @@
-"""Names that XGBoost scripts import from aws/sagemaker-xgboost-container."""
