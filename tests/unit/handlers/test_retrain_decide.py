@@ -97,6 +97,22 @@ def test_verdicts_lead_to_what_the_contract_says(
     assert {one.topic for one in plan.notifications} == topics
 
 
+def test_broken_values_of_a_feature_alert_and_neither_retrain_nor_block() -> None:
+    soft = tuple(
+        replace(one, blocks=False, broken=(("fare", "range_check"),)) if one.status == "Violation" else one
+        for one in verdicts("data_quality", "DDDVV")
+    )
+    quality = verdicts("model_quality", "OOOOO", labels=100)
+    plan = decide(replace(CALM, verdicts=soft + quality), NOW)
+    assert isinstance(plan.step, Start)
+    (alert,) = [one for one in plan.notifications if one.topic == "violation"]
+    assert "fare" in alert.alert.event
+    alone = decide(replace(CALM, verdicts=soft[-2:]), NOW)
+    assert isinstance(alone.step, Nothing)
+    once = decide(replace(CALM, verdicts=soft[-1:]), NOW)
+    assert not once.notifications
+
+
 def test_verdicts_on_another_release_do_not_count() -> None:
     assert isinstance(decide(replace(DRIFTING, release_id="v2-00000002", version=2), NOW).step, Nothing)
 
