@@ -204,12 +204,12 @@ def _run_managed(proof: Proof) -> None:
 
 
 def retrain_by_drift(proof: Proof) -> None:
-    """Send summer's flights until they are drift, and wait until drift has started the pipeline. Stop that run."""
+    """Send more long flights than usual, and wait until drift has started the pipeline."""
     sagemaker = proof.client("sagemaker")
     if "drift_run" not in proof.facts:
-        if not proof.facts.get("summer_sent"):
-            traffic.send(proof, application.summer_rows(proof.folder))
-            proof.remember(summer_sent=True)
+        if not proof.facts.get("drift_sent"):
+            traffic.send(proof, application.drifted_rows(list(application.raw_files(proof.folder).values())))
+            proof.remember(drift_sent=True)
         row = _await_verdict(proof, {"Drift"}, _DRIFT_MINUTES)
         proof.see("drift", f"{row['status']}: {row['evidence']}", held=True)
         proof.remember(

@@ -146,7 +146,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption(
         "monitor", "A data quality monitor runs on demand on the stage's engine", "a result of a run", "document"
     ),
-    Assumption("drift", "Summer's flights are drift to a model of winter", "a verdict Drift", "code"),
+    Assumption("drift", "More long flights than in the training data are drift", "a verdict Drift", "code"),
     Assumption("retraining", "Drift starts the pipeline", "an execution whose trigger is drift", "code"),
     Assumption(
         "deletion",

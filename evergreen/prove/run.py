@@ -70,7 +70,7 @@ STEPS = (
     Step("canary", "Release the second good version, with malformed requests", releases.release_good),
     Step("reject", "Reject the live version", releases.reject),
     Step("monitor", "Run monitors on demand", monitors.run_monitor),
-    Step("drift", "Send summer's flights, and let drift start a training", monitors.retrain_by_drift),
+    Step("drift", "Send more long flights, and let drift start a training", monitors.retrain_by_drift),
 )
 CLEANING = (
     Step("destroy", "Destroy the stacks", removal.destroy),

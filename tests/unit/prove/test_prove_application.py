@@ -64,6 +64,10 @@ def test_no_row_of_the_training_data_is_marked(tmp_path: Path) -> None:
     assert {len(next(csv.reader([row]))) for row in rows} == {15}
     assert not any(application.MARKED[1] in row for row in rows)
     assert rows == application.winter_rows(list(files.values()))
+    drifted = application.drifted_rows(list(files.values()))
+    assert len(set(drifted)) > 3500
+    long, usual = (sum(float(row.split(",")[3]) >= 1000 for row in found) / len(found) for found in (drifted, rows))
+    assert long > usual + 0.2
 
 
 def test_a_malformed_request_is_known_again_among_captured_ones() -> None:
