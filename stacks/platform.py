@@ -118,12 +118,14 @@ class PlatformStack(cdk.Stack):
         handlers = [release.handler, capture.handler, self.monitor, records.handler]
         handlers += [verifier.handler] if verifier else []
         handlers += [hub.retrain, hub.archive] if hub else []
+        queues = [undelivered, failures, capture.dead_letters, release.queue.dead_letters]
+        queues += [hub.retrain_queue.dead_letters] if hub else []
         Dashboard(
             self,
             "Dashboard",
             app=app,
             functions=[handler.function for handler in handlers],
-            queues=[undelivered.queue, failures.queue, capture.dead_letters.queue],
+            queues=[one.queue for one in queues],
             monitored={model.name: f"{app}-{model.name}-{stage.name}" for model in models if model.monitoring},
         )
         for name, value in outputs.items():

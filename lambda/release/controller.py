@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -52,6 +52,7 @@ def reconcile_releases(
     environment: ReleaseEnvironment,
     *,
     invocation: str,
+    models: Sequence[str] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> dict[str, str]:
     """Take each model of the stage one step further, and observe it again after a terminal step.
@@ -61,6 +62,7 @@ def reconcile_releases(
         clients: AWS.
         environment: The function's environment.
         invocation: Names the invocation in leases and ledger rows. Lambda's retry has the same name.
+        models: The models to look at; None for those of the stage that the event names.
         now: The clock.
 
     Returns:
@@ -74,7 +76,8 @@ def reconcile_releases(
     def reconciler(model: str) -> ReleaseReconciler:
         return ReleaseReconciler(clients, environment, model, invocation=invocation, now=now)
 
-    steps = reconcile(environment.models(clients.ssm), hint, reconciler, looks=LOOKS)
+    wanted = environment.models(clients.ssm) if models is None else models
+    steps = reconcile(wanted, hint, reconciler, looks=LOOKS)
     return {model: " → ".join(taken) for model, taken in steps.items()}
 
 

@@ -317,6 +317,8 @@ def _correct_record(observation: ReleaseObservation) -> ReleaseStep | None:
     At rest the record must name the live release in all four fields: the next deployment serves what it says.
     """
     stack, verified = observation.stack, observation.verified_record
+    if stack is None and observation.recorded == "":
+        return Nothing("the model is not deployed in this stage")
     if verified is not None and observation.recorded != verified.format():
         return CorrectRecord(verified, f"the release record was changed: {observation.record_problem}")
     never_released = observation.endpoint is None and (stack is None or not stack.release_id)

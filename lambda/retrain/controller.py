@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ def reconcile_retraining(
     environment: RetrainEnvironment,
     *,
     invocation: str,
+    models: Sequence[str] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> dict[str, str]:
     """Record the request in the event, if any, and reconcile each model of the stage.
@@ -43,6 +44,7 @@ def reconcile_retraining(
         clients: AWS.
         environment: The function's environment.
         invocation: Names the invocation in requests and ledger rows. Lambda's retry has the same name.
+        models: The models to look at; None for those of the stage that the event names.
         now: The clock.
 
     Returns:
@@ -53,7 +55,7 @@ def reconcile_retraining(
         ReconcileError: Some models failed. Every model had its turn.
     """
     logger.append_keys(stage=environment.stage)
-    models = environment.models(clients.ssm)
+    models = environment.models(clients.ssm) if models is None else models
     parsed = parse_request(event, models, invocation, now())
     if parsed is not None:
         _record_request(_store(clients, environment, parsed.model), parsed)

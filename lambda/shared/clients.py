@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
     from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5})
+_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 5})
 # Verification counts failed requests, so none is retried. SageMaker gives a model 60 seconds to answer.
 _RUNTIME_CONFIG = Config(connect_timeout=5, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 1})
 # CopyObject answers when the copy is done, which takes minutes for gigabytes.
@@ -89,6 +90,11 @@ class Clients:
     def sns(self) -> SNSClient:
         """Return the SNS client."""
         return boto3.client("sns", config=_CONFIG)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """Return the SQS client."""
+        return boto3.client("sqs", config=_CONFIG)
 
     @cached_property
     def ssm(self) -> SSMClient:

@@ -84,6 +84,7 @@ class ReleaseEnvironment(StageEnvironment):
     Attributes:
         registry_arn_prefix: `arn:aws:sagemaker:{region}:{account}` of the account that has the registry.
         verify_function: Verifies releases for the next stage; "" where there is no next stage.
+        model_queue_url: The queue of the models to look at. Without it, events are handled at once.
     """
 
     artifact_bucket: str
@@ -91,6 +92,7 @@ class ReleaseEnvironment(StageEnvironment):
     release_role_arn: str
     registry_arn_prefix: str
     verify_function: str = ""
+    model_queue_url: str = ""
 
     def package_group(self, model: str) -> str:
         """Return the ARN of the model package group: a name would be looked up in this account only."""
@@ -103,10 +105,15 @@ class ReleaseEnvironment(StageEnvironment):
 
 @dataclass(frozen=True)
 class RetrainEnvironment(StageEnvironment):
-    """The retrain function's variables."""
+    """The retrain function's variables.
+
+    Attributes:
+        model_queue_url: The queue of the models to look at. Without it, events are handled at once.
+    """
 
     data_bucket: str
     alert_topic_arn: str
+    model_queue_url: str = ""
 
 
 @dataclass(frozen=True)

@@ -228,3 +228,46 @@ def statements_of(template: Template) -> list[dict[str, Any]]:
             actions = statement["Action"]
             statements.append({**statement, "Action": [actions] if isinstance(actions, str) else actions})
     return statements
+
+
+@pytest.fixture(scope="module")
+def model_queues(platform: Template) -> Resources:
+    found = platform.find_resources(sqs.CfnQueue.CFN_RESOURCE_TYPE_NAME, {"Properties": {"FifoQueue": True}})
+    return {key: resource["Properties"] for key, resource in found.items()}
+
+
+def test_each_controller_has_one_queue_and_one_for_its_failures(model_queues: Resources) -> None:
+    sources = [one for one in model_queues.values() if "RedrivePolicy" in one]
+    assert len(model_queues) == 4
+    assert len(sources) == 2
+    for one in sources:
+        assert one["DeduplicationScope"] == "messageGroup"
+        assert one["FifoThroughputLimit"] == "perMessageGroupId"
+        assert "KmsMasterKeyId" in one
+    timeouts = sorted(int(one["VisibilityTimeout"]) for one in sources)
+    assert timeouts == [360, 780]
+
+
+def test_messages_are_handled_one_model_at_a_time_and_ten_at_once(platform: Template) -> None:
+    platform.resource_properties_count_is(
+        lambda_.CfnEventSourceMapping.CFN_RESOURCE_TYPE_NAME,
+        Match.object_like(
+            {
+                "BatchSize": 1,
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                "ScalingConfig": {"MaximumConcurrency": 10},
+            }
+        ),
+        2,
+    )
+
+
+def test_the_age_of_the_oldest_message_is_watched(platform: Template) -> None:
+    for task in ("release", "retrain"):
+        platform.has_resource_properties(
+            cloudwatch.CfnAlarm.CFN_RESOURCE_TYPE_NAME,
+            {
+                "MetricName": "ApproximateAgeOfOldestMessage",
+                "AlarmDescription": Match.string_like_regexp(f"^Models to {task} have waited"),
+            },
+        )

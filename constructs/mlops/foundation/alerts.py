@@ -58,6 +58,7 @@ class DeadLetterQueue(Construct):
         key: EncryptionKey,
         alerts: AlertTopic,
         of_queue: bool = False,
+        fifo: bool = False,
     ) -> None:
         """Define the queue and its alarm.
 
@@ -68,6 +69,7 @@ class DeadLetterQueue(Construct):
             key: The stage's key.
             alerts: Receives the alarm.
             of_queue: Whether it serves another queue; cdk-nag recognises such a dead-letter queue by itself.
+            fifo: Whether that queue is first in, first out. Its dead-letter queue must be, too.
         """
         super().__init__(scope, construct_id)
         self.queue = sqs.Queue(
@@ -77,6 +79,8 @@ class DeadLetterQueue(Construct):
             encryption_master_key=key.key,
             enforce_ssl=True,
             retention_period=cdk.Duration.days(14),
+            # None, not False, for a standard queue: CloudFormation refuses the property there.
+            fifo=fifo or None,
         )
         if not of_queue:
             acknowledge(

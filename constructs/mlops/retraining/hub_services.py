@@ -27,6 +27,7 @@ class HubServices(Construct):
             raw_prefixes: The folders of the models' raw objects, below each model's folder.
         """
         super().__init__(scope, construct_id)
-        self.retrain = RetrainController(self, "Retrain", resources=resources, raw_prefixes=raw_prefixes).handler
+        controller = RetrainController(self, "Retrain", resources=resources, raw_prefixes=raw_prefixes)
+        self.retrain, self.retrain_queue = controller.handler, controller.queue
         self.archive = ArchiveFunction(self, "Archive", resources=resources).handler
         self.approver = Approver(self, "Approver", app=resources.app).role

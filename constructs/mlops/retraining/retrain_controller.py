@@ -12,9 +12,12 @@ from constructs.mlops.foundation.alerts import DeadLetterQueue
 from constructs.mlops.foundation.buckets import Bucket
 from constructs.mlops.foundation.event_patterns import approvals
 from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, TriggerRule
+from constructs.mlops.foundation.model_queue import ModelQueue
 from constructs.mlops.foundation.permissions import arn
 
 _ALL_MODELS = "One controller retrains all models of the application, whose names begin with the application's."
+
+_TIMEOUT = cdk.Duration.minutes(5)
 
 
 class RetrainController(Construct):
@@ -39,7 +42,7 @@ class RetrainController(Construct):
             "Handler",
             package="retrain",
             description=f"Starts trainings of {app}'s models when the evidence in {stage} justifies one",
-            timeout=cdk.Duration.minutes(5),
+            timeout=_TIMEOUT,
             environment={
                 "APP": app,
                 "STAGE": stage,
@@ -53,6 +56,14 @@ class RetrainController(Construct):
         self._grant_starts(app)
         resources.ledger.grant_query_and_put(self.handler)
         resources.alerts.grant_publish(self.handler)
+        self.queue = ModelQueue(
+            self,
+            "Models",
+            handler=self.handler,
+            timeout=_TIMEOUT,
+            resources=resources,
+            task="retrain",
+        )
         self._add_triggers(app, stage, resources.undelivered)
 
     def _grant_reads(self, app: str, stage: str, data: Bucket, raw_prefixes: Sequence[str]) -> None:

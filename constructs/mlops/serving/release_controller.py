@@ -11,11 +11,16 @@ from constructs.mlops.foundation.alerts import DeadLetterQueue
 from constructs.mlops.foundation.buckets import ArtifactBucket
 from constructs.mlops.foundation.event_patterns import verifications
 from constructs.mlops.foundation.handler import Handler, ReconcileSchedule, StageResources, TriggerRule
+from constructs.mlops.foundation.model_queue import ModelQueue
 from constructs.mlops.foundation.permissions import arn, qualifier_of
 from constructs.mlops.foundation.stage_references import Neighbours
 from constructs.mlops.serving.verify_function import VerifyFunction
 
 _ALL_MODELS = "One controller releases all models of the application, whose names begin with the application's."
+
+# It copies an artifact of up to 5 GiB and waits for a change set. Its lease, a minute longer, ends before the next tick
+# (release/decide.py, PREPARE_SECONDS).
+_TIMEOUT = cdk.Duration.minutes(12)
 
 # A second approval is given in the life cycle, and a required description may be added later.
 _APPROVAL_FIELDS = ["ModelApprovalStatus", "ModelLifeCycle", "ApprovalDescription"]
@@ -57,9 +62,7 @@ class ReleaseController(Construct):
             "Handler",
             package="release",
             description=f"Releases the approved versions of {app}'s models in {stage}, one step at a time",
-            # It copies an artifact of up to 5 GiB and waits for a change set. Its lease, a minute longer, ends before
-            # the next tick (release/decide.py, PREPARE_SECONDS).
-            timeout=cdk.Duration.minutes(12),
+            timeout=_TIMEOUT,
             memory_mb=1024,
             environment={
                 "APP": app,
@@ -85,6 +88,14 @@ class ReleaseController(Construct):
             neighbours.previous.grant_read_verifications(self.handler)
         if not neighbours.is_hub:
             neighbours.hub.grant_read_registered(self.handler)
+        self.queue = ModelQueue(
+            self,
+            "Models",
+            handler=self.handler,
+            timeout=_TIMEOUT,
+            resources=resources,
+            task="release",
+        )
         self._add_triggers(app, neighbours, resources.undelivered)
 
     def _grant_reads(self, app: str) -> None:

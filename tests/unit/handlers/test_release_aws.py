@@ -454,11 +454,11 @@ def test_models_are_found_by_their_release_records(environment: ReleaseEnvironme
     assert environment.models(AWS.ssm) == ["churn", "fraud"]
 
 
-def test_a_record_that_was_deleted_by_hand_is_written_again(environment: ReleaseEnvironment) -> None:
+def test_a_message_about_a_model_that_is_gone_creates_no_record(environment: ReleaseEnvironment) -> None:
     AWS.ssm.delete_parameter(Name=RECORD_NAME)
-    policy(environment, "{}")
-    assert reconcile(environment) == {"churn": "CorrectRecord → Nothing"}
-    assert AWS.ssm.get_parameter(Name=RECORD_NAME)["Parameter"]["Value"] == NO_RELEASE.format()
+    steps = reconcile_releases({}, AWS, environment, invocation="request", models=["churn"], now=lambda: NOW)
+    assert steps == {"churn": "Nothing"}
+    assert environment.models(AWS.ssm) == []
 
 
 def reconcile(environment: ReleaseEnvironment, event: dict[str, Any] | None = None) -> dict[str, str]:
