@@ -73,6 +73,17 @@ def test_sagemaker_actions_are_checked_with_their_resource(local: LocalCloud) ->
     assert _refused(sagemaker.delete_endpoint, EndpointName="a-one") == "AccessDeniedException"
 
 
+def test_a_batch_of_messages_is_authorised_as_each_of_them(local: LocalCloud) -> None:
+    url = local.client("sqs").create_queue(QueueName="permissions-batch")["QueueUrl"]
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:permissions-batch"
+    entries = [{"Id": "1", "MessageBody": "a"}]
+    allowed = local.create_role([{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}])
+    sender = local.client_as("sqs", allowed)
+    assert [one["Id"] for one in sender.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]] == ["1"]
+    other = local.create_role([{"Effect": "Allow", "Action": "sqs:ReceiveMessage", "Resource": arn}])
+    assert "AccessDenied" in _refused(local.client_as("sqs", other).send_message_batch, QueueUrl=url, Entries=entries)
+
+
 def test_the_managed_policy_for_sagemaker_allows_what_it_does_on_aws(local: LocalCloud) -> None:
     role = local.create_role([])
     policy = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"

@@ -62,6 +62,12 @@ _STACK_CONDITION_KEYS = {
     "ChangeSetName": "cloudformation:ChangeSetName",
     "StackPolicyURL": "cloudformation:StackPolicyUrl",
 }
+# SQS authorises a batch by the permission for one message (SQS Developer Guide, "Amazon SQS API permissions").
+_OF_A_BATCH = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
 _ROLE_MEMBERS = frozenset({"RoleArn", "ExecutionRoleArn"})
 
 
@@ -84,6 +90,7 @@ def install() -> None:
     iam_actions.SERVICE_TO_IAM_NAMESPACE.update({service: service for service in developer_tools.TARGETS})
     iam_actions._BOTOCORE_SERVICE_MAP.update({service: [service] for service in developer_tools.TARGETS})
     wrap(iam_actions, "extract_resource_arn", _resource_arn)
+    wrap(iam_actions, "extract_iam_action", _iam_action)
     wrap(iam_actions, "request_tag_context", _condition_context)
     wrap(iam_evaluator, "_resolve_condition_key", _with_role_principal)
     # What services do outside of a request, such as the actions of an alarm, counts as TLS too.
@@ -102,6 +109,14 @@ def _with_role_principal(original: Callable[..., Any]) -> Callable[..., Any]:
         return role_arn_of(str(value)) if key.lower() == "aws:principalarn" else value
 
     return resolve
+
+
+def _iam_action(original: Callable[..., str | None]) -> Callable[..., str | None]:
+    def extract(*request: Any, **rest: Any) -> str | None:
+        action = original(*request, **rest)
+        return _OF_A_BATCH.get(action, action) if action else action
+
+    return extract
 
 
 def _resource_arn(original: Callable[..., str]) -> Callable[..., str]:
