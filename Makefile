@@ -102,7 +102,7 @@ destroy: .venv/.ready .venv/.layer node_modules/.ready ## Delete all stacks; doc
 	@$(CLOUD) npx cdk destroy --all $(FORCE) $(ARGS)
 
 benchmarks: .venv/.ready .venv/.layer node_modules/.ready ## Measure what the README claims
-	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py
+	@$(PY) benchmarks/synth.py && $(PY) benchmarks/loop.py && $(PY) benchmarks/release.py && $(PY) benchmarks/fleet.py
 
 lock: .venv/.ready ## Resolve requirements*.txt again into constraints.txt
 	@.venv/bin/uv pip compile requirements-dev.txt -o constraints.txt --python-version 3.11 --universal --upgrade --quiet \

@@ -145,3 +145,20 @@ def test_rows_without_a_zone_or_a_schema_are_read() -> None:
     look(cloud, 2)
     assert cloud.stack.pending is None
     assert not [alert for alert in cloud.alerts if "cannot" in alert]
+
+
+@pytest.mark.parametrize("policy", ["{}", json.dumps({"approval": "life-cycle"})])
+def test_a_look_costs_the_same_however_many_versions_are_approved(policy: str) -> None:
+    def calls_of_a_look(versions: int) -> int:
+        cloud = with_first_release()
+        cloud.policy = policy
+        cloud.packages[1] = Version("Approved", cloud.now, life_cycle="Production/Approved")
+        for version in range(2, versions):
+            cloud.packages[version] = Version("Approved", cloud.now)
+        cloud.stack.status = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
+        look(cloud, 1)
+        before = cloud.calls
+        look(cloud, 1)
+        return cloud.calls - before
+
+    assert calls_of_a_look(300) == calls_of_a_look(3) <= 20
