@@ -119,7 +119,9 @@ def proof(account: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_a_proof_that_is_killed_in_each_step_continues_to_its_end(proof: tuple[Path, list[str], list[str]]) -> None:
     _, lines, killed = proof
-    assert killed == list(_TITLES.values())
+    assert killed == [name for name in _TITLES.values() if name in killed]
+    # What these wait for may be there before they look, so they can end before they are killed.
+    assert set(_TITLES.values()) - set(killed) <= {"train-bad", "train-good", "verify"}
     assert any("Continuing prove" in line for line in lines)
 
 
