@@ -84,6 +84,14 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         cloud.down("--purge")
 
 
+def _may_move(step: str, folder: Path) -> bool:
+    """Say whether a step has done what must precede the time: the canary gets malformed requests while it bakes."""
+    if step != "canary":
+        return True
+    (path,) = folder.glob("prove*/state.json")
+    return "canary_refusals" in json.loads(path.read_text(encoding="utf-8"))["facts"]
+
+
 @pytest.fixture(scope="module")
 def proof(account: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], list[str]]:
     """Run a proof to its end, killed once in each step. Return its folder, its output and the steps of the kills."""
@@ -105,7 +113,7 @@ def proof(account: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> tupl
             run.kill()
             said += [*run.lines, "(killed)"]
             run, entered = Run(account, folder), ""
-        elif run.step in _MINUTES and run.waits and run.runs:
+        elif run.step in _MINUTES and run.waits and run.runs and _may_move(run.step, folder):
             minutes = timedelta(minutes=_MINUTES[run.step])
             try:
                 account.advance(account.now() + minutes, timedelta(minutes=1), over_approvals=True)
