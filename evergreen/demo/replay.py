@@ -71,7 +71,7 @@ class Replay:
                 continue
             if day.month != month:
                 self._days.end()
-                heading(f"{day:%B}, one mark a day: · no drift, D data drift, Q quality below the baseline")
+                heading(f"{day:%B}, one a day: · no drift, D data drift, V broken features, Q quality below baseline")
                 month = day.month
             self._advance(day)
             self._labels_arrive(day - LABEL_DELAY)
