@@ -86,8 +86,9 @@ class Cloud(Calls):
             step: dict[str, Any] = {"StepName": "Train", "StepStatus": "Stopped"}
             if outcome == "registered":
                 version = max((package["ModelPackageVersion"] for package in self.packages), default=self.live) + 1
-                package = {"ModelPackageVersion": version, "ModelApprovalStatus": "PendingManualApproval"}
-                self.packages.append({**package, "CreationTime": self.now})
+                package = {"ModelPackageVersion": version, "ModelPackageArn": f"arn:package/{version}"}
+                status = {"ModelApprovalStatus": "PendingManualApproval", "CreationTime": self.now}
+                self.packages.append({**package, **status})
                 step = {"StepName": "Register", "Metadata": {"RegisterModel": {"Arn": f"arn:package/{version}"}}}
             if outcome == "refused":
                 step = {"StepName": "Refused", "StepStatus": "Failed", "FailureReason": "Not registered: 0.1 worse."}

@@ -177,7 +177,7 @@ def test_without_namespaces_a_script_still_gets_sigterm(aws: FakeAws, jobs: Jobs
     )
     jobs.runner.start("training", "stopped", "arn", request)
     jobs.wait_for("stopped", "Training")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "ready" not in aws.log_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
