@@ -16,7 +16,7 @@ from typing import Any
 _REAL = os.environ.get("LOCALCLOUD_OPT_ML", "")
 _ONE_PATH = (
     "open", "stat", "lstat", "listdir", "scandir", "mkdir", "remove", "unlink", "rmdir", "chdir", "access", "chmod",
-    "utime", "readlink", "truncate",
+    "utime", "readlink", "truncate", "chown", "lchown", "statvfs", "listxattr", "getxattr", "setxattr", "removexattr",
 )  # fmt: skip
 _TWO_PATHS = ("rename", "replace", "link", "symlink")
 
@@ -41,5 +41,5 @@ def install() -> None:
     """Replace the functions, once, at the interpreter's start."""
     builtins.open = io.open = _mapped(builtins.open, 1)
     for count, names in ((1, _ONE_PATH), (2, _TWO_PATHS)):
-        for name in names:
+        for name in filter(functools.partial(hasattr, os), names):  # macOS has no extended attributes in `os`
             setattr(os, name, _mapped(getattr(os, name), count))
