@@ -1,4 +1,4 @@
-"""What an account holds under a proof's name, by listing it."""
+"""List what an account holds under a proof's name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STAGES = ("platform-prod", "training-{model}", "serving-{model}-prod", "monitor
 
 @dataclass(frozen=True)
 class Listing:
-    """How one kind of resource is listed.
+    """Describe how one kind of resource is listed.
 
     Attributes:
         kind: For people.

@@ -1,4 +1,4 @@
-"""What a proof does, costs and takes, said before it begins. Prices: docs/reference/cost.md."""
+"""Describe a proof before it begins: steps, cost, time. Prices: docs/reference/cost.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _JOB_HOURS = 4 / 60
 _MONITOR_HOURS = 10 / 60
 _FLEET = 2
 HOURS = 2.5
-"""How long a proof takes in an account: four times the 25 minutes of a run and its release, deployment and deletion."""
+"""Duration of a proof in an account: four times the 25 minutes of a run and its release, deployment and deletion."""
 _RUNS, _JOBS, _DEPLOYMENTS = 3, 6, 3
 _DEPLOYMENT_HOURS = 0.5
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Proof:
-    """What each step receives.
+    """Hold what each step receives.
 
     Args:
         session: Whose clients act in the account.
@@ -44,7 +44,7 @@ class Proof:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What earlier steps found."""
+        """Return what earlier steps found."""
         return self.state.facts
 
     @cached_property

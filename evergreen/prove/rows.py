@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Verdict(StrEnum):
-    """What came of an assumption."""
+    """Name the result of an assumption."""
 
     HELD = "held"
     DID_NOT_HOLD = "did not hold"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT")
 
 SCHEMA_VERSION: dict[str, UniversalAttributeValueTypeDef] = {"schema": {"N": "1"}}
-"""What every row that is written carries."""
+"""Attributes of every row that is written."""
 
 
 def read_rows(
